@@ -1,0 +1,51 @@
+"""SqueezeRL: make a trained agent's policy small, fast and frugal, and prove what that cost.
+
+The names below are loaded on first use, so that `import squeezerl` stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from squeezerl.agents.load import load_agent as load_agent
+    from squeezerl.artifacts.read import read_artifact as read_artifact
+    from squeezerl.artifacts.write import write_artifact as write_artifact
+    from squeezerl.compression.compress import compress as compress
+    from squeezerl.compression.specs import DynamicQuantization as DynamicQuantization
+    from squeezerl.compression.specs import StaticQuantization as StaticQuantization
+    from squeezerl.compression.specs import StructuredPruning as StructuredPruning
+    from squeezerl.evaluation.environment import Environment as Environment
+    from squeezerl.evaluation.evaluate import evaluate as evaluate
+    from squeezerl.report.squeeze_report import write_squeeze_report as write_squeeze_report
+    from squeezerl.runtimes.onnx_actor import load_actor as load_actor
+    from squeezerl.search.squeeze import squeeze as squeeze
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "DynamicQuantization": "squeezerl.compression.specs",
+    "Environment": "squeezerl.evaluation.environment",
+    "StaticQuantization": "squeezerl.compression.specs",
+    "StructuredPruning": "squeezerl.compression.specs",
+    "compress": "squeezerl.compression.compress",
+    "evaluate": "squeezerl.evaluation.evaluate",
+    "load_actor": "squeezerl.runtimes.onnx_actor",
+    "load_agent": "squeezerl.agents.load",
+    "read_artifact": "squeezerl.artifacts.read",
+    "squeeze": "squeezerl.search.squeeze",
+    "write_artifact": "squeezerl.artifacts.write",
+    "write_squeeze_report": "squeezerl.report.squeeze_report",
+}
+__all__ = sorted(_HOMES)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'squeezerl' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

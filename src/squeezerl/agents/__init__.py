@@ -1,0 +1,1 @@
+"""Checkpoints become policies, without running anything that the checkpoint holds."""

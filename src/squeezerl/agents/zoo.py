@@ -1,0 +1,113 @@
+"""The folders that rl-zoo writes: which file is the agent, and what belongs to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from squeezerl.errors import CheckpointError
+
+_MAX_YAML_BYTES = 2**20
+_NORMALIZER_NAMES = ("vecnormalize.pkl", "vec_normalize.pkl")
+
+
+@dataclass(frozen=True)
+class AgentFiles:
+    """A checkpoint and what stands beside it; absent things are `None`."""
+
+    checkpoint: Path
+    vecnormalize: Path | None
+    env_id: str | None
+    normalized: bool
+
+
+class _InertLoader(yaml.SafeLoader):
+    """Builds plain data only: tags that name Python objects become their bare contents."""
+
+
+def _construct_untagged(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True)
+    if isinstance(node, yaml.SequenceNode):
+        items = loader.construct_sequence(node, deep=True)
+        # OrderedDict is written as a call with one list of pairs.
+        is_pairs = suffix.endswith("OrderedDict") and len(items) == 1
+        return {str(key): value for key, value in items[0]} if is_pairs else items
+    return str(node.value)
+
+
+_InertLoader.add_multi_constructor("tag:yaml.org,2002:python/", _construct_untagged)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A zoo YAML file as plain data; nothing is constructed, called or evaluated."""
+    try:
+        if path.stat().st_size > _MAX_YAML_BYTES:
+            raise CheckpointError(f"{path}: larger than any zoo settings file should be")
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_InertLoader)  # noqa: S506
+    except (OSError, yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not readable YAML ({error})") from error
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{path}: does not hold settings")
+    return data
+
+
+def find_agent(path: Path) -> AgentFiles:
+    """Locate the checkpoint at `path`, a zip or an rl-zoo folder such as `.../Hopper-v3_1`.
+
+    Raises:
+        CheckpointError: if there is none, or several and no way to choose.
+    """
+    checkpoint = _checkpoint_in(path) if path.is_dir() else path
+    if not checkpoint.is_file():
+        raise CheckpointError(
+            f"{path}: no such file; give a Stable-Baselines3 .zip or an rl-zoo folder"
+        )
+    folders = [checkpoint.with_suffix(""), checkpoint.parent]
+    if path.is_dir():  # best_model.zip stands beside the settings folder of its environment
+        folders[1:1] = [folder for folder in _settings_folders(path) if folder not in folders]
+    settings: dict[str, Any] = {}
+    for folder in reversed(folders):
+        for name in ("config.yml", "args.yml"):
+            if (folder / name).is_file():
+                settings |= read_yaml(folder / name)
+    found = (folder / name for folder in folders for name in _NORMALIZER_NAMES)
+    vecnormalize = next((file for file in found if file.is_file()), None)
+    env_id = settings.get("env", settings.get("env_id"))
+    return AgentFiles(
+        checkpoint,
+        vecnormalize,
+        str(env_id) if env_id else None,
+        _says_normalized(settings.get("normalize", False)),
+    )
+
+
+def _settings_folders(folder: Path) -> list[Path]:
+    return sorted(sub for sub in folder.iterdir() if (sub / "config.yml").is_file())
+
+
+def _checkpoint_in(folder: Path) -> Path:
+    zips = sorted(folder.glob("*.zip"))
+    env_name = folder.name.rpartition("_")[0]
+    for zip_path in zips:
+        if zip_path.stem == env_name:
+            return zip_path
+    if len(zips) == 1:
+        return zips[0]
+    if not zips:
+        raise CheckpointError(f"{folder}: holds no .zip checkpoint")
+    names = ", ".join(zip_path.name for zip_path in zips)
+    raise CheckpointError(f"{folder}: holds several checkpoints ({names}); name the one you mean")
+
+
+def _says_normalized(value: Any) -> bool:
+    """Whether `normalize` asks for observations, in any form of the zoo's, never evaluated."""
+    if isinstance(value, str):
+        compact = value.replace(" ", "").replace("'", "").replace('"', "").replace(":", "=")
+        return compact.lower() != "false" and "norm_obs=False" not in compact
+    if isinstance(value, dict):
+        return bool(value.get("norm_obs", True))
+    return bool(value)

@@ -1,0 +1,1 @@
+"""The deployable folder: model and manifest, written atomically, read back and audited."""

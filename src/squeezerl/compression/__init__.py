@@ -1,0 +1,1 @@
+"""Specs say how to compress; `compress` does it; one module a method."""

@@ -1,0 +1,43 @@
+"""The one exception tree: every error that a caller can cause or must know of."""
+
+from __future__ import annotations
+
+
+class SqueezeRLError(Exception):
+    """Base of all errors of this library. The command line prints it and exits with 2."""
+
+
+class CheckpointError(SqueezeRLError):
+    """A checkpoint, or a file beside it, is missing, damaged, hostile or inconsistent."""
+
+
+class UnsupportedPolicyError(SqueezeRLError):
+    """The checkpoint is sound, but holds a kind of policy that is not supported."""
+
+
+class SpecError(SqueezeRLError):
+    """A compression spec, or a sequence of them, makes no sense."""
+
+
+class CompressionError(SqueezeRLError):
+    """A method could not treat the policy as its spec asks."""
+
+
+class ArtifactError(SqueezeRLError):
+    """A folder is not an artifact, or is damaged."""
+
+
+class AuditError(ArtifactError):
+    """An artifact's model is not what its manifest claims."""
+
+
+class EnvError(SqueezeRLError):
+    """An environment is unknown, cannot be made, or does not fit the policy."""
+
+
+class OutputError(SqueezeRLError):
+    """An output folder cannot be written, or must not be overwritten."""
+
+
+class InvalidArgumentError(SqueezeRLError):
+    """A number or name that the caller gave is out of its range."""

@@ -1,0 +1,1 @@
+"""What is measured about an artifact and its host."""

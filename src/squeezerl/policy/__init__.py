@@ -1,0 +1,1 @@
+"""A policy is normaliser + network + action head, complete from observation to action."""

@@ -1,0 +1,41 @@
+"""Observation normalisation as VecNormalize does it, in single precision."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+
+class ObservationNormalizer(nn.Module):
+    """clip((observation - mean) / sqrt(variance + epsilon), -clip, clip).
+
+    Args:
+        mean: running mean, shape (features,).
+        variance: running variance, shape (features,).
+        epsilon: added to the variance.
+        clip: bound of the normalised values.
+    """
+
+    mean: Tensor
+    inverse_std: Tensor
+
+    def __init__(
+        self,
+        mean: npt.NDArray[np.float64],
+        variance: npt.NDArray[np.float64],
+        *,
+        epsilon: float,
+        clip: float,
+    ) -> None:
+        super().__init__()
+        inverse_std = 1.0 / np.sqrt(variance + epsilon)
+        self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32))
+        self.register_buffer("inverse_std", torch.as_tensor(inverse_std, dtype=torch.float32))
+        self.clip = float(clip)
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Normalise observations of shape (batch, features)."""
+        normalized = (observations - self.mean) * self.inverse_std
+        return normalized.clamp(-self.clip, self.clip)

@@ -1,0 +1,132 @@
+"""The shared data language: plain immutable records of what was read and measured.
+
+No torch here. Every record turns into JSON with `to_json` and unknown values are `None`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+
+def to_json(record: Any) -> Any:
+    """Turn records, tuples and mappings into what `json.dumps` takes."""
+    if dataclasses.is_dataclass(record) and not isinstance(record, type):
+        return {f.name: to_json(getattr(record, f.name)) for f in dataclasses.fields(record)}
+    if isinstance(record, dict):
+        return {str(key): to_json(value) for key, value in record.items()}
+    if isinstance(record, list | tuple):
+        return [to_json(value) for value in record]
+    return record
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentSource:
+    """Where an agent came from."""
+
+    path: str
+    sha256: str
+    algorithm: str
+    env_id: str | None
+    sb3_version: str | None
+    vecnormalize: str | None
+    vecnormalize_sha256: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerRecord:
+    """One linear layer as it stands in a model; `bytes_` of parameters count index and scales."""
+
+    name: str
+    in_features: int
+    out_features: int
+    weight_dtype: str
+    weight_bytes: int
+    bias_bytes: int
+    quantization_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of weights, bias, scales and zero points."""
+        return self.weight_bytes + self.bias_bytes + self.quantization_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """On-policy observations that fixed the activation ranges of a static quantization."""
+
+    observations: int
+    env_id: str
+    seed: int
+    episodes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Episode:
+    """One complete episode. `return_` is the undiscounted sum of rewards."""
+
+    seed: int
+    return_: float
+    length: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRecord:
+    """The episodes of one policy in one environment, in the order of their seeds."""
+
+    env_id: str
+    env_kwargs: dict[str, Any]
+    backend: str
+    seed: int
+    episodes: tuple[Episode, ...]
+    seconds: float
+
+    @property
+    def returns(self) -> list[float]:
+        """Return of each episode."""
+        return [episode.return_ for episode in self.episodes]
+
+    @property
+    def steps(self) -> int:
+        """Environment steps over all episodes."""
+        return sum(episode.length for episode in self.episodes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """An estimate and its 95 % confidence interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """What a compressed policy kept of its baseline's return.
+
+    `ratio` is R / R_baseline, `None` where returns are not clearly positive; `normalized` is
+    (R - R_random) / (R_baseline - R_random). `verdict` is "keeps", "loses" or "undecided" for
+    `threshold`, from the interval of `normalized`; both are `None` where the baseline is not
+    clearly better than random (`baseline_trained` false).
+    """
+
+    ratio: Interval | None
+    normalized: Interval | None
+    threshold: float
+    verdict: str | None
+    baseline_trained: bool
+    episodes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """The machine and the libraries that a figure comes from."""
+
+    cpu: str
+    cores: int
+    memory_bytes: int | None
+    system: str
+    python: str
+    libraries: dict[str, str]

@@ -1,0 +1,1 @@
+"""Tables, pictures and pages. Each figure is a data function and a draw function."""

@@ -1,0 +1,1 @@
+"""An actor is an artifact loaded in a runtime: observations in, actions out."""

@@ -1,0 +1,1 @@
+"""Candidates in, the smallest artifact that keeps its return out."""

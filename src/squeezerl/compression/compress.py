@@ -1,0 +1,89 @@
+"""`compress`: one verb for all methods; which method is a matter of the specs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from squeezerl.compression.layers import read_layers
+from squeezerl.compression.pruning import prune
+from squeezerl.compression.quantization import quantize_dynamically, quantize_statically
+from squeezerl.compression.result import CompressedPolicy, Signature
+from squeezerl.compression.specs import (
+    DynamicQuantization,
+    Quantization,
+    Spec,
+    StaticQuantization,
+    StructuredPruning,
+    check_sequence,
+)
+from squeezerl.errors import CompressionError, SpecError
+from squeezerl.policy.onnx_graph import to_onnx
+from squeezerl.policy.policy import Policy
+
+
+def compress(
+    policy: Policy,
+    specs: Spec | Sequence[Spec] = (),
+    *,
+    observations: npt.NDArray[np.float32] | None = None,
+) -> CompressedPolicy:
+    """Apply specs in order; none at all gives the policy in float32.
+
+    Args:
+        policy: stays as it is.
+        specs: one spec or a sequence, for example pruning and then quantization.
+        observations: raw on-policy observations (n, *observation_shape); static quantization
+            needs them.
+
+    Raises:
+        SpecError: if the specs do not fit together, or name layers that do not exist.
+        CompressionError: if a layer was not treated as its spec asks.
+    """
+    steps = tuple(specs) if isinstance(specs, Sequence) else (specs,)
+    check_sequence(steps)
+    before = read_layers(to_onnx(policy))
+    for spec in steps:
+        if isinstance(spec, StructuredPruning):
+            policy = prune(policy, spec)
+    model = to_onnx(policy)
+    if steps and isinstance(steps[-1], DynamicQuantization | StaticQuantization):
+        model = _quantize(model, steps[-1], observations)
+    onnx.checker.check_model(model, full_check=True)
+    return CompressedPolicy(
+        model=model,
+        specs=steps,
+        signature=Signature(
+            observation_shape=policy.observation_shape,
+            action_shape=policy.action_shape,
+            discrete=policy.head.is_discrete,
+        ),
+        layers_before=before,
+        layers=read_layers(model),
+    )
+
+
+def _quantize(
+    model: onnx.ModelProto,
+    spec: Quantization,
+    observations: npt.NDArray[np.float32] | None,
+) -> onnx.ModelProto:
+    names = [layer.name for layer in read_layers(model)]
+    if unknown := [name for name in spec.keep if name not in names]:
+        raise SpecError(f"keep names {unknown}; the policy's layers are {', '.join(names)}")
+    if isinstance(spec, DynamicQuantization):
+        quantized = quantize_dynamically(model, spec)
+    elif observations is None:
+        raise SpecError("static quantization needs on-policy observations to calibrate with")
+    else:
+        quantized = quantize_statically(model, spec, observations)
+    for layer in read_layers(quantized):
+        expected = "float32" if layer.name in spec.keep else "int8"
+        if layer.weight_dtype != expected:
+            raise CompressionError(
+                f"{layer.name} came out of the quantizer as {layer.weight_dtype}, not {expected}"
+            )
+    return quantized

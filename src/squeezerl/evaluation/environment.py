@@ -1,0 +1,191 @@
+"""Environments by name: where they run, what they take, and whether a policy fits them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+
+from squeezerl.errors import EnvError
+from squeezerl.evaluation import envpool_support
+from squeezerl.runtimes.actor import Actor
+
+Backend = Literal["auto", "envpool", "gymnasium"]
+BACKENDS: tuple[Backend, ...] = ("auto", "envpool", "gymnasium")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """An environment that exists and can be made, and the sizes of what it gives and takes.
+
+    `action_count` is `None` for continuous actions; then `action_low` and `action_high` have
+    `action_shape`. `max_episode_steps` is `None` if the environment sets no limit.
+    """
+
+    id: str
+    backend: Literal["envpool", "gymnasium"]
+    observation_shape: tuple[int, ...]
+    action_shape: tuple[int, ...]
+    action_count: int | None
+    action_low: npt.NDArray[np.float32] | None
+    action_high: npt.NDArray[np.float32] | None
+    max_episode_steps: int | None
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def find(
+        cls, env_id: str, kwargs: Mapping[str, Any] | None = None, *, backend: Backend = "auto"
+    ) -> Environment:
+        """Look an environment up: EnvPool's if it has the same one, Gymnasium's otherwise.
+
+        Args:
+            env_id: a registered id, or `module:Id` for one that a module of yours registers.
+            kwargs: passed to the environment.
+            backend: "envpool" or "gymnasium" to insist on one.
+
+        Raises:
+            EnvError: if it is unknown, or cannot be made.
+        """
+        kwargs = dict(kwargs or {})
+        if backend != "gymnasium":
+            space = envpool_support.find_spaces(env_id, kwargs)
+            if space is not None and (backend == "envpool" or _is_gymnasiums_own(env_id, space)):
+                return _describe(
+                    env_id, "envpool", space.observation, space.action, space.max_steps, kwargs
+                )
+            if backend == "envpool":
+                raise EnvError(
+                    f"EnvPool cannot run {env_id!r}{_with(kwargs)}: it is not installed, does not "
+                    "have this environment, or does not take these arguments"
+                )
+        env = make_gymnasium(env_id, kwargs)
+        try:
+            steps = env.spec.max_episode_steps if env.spec is not None else None
+            return _describe(
+                env_id, "gymnasium", env.observation_space, env.action_space, steps, kwargs
+            )
+        finally:
+            env.close()
+
+    def check_fits(self, actor: Actor) -> None:
+        """Check that a policy takes this environment's observations and gives its actions.
+
+        Raises:
+            EnvError: if not; it names the versions of the environment that do fit.
+        """
+        if self._fits(actor):
+            return
+        wants, gives = _sizes(actor), _sizes(self)
+        fitting = [
+            sibling.id for sibling in _siblings(self.id) if sibling._fits(actor)
+        ]
+        advice = (
+            f"it fits {', '.join(fitting)}"
+            if fitting
+            else "no registered version of the environment fits; was it trained on another one, "
+            "or with other --env-kwargs?"
+        )
+        raise EnvError(f"the policy has {wants}; {self.id} has {gives}. {advice[0].upper()}{advice[1:]}")
+
+    def _fits(self, actor: Actor) -> bool:
+        return (
+            self.observation_shape == actor.observation_shape
+            and self.action_shape == actor.action_shape
+            and self.action_count == actor.action_count
+        )
+
+
+def make_gymnasium(env_id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
+    """One Gymnasium environment; its advice about newer versions is muted.
+
+    Raises:
+        EnvError: if it is unknown or cannot be made.
+    """
+    level = gymnasium.logger.min_level
+    gymnasium.logger.set_level(gymnasium.logger.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return gymnasium.make(env_id, disable_env_checker=True, **kwargs)
+    except gymnasium.error.UnregisteredEnv as error:
+        raise EnvError(f"unknown environment {env_id!r}{_hint(env_id)}") from error
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise EnvError(f"{env_id}: a package is missing: {error}") from error
+    except ImportError as error:
+        raise EnvError(f"{env_id}: {error}") from error
+    except Exception as error:  # the environment's own constructor may raise anything
+        raise EnvError(f"{env_id}{_with(kwargs)} cannot be made: {error}") from error
+    finally:
+        gymnasium.logger.set_level(level)
+
+
+def _describe(
+    env_id: str,
+    backend: Literal["envpool", "gymnasium"],
+    observation: gymnasium.Space[Any],
+    action: gymnasium.Space[Any],
+    max_steps: int | None,
+    kwargs: dict[str, Any],
+) -> Environment:
+    if not isinstance(observation, gymnasium.spaces.Box):
+        raise EnvError(f"{env_id}: {type(observation).__name__} observations are not supported yet")
+    if isinstance(action, gymnasium.spaces.Discrete):
+        if action.start != 0:
+            raise EnvError(f"{env_id}: discrete actions that start at {action.start}")
+        shape, count, low, high = (), int(action.n), None, None
+    elif isinstance(action, gymnasium.spaces.Box):
+        shape, count = action.shape, None
+        low, high = action.low.astype(np.float32), action.high.astype(np.float32)
+    else:
+        raise EnvError(f"{env_id}: {type(action).__name__} actions are not supported yet")
+    return Environment(
+        env_id, backend, observation.shape, shape, count, low, high, max_steps, kwargs
+    )
+
+
+def _is_gymnasiums_own(env_id: str, spaces: envpool_support.Spaces) -> bool:
+    """Whether EnvPool's environment stands for Gymnasium's of that name, not for another."""
+    spec = gymnasium.registry.get(env_id)
+    if spec is None:  # versions that Gymnasium retired, such as HalfCheetah-v3
+        return True
+    own = str(spec.entry_point).startswith("gymnasium.envs.")
+    return own and spec.max_episode_steps == spaces.max_steps
+
+
+def _siblings(env_id: str) -> list[Environment]:
+    base = re.sub(r"-v\d+$", "", env_id)
+    known = {*gymnasium.registry, *envpool_support.ids()}
+    found = []
+    for name in sorted(known):
+        if name != env_id and re.sub(r"-v\d+$", "", name) == base:
+            try:
+                found.append(Environment.find(name))
+            except EnvError:
+                continue
+    return found
+
+
+def _sizes(of: Environment | Actor) -> str:
+    action = (
+        f"actions of shape {of.action_shape}"
+        if of.action_count is None
+        else f"{of.action_count} discrete actions"
+    )
+    return f"observations of shape {of.observation_shape} and {action}"
+
+
+def _with(kwargs: Mapping[str, Any]) -> str:
+    return f" with {dict(kwargs)}" if kwargs else ""
+
+
+def _hint(env_id: str) -> str:
+    known = sorted({*gymnasium.registry, *envpool_support.ids()})
+    close = difflib.get_close_matches(env_id, known, n=3)
+    return f"; did you mean {' or '.join(close)}?" if close else "; is its package imported?"

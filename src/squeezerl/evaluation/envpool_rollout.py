@@ -1,0 +1,122 @@
+"""Episodes in EnvPool: one environment per seed, all stepped together by C++ threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import envpool
+import numpy as np
+import numpy.typing as npt
+
+from squeezerl.evaluation.environment import Environment
+from squeezerl.records import Episode
+from squeezerl.runtimes.actor import Actions, Actor, Observations
+
+_WAVE = 256
+_PROGRESS_EVERY = 20
+
+
+class _Pool:
+    """The environments of some seeds, of which `ids` are still in their episode."""
+
+    def __init__(self, environment: Environment, seeds: Sequence[int], threads: int) -> None:
+        self._env: Any = envpool.make(
+            environment.id,
+            env_type="gymnasium",
+            num_envs=len(seeds),
+            seed=list(seeds),
+            num_threads=min(threads, len(seeds)),
+            **environment.kwargs,
+        )
+        self._action_dtype = (
+            np.int32 if environment.action_count is not None else self._env.action_space.dtype
+        )
+        self.seeds = seeds
+        self.ids: npt.NDArray[np.int32] = np.arange(len(seeds), dtype=np.int32)
+        self.returns = np.zeros(len(seeds))
+        self.lengths = np.zeros(len(seeds), dtype=np.int64)
+        self.observations: Observations = self._env.reset()[0].astype(np.float32)
+
+    def send(self, actions: Actions) -> None:
+        """Start a step of the running environments; returns at once."""
+        self._env.send(actions.astype(self._action_dtype), self.ids)
+
+    def receive(self) -> None:
+        """Wait for the step and drop the environments whose episode has ended."""
+        observations, rewards, terminated, truncated, info = self._env.recv()
+        ids = info["env_id"]
+        self.returns[ids] += rewards
+        self.lengths[ids] += 1
+        running = ~(terminated | truncated)
+        self.ids = ids[running]
+        self.observations = observations[running].astype(np.float32)
+
+    def close(self) -> None:
+        self._env.close()
+
+
+def run_envpool(
+    actor: Actor,
+    environment: Environment,
+    seeds: Sequence[int],
+    on_progress: Callable[[float], None],
+    observer: Callable[[Observations], None],
+) -> tuple[Episode, ...]:
+    """See `rollout`. EnvPool seeds an environment once, so each serves for one episode only.
+
+    Two pools take turns: while the threads step one, the actor works on the other.
+    """
+    episodes: list[Episode] = []
+    waves = np.array_split(np.asarray(seeds), -(-len(seeds) // _WAVE))
+    threads = os.cpu_count() or 1
+    for number, wave in enumerate(waves):
+        halves = [half.tolist() for half in np.array_split(wave, 2) if len(half)]
+        pools = [_Pool(environment, half, threads) for half in halves]
+        try:
+            _run_wave(
+                actor,
+                pools,
+                observer,
+                lambda done, number=number: on_progress((number + done) / len(waves)),  # type: ignore[misc]
+                environment.max_episode_steps,
+            )
+        finally:
+            for pool in pools:
+                pool.close()
+        episodes += [
+            Episode(seed=seed, return_=float(return_), length=int(length))
+            for pool in pools
+            for seed, return_, length in zip(pool.seeds, pool.returns, pool.lengths, strict=True)
+        ]
+    return tuple(episodes)
+
+
+def _run_wave(
+    actor: Actor,
+    pools: list[_Pool],
+    observer: Callable[[Observations], None],
+    on_progress: Callable[[float], None],
+    max_steps: int | None,
+) -> None:
+    def act(pool: _Pool) -> None:
+        observer(pool.observations)
+        pool.send(actor.act(pool.observations))
+
+    for pool in pools:
+        act(pool)
+    running, step = list(pools), 0
+    total = sum(len(pool.seeds) for pool in pools)
+    while running:
+        for pool in list(running):
+            pool.receive()
+            if len(pool.ids):
+                act(pool)
+            else:
+                running.remove(pool)
+        step += 1
+        if step % _PROGRESS_EVERY == 0 or not running:
+            alive = sum(len(pool.ids) for pool in running)
+            partly = step / max_steps if max_steps else 0.0
+            on_progress((total - alive + alive * partly) / total)

@@ -1,0 +1,48 @@
+"""What EnvPool has to offer, if it is installed (it is built for Linux and macOS only)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+
+try:
+    import envpool
+except ImportError:
+    envpool = None
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """The spaces and the step limit of one of EnvPool's environments."""
+
+    observation: gymnasium.Space[Any]
+    action: gymnasium.Space[Any]
+    max_steps: int | None
+
+
+@functools.cache
+def ids() -> frozenset[str]:
+    """The environments that EnvPool has; none if it is not installed."""
+    return frozenset() if envpool is None else frozenset(envpool.list_all_envs())
+
+
+def find_spaces(env_id: str, kwargs: Mapping[str, Any]) -> Spaces | None:
+    """The spaces of an environment; `None` if EnvPool lacks it or refuses the arguments."""
+    if env_id not in ids():
+        return None
+    try:
+        spec = envpool.make_spec(env_id, **kwargs)
+    except Exception:  # EnvPool rejects arguments with bare assertions and its own errors
+        return None
+    unknown = set(kwargs) - set(spec.config._fields)
+    if unknown or isinstance(spec.gymnasium_observation_space, gymnasium.spaces.Dict):
+        return None
+    return Spaces(
+        spec.gymnasium_observation_space,
+        spec.gymnasium_action_space,
+        spec.config.max_episode_steps,
+    )

@@ -1,0 +1,102 @@
+"""`evaluate`: the return of an actor over seeded episodes."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import numpy as np
+import numpy.typing as npt
+
+from squeezerl.errors import InvalidArgumentError
+from squeezerl.evaluation.environment import Environment
+from squeezerl.evaluation.rollout import Progress, rollout
+from squeezerl.records import EvaluationRecord
+from squeezerl.runtimes.actor import Actor, Observations
+
+MAX_SEED = 1_000_000_000
+_CALIBRATION_SEED_OFFSET = 1_100_000_000
+
+
+def evaluate(
+    actor: Actor,
+    environment: Environment | str,
+    *,
+    episodes: int = 100,
+    seed: int = 0,
+    on_progress: Progress = lambda fraction: None,
+) -> EvaluationRecord:
+    """Run complete episodes with the seeds `seed`, `seed + 1`, ...
+
+    Raises:
+        EnvError: if the environment is unknown or does not fit the policy.
+        InvalidArgumentError: if a number is out of range.
+    """
+    if not 1 <= episodes <= 1_000_000:
+        raise InvalidArgumentError(f"episodes must be between 1 and 1,000,000, not {episodes}")
+    if not 0 <= seed <= MAX_SEED:
+        raise InvalidArgumentError(f"seed must be between 0 and {MAX_SEED:,}, not {seed}")
+    if isinstance(environment, str):
+        environment = Environment.find(environment)
+    start = time.perf_counter()
+    played = rollout(actor, environment, range(seed, seed + episodes), on_progress=on_progress)
+    return EvaluationRecord(
+        env_id=environment.id,
+        env_kwargs=dict(environment.kwargs),
+        backend=environment.backend,
+        seed=seed,
+        episodes=played,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def extend(
+    record: EvaluationRecord,
+    actor: Actor,
+    environment: Environment,
+    episodes: int,
+    *,
+    on_progress: Progress = lambda fraction: None,
+) -> EvaluationRecord:
+    """The same evaluation with at least `episodes` episodes: the missing seeds are run."""
+    missing = episodes - len(record.episodes)
+    if missing <= 0:
+        return record
+    start = time.perf_counter()
+    first = record.seed + len(record.episodes)
+    more = rollout(actor, environment, range(first, first + missing), on_progress=on_progress)
+    return dataclasses.replace(
+        record,
+        episodes=record.episodes + more,
+        seconds=record.seconds + time.perf_counter() - start,
+    )
+
+
+def collect_observations(
+    actor: Actor,
+    environment: Environment,
+    *,
+    episodes: int = 10,
+    count: int = 4096,
+    seed: int = 0,
+    on_progress: Progress = lambda fraction: None,
+) -> Observations:
+    """Raw observations that the actor visited, for calibration: (at most count, *shape), float32.
+
+    A uniform sample over whole episodes whose seeds no evaluation uses, so that calibration
+    never sees what it is later judged on.
+    """
+    batches: list[Observations] = []
+    first = _CALIBRATION_SEED_OFFSET + seed % MAX_SEED
+    rollout(
+        actor,
+        environment,
+        range(first, first + episodes),
+        on_progress=on_progress,
+        observer=batches.append,
+    )
+    visited: npt.NDArray[np.float32] = np.concatenate(batches)
+    if len(visited) > count:
+        rng = np.random.default_rng(seed)
+        visited = visited[np.sort(rng.choice(len(visited), count, replace=False))]
+    return visited

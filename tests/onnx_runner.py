@@ -1,0 +1,27 @@
+"""Actions of a policy in torch, and of its ONNX graph in ONNX Runtime."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import torch
+
+from squeezerl.policy.policy import Policy
+
+
+def torch_actions(policy: Policy, observations: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    with torch.no_grad():
+        return policy(torch.from_numpy(observations.astype(np.float32))).numpy()
+
+
+def onnx_actions(model: onnx.ModelProto, observations: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return session.run(None, {"observation": observations.astype(np.float32)})[0]

@@ -9,7 +9,11 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when it is first imported
 
 import pytest
+from hypothesis import settings
 from made_agents import RECIPES, MadeAgent, make_agent
+
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 PUBLISHED_AGENTS = Path(__file__).resolve().parents[2] / "shared" / "agents"
 ABSENT = "the published agents are absent: no */*_1 folder in ../shared/agents"
@@ -40,6 +44,8 @@ def published_agent(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session", params=list(RECIPES))
-def made_agent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MadeAgent:
+def made_agent(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> MadeAgent:
     """Each recipe's agent in turn: random weights, saved by Stable-Baselines3."""
     return make_agent(request.param, tmp_path_factory.mktemp("made"))

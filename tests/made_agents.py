@@ -39,13 +39,13 @@ def _cartpole() -> gym.Env:
 
 
 def _asymmetric() -> gym.Env:
-    low, high = np.float32([-1, -0.2, 0.5]), np.float32([3, 0.1, 0.75])
+    low, high = np.float32([-1, -0.2, 0.5]), np.float32([2, 0.1, 0.75])
     return SpacesOnly(Box(-np.inf, np.inf, (5,)), Box(low, high))
 
 
 def _two_dimensional() -> gym.Env:
-    low = np.float32([[-1, -0.2], [0.5, -3]])
-    high = np.float32([[2, 0.1], [0.75, -1]])
+    low = np.float32([[-1, -0.2], [-0.5, -3]])
+    high = np.float32([[2, 0.1], [0.75, 0.5]])
     return SpacesOnly(Box(-np.inf, np.inf, (3, 2)), Box(low, high))
 
 
@@ -143,9 +143,9 @@ def make_model(made: Recipe, env: Any, policy: Any = "MlpPolicy") -> Any:
     if isinstance(activation := policy_kwargs.get("activation_fn"), str):
         policy_kwargs["activation_fn"] = getattr(torch.nn, activation)
     settings: dict[str, Any] = {}
-    if made.algorithm in ("DDPG", "TD3", "SAC", "TQC", "DQN", "QRDQN"):
+    if made.algorithm in ("DDPG", "TD3", "SAC", "TQC", "CrossQ", "DQN", "QRDQN"):
         settings["buffer_size"] = 1
-    elif made.algorithm != "A2C":
+    elif made.algorithm not in ("A2C", "ARS"):
         settings |= {"n_steps": 8, "batch_size": 8}
     if made.use_sde is not None:
         settings["use_sde"] = made.use_sde

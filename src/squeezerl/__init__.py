@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from squeezerl.compression.specs import StructuredPruning as StructuredPruning
     from squeezerl.evaluation.environment import Environment as Environment
     from squeezerl.evaluation.evaluate import evaluate as evaluate
-    from squeezerl.report.squeeze_report import write_squeeze_report as write_squeeze_report
     from squeezerl.runtimes.onnx_actor import load_actor as load_actor
-    from squeezerl.search.squeeze import squeeze as squeeze
+    from squeezerl.api import squeeze as squeeze
 
 __version__ = "0.1.0"
 
@@ -34,9 +33,8 @@ _HOMES = {
     "load_actor": "squeezerl.runtimes.onnx_actor",
     "load_agent": "squeezerl.agents.load",
     "read_artifact": "squeezerl.artifacts.read",
-    "squeeze": "squeezerl.search.squeeze",
+    "squeeze": "squeezerl.api",
     "write_artifact": "squeezerl.artifacts.write",
-    "write_squeeze_report": "squeezerl.report.squeeze_report",
 }
 __all__ = sorted(_HOMES)  # noqa: PLE0605
 

@@ -41,3 +41,7 @@ class OutputError(SqueezeRLError):
 
 class InvalidArgumentError(SqueezeRLError):
     """A number or name that the caller gave is out of its range."""
+
+
+class EvaluationError(SqueezeRLError):
+    """An evaluation ran, but its result says nothing about what was asked."""

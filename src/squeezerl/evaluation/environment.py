@@ -108,8 +108,6 @@ def make_gymnasium(env_id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any,
     Raises:
         EnvError: if it is unknown or cannot be made.
     """
-    level = gymnasium.logger.min_level
-    gymnasium.logger.set_level(gymnasium.logger.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -122,8 +120,6 @@ def make_gymnasium(env_id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any,
         raise EnvError(f"{env_id}: {error}") from error
     except Exception as error:  # the environment's own constructor may raise anything
         raise EnvError(f"{env_id}{_with(kwargs)} cannot be made: {error}") from error
-    finally:
-        gymnasium.logger.set_level(level)
 
 
 def _describe(

@@ -1,0 +1,57 @@
+"""The whole jobs, as the command line does them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from squeezerl.agents.load import Agent, load_agent
+from squeezerl.artifacts.output import new_folder
+from squeezerl.artifacts.read import is_artifact
+from squeezerl.compression.compress import compress
+from squeezerl.evaluation.environment import Environment
+from squeezerl.report.squeeze_report import write_squeeze_report
+from squeezerl.runtimes.onnx_actor import OnnxActor, load_actor
+from squeezerl.search.squeeze import SqueezeResult, squeeze_into
+
+
+def squeeze(
+    agent: Agent | str | Path,
+    environment: Environment | str,
+    *,
+    output: str | Path,
+    force: bool = False,
+    **settings: Any,
+) -> SqueezeResult:
+    """Find the smallest artifact that keeps the return; `squeeze_into` lists the settings.
+
+    `output` becomes the artifact, with `results.json`, `report.md`, `pareto.png` and all
+    candidates beside it. It appears when all is done, or not at all.
+
+    Raises:
+        SqueezeRLError: for bad input, as documented at `load_agent` and `squeeze_into`.
+    """
+    if not isinstance(agent, Agent):
+        agent = load_agent(agent)
+    if isinstance(environment, str):
+        environment = Environment.find(environment)
+    with new_folder(Path(output), force=force) as folder:
+        result = squeeze_into(folder, agent, environment, **settings)
+        write_squeeze_report(result, folder)
+    return result
+
+
+def make_actor(agent: Agent) -> OnnxActor:
+    """An agent's policy in float32, in the runtime that its artifacts have."""
+    return OnnxActor(compress(agent.policy).model.SerializeToString())
+
+
+def load_any_actor(path: str | Path, *, vecnormalize: str | Path | None = None) -> OnnxActor:
+    """The actor of an artifact's folder, or of an agent.
+
+    Raises:
+        SqueezeRLError: if it is neither, or damaged.
+    """
+    if is_artifact(path):
+        return load_actor(path)
+    return make_actor(load_agent(path, vecnormalize=vecnormalize))

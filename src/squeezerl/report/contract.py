@@ -1,0 +1,132 @@
+"""The JSON that scripts rely on: the keys of `--json` and of `results.json`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from squeezerl.analysis.bootstrap import mean_interval
+from squeezerl.evaluation.referee import Judgement
+from squeezerl.records import EvaluationRecord, Interval, Retention, to_json
+from squeezerl.search.candidates import BASELINE
+from squeezerl.search.squeeze import SqueezeResult, Trial
+
+
+def retention_json(retention: Retention) -> dict[str, Any]:
+    """`ratio`, `normalized` and their intervals are null where they are not defined."""
+    return {
+        "ratio": _estimate(retention.ratio),
+        "ratio_ci95": _bounds(retention.ratio),
+        "normalized": _estimate(retention.normalized),
+        "normalized_ci95": _bounds(retention.normalized),
+        "threshold": retention.threshold,
+        "verdict": retention.verdict,
+        "baseline_trained": retention.baseline_trained,
+        "episodes": retention.episodes,
+    }
+
+
+def evaluation_json(
+    record: EvaluationRecord,
+    retention: Retention | None = None,
+    baseline: EvaluationRecord | None = None,
+    random: EvaluationRecord | None = None,
+) -> dict[str, Any]:
+    """One policy's evaluation; with a comparison, the two it was held against as well."""
+    data = {
+        "env_id": record.env_id,
+        "env_kwargs": record.env_kwargs,
+        "backend": record.backend,
+        "episodes": len(record.episodes),
+        "seed": record.seed,
+        "returns": record.returns,
+        "episode_lengths": [episode.length for episode in record.episodes],
+        **_mean(record),
+        "steps": record.steps,
+        "seconds": record.seconds,
+        "steps_per_second": record.steps / record.seconds,
+    }
+    if retention is not None:
+        data["retention"] = retention_json(retention)
+    for key, other in (("baseline", baseline), ("random", random)):
+        if other is not None:
+            data[key] = {**_mean(other), "returns": other.returns}
+    return data
+
+
+def squeeze_json(result: SqueezeResult, root: Path) -> dict[str, Any]:
+    """A squeeze; artifacts are given as paths below `root`."""
+    trials = {trial.candidate: trial for trial in result.trials}
+    if result.chosen == BASELINE:
+        chosen: dict[str, Any] = {
+            "method": BASELINE.method,
+            "ratio": None,
+            "weight_bytes": result.baseline_size.weight_bytes,
+            "file_bytes": result.baseline_size.file_bytes,
+            "retention": None,
+        }
+    else:
+        chosen = _trial_json(trials[result.chosen], root)
+    return {
+        "agent": to_json(result.source),
+        "env_id": result.environment.id,
+        "env_kwargs": dict(result.environment.kwargs),
+        "retain": result.retain,
+        "episodes": result.episodes,
+        "max_episodes": result.max_episodes,
+        "seed": result.seed,
+        "baseline": {
+            "method": BASELINE.method,
+            "weight_bytes": result.baseline_size.weight_bytes,
+            "file_bytes": result.baseline_size.file_bytes,
+            "artifact": str(root / "candidates" / BASELINE.name),
+            **_evaluation_summary(result.baseline_record),
+        },
+        "random": _evaluation_summary(result.random_record),
+        "candidates": [_trial_json(trial, root) for trial in result.trials],
+        "chosen": chosen
+        | {"artifact": str(root), "confirmation": _confirmation_json(result.confirmation)},
+        "host": to_json(result.host),
+    }
+
+
+def _trial_json(trial: Trial, root: Path) -> dict[str, Any]:
+    return {
+        "method": trial.candidate.method,
+        "ratio": trial.candidate.ratio,
+        "weight_bytes": trial.size.weight_bytes if trial.size else None,
+        "file_bytes": trial.size.file_bytes if trial.size else None,
+        "retention": retention_json(trial.judgement.retention) if trial.judgement else None,
+        "artifact": str(root / trial.artifact) if trial.artifact else None,
+        "problem": trial.problem,
+        **(_evaluation_summary(trial.judgement.record) if trial.judgement else {}),
+    }
+
+
+def _confirmation_json(judgement: Judgement | None) -> dict[str, Any] | None:
+    if judgement is None:
+        return None
+    return {
+        "seed": judgement.record.seed,
+        "retention": retention_json(judgement.retention),
+        **_evaluation_summary(judgement.record),
+    }
+
+
+def _evaluation_summary(record: EvaluationRecord) -> dict[str, Any]:
+    return {**_mean(record), "returns": record.returns}
+
+
+def _mean(record: EvaluationRecord) -> dict[str, Any]:
+    interval = mean_interval(record.returns, np.random.default_rng(record.seed))
+    return {"mean_return": interval.estimate, "ci95": _bounds(interval)}
+
+
+def _estimate(interval: Interval | None) -> float | None:
+    return None if interval is None else interval.estimate
+
+
+def _bounds(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else [interval.low, interval.high]

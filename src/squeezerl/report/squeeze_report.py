@@ -1,0 +1,135 @@
+"""What a squeeze leaves behind for people: `report.md`, `results.json` and a picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from squeezerl.analysis.bootstrap import mean_interval
+from squeezerl.records import EvaluationRecord, Interval, Retention
+from squeezerl.report.contract import squeeze_json
+from squeezerl.report.pareto import draw_pareto
+from squeezerl.search.candidates import BASELINE
+from squeezerl.search.squeeze import SqueezeResult, Trial
+
+
+def write_squeeze_report(result: SqueezeResult, folder: Path) -> None:
+    """Write the three files; paths in them are relative to `folder`."""
+    text = json.dumps(squeeze_json(result, Path()), indent=1)
+    (folder / "results.json").write_text(text + "\n", encoding="utf-8")
+    draw_pareto(result, folder / "pareto.png")
+    (folder / "report.md").write_text(squeeze_markdown(result), encoding="utf-8")
+
+
+def format_interval(interval: Interval | None) -> str:
+    """For example "98.2 % [96.0, 100.1]"; a dash for what is not defined."""
+    if interval is None:
+        return "–"
+    return f"{100 * interval.estimate:.1f} % [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+
+
+def format_return(record: EvaluationRecord) -> str:
+    """The mean return and its interval."""
+    interval = mean_interval(record.returns, np.random.default_rng(record.seed))
+    return f"{interval.estimate:,.1f} [{interval.low:,.1f}, {interval.high:,.1f}]"
+
+
+TABLE_HEADER = ("candidate", "bytes", "times smaller", "return", "retention", "ratio", "episodes", "verdict")  # fmt: skip
+
+
+def table_rows(result: SqueezeResult) -> list[tuple[str, ...]]:
+    """The table of all that was tried, by size, the float policy first."""
+    baseline = (
+        BASELINE.name,
+        f"{result.baseline_size.file_bytes:,}",
+        "1.0",
+        format_return(result.baseline_record),
+        "100 %",
+        "100 %",
+        str(len(result.baseline_record.episodes)),
+        "baseline",
+    )
+    trials = sorted(result.trials, key=lambda t: -(t.size.file_bytes if t.size else 0))
+    return [baseline, *(_row(trial, result) for trial in trials)]
+
+
+def _row(trial: Trial, result: SqueezeResult) -> tuple[str, ...]:
+    if trial.judgement is None or trial.size is None:
+        return (trial.candidate.name, "–", "–", "–", "–", "–", "–", trial.problem or "failed")
+    retention = trial.judgement.retention
+    return (
+        trial.candidate.name,
+        f"{trial.size.file_bytes:,}",
+        f"{result.baseline_size.file_bytes / trial.size.file_bytes:.1f}",
+        format_return(trial.judgement.record),
+        format_interval(retention.normalized),
+        format_interval(retention.ratio),
+        str(retention.episodes),
+        f"{retention.verdict}" + (", chosen" if trial.candidate == result.chosen else ""),
+    )
+
+
+def summary(result: SqueezeResult) -> str:
+    """What was chosen and why, in a sentence or two."""
+    if result.confirmation is None:
+        return (
+            f"Nothing smaller was confirmed to keep {result.retain:.0%} of the return within "
+            f"{result.max_episodes} episodes; the float policy is the artifact."
+        )
+    trial = next(trial for trial in result.trials if trial.candidate == result.chosen)
+    assert trial.size is not None
+    size, float_size = trial.size.file_bytes, result.baseline_size.file_bytes
+    return (
+        f"Chosen: {result.chosen.name}, {size:,} bytes ({float_size / size:.1f} times smaller than "
+        f"the float policy's {float_size:,}). On fresh seeds it keeps "
+        f"{_confirmed(result.confirmation.retention)}."
+    )
+
+
+def _confirmed(retention: Retention) -> str:
+    return f"{format_interval(retention.normalized)} of the return over {retention.episodes} episodes"
+
+
+def squeeze_markdown(result: SqueezeResult) -> str:
+    """The report as Markdown."""
+    source, host = result.source, result.host
+    lines = [
+        f"# Squeezed: {source.algorithm.upper()} on {result.environment.id}",
+        "",
+        summary(result),
+        "",
+        "![Retention against bytes](pareto.png)",
+        "",
+        _markdown_row(TABLE_HEADER),
+        _markdown_row(["---", *["---:"] * (len(TABLE_HEADER) - 2), "---"]),
+        *(_markdown_row(row) for row in table_rows(result)),
+        "",
+        "Retention is (R − R_random) / (R_baseline − R_random), ratio is R / R_baseline; both with "
+        "a 95 % bootstrap interval over episodes paired by seed. The verdict is for a retention of "
+        f"{result.retain:.0%} and comes from the interval: keeps (all of it above), loses (all of "
+        "it below), undecided. Candidates are the study's own methods with its one-shot settings, "
+        "quantized per channel.",
+        "",
+        "| | |",
+        "| --- | --- |",
+        f"| agent | `{source.path}` ({source.algorithm}, trained on {source.env_id or 'unknown'}) |",
+        f"| sha256 | `{source.sha256}` |",
+        f"| return of the float policy | {format_return(result.baseline_record)} |",
+        f"| return of a random policy | {format_return(result.random_record)} |",
+        f"| environment | {result.environment.id}, run by {result.environment.backend} |",
+        f"| seeds | from {result.seed}; confirmation from {_confirmation_seed(result)} |",
+        f"| host | {host.cpu}, {host.cores} cores, {host.system}, Python {host.python} |",
+        f"| libraries | {', '.join(f'{k} {v}' for k, v in host.libraries.items())} |",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _confirmation_seed(result: SqueezeResult) -> str:
+    return "–" if result.confirmation is None else str(result.confirmation.record.seed)
+
+
+def _markdown_row(cells: list[str] | tuple[str, ...]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,267 @@
+"""The squeeze: try the candidates, return the smallest artifact that keeps the return."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from squeezerl.agents.load import Agent
+from squeezerl.artifacts.manifest import SizeRecord
+from squeezerl.artifacts.read import read_artifact
+from squeezerl.artifacts.write import write_artifact
+from squeezerl.compression.compress import compress
+from squeezerl.errors import CompressionError, EvaluationError
+from squeezerl.evaluation.environment import Environment
+from squeezerl.evaluation.evaluate import MAX_SEED, collect_observations
+from squeezerl.evaluation.referee import Judgement, Referee
+from squeezerl.measurement.host import host_facts
+from squeezerl.records import AgentSource, Calibration, EvaluationRecord, Host
+from squeezerl.runtimes.actor import Observations
+from squeezerl.runtimes.onnx_actor import OnnxActor
+from squeezerl.search.candidates import BASELINE, Candidate, study_candidates
+
+StageProgress = Callable[[str, float], None]
+
+CALIBRATION_EPISODES = 10
+# Episodes that confirm the choice are not among those that made it.
+_CONFIRMATION_SEED_OFFSET = 500_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One candidate that was tried. `artifact` is relative to the squeeze's folder.
+
+    `judgement` is `None` where the method could not treat the policy; `problem` says why.
+    """
+
+    candidate: Candidate
+    artifact: str | None
+    size: SizeRecord | None
+    judgement: Judgement | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SqueezeResult:
+    """All that was tried and what was chosen.
+
+    `confirmation` is the chosen candidate's judgement on fresh seeds; it is `None` where nothing
+    smaller than the float policy was confirmed to keep the return, and the float policy is chosen.
+    """
+
+    source: AgentSource
+    environment: Environment
+    retain: float
+    episodes: int
+    max_episodes: int
+    seed: int
+    host: Host
+    baseline_size: SizeRecord
+    baseline_record: EvaluationRecord
+    random_record: EvaluationRecord
+    trials: tuple[Trial, ...]
+    chosen: Candidate
+    confirmation: Judgement | None
+
+
+def squeeze_into(
+    folder: Path,
+    agent: Agent,
+    environment: Environment,
+    *,
+    retain: float = 0.95,
+    episodes: int = 100,
+    max_episodes: int | None = None,
+    seed: int = 0,
+    on_progress: StageProgress = lambda stage, fraction: None,
+) -> SqueezeResult:
+    """Try the study's methods and put the smallest artifact that keeps `retain` into `folder`.
+
+    Every candidate is written, read back and judged as the artifact that would be deployed, on
+    the same seeds as the baseline. From the smallest upwards, those that are undecided get up to
+    `max_episodes` (four times `episodes` unless given), and the first that keeps its return must
+    do so again on fresh seeds, since the best of thirty looks better than it is.
+
+    Args:
+        folder: empty; gets `policy.onnx`, `manifest.json` and `candidates/`.
+        agent: what to squeeze.
+        environment: where its return counts.
+        retain: share of the random-normalised return to keep.
+        episodes: for each candidate.
+        max_episodes: limit for candidates that are undecided.
+        seed: of the first episode, and of all else that is random.
+        on_progress: called with what is being done and the share of the work that is done.
+
+    Raises:
+        EnvError: if environment and agent do not fit.
+        EvaluationError: if the agent is not clearly better than random.
+    """
+    max_episodes = max_episodes if max_episodes is not None else 4 * episodes
+    candidates = study_candidates()
+    units = len(candidates) + 4  # calibration and baseline, and later the confirmation
+    workshop = _Workshop(folder, agent, environment, seed)
+
+    size, baseline = workshop.build(BASELINE)
+    referee = Referee(environment, baseline, threshold=retain, seed=seed)
+    workshop.observations = collect_observations(
+        baseline,
+        environment,
+        episodes=CALIBRATION_EPISODES,
+        seed=seed,
+        on_progress=lambda f: on_progress("calibration", f / units),
+    )
+    first = referee.judge(
+        baseline, episodes=episodes, on_progress=lambda f: on_progress("baseline", (1 + f) / units)
+    )
+    assert referee.baseline_record is not None
+    assert referee.random_record is not None
+    if not first.retention.baseline_trained:
+        raise EvaluationError(
+            f"{agent.source.path} is not clearly better than random in {environment.id} over "
+            f"{episodes} episodes ({_mean(referee.baseline_record):.1f} against "
+            f"{_mean(referee.random_record):.1f}): untrained, so there is no return to keep"
+        )
+
+    trials = []
+    for number, candidate in enumerate(candidates, start=3):
+        name = candidate.name
+
+        def progress(fraction: float, number: int = number, name: str = name) -> None:
+            on_progress(name, (number + fraction) / units)
+
+        trials.append(_try(workshop, referee, candidate, episodes, progress))
+    trials, chosen, confirmation = _choose(
+        workshop, referee, trials, episodes, max_episodes,
+        lambda name, fraction: on_progress(name, (units - 1 + fraction) / units),
+    )  # fmt: skip
+    workshop.place(chosen)
+    return SqueezeResult(
+        source=agent.source,
+        environment=environment,
+        retain=retain,
+        episodes=episodes,
+        max_episodes=max_episodes,
+        seed=seed,
+        host=host_facts(),
+        baseline_size=size,
+        baseline_record=referee.baseline_record,
+        random_record=referee.random_record,
+        trials=tuple(trials),
+        chosen=chosen,
+        confirmation=confirmation,
+    )
+
+
+class _Workshop:
+    """Builds candidates' artifacts in a folder and reads them back."""
+
+    def __init__(self, folder: Path, agent: Agent, environment: Environment, seed: int) -> None:
+        self._folder = folder
+        self._agent = agent
+        self.environment = environment
+        self.seed = seed
+        self.observations: Observations | None = None
+
+    def build(self, candidate: Candidate) -> tuple[SizeRecord, OnnxActor]:
+        """Compress, write, read back, load."""
+        compressed = compress(
+            self._agent.policy, candidate.specs, observations=self.observations
+        )
+        calibration = None
+        if candidate.method == "ptsq" and self.observations is not None:
+            calibration = Calibration(
+                observations=len(self.observations),
+                env_id=self.environment.id,
+                seed=self.seed,
+                episodes=CALIBRATION_EPISODES,
+            )
+        path = self._folder / self.artifact(candidate)
+        manifest = write_artifact(compressed, self._agent.source, path, calibration=calibration)
+        return manifest.size, self.load(candidate)
+
+    def load(self, candidate: Candidate) -> OnnxActor:
+        return OnnxActor(read_artifact(self._folder / self.artifact(candidate)).model)
+
+    def place(self, candidate: Candidate) -> None:
+        """Make the squeeze's folder itself the chosen artifact."""
+        for file in (self._folder / self.artifact(candidate)).iterdir():
+            (self._folder / file.name).write_bytes(file.read_bytes())
+
+    @staticmethod
+    def artifact(candidate: Candidate) -> str:
+        return f"candidates/{candidate.name}"
+
+
+def _try(
+    workshop: _Workshop,
+    referee: Referee,
+    candidate: Candidate,
+    episodes: int,
+    on_progress: Callable[[float], None],
+) -> Trial:
+    try:
+        size, actor = workshop.build(candidate)
+    except CompressionError as error:
+        return Trial(
+            candidate=candidate, artifact=None, size=None, judgement=None, problem=str(error)
+        )
+    judgement = referee.judge(actor, episodes=episodes, on_progress=on_progress)
+    return Trial(
+        candidate=candidate,
+        artifact=workshop.artifact(candidate),
+        size=size,
+        judgement=judgement,
+    )
+
+
+def _choose(
+    workshop: _Workshop,
+    referee: Referee,
+    trials: list[Trial],
+    episodes: int,
+    max_episodes: int,
+    on_progress: StageProgress,
+) -> tuple[list[Trial], Candidate, Judgement | None]:
+    """The smallest trial that keeps its return, twice; the trials as they then stand."""
+    fresh_seed = (referee.seed + _CONFIRMATION_SEED_OFFSET) % MAX_SEED
+    confirming = Referee(
+        workshop.environment,
+        workshop.load(BASELINE),
+        threshold=referee.threshold,
+        seed=fresh_seed,
+    )
+    updated = {trial.candidate: trial for trial in trials}
+    for trial in sorted(trials, key=lambda t: t.size.file_bytes if t.size else 0):
+        if trial.judgement is None or trial.judgement.retention.verdict == "loses":
+            continue
+        name = trial.candidate.name
+        actor = workshop.load(trial.candidate)
+        judgement = referee.judge_until_decided(
+            actor,
+            episodes=episodes,
+            max_episodes=max_episodes,
+            earlier=trial.judgement,
+            on_progress=lambda f, name=name: on_progress(f"more of {name}", f / 2),  # type: ignore[misc]
+        )
+        updated[trial.candidate] = Trial(
+            candidate=trial.candidate,
+            artifact=trial.artifact,
+            size=trial.size,
+            judgement=judgement,
+        )
+        if judgement.retention.verdict != "keeps":
+            continue
+        confirmation = confirming.judge_until_decided(
+            actor,
+            episodes=episodes,
+            max_episodes=max_episodes,
+            on_progress=lambda f, name=name: on_progress(f"confirm {name}", 0.5 + f / 2),  # type: ignore[misc]
+        )
+        if confirmation.retention.verdict == "keeps":
+            return list(updated.values()), trial.candidate, confirmation
+    return list(updated.values()), BASELINE, None
+
+
+def _mean(record: EvaluationRecord) -> float:
+    return sum(record.returns) / len(record.returns)

@@ -10,6 +10,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when it is first imported
 
 import pytest
 from hypothesis import settings
+
 from made_agents import RECIPES, MadeAgent, make_agent
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from squeezerl.agents.load import load_agent as load_agent
+    from squeezerl.api import squeeze as squeeze
     from squeezerl.artifacts.read import read_artifact as read_artifact
     from squeezerl.artifacts.write import write_artifact as write_artifact
     from squeezerl.compression.compress import compress as compress
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from squeezerl.evaluation.environment import Environment as Environment
     from squeezerl.evaluation.evaluate import evaluate as evaluate
     from squeezerl.runtimes.onnx_actor import load_actor as load_actor
-    from squeezerl.api import squeeze as squeeze
 
 __version__ = "0.1.0"
 
@@ -36,7 +36,7 @@ _HOMES = {
     "squeeze": "squeezerl.api",
     "write_artifact": "squeezerl.artifacts.write",
 }
-__all__ = sorted(_HOMES)  # noqa: PLE0605
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -7,12 +7,13 @@ from typing import Any
 
 from squeezerl.agents.load import Agent, load_agent
 from squeezerl.artifacts.output import new_folder
-from squeezerl.artifacts.read import is_artifact
+from squeezerl.artifacts.read import is_artifact, read_artifact
 from squeezerl.compression.compress import compress
 from squeezerl.evaluation.environment import Environment
 from squeezerl.report.squeeze_report import write_squeeze_report
-from squeezerl.runtimes.onnx_actor import OnnxActor, load_actor
-from squeezerl.search.squeeze import SqueezeResult, squeeze_into
+from squeezerl.runtimes.onnx_actor import OnnxActor
+from squeezerl.search.result import SqueezeResult
+from squeezerl.search.squeeze import squeeze_into
 
 
 def squeeze(
@@ -46,12 +47,16 @@ def make_actor(agent: Agent) -> OnnxActor:
     return OnnxActor(compress(agent.policy).model.SerializeToString())
 
 
-def load_any_actor(path: str | Path, *, vecnormalize: str | Path | None = None) -> OnnxActor:
-    """The actor of an artifact's folder, or of an agent.
+def load_any_actor(
+    path: str | Path, *, vecnormalize: str | Path | None = None
+) -> tuple[OnnxActor, str | None]:
+    """The actor of an artifact's folder or of an agent, and the environment it was trained on.
 
     Raises:
         SqueezeRLError: if it is neither, or damaged.
     """
     if is_artifact(path):
-        return load_actor(path)
-    return make_actor(load_agent(path, vecnormalize=vecnormalize))
+        artifact = read_artifact(path)
+        return OnnxActor(artifact.model), artifact.manifest.source.env_id
+    agent = load_agent(path, vecnormalize=vecnormalize)
+    return make_actor(agent), agent.source.env_id

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from checkpoint_files import ENV
+
 from made_agents import make_agent
 
 

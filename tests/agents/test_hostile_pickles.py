@@ -16,8 +16,8 @@ from checkpoint_files import (
     saved_vecnormalize,
     torch_file,
 )
-from onnx_runner import torch_actions
 
+from onnx_runner import torch_actions
 from squeezerl import load_agent
 
 

@@ -8,8 +8,8 @@ import pytest
 import stable_baselines3
 import torch
 from checkpoint_files import ENV, Weights, change_weights, refuses, torch_file
-from made_agents import make_agent
 
+from made_agents import make_agent
 from squeezerl import load_agent
 from squeezerl.agents.weights import read_state_dict
 from squeezerl.errors import CheckpointError

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+
 from made_agents import RECIPES, MadeAgent
 from onnx_runner import onnx_actions, torch_actions
-
 from squeezerl import load_agent
 from squeezerl.policy.onnx_graph import to_onnx
 

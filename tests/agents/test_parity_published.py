@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from onnx_runner import onnx_actions, torch_actions
 
+from onnx_runner import onnx_actions, torch_actions
 from squeezerl import load_agent
 from squeezerl.policy.onnx_graph import to_onnx
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from checkpoint_files import change_metadata, nothing_written
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
-from made_agents import Recipe, SpacesOnly, make_model
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
+from made_agents import Recipe, SpacesOnly, make_model
 from squeezerl import load_agent
 from squeezerl.errors import UnsupportedPolicyError
 

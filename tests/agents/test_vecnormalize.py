@@ -13,9 +13,9 @@ from gymnasium.spaces import Box
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
-from made_agents import SpacesOnly
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
+from made_agents import SpacesOnly
 from squeezerl.agents.vecnormalize import read_vecnormalize
 from squeezerl.errors import SqueezeRLError, UnsupportedPolicyError
 
@@ -138,10 +138,12 @@ def test_damaged_normalizer_gives_only_our_errors(
 ) -> None:
     content = _spoiled(saved(), flips, kept)
     scratch.write_bytes(content)
+    refusal = None
     try:
-        normalizer = read_vecnormalize(scratch)
+        read_vecnormalize(scratch)
     except SqueezeRLError as error:
-        assert scratch.name in str(error)
-    else:
+        refusal = str(error)
+    if refusal is None:
         assert len(content) == len(saved()), "a truncated pickle was read"
-        assert normalizer is None or normalizer.mean.shape == normalizer.inverse_std.shape
+    else:
+        assert scratch.name in refusal

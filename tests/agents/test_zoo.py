@@ -60,7 +60,7 @@ def test_folder_without_a_zip_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["absent.zip", "absent", "a" * 5000], ids=["zip", "any", "long"])
 def test_path_that_does_not_exist_is_an_error(tmp_path: Path, name: str) -> None:
-    with pytest.raises(CheckpointError, match="no such file|not a path|too long"):
+    with pytest.raises(CheckpointError, match=r"no such file|too long"):
         find_agent(tmp_path / name)
 
 

@@ -49,6 +49,15 @@ def test_argmax_gives_indices_and_the_first_of_equals(outputs: npt.NDArray[Any])
     np.testing.assert_array_equal(actions, outputs.argmax(axis=1))
 
 
+def test_head_does_not_share_the_callers_bounds() -> None:
+    low, high = LOW.copy(), HIGH.copy()
+    head = ActionHead.box("clip", low, high)
+    low -= 5
+    high += 5
+    np.testing.assert_array_equal(head.low, LOW)
+    np.testing.assert_array_equal(head.high, HIGH)
+
+
 def test_only_argmax_is_discrete() -> None:
     assert ActionHead.argmax().is_discrete
     assert not ActionHead.box("clip", LOW, HIGH).is_discrete

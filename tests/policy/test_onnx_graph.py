@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_agents import ACTIVATIONS
 from onnx import numpy_helper
-from onnx_runner import onnx_actions, torch_actions
 
+from made_agents import ACTIVATIONS
+from onnx_runner import onnx_actions, torch_actions
 from squeezerl.policy.action_head import ActionHead
 from squeezerl.policy.normalizer import ObservationNormalizer
 from squeezerl.policy.onnx_graph import to_onnx
@@ -38,7 +39,7 @@ def _policy(
             torch.from_numpy(rng.normal(size=outputs)),
             activation if index < len(widths) - 2 else None,
         )
-        for index, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False))
+        for index, (inputs, outputs) in enumerate(pairwise(widths))
     ]
     inputs, outputs = widths[0], widths[-1]
     low, high = -rng.uniform(0.1, 2, outputs), rng.uniform(0.1, 2, outputs)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
-from made_agents import ACTIVATIONS
 
+from made_agents import ACTIVATIONS
 from squeezerl.errors import UnsupportedPolicyError
 from squeezerl.policy.action_head import ActionHead
 from squeezerl.policy.activations import make_activation
@@ -20,7 +22,7 @@ def _layers(*widths: int, activation: str = "ReLU") -> list[LinearLayer]:
             torch.randn(outputs, generator=generator),
             activation if index < len(widths) - 2 else None,
         )
-        for index, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False))
+        for index, (inputs, outputs) in enumerate(pairwise(widths))
     ]
 
 

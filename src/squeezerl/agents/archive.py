@@ -51,8 +51,15 @@ class CheckpointArchive:
             )
         try:
             return self._zip.read(info)
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError,
-                NotImplementedError) as error:
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            OSError,
+            EOFError,
+            RuntimeError,
+            ValueError,
+            NotImplementedError,
+        ) as error:
             raise CheckpointError(f"{self.path}: {name!r} is damaged ({error})") from error
 
     def close(self) -> None:

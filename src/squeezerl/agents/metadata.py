@@ -87,7 +87,9 @@ def _check_features(kwargs: dict[str, Any], space: BoxSpace) -> None:
     if extractor == "CombinedExtractor":
         raise UnsupportedPolicyError("dict-observation policies are not supported yet")
     if extractor != "FlattenExtractor":
-        raise UnsupportedPolicyError(f"the custom features extractor {extractor!r} is not supported")
+        raise UnsupportedPolicyError(
+            f"the custom features extractor {extractor!r} is not supported"
+        )
 
 
 def _class_name(text: Any, default: str) -> str:

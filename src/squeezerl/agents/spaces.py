@@ -37,11 +37,12 @@ def parse_space(data: Any, role: str) -> BoxSpace | DiscreteSpace:
     kind = kind.rpartition(".")[2]
     if kind == "Discrete":
         n, start = data.get("n"), data.get("start", 0)
-        if not _is_int_text(n) or not 1 <= int(n) <= 1_000_000:
+        count = int(n) if isinstance(n, int | str) and str(n).isdecimal() else 0
+        if not 1 <= count <= 1_000_000:
             raise CheckpointError(f"the {role} space is discrete, but its size is {n!r}")
         if str(start) != "0":
             raise UnsupportedPolicyError(f"discrete {role} spaces that start at {start} (not 0)")
-        return DiscreteSpace(int(n))
+        return DiscreteSpace(count)
     if kind != "Box":
         raise UnsupportedPolicyError(
             f"{kind or 'unknown'} {role} spaces are not supported yet"
@@ -62,13 +63,7 @@ def parse_space(data: Any, role: str) -> BoxSpace | DiscreteSpace:
     )
 
 
-def _is_int_text(value: Any) -> bool:
-    return isinstance(value, int | str) and str(value).isdigit()
-
-
-def _parse_bounds(
-    text: Any, size: int, role: str, *, required: bool
-) -> npt.NDArray[np.float32]:
+def _parse_bounds(text: Any, size: int, role: str, *, required: bool) -> npt.NDArray[np.float32]:
     """Bounds from numpy's printed form; eight digits, which float32 actions do not exceed."""
     if not required:
         return np.zeros(0, dtype=np.float32)

@@ -63,9 +63,7 @@ def read_linear(state: Mapping[str, Tensor], name: str, activation: str | None) 
     return LinearLayer(weight, bias, activation)
 
 
-def read_sequential(
-    state: Mapping[str, Tensor], prefix: str, activation: str
-) -> list[LinearLayer]:
+def read_sequential(state: Mapping[str, Tensor], prefix: str, activation: str) -> list[LinearLayer]:
     """The linear layers `prefix.0`, `prefix.2`, ... of a torch Sequential, maybe none."""
     pattern = re.compile(re.escape(prefix) + r"\.(\d+)\.(.+)")
     indices: set[int] = set()

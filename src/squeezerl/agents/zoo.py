@@ -47,7 +47,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MAX_YAML_BYTES:
             raise CheckpointError(f"{path}: larger than any zoo settings file should be")
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_InertLoader)  # noqa: S506
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_InertLoader)
     except (OSError, yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: not readable YAML ({error})") from error
     if not isinstance(data, dict):

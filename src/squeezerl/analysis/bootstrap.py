@@ -13,9 +13,7 @@ CONFIDENCE = 0.95
 Array = npt.NDArray[np.float64]
 
 
-def resampled_means(
-    samples: Array, rng: np.random.Generator, resamples: int = RESAMPLES
-) -> Array:
+def resampled_means(samples: Array, rng: np.random.Generator, resamples: int = RESAMPLES) -> Array:
     """Means of bootstrap resamples, whole rows at a time, so that columns stay paired.
 
     Args:

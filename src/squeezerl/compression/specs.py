@@ -119,10 +119,8 @@ def check_sequence(specs: Sequence[Spec]) -> None:
     Raises:
         SpecError: for any other order.
     """
-    for position, spec in enumerate(specs):
-        if isinstance(spec, DynamicQuantization | StaticQuantization):
-            if position != len(specs) - 1:
-                raise SpecError("a quantization must be the last step: prune first, then quantize")
+    if any(isinstance(spec, DynamicQuantization | StaticQuantization) for spec in specs[:-1]):
+        raise SpecError("a quantization must be the last step: prune first, then quantize")
 
 
 METHODS = ("float", "ptdq", "ptsq", "l1", "l2")

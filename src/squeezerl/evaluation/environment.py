@@ -83,16 +83,16 @@ class Environment:
         if self._fits(actor):
             return
         wants, gives = _sizes(actor), _sizes(self)
-        fitting = [
-            sibling.id for sibling in _siblings(self.id) if sibling._fits(actor)
-        ]
+        fitting = [sibling.id for sibling in _siblings(self.id) if sibling._fits(actor)]
         advice = (
             f"it fits {', '.join(fitting)}"
             if fitting
             else "no registered version of the environment fits; was it trained on another one, "
             "or with other --env-kwargs?"
         )
-        raise EnvError(f"the policy has {wants}; {self.id} has {gives}. {advice[0].upper()}{advice[1:]}")
+        raise EnvError(
+            f"the policy has {wants}; {self.id} has {gives}. {advice[0].upper()}{advice[1:]}"
+        )
 
     def _fits(self, actor: Actor) -> bool:
         return (

@@ -6,16 +6,18 @@ import dataclasses
 import time
 
 import numpy as np
-import numpy.typing as npt
 
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.rollout import Progress, rollout
-from squeezerl.records import EvaluationRecord
+from squeezerl.records import Calibration, EvaluationRecord
 from squeezerl.runtimes.actor import Actor, Observations
 
-MAX_SEED = 1_000_000_000
-_CALIBRATION_SEED_OFFSET = 1_100_000_000
+MAX_EPISODES = 1_000_000
+MAX_SEED = 500_000_000
+# Seeds are 32-bit in EnvPool: evaluation, confirmation and calibration each have their range.
+CONFIRMATION_SEED_OFFSET = 600_000_000
+_CALIBRATION_SEED_OFFSET = 1_200_000_000
 
 
 def evaluate(
@@ -32,10 +34,7 @@ def evaluate(
         EnvError: if the environment is unknown or does not fit the policy.
         InvalidArgumentError: if a number is out of range.
     """
-    if not 1 <= episodes <= 1_000_000:
-        raise InvalidArgumentError(f"episodes must be between 1 and 1,000,000, not {episodes}")
-    if not 0 <= seed <= MAX_SEED:
-        raise InvalidArgumentError(f"seed must be between 0 and {MAX_SEED:,}, not {seed}")
+    check_numbers(episodes, seed % CONFIRMATION_SEED_OFFSET)
     if isinstance(environment, str):
         environment = Environment.find(environment)
     start = time.perf_counter()
@@ -72,7 +71,7 @@ def extend(
     )
 
 
-def collect_observations(
+def calibrate(
     actor: Actor,
     environment: Environment,
     *,
@@ -80,14 +79,18 @@ def collect_observations(
     count: int = 4096,
     seed: int = 0,
     on_progress: Progress = lambda fraction: None,
-) -> Observations:
-    """Raw observations that the actor visited, for calibration: (at most count, *shape), float32.
+) -> tuple[Observations, Calibration]:
+    """Raw observations that the actor visited, (at most count, *shape), and how they came about.
 
     A uniform sample over whole episodes whose seeds no evaluation uses, so that calibration
     never sees what it is later judged on.
+
+    Raises:
+        InvalidArgumentError: if a number is out of range.
     """
+    check_numbers(episodes, seed)
     batches: list[Observations] = []
-    first = _CALIBRATION_SEED_OFFSET + seed % MAX_SEED
+    first = _CALIBRATION_SEED_OFFSET + seed
     rollout(
         actor,
         environment,
@@ -95,8 +98,18 @@ def collect_observations(
         on_progress=on_progress,
         observer=batches.append,
     )
-    visited: npt.NDArray[np.float32] = np.concatenate(batches)
+    visited: Observations = np.concatenate(batches)
     if len(visited) > count:
         rng = np.random.default_rng(seed)
         visited = visited[np.sort(rng.choice(len(visited), count, replace=False))]
-    return visited
+    return visited, Calibration(
+        observations=len(visited), env_id=environment.id, seed=seed, episodes=episodes
+    )
+
+
+def check_numbers(episodes: int, seed: int) -> None:
+    """Raise an `InvalidArgumentError` if one is out of range."""
+    if not 1 <= episodes <= MAX_EPISODES:
+        raise InvalidArgumentError(f"episodes must be 1 to {MAX_EPISODES:,}, not {episodes}")
+    if not 0 <= seed <= MAX_SEED:
+        raise InvalidArgumentError(f"seed must be 0 to {MAX_SEED:,}, not {seed}")

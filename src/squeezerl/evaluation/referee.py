@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,8 +51,8 @@ class Referee:
         self.seed = seed
         self._baseline = baseline
         self._random = RandomActor(environment, seed)
-        self.baseline_record: EvaluationRecord | None = None
-        self.random_record: EvaluationRecord | None = None
+        self._baseline_record: EvaluationRecord | None = None
+        self._random_record: EvaluationRecord | None = None
 
     def prepare(self, episodes: int, on_progress: Progress = lambda fraction: None) -> None:
         """Run the baseline and the random policy for at least so many episodes."""
@@ -62,10 +63,12 @@ class Referee:
         def random_progress(fraction: float) -> None:
             on_progress(0.5 + fraction / 2)
 
-        self.baseline_record = self._run(
-            self.baseline_record, self._baseline, episodes, baseline_progress
+        self._baseline_record = self._run(
+            self._baseline_record, self._baseline, episodes, baseline_progress
         )
-        self.random_record = self._run(self.random_record, self._random, episodes, random_progress)
+        self._random_record = self._run(
+            self._random_record, self._random, episodes, random_progress
+        )
 
     def judge(
         self,
@@ -90,15 +93,19 @@ class Referee:
         on_progress: Progress = lambda fraction: None,
     ) -> Judgement:
         """Judge, and double the episodes while the verdict is undecided, up to the limit."""
-        judgement = self.judge(
-            actor, episodes=episodes, earlier=earlier, on_progress=on_progress
-        )
+        judgement = self.judge(actor, episodes=episodes, earlier=earlier, on_progress=on_progress)
         while judgement.retention.verdict == "undecided" and episodes < max_episodes:
             episodes = min(2 * episodes, max_episodes)
             judgement = self.judge(
                 actor, episodes=episodes, earlier=judgement, on_progress=on_progress
             )
         return judgement
+
+    def records(self, episodes: int) -> tuple[EvaluationRecord, EvaluationRecord]:
+        """The first episodes of the baseline and of the random policy, as far as they were run."""
+        assert self._baseline_record is not None
+        assert self._random_record is not None
+        return _first(self._baseline_record, episodes), _first(self._random_record, episodes)
 
     def _run(
         self, record: EvaluationRecord | None, actor: Actor, episodes: int, on_progress: Progress
@@ -110,13 +117,15 @@ class Referee:
         )
 
     def _retention(self, record: EvaluationRecord) -> Retention:
-        assert self.baseline_record is not None
-        assert self.random_record is not None
-        n = len(record.episodes)
+        baseline, random = self.records(len(record.episodes))
         return retention(
             record.returns,
-            self.baseline_record.returns[:n],
-            self.random_record.returns[:n],
+            baseline.returns,
+            random.returns,
             threshold=self.threshold,
             rng=np.random.default_rng(self.seed),
         )
+
+
+def _first(record: EvaluationRecord, episodes: int) -> EvaluationRecord:
+    return dataclasses.replace(record, episodes=record.episodes[:episodes])

@@ -7,7 +7,7 @@ metadata), keeps the layers' names for the audit, and takes a millisecond instea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,9 +36,7 @@ class _Graph:
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
-    def add(
-        self, op: str, name: str, *inputs: str, **attributes: float | int | Sequence[int]
-    ) -> None:
+    def add(self, op: str, name: str, *inputs: str, **attributes: Any) -> None:
         """Append a node that takes the latest value first."""
         node = helper.make_node(op, [self.value, *inputs], [f"{name}.out"], name, **attributes)
         self.nodes.append(node)
@@ -101,7 +99,9 @@ def _scalar(value: float) -> npt.NDArray[np.float32]:
 def _add_normalizer(graph: _Graph, policy: Policy) -> None:
     normalizer = policy.normalizer
     assert normalizer is not None
-    graph.add("Sub", "normalizer.center", graph.constant("normalizer.mean", normalizer.mean.numpy()))
+    graph.add(
+        "Sub", "normalizer.center", graph.constant("normalizer.mean", normalizer.mean.numpy())
+    )
     inverse_std = graph.constant("normalizer.inverse_std", normalizer.inverse_std.numpy())
     graph.add("Mul", "normalizer.scale", inverse_std)
     graph.add(

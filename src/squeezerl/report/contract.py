@@ -11,7 +11,7 @@ from squeezerl.analysis.bootstrap import mean_interval
 from squeezerl.evaluation.referee import Judgement
 from squeezerl.records import EvaluationRecord, Interval, Retention, to_json
 from squeezerl.search.candidates import BASELINE
-from squeezerl.search.squeeze import SqueezeResult, Trial
+from squeezerl.search.result import SqueezeResult, Trial
 
 
 def retention_json(retention: Retention) -> dict[str, Any]:

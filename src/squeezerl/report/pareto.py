@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from squeezerl.search.squeeze import SqueezeResult
+from squeezerl.search.result import SqueezeResult
 
 _STYLE = {
     "ptdq": ("PTDQ (dynamic int8)", "#0072B2", "s"),
@@ -88,7 +88,7 @@ def draw_pareto(result: SqueezeResult, path: Path) -> None:
                 arrowprops={"arrowstyle": "->", "color": "0.3"},
             )  # fmt: skip
     axes.set_xscale("log")
-    ticks = [t for t in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)]
+    ticks = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
     low, high = axes.get_xlim()
     axes.set_xticks([t for t in ticks if low <= t <= high], minor=False)
     axes.get_xaxis().set_major_formatter(lambda value, _: f"{value:g}")

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
-
-from squeezerl.analysis.bootstrap import mean_interval
-from squeezerl.records import EvaluationRecord, Interval, Retention
+from squeezerl.records import Retention
 from squeezerl.report.contract import squeeze_json
 from squeezerl.report.pareto import draw_pareto
+from squeezerl.report.text import format_interval, format_return
 from squeezerl.search.candidates import BASELINE
-from squeezerl.search.squeeze import SqueezeResult, Trial
+from squeezerl.search.result import SqueezeResult, Trial
 
 
 def write_squeeze_report(result: SqueezeResult, folder: Path) -> None:
@@ -23,20 +21,16 @@ def write_squeeze_report(result: SqueezeResult, folder: Path) -> None:
     (folder / "report.md").write_text(squeeze_markdown(result), encoding="utf-8")
 
 
-def format_interval(interval: Interval | None) -> str:
-    """For example "98.2 % [96.0, 100.1]"; a dash for what is not defined."""
-    if interval is None:
-        return "–"
-    return f"{100 * interval.estimate:.1f} % [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
-
-
-def format_return(record: EvaluationRecord) -> str:
-    """The mean return and its interval."""
-    interval = mean_interval(record.returns, np.random.default_rng(record.seed))
-    return f"{interval.estimate:,.1f} [{interval.low:,.1f}, {interval.high:,.1f}]"
-
-
-TABLE_HEADER = ("candidate", "bytes", "times smaller", "return", "retention", "ratio", "episodes", "verdict")  # fmt: skip
+TABLE_HEADER = (
+    "candidate",
+    "bytes",
+    "times smaller",
+    "return [95 %]",
+    "retention [95 %]",
+    "ratio [95 %]",
+    "episodes",
+    "verdict",
+)
 
 
 def table_rows(result: SqueezeResult) -> list[tuple[str, ...]]:
@@ -89,12 +83,15 @@ def summary(result: SqueezeResult) -> str:
 
 
 def _confirmed(retention: Retention) -> str:
-    return f"{format_interval(retention.normalized)} of the return over {retention.episodes} episodes"
+    return (
+        f"{format_interval(retention.normalized)} of the return over {retention.episodes} episodes"
+    )
 
 
 def squeeze_markdown(result: SqueezeResult) -> str:
     """The report as Markdown."""
     source, host = result.source, result.host
+    trained_on = source.env_id or "unknown"
     lines = [
         f"# Squeezed: {source.algorithm.upper()} on {result.environment.id}",
         "",
@@ -114,7 +111,7 @@ def squeeze_markdown(result: SqueezeResult) -> str:
         "",
         "| | |",
         "| --- | --- |",
-        f"| agent | `{source.path}` ({source.algorithm}, trained on {source.env_id or 'unknown'}) |",
+        f"| agent | `{source.path}` ({source.algorithm}, trained on {trained_on}) |",
         f"| sha256 | `{source.sha256}` |",
         f"| return of the float policy | {format_return(result.baseline_record)} |",
         f"| return of a random policy | {format_return(result.random_record)} |",

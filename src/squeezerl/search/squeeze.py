@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from squeezerl.agents.load import Agent
@@ -11,58 +10,19 @@ from squeezerl.artifacts.manifest import SizeRecord
 from squeezerl.artifacts.read import read_artifact
 from squeezerl.artifacts.write import write_artifact
 from squeezerl.compression.compress import compress
+from squeezerl.compression.specs import StaticQuantization
 from squeezerl.errors import CompressionError, EvaluationError
 from squeezerl.evaluation.environment import Environment
-from squeezerl.evaluation.evaluate import MAX_SEED, collect_observations
+from squeezerl.evaluation.evaluate import CONFIRMATION_SEED_OFFSET, calibrate, check_numbers
 from squeezerl.evaluation.referee import Judgement, Referee
 from squeezerl.measurement.host import host_facts
-from squeezerl.records import AgentSource, Calibration, EvaluationRecord, Host
+from squeezerl.records import Calibration, EvaluationRecord
 from squeezerl.runtimes.actor import Observations
 from squeezerl.runtimes.onnx_actor import OnnxActor
 from squeezerl.search.candidates import BASELINE, Candidate, study_candidates
+from squeezerl.search.result import SqueezeResult, Trial
 
 StageProgress = Callable[[str, float], None]
-
-CALIBRATION_EPISODES = 10
-# Episodes that confirm the choice are not among those that made it.
-_CONFIRMATION_SEED_OFFSET = 500_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One candidate that was tried. `artifact` is relative to the squeeze's folder.
-
-    `judgement` is `None` where the method could not treat the policy; `problem` says why.
-    """
-
-    candidate: Candidate
-    artifact: str | None
-    size: SizeRecord | None
-    judgement: Judgement | None
-    problem: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class SqueezeResult:
-    """All that was tried and what was chosen.
-
-    `confirmation` is the chosen candidate's judgement on fresh seeds; it is `None` where nothing
-    smaller than the float policy was confirmed to keep the return, and the float policy is chosen.
-    """
-
-    source: AgentSource
-    environment: Environment
-    retain: float
-    episodes: int
-    max_episodes: int
-    seed: int
-    host: Host
-    baseline_size: SizeRecord
-    baseline_record: EvaluationRecord
-    random_record: EvaluationRecord
-    trials: tuple[Trial, ...]
-    chosen: Candidate
-    confirmation: Judgement | None
 
 
 def squeeze_into(
@@ -97,30 +57,29 @@ def squeeze_into(
         EnvError: if environment and agent do not fit.
         EvaluationError: if the agent is not clearly better than random.
     """
+    check_numbers(episodes, seed)
     max_episodes = max_episodes if max_episodes is not None else 4 * episodes
     candidates = study_candidates()
     units = len(candidates) + 4  # calibration and baseline, and later the confirmation
-    workshop = _Workshop(folder, agent, environment, seed)
+    workshop = _Workshop(folder, agent)
 
     size, baseline = workshop.build(BASELINE)
     referee = Referee(environment, baseline, threshold=retain, seed=seed)
-    workshop.observations = collect_observations(
+    workshop.observations, workshop.calibration = calibrate(
         baseline,
         environment,
-        episodes=CALIBRATION_EPISODES,
         seed=seed,
         on_progress=lambda f: on_progress("calibration", f / units),
     )
     first = referee.judge(
         baseline, episodes=episodes, on_progress=lambda f: on_progress("baseline", (1 + f) / units)
     )
-    assert referee.baseline_record is not None
-    assert referee.random_record is not None
+    baseline_record, random_record = referee.records(episodes)
     if not first.retention.baseline_trained:
         raise EvaluationError(
             f"{agent.source.path} is not clearly better than random in {environment.id} over "
-            f"{episodes} episodes ({_mean(referee.baseline_record):.1f} against "
-            f"{_mean(referee.random_record):.1f}): untrained, so there is no return to keep"
+            f"{episodes} episodes ({_mean(baseline_record):.1f} against "
+            f"{_mean(random_record):.1f}): untrained, so there is no return to keep"
         )
 
     trials = []
@@ -145,8 +104,8 @@ def squeeze_into(
         seed=seed,
         host=host_facts(),
         baseline_size=size,
-        baseline_record=referee.baseline_record,
-        random_record=referee.random_record,
+        baseline_record=baseline_record,
+        random_record=random_record,
         trials=tuple(trials),
         chosen=chosen,
         confirmation=confirmation,
@@ -156,28 +115,21 @@ def squeeze_into(
 class _Workshop:
     """Builds candidates' artifacts in a folder and reads them back."""
 
-    def __init__(self, folder: Path, agent: Agent, environment: Environment, seed: int) -> None:
+    def __init__(self, folder: Path, agent: Agent) -> None:
         self._folder = folder
         self._agent = agent
-        self.environment = environment
-        self.seed = seed
         self.observations: Observations | None = None
+        self.calibration: Calibration | None = None
 
     def build(self, candidate: Candidate) -> tuple[SizeRecord, OnnxActor]:
         """Compress, write, read back, load."""
-        compressed = compress(
-            self._agent.policy, candidate.specs, observations=self.observations
+        calibrated = any(isinstance(spec, StaticQuantization) for spec in candidate.specs)
+        manifest = write_artifact(
+            compress(self._agent.policy, candidate.specs, observations=self.observations),
+            self._agent.source,
+            self._folder / self.artifact(candidate),
+            calibration=self.calibration if calibrated else None,
         )
-        calibration = None
-        if candidate.method == "ptsq" and self.observations is not None:
-            calibration = Calibration(
-                observations=len(self.observations),
-                env_id=self.environment.id,
-                seed=self.seed,
-                episodes=CALIBRATION_EPISODES,
-            )
-        path = self._folder / self.artifact(candidate)
-        manifest = write_artifact(compressed, self._agent.source, path, calibration=calibration)
         return manifest.size, self.load(candidate)
 
     def load(self, candidate: Candidate) -> OnnxActor:
@@ -224,12 +176,12 @@ def _choose(
     on_progress: StageProgress,
 ) -> tuple[list[Trial], Candidate, Judgement | None]:
     """The smallest trial that keeps its return, twice; the trials as they then stand."""
-    fresh_seed = (referee.seed + _CONFIRMATION_SEED_OFFSET) % MAX_SEED
     confirming = Referee(
-        workshop.environment,
+        referee.environment,
         workshop.load(BASELINE),
         threshold=referee.threshold,
-        seed=fresh_seed,
+        # The best of thirty looks better than it is: other episodes must confirm it.
+        seed=referee.seed + CONFIRMATION_SEED_OFFSET,
     )
     updated = {trial.candidate: trial for trial in trials}
     for trial in sorted(trials, key=lambda t: t.size.file_bytes if t.size else 0):

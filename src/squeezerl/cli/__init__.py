@@ -1,0 +1,61 @@
+"""The command line: one file a verb; the only place that prints or exits."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from squeezerl import __version__
+from squeezerl.cli.compress import compress
+from squeezerl.cli.evaluate import evaluate
+from squeezerl.cli.inspect import inspect
+from squeezerl.cli.squeeze import squeeze
+
+app = typer.Typer(
+    name="squeezerl",
+    help="Make a trained agent's policy small, fast and frugal, and prove what that cost.",
+    epilog="Try it: squeezerl squeeze demo -o out",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+for command in (inspect, compress, evaluate, squeeze):
+    app.command(no_args_is_help=True)(command)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        print(f"squeezerl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print it and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """End like Ctrl-C does, so that temporary folders are removed."""
+    raise SystemExit(128 + number)
+
+
+def main() -> None:
+    """Entry point of the `squeezerl` command."""
+    signal.signal(signal.SIGTERM, _terminate)
+    # `module:Id` environments may live in the folder that the user works in. Last, so that
+    # nothing there can stand in for an installed module.
+    sys.path.append(str(Path.cwd()))
+    app()

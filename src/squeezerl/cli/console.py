@@ -1,0 +1,170 @@
+"""What the verbs share: errors without tracebacks, JSON, progress, common options."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from squeezerl.errors import InvalidArgumentError, SqueezeRLError
+
+if TYPE_CHECKING:
+    from squeezerl.evaluation.environment import Environment
+
+P = ParamSpec("P")
+
+INTERRUPTED = 130
+BAD_INPUT = 2
+
+out = Console()
+err = Console(stderr=True)
+
+AgentArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="AGENT",
+        help="A Stable-Baselines3 .zip, an rl-zoo folder (.../Hopper-v3_1), or 'demo'.",
+        show_default=False,
+    ),
+]
+EnvOption = Annotated[
+    str | None,
+    typer.Option(
+        "--env",
+        help="Environment id, or module:Id for your own. "
+        "[dim]default: the one the agent was trained on[/dim]",
+        show_default=False,
+    ),
+]
+EnvKwargsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--env-kwargs",
+        metavar="K:V",
+        help="Argument for the environment; repeat for more.",
+        show_default=False,
+    ),
+]
+VecNormalizeOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Saved VecNormalize, where it does not stand beside the agent.", show_default=False
+    ),
+]
+OutputOption = Annotated[
+    Path,
+    typer.Option("--output", "-o", metavar="DIR", help="Folder to write.", show_default=False),
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace DIR if it is not empty.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of the first episode.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")
+]
+
+
+def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
+    """Bad input ends with a message and exit code 2, Ctrl-C with 130; neither with a traceback."""
+
+    @functools.wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except SqueezeRLError as error:
+            _fail(str(error))
+        except KeyboardInterrupt:
+            err.print("interrupted; nothing was written", style="yellow")
+            raise typer.Exit(INTERRUPTED) from None
+
+    return wrapper
+
+
+def _fail(message: str) -> NoReturn:
+    err.print("[bold red]error:[/] ", end="")
+    err.print(message, markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(BAD_INPUT)
+
+
+def print_json(data: dict[str, Any]) -> None:
+    """One JSON object on standard output."""
+    sys.stdout.write(json.dumps(data) + "\n")
+
+
+def print_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[int] = (0,)
+) -> None:
+    """A table on standard output; columns are right-aligned unless listed in `left`."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, title in enumerate(header):
+        table.add_column(title, justify="left" if index in left else "right")
+    for row in rows:
+        table.add_row(*row)
+    # A pipe has no width: let every row keep its line.
+    wide = Console(width=200) if not out.is_terminal else out
+    wide.print(table, markup=False)
+
+
+@contextmanager
+def progress_bar(description: str) -> Iterator[Callable[[str, float], None]]:
+    """A bar on standard error with time left; silent where that is not a terminal."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    ) as progress:
+        task = progress.add_task(description, total=1.0)
+
+        def update(stage: str, fraction: float) -> None:
+            progress.update(task, description=stage, completed=fraction)
+
+        yield update
+
+
+def find_environment(
+    env: str | None, trained_on: str | None, kwargs: Sequence[str] | None, backend: str = "auto"
+) -> Environment:
+    """The environment that was asked for, or the one that the agent was trained on."""
+    from squeezerl.evaluation.environment import BACKENDS, Environment
+
+    if backend not in BACKENDS:
+        raise InvalidArgumentError(f"backend {backend!r} is not one of {', '.join(BACKENDS)}")
+    env_id = env or trained_on
+    if env_id is None:
+        raise InvalidArgumentError(
+            "the agent does not say what it was trained on; name the environment with --env"
+        )
+    return Environment.find(env_id, parse_kwargs(kwargs or ()), backend=backend)
+
+
+def parse_kwargs(pairs: Sequence[str]) -> dict[str, Any]:
+    """`["k:1", "b:true", "r:[0, 1]"]` as plain values, never evaluated.
+
+    Raises:
+        InvalidArgumentError: if one is not of that form.
+    """
+    import yaml
+
+    kwargs = {}
+    for pair in pairs:
+        key, colon, value = pair.partition(":")
+        if not colon or not key.isidentifier():
+            raise InvalidArgumentError(
+                f"--env-kwargs {pair!r} is not of the form name:value, e.g. reset_noise_scale:0.1"
+            )
+        try:
+            kwargs[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InvalidArgumentError(f"--env-kwargs {pair!r}: unreadable value") from error
+    return kwargs

@@ -1,0 +1,137 @@
+"""`squeezerl evaluate`: the return of an agent or an artifact, alone or against another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from squeezerl.cli.console import (
+    EnvKwargsOption,
+    EnvOption,
+    JsonOption,
+    SeedOption,
+    VecNormalizeOption,
+    find_environment,
+    out,
+    print_json,
+    print_table,
+    progress_bar,
+    reports_errors,
+)
+
+
+@reports_errors
+def evaluate(
+    policy: Annotated[
+        str,
+        typer.Argument(
+            metavar="AGENT_OR_ARTIFACT",
+            help="An agent's .zip or folder, 'demo', or an artifact's folder.",
+            show_default=False,
+        ),
+    ],
+    env: EnvOption = None,
+    episodes: Annotated[int, typer.Option(help="Complete episodes to run.")] = 100,
+    seed: SeedOption = 0,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AGENT_OR_ARTIFACT",
+            help="Baseline to compare with, on the same seeds.",
+            show_default=False,
+        ),
+    ] = None,
+    retain: Annotated[float, typer.Option(help="Retention that the verdict is for.")] = 0.95,
+    max_episodes: Annotated[
+        int | None,
+        typer.Option(
+            help="Limit while the verdict is undecided. [dim]default: 4 x episodes[/dim]",
+            show_default=False,
+        ),
+    ] = None,
+    env_kwargs: EnvKwargsOption = None,
+    backend: Annotated[str, typer.Option(help="auto, envpool or gymnasium.")] = "auto",
+    vecnormalize: VecNormalizeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run complete, seeded episodes with deterministic actions and report the return.
+
+    Every episode counts, however long. With --against both sides play the same seeds, and the
+    verdict on the retention comes from its 95 % interval.
+
+    Example: squeezerl evaluate out --env HalfCheetah-v5 --against demo
+    """
+    from squeezerl.api import load_any_actor
+    from squeezerl.evaluation.evaluate import evaluate as evaluate_actor
+    from squeezerl.evaluation.referee import Referee
+    from squeezerl.report.contract import evaluation_json
+    from squeezerl.report.text import format_interval, format_return
+
+    actor, trained_on = load_any_actor(policy, vecnormalize=vecnormalize)
+    baseline = load_any_actor(against, vecnormalize=vecnormalize)[0] if against else None
+    environment = find_environment(env, trained_on, env_kwargs, backend)
+    environment.check_fits(actor)
+    if baseline is None:
+        with progress_bar("episodes") as update:
+            record = evaluate_actor(
+                actor,
+                environment,
+                episodes=episodes,
+                seed=seed,
+                on_progress=lambda fraction: update("episodes", fraction),
+            )
+        if as_json:
+            print_json(evaluation_json(record))
+            return
+        print_table(
+            ("environment", "episodes", "mean return [95 %]", "steps", "steps/s", "backend"),
+            [
+                (
+                    record.env_id,
+                    str(len(record.episodes)),
+                    format_return(record),
+                    f"{record.steps:,}",
+                    f"{record.steps / record.seconds:,.0f}",
+                    record.backend,
+                )
+            ],
+        )
+        return
+    environment.check_fits(baseline)
+    referee = Referee(environment, baseline, threshold=retain, seed=seed)
+    limit = max_episodes if max_episodes is not None else 4 * episodes
+    with progress_bar("baseline") as update:
+        referee.prepare(episodes, lambda fraction: update("baseline", fraction))
+        judgement = referee.judge_until_decided(
+            actor,
+            episodes=episodes,
+            max_episodes=limit,
+            on_progress=lambda fraction: update("policy", fraction),
+        )
+    retention = judgement.retention
+    count = retention.episodes
+    baseline_record, random_record = referee.records(count)
+    if as_json:
+        print_json(evaluation_json(judgement.record, retention, baseline_record, random_record))
+        return
+    names = (Path(policy).name, Path(against or "").name, "random policy")
+    print_table(
+        ("policy", "episodes", "mean return [95 %]"),
+        [
+            (name, str(len(record.episodes)), format_return(record))
+            for name, record in zip(
+                names, (judgement.record, baseline_record, random_record), strict=True
+            )
+        ],
+    )
+    out.print(
+        f"\nretention {format_interval(retention.normalized)} "
+        f"(ratio of returns {format_interval(retention.ratio)})",
+        highlight=False,
+    )
+    if retention.verdict is None:
+        out.print("The baseline is not clearly better than random: untrained, so no verdict.")
+    else:
+        out.print(f"{retention.verdict} {retain:.0%} of the return, over {count} episodes")

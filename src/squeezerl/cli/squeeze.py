@@ -1,0 +1,83 @@
+"""`squeezerl squeeze`: the smallest artifact that keeps the return."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from squeezerl.cli.console import (
+    AgentArgument,
+    EnvKwargsOption,
+    EnvOption,
+    ForceOption,
+    JsonOption,
+    OutputOption,
+    SeedOption,
+    VecNormalizeOption,
+    find_environment,
+    out,
+    print_json,
+    print_table,
+    progress_bar,
+    reports_errors,
+)
+
+
+@reports_errors
+def squeeze(
+    agent: AgentArgument,
+    output: OutputOption,
+    env: EnvOption = None,
+    retain: Annotated[
+        float, typer.Option(help="Share of the (random-normalised) return to keep.")
+    ] = 0.95,
+    episodes: Annotated[int, typer.Option(help="Complete episodes per candidate.")] = 100,
+    max_episodes: Annotated[
+        int | None,
+        typer.Option(
+            help="Limit for undecided candidates. [dim]default: 4 x episodes[/dim]",
+            show_default=False,
+        ),
+    ] = None,
+    seed: SeedOption = 0,
+    env_kwargs: EnvKwargsOption = None,
+    backend: Annotated[str, typer.Option(help="auto, envpool or gymnasium.")] = "auto",
+    vecnormalize: VecNormalizeOption = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Try PTDQ, PTSQ, L1 and L2 at 5 to 70 %; keep the smallest that keeps the return.
+
+    DIR becomes the artifact (policy.onnx, manifest.json), with report.md, results.json,
+    pareto.png and all candidates beside it.
+
+    Example: squeezerl squeeze demo --env HalfCheetah-v5 --retain 0.95 -o out
+    """
+    from squeezerl.agents.load import load_agent
+    from squeezerl.api import squeeze as squeeze_agent
+    from squeezerl.artifacts.output import check_output
+    from squeezerl.report.contract import squeeze_json
+    from squeezerl.report.squeeze_report import TABLE_HEADER, summary, table_rows
+
+    loaded = load_agent(agent, vecnormalize=vecnormalize)
+    check_output(output, force=force)
+    environment = find_environment(env, loaded.source.env_id, env_kwargs, backend)
+    with progress_bar("squeeze") as update:
+        result = squeeze_agent(
+            loaded,
+            environment,
+            output=output,
+            force=force,
+            retain=retain,
+            episodes=episodes,
+            max_episodes=max_episodes,
+            seed=seed,
+            on_progress=update,
+        )
+    if as_json:
+        print_json(squeeze_json(result, output))
+        return
+    print_table(TABLE_HEADER, table_rows(result), left=(0, 7))
+    out.print(f"\n{summary(result)}", highlight=False)
+    out.print(f"{output}: policy.onnx, manifest.json, report.md, results.json, pareto.png")

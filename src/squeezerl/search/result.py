@@ -1,0 +1,48 @@
+"""What a squeeze found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from squeezerl.artifacts.manifest import SizeRecord
+from squeezerl.evaluation.environment import Environment
+from squeezerl.evaluation.referee import Judgement
+from squeezerl.records import AgentSource, EvaluationRecord, Host
+from squeezerl.search.candidates import Candidate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One candidate that was tried. `artifact` is relative to the squeeze's folder.
+
+    `judgement` is `None` where the method could not treat the policy; `problem` says why.
+    """
+
+    candidate: Candidate
+    artifact: str | None
+    size: SizeRecord | None
+    judgement: Judgement | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SqueezeResult:
+    """All that was tried and what was chosen.
+
+    `confirmation` is the chosen candidate's judgement on fresh seeds; it is `None` where nothing
+    smaller than the float policy was confirmed to keep the return, and the float policy is chosen.
+    """
+
+    source: AgentSource
+    environment: Environment
+    retain: float
+    episodes: int
+    max_episodes: int
+    seed: int
+    host: Host
+    baseline_size: SizeRecord
+    baseline_record: EvaluationRecord
+    random_record: EvaluationRecord
+    trials: tuple[Trial, ...]
+    chosen: Candidate
+    confirmation: Judgement | None

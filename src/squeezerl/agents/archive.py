@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import lzma
 import zipfile
 import zlib
 from pathlib import Path
@@ -41,7 +42,8 @@ class CheckpointArchive:
         """The bytes of one member of at most `limit` bytes."""
         if name not in self:
             raise CheckpointError(
-                f"{self.path}: holds no {name!r}, so it is not a Stable-Baselines3 checkpoint"
+                f"{self.path}: holds no {name!r}, so it is not a Stable-Baselines3 checkpoint, "
+                "or was cut short"
             )
         info = self._zip.getinfo(name)
         if info.file_size > limit or info.file_size > _MAX_EXPANSION * (info.compress_size + 1024):
@@ -54,6 +56,7 @@ class CheckpointArchive:
         except (
             zipfile.BadZipFile,
             zlib.error,
+            lzma.LZMAError,
             OSError,
             EOFError,
             RuntimeError,

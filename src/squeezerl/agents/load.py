@@ -66,7 +66,7 @@ def load_agent(path: str | Path, *, vecnormalize: str | Path | None = None) -> A
             read_vecnormalize(normalizer_path) if normalizer_path else None,
         )
     except SqueezeRLError as error:
-        if str(files.checkpoint.parent) in str(error):
+        if str(error).startswith((f"{files.checkpoint}:", f"{normalizer_path}:")):
             raise
         raise type(error)(f"{files.checkpoint}: {error}") from error
     finally:

@@ -86,7 +86,7 @@ def _qrdqn(metadata: CheckpointMetadata, state: Mapping[str, Tensor]) -> list[Li
         read_sequential(state, "quantile_net.quantile_net", metadata.activation)
     )
     last, actions = layers[-1], _output_size(metadata.action_space)
-    if len(last.weight) % actions:
+    if not len(last.weight) or len(last.weight) % actions:
         raise CheckpointError(f"{len(last.weight)} quantile outputs for {actions} actions")
     weight = last.weight.reshape(-1, actions, last.weight.shape[1]).mean(dim=0)
     bias = last.bias.reshape(-1, actions).mean(dim=0)

@@ -37,7 +37,7 @@ def parse_space(data: Any, role: str) -> BoxSpace | DiscreteSpace:
     kind = kind.rpartition(".")[2]
     if kind == "Discrete":
         n, start = data.get("n"), data.get("start", 0)
-        count = int(n) if isinstance(n, int | str) and str(n).isdecimal() else 0
+        count = int(str(n)) if str(n).isdecimal() and len(str(n)) < 8 else 0
         if not 1 <= count <= 1_000_000:
             raise CheckpointError(f"the {role} space is discrete, but its size is {n!r}")
         if str(start) != "0":
@@ -72,6 +72,6 @@ def _parse_bounds(text: Any, size: int, role: str, *, required: bool) -> npt.NDA
         bounds = np.array([float(word) for word in words], dtype=np.float32)
     except ValueError:
         bounds = np.zeros(0, dtype=np.float32)
-    if bounds.size != size:
+    if bounds.size != size or np.isnan(bounds).any():
         raise CheckpointError(f"the bounds of the {role} space cannot be read: {str(text)[:80]!r}")
     return bounds

@@ -31,6 +31,7 @@ _NAMES = re.compile(
     r"|numpy\.random\.bit_generator\.(SeedSequence|__pyx_unpickle_SeedSequence)"
     r"|_codecs\.encode"
     r"|builtins\.(bytearray|complex)"
+    r"|__builtin__\.bytes"  # b"" in protocol 2
 )
 _DTYPES = ("f8", "f4", "i8", "i4")
 
@@ -89,7 +90,14 @@ def read_vecnormalize(path: Path) -> ObservationNormalizer | None:
         raise CheckpointError(f"{path}: not a readable pickle ({error})") from error
     try:
         return _to_normalizer(record)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         raise CheckpointError(f"{path}: not a saved VecNormalize ({error!r})") from error
     except (CheckpointError, UnsupportedPolicyError) as error:
         raise type(error)(f"{path}: {error}") from error

@@ -43,7 +43,8 @@ def checked(state: Mapping[str, Tensor], name: str) -> Tensor:
     if name not in state:
         raise CheckpointError(f"the weights lack {name!r}")
     tensor = state[name]
-    if tensor.layout != torch.strided or not tensor.is_floating_point():
+    is_dense = tensor.layout == torch.strided and not (tensor.is_nested or tensor.is_meta)
+    if not (is_dense and tensor.is_floating_point()):
         raise CheckpointError(f"{name!r} is not a dense floating-point tensor")
     if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
         raise CheckpointError(f"{name!r} claims shape {tuple(tensor.shape)} but holds less data")

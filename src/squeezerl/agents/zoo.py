@@ -48,7 +48,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         if path.stat().st_size > _MAX_YAML_BYTES:
             raise CheckpointError(f"{path}: larger than any zoo settings file should be")
         data = yaml.load(path.read_text(encoding="utf-8"), Loader=_InertLoader)
-    except (OSError, yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # a hostile file can make the reader fail in any way
         raise CheckpointError(f"{path}: not readable YAML ({error})") from error
     if not isinstance(data, dict):
         raise CheckpointError(f"{path}: does not hold settings")
@@ -91,7 +93,7 @@ def _settings_folders(folder: Path) -> list[Path]:
 
 def _checkpoint_in(folder: Path) -> Path:
     zips = sorted(folder.glob("*.zip"))
-    env_name = folder.name.rpartition("_")[0]
+    env_name = folder.resolve().name.rpartition("_")[0]
     for zip_path in zips:
         if zip_path.stem == env_name:
             return zip_path

@@ -117,7 +117,7 @@ def make_gymnasium(env_id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any,
     except gymnasium.error.DependencyNotInstalled as error:
         raise EnvError(f"{env_id}: a package is missing: {error}") from error
     except ImportError as error:
-        raise EnvError(f"{env_id}: {error}") from error
+        raise EnvError(f"{env_id}: {error}{_hint(env_id)}") from error
     except Exception as error:  # the environment's own constructor may raise anything
         raise EnvError(f"{env_id}{_with(kwargs)} cannot be made: {error}") from error
 
@@ -149,8 +149,10 @@ def _describe(
 def _is_gymnasiums_own(env_id: str, spaces: envpool_support.Spaces) -> bool:
     """Whether EnvPool's environment stands for Gymnasium's of that name, not for another."""
     spec = gymnasium.registry.get(env_id)
-    if spec is None:  # versions that Gymnasium retired, such as HalfCheetah-v3
+    if spec is None:
         return True
+    if callable(spec.entry_point):  # how Gymnasium says that it retired HalfCheetah-v3
+        return spec.entry_point.__module__.startswith("gymnasium.")
     own = str(spec.entry_point).startswith("gymnasium.envs.")
     return own and spec.max_episode_steps == spaces.max_steps
 
@@ -182,6 +184,7 @@ def _with(kwargs: Mapping[str, Any]) -> str:
 
 
 def _hint(env_id: str) -> str:
-    known = sorted({*gymnasium.registry, *envpool_support.ids()})
-    close = difflib.get_close_matches(env_id, known, n=3)
+    known = sorted({*gymnasium.registry, *envpool_support.ids()} - {env_id})
+    close = [sibling.id for sibling in _siblings(env_id)]
+    close = close or difflib.get_close_matches(env_id, known, n=3)
     return f"; did you mean {' or '.join(close)}?" if close else "; is its package imported?"

@@ -36,8 +36,8 @@ class ActionHead(nn.Module):
         super().__init__()
         self.kind = kind
         self.clip_mean = clip_mean
-        self.register_buffer("low", torch.as_tensor(low, dtype=torch.float32))
-        self.register_buffer("high", torch.as_tensor(high, dtype=torch.float32))
+        self.register_buffer("low", torch.tensor(low, dtype=torch.float32))
+        self.register_buffer("high", torch.tensor(high, dtype=torch.float32))
 
     @classmethod
     def box(

@@ -47,7 +47,7 @@ class Policy(nn.Module):
         self.network = nn.Sequential()
         for index, layer in enumerate(layers):
             out_features, in_features = layer.weight.shape
-            linear = nn.Linear(in_features, out_features)
+            linear = nn.Linear(in_features, out_features, device="meta").to_empty(device="cpu")
             with torch.no_grad():
                 linear.weight.copy_(layer.weight)
                 linear.bias.copy_(layer.bias)

@@ -1,0 +1,33 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+.PHONY: demo test lint types imports bench clean
+
+BIN := .venv/bin
+DEMO_OUT ?= out/demo
+
+.venv/.installed: requirements.lock pyproject.toml scripts/setup_venv.sh
+	@scripts/setup_venv.sh
+
+demo: .venv/.installed  ## Squeeze the bundled agent, in a few minutes.
+	$(BIN)/squeezerl inspect demo
+	$(BIN)/squeezerl squeeze demo --env HalfCheetah-v5 --episodes 50 --output $(DEMO_OUT) --force
+	@echo; echo "Look at $(DEMO_OUT)/report.md and $(DEMO_OUT)/pareto.png; run it again with:"
+	@echo "  $(BIN)/squeezerl evaluate $(DEMO_OUT) --env HalfCheetah-v5 --against demo"
+
+test: .venv/.installed  ## The whole suite, on all cores.
+	$(BIN)/pytest -n auto
+
+lint: .venv/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.installed
+	$(BIN)/mypy
+
+imports: .venv/.installed  ## The rules of the house: who may import whom.
+	$(BIN)/lint-imports
+
+bench: .venv/.installed
+	$(BIN)/python benchmarks/evaluation_throughput.py
+
+clean:
+	rm -rf .venv out build dist

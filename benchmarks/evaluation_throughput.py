@@ -1,0 +1,99 @@
+"""Environment steps per second: our evaluation against Stable-Baselines3's `evaluate_policy`.
+
+All three are measured in turn, several rounds in one process: SB3 with one environment, our
+evaluation of the float artifact, and EnvPool alone with constant actions (the most that could be
+reached). Prints JSON with medians and the ratios of each round:
+
+    python benchmarks/evaluation_throughput.py                       # published agents, or ours
+    python benchmarks/evaluation_throughput.py path/ppo/Hopper-v3_1:Hopper-v4
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import envpool
+import numpy as np
+import torch
+from sb3_reference import evaluate_with_sb3, load_with_sb3
+
+from squeezerl.agents.load import demo_agent_path, load_agent
+from squeezerl.api import make_actor
+from squeezerl.evaluation.environment import Environment
+from squeezerl.evaluation.evaluate import evaluate
+from squeezerl.measurement.host import host_facts
+from squeezerl.records import to_json
+
+PUBLISHED = Path(__file__).resolve().parents[2] / "shared" / "agents"
+DEFAULT = ("sac/HalfCheetah-v3_1:HalfCheetah-v4", "trpo/Hopper-v3_1:Hopper-v4")
+
+
+def constant_actions(env_id: str, environments: int, steps: int) -> float:
+    """Steps per second of EnvPool alone, all cores, with the action zero."""
+    pool = envpool.make(
+        env_id,
+        env_type="gymnasium",
+        num_envs=environments,
+        num_threads=os.cpu_count(),
+        seed=0,
+    )
+    pool.reset()
+    actions = np.zeros((environments, *pool.action_space.shape), dtype=pool.action_space.dtype)
+    start = time.perf_counter()
+    for _ in range(steps):
+        pool.step(actions)
+    return environments * steps / (time.perf_counter() - start)
+
+
+def measure(folder: Path, env_id: str, rounds: int, episodes: int) -> dict[str, Any]:
+    environment = Environment.find(env_id)
+    actor = make_actor(load_agent(folder))
+    model, venv = load_with_sb3(folder, env_id)
+    rates: dict[str, list[float]] = {"sb3": [], "squeezerl": [], "envpool_constant": []}
+    for number in range(rounds):
+        _, steps, seconds = evaluate_with_sb3(model, venv, max(3, episodes // 20))
+        rates["sb3"].append(steps / seconds)
+        record = evaluate(actor, environment, episodes=episodes, seed=number * episodes)
+        rates["squeezerl"].append(record.steps / record.seconds)
+        rates["envpool_constant"].append(constant_actions(env_id, episodes, 500))
+    venv.close()
+    pairs = list(zip(*rates.values(), strict=True))
+    return {
+        "agent": f"{folder.parent.name}/{folder.name}",
+        "env_id": env_id,
+        "backend": environment.backend,
+        "steps_per_second": {name: round(statistics.median(r)) for name, r in rates.items()},
+        "ratio_to_sb3": round(statistics.median(ours / sb3 for sb3, ours, _ in pairs), 2),
+        "ratio_to_envpool_constant": round(
+            statistics.median(ours / constant for _, ours, constant in pairs), 2
+        ),
+        "rounds": {name: [round(rate) for rate in r] for name, r in rates.items()},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("agents", nargs="*", help="FOLDER:ENV, rl-zoo folders that you trust")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--episodes", type=int, default=100)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)  # the fastest setting for SB3 at batch size 1
+    chosen = arguments.agents or [f"{PUBLISHED}/{name}" for name in DEFAULT if PUBLISHED.is_dir()]
+    chosen = chosen or [f"{demo_agent_path()}:HalfCheetah-v5"]
+    results = []
+    for item in chosen:
+        folder, _, env_id = item.rpartition(":")
+        results.append(measure(Path(folder), env_id, arguments.rounds, arguments.episodes))
+    print(json.dumps({"host": to_json(host_facts()), "results": results}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -152,7 +152,7 @@ def _is_gymnasiums_own(env_id: str, spaces: envpool_support.Spaces) -> bool:
     if spec is None:
         return True
     if callable(spec.entry_point):  # how Gymnasium says that it retired HalfCheetah-v3
-        return spec.entry_point.__module__.startswith("gymnasium.")
+        return str(spec.entry_point.__module__).startswith("gymnasium.")
     own = str(spec.entry_point).startswith("gymnasium.envs.")
     return own and spec.max_episode_steps == spaces.max_steps
 

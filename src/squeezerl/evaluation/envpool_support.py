@@ -15,6 +15,10 @@ except ImportError:
     envpool = None
 
 
+# Settings of the pool itself, which are ours to choose.
+_RESERVED = {"num_envs", "batch_size", "num_threads", "seed", "env_seed", "env_type"}
+
+
 @dataclass(frozen=True)
 class Spaces:
     """The spaces and the step limit of one of EnvPool's environments."""
@@ -32,7 +36,7 @@ def ids() -> frozenset[str]:
 
 def find_spaces(env_id: str, kwargs: Mapping[str, Any]) -> Spaces | None:
     """The spaces of an environment; `None` if EnvPool lacks it or refuses the arguments."""
-    if env_id not in ids():
+    if env_id not in ids() or _RESERVED & kwargs.keys():
         return None
     try:
         spec = envpool.make_spec(env_id, **kwargs)

@@ -8,7 +8,6 @@ import numpy as np
 
 from squeezerl.errors import EnvError
 from squeezerl.evaluation.environment import Environment
-from squeezerl.evaluation.envpool_rollout import run_envpool
 from squeezerl.evaluation.gymnasium_rollout import run_gymnasium
 from squeezerl.records import Episode
 from squeezerl.runtimes.actor import Actor, Observations
@@ -42,7 +41,11 @@ def rollout(
         EnvError: if policy and environment do not fit, or a return is not a number.
     """
     environment.check_fits(actor)
-    run = run_envpool if environment.backend == "envpool" else run_gymnasium
+    if environment.backend == "envpool":
+        # EnvPool is an extra, so its module is loaded only where it is used.
+        from squeezerl.evaluation.envpool_rollout import run_envpool as run
+    else:
+        run = run_gymnasium
     episodes = run(actor, environment, seeds, on_progress, observer)
     if broken := [e.seed for e in episodes if not np.isfinite(e.return_)]:
         raise EnvError(f"{environment.id}: the returns of seeds {broken[:5]} are not finite")

@@ -6,7 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from squeezerl.analysis.bootstrap import percentile_interval, resampled_means
-from squeezerl.records import Retention
+from squeezerl.records import Interval, Retention
+
+# A bootstrap interval from fewer is an illusion: one episode would give it no width at all.
+MIN_EPISODES = 10
 
 
 def retention(
@@ -22,9 +25,9 @@ def retention(
     The normalised retention (R - R_random) / (R_baseline - R_random) is 1 for the baseline and 0
     for a random policy, also where returns are negative; the verdict rests on its interval:
     "keeps" if all of it is at least the threshold, "loses" if all of it is below, else
-    "undecided". It is defined only where the baseline is clearly better than random: in every
-    bootstrap resample. The plain ratio of the study is given where the baseline's mean is
-    positive in every resample.
+    "undecided"; fewer than 10 episodes decide nothing. It is defined only where the baseline is
+    clearly better than random: in every bootstrap resample. The plain ratio of the study is given
+    where the baseline's mean is positive in every resample.
 
     Args:
         policy, baseline, random: returns (episodes,), in the same order of seeds.
@@ -44,7 +47,7 @@ def retention(
             (mean_policy - mean_random) / (mean_baseline - mean_random),
             (means[:, 0] - means[:, 2]) / gain,
         )
-        verdict = _verdict(normalized.low, normalized.high, threshold)
+        verdict = _verdict(normalized, threshold, len(samples))
     return Retention(
         ratio=ratio,
         normalized=normalized,
@@ -55,7 +58,7 @@ def retention(
     )
 
 
-def _verdict(low: float, high: float, threshold: float) -> str:
-    if low >= threshold:
-        return "keeps"
-    return "loses" if high < threshold else "undecided"
+def _verdict(interval: Interval, threshold: float, episodes: int) -> str:
+    if episodes < MIN_EPISODES or interval.low < threshold <= interval.high:
+        return "undecided"
+    return "keeps" if interval.low >= threshold else "loses"

@@ -121,7 +121,8 @@ def _evaluation_summary(record: EvaluationRecord) -> dict[str, Any]:
 
 def _mean(record: EvaluationRecord) -> dict[str, Any]:
     interval = mean_interval(record.returns, np.random.default_rng(record.seed))
-    return {"mean_return": interval.estimate, "ci95": _bounds(interval)}
+    several = len(record.episodes) > 1
+    return {"mean_return": interval.estimate, "ci95": _bounds(interval) if several else None}
 
 
 def _estimate(interval: Interval | None) -> float | None:

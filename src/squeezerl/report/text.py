@@ -18,4 +18,6 @@ def format_interval(interval: Interval | None) -> str:
 def format_return(record: EvaluationRecord) -> str:
     """The mean return and its interval."""
     interval = mean_interval(record.returns, np.random.default_rng(record.seed))
+    if len(record.episodes) == 1:
+        return f"{interval.estimate:,.1f} [one episode]"
     return f"{interval.estimate:,.1f} [{interval.low:,.1f}, {interval.high:,.1f}]"

@@ -21,7 +21,7 @@ class OnnxActor:
 
     A batch is run in one call only where that gives, bit for bit, the actions of one row at a
     time: never for a dynamically quantized model, whose scale is taken over the batch, and for
-    others after the first batch has shown it on this machine's kernels.
+    others once the first batch of that size has shown it on this machine's kernels.
 
     Args:
         model: the serialised ONNX policy.
@@ -47,16 +47,18 @@ class OnnxActor:
         self.action_shape: tuple[int, ...] = tuple(target.shape[1:])
         graph = onnx.load_model_from_string(model).graph
         self.action_count = _action_count(graph) if target.type == "tensor(int64)" else None
-        wide = any(node.op_type in _BATCH_WIDE_OPS for node in graph.node)
-        self._batches: bool | None = False if wide else None
+        self._row_by_row = any(node.op_type in _BATCH_WIDE_OPS for node in graph.node)
+        self._checked_sizes = {1}
 
     def act(self, observations: Observations) -> Actions:
         """Actions (n, *action_shape) for raw observations (n, *observation_shape)."""
-        if len(observations) == 1 or self._batches:
+        size = len(observations)
+        if size in self._checked_sizes and not self._row_by_row:
             return self._run(observations)
         rows = np.concatenate([self._run(row[np.newaxis]) for row in observations])
-        if self._batches is None:
-            self._batches = np.array_equal(rows, self._run(observations))
+        if not self._row_by_row:
+            self._row_by_row = not np.array_equal(rows, self._run(observations))
+            self._checked_sizes.add(size)
         return rows
 
     def _run(self, observations: Observations) -> Actions:

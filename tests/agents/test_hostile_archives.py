@@ -78,6 +78,16 @@ def test_damaged_member_is_refused(folder: Path, checkpoint: Path, compression: 
     refuses(folder, "'policy.pth' is damaged")
 
 
+def test_weights_that_claim_to_span_several_disks_are_refused(
+    folder: Path, checkpoint: Path
+) -> None:
+    weights = bytearray(read_members(checkpoint)["policy.pth"])
+    locator = weights.rindex(b"PK\x06\x07")  # torch writes the 64-bit form of zip
+    weights[locator + 4] ^= 1
+    change_members(checkpoint, policy=bytes(weights))
+    refuses(folder, "'policy.pth' is damaged.*multiple disks")
+
+
 @pytest.mark.parametrize("name", ["data", "policy.pth"])
 def test_missing_member_is_refused(folder: Path, checkpoint: Path, name: str) -> None:
     members = read_members(checkpoint)

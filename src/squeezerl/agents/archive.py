@@ -75,9 +75,9 @@ def check_nested_zip(content: bytes, name: str) -> None:
 
     Torch writes its records uncompressed, so a sound file never grows.
     """
-    if not zipfile.is_zipfile(io.BytesIO(content)):
-        return  # torch before 1.6 wrote a plain stream
     try:
+        if not zipfile.is_zipfile(io.BytesIO(content)):
+            return  # torch before 1.6 wrote a plain stream
         with zipfile.ZipFile(io.BytesIO(content)) as nested:
             total = sum(info.file_size for info in nested.infolist())
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:

@@ -18,6 +18,8 @@ _FAMILIES = {
     "sb3_contrib.tqc.policies": "tqc",
     "sb3_contrib.qrdqn.policies": "qrdqn",
 }
+_ACTIVATIONS = "torch.nn.modules.activation."
+_EXTRACTORS = "stable_baselines3.common.torch_layers."
 _UNSUPPORTED = {
     "sb3_contrib.common.recurrent.policies": "recurrent policies (RecurrentPPO)",
     "sb3_contrib.common.maskable.policies": "maskable policies (MaskablePPO)",
@@ -74,29 +76,38 @@ def parse_metadata(content: bytes) -> CheckpointMetadata:
         algorithm=_algorithm(family, data, kwargs),
         observation_space=observation_space,
         action_space=parse_space(data.get("action_space"), "action"),
-        activation=_class_name(kwargs.get("activation_fn"), default_activation),
+        activation=_activation(kwargs.get("activation_fn"), default_activation),
         squashed_gsde=use_sde and bool(kwargs.get("squash_output")),
         clip_mean=_clip_mean(kwargs) if use_sde else None,
     )
 
 
 def _check_features(kwargs: dict[str, Any], space: BoxSpace) -> None:
-    extractor = _class_name(kwargs.get("features_extractor_class"), "FlattenExtractor")
-    if extractor == "NatureCNN" or (len(space.shape) == 3 and space.dtype == "uint8"):
+    name = kwargs.get("features_extractor_class")
+    extractor = f"{_EXTRACTORS}FlattenExtractor" if name is None else _class_name(name)
+    if extractor == f"{_EXTRACTORS}NatureCNN" or (len(space.shape) == 3 and space.dtype == "uint8"):
         raise UnsupportedPolicyError("CNN policies on images are not supported yet")
-    if extractor == "CombinedExtractor":
+    if extractor == f"{_EXTRACTORS}CombinedExtractor":
         raise UnsupportedPolicyError("dict-observation policies are not supported yet")
-    if extractor != "FlattenExtractor":
+    if extractor != f"{_EXTRACTORS}FlattenExtractor":
         raise UnsupportedPolicyError(
             f"the custom features extractor {extractor!r} is not supported"
         )
 
 
-def _class_name(text: Any, default: str) -> str:
-    """`ReLU` from `<class 'torch.nn.modules.activation.ReLU'>`, as JSON writes a class."""
+def _activation(text: Any, default: str) -> str:
+    """`ReLU`, if it is torch's own: a class of that name from elsewhere may do anything."""
     if text is None:
         return default
-    return str(text).removeprefix("<class '").removesuffix("'>").rpartition(".")[2]
+    name = _class_name(text)
+    if not name.startswith(_ACTIVATIONS):
+        raise UnsupportedPolicyError(f"the custom activation {name!r} is not supported")
+    return name.removeprefix(_ACTIVATIONS)
+
+
+def _class_name(text: Any) -> str:
+    """`a.b.C` from `<class 'a.b.C'>`, as JSON writes a class."""
+    return str(text).removeprefix("<class '").removesuffix("'>")
 
 
 def _clip_mean(kwargs: dict[str, Any]) -> float | None:

@@ -55,12 +55,13 @@ def parse_space(data: Any, role: str) -> BoxSpace | DiscreteSpace:
     size = math.prod(shape)
     if size > 1_000_000:
         raise CheckpointError(f"the {role} space claims {size:,} features")
-    return BoxSpace(
-        tuple(shape),
-        str(data.get("dtype")),
-        _parse_bounds(data.get("low"), size, role, required=role == "action"),
-        _parse_bounds(data.get("high"), size, role, required=role == "action"),
+    low, high = (
+        _parse_bounds(data.get(key), size, role, required=role == "action")
+        for key in ("low", "high")
     )
+    if not (low <= high).all():
+        raise CheckpointError(f"the bounds of the {role} space are crossed")
+    return BoxSpace(tuple(shape), str(data.get("dtype")), low, high)
 
 
 def _parse_bounds(text: Any, size: int, role: str, *, required: bool) -> npt.NDArray[np.float32]:

@@ -57,7 +57,8 @@ class _Inert:
         self.state = state
 
 
-class _Reader(pickle.Unpickler):
+# The unpickler in Python, not the one in C, which a few bytes can make allocate gigabytes.
+class _Reader(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> type[_Inert]:
         full_name = f"{module}.{name}"
         if not _NAMES.fullmatch(full_name):

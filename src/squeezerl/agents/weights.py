@@ -67,7 +67,7 @@ def read_linear(state: Mapping[str, Tensor], name: str, activation: str | None) 
 def read_sequential(state: Mapping[str, Tensor], prefix: str, activation: str) -> list[LinearLayer]:
     """The linear layers `prefix.0`, `prefix.2`, ... of a torch Sequential, maybe none."""
     pattern = re.compile(re.escape(prefix) + r"\.(\d+)\.(.+)")
-    indices: set[int] = set()
+    indices: set[str] = set()
     for key, tensor in state.items():
         if not (match := pattern.fullmatch(key)):
             continue
@@ -76,5 +76,9 @@ def read_sequential(state: Mapping[str, Tensor], prefix: str, activation: str) -
                 f"{key!r} is not part of a plain multilayer perceptron; only linear layers "
                 "with activations between them are supported"
             )
-        indices.add(int(match[1]))
-    return [read_linear(state, f"{prefix}.{index}", activation) for index in sorted(indices)]
+        indices.add(match[1])
+    # An activation stands between two layers, so the layers have the even places.
+    expected = [str(2 * place) for place in range(len(indices))]
+    if indices != set(expected):
+        raise CheckpointError(f"{prefix!r} lacks layers: only {sorted(indices)[:9]} are there")
+    return [read_linear(state, f"{prefix}.{index}", activation) for index in expected]

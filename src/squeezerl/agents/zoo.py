@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,20 +64,27 @@ def find_agent(path: Path) -> AgentFiles:
     Raises:
         CheckpointError: if there is none, or several and no way to choose.
     """
-    checkpoint = _checkpoint_in(path) if path.is_dir() else path
-    if not checkpoint.is_file():
+    try:
+        checkpoint = _checkpoint_in(path) if path.is_dir() else path
+        exists = checkpoint.is_file()
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror}") from error
+    if not exists:
         raise CheckpointError(
             f"{path}: no such file; give a Stable-Baselines3 .zip or an rl-zoo folder"
         )
     folders = [checkpoint.with_suffix(""), checkpoint.parent]
-    if path.is_dir():  # best_model.zip stands beside the settings folder of its environment
-        folders[1:1] = [folder for folder in _settings_folders(path) if folder not in folders]
+    others = _settings_folders(checkpoint.parent)
+    if not folders[0].is_dir() and len(others) == 1:
+        # best_model.zip stands beside the settings folder of its environment.
+        folders[1:1] = others
     settings: dict[str, Any] = {}
     for folder in reversed(folders):
         for name in ("config.yml", "args.yml"):
             if (folder / name).is_file():
                 settings |= read_yaml(folder / name)
-    found = (folder / name for folder in folders for name in _NORMALIZER_NAMES)
+    names = (*_NORMALIZER_NAMES, *_callback_names(checkpoint))
+    found = (folder / name for folder in folders for name in names)
     vecnormalize = next((file for file in found if file.is_file()), None)
     env_id = settings.get("env", settings.get("env_id"))
     return AgentFiles(
@@ -85,6 +93,12 @@ def find_agent(path: Path) -> AgentFiles:
         str(env_id) if env_id else None,
         _says_normalized(settings.get("normalize", False)),
     )
+
+
+def _callback_names(checkpoint: Path) -> list[str]:
+    """`a_vecnormalize_5_steps.pkl` beside `a_5_steps.zip`, as SB3's CheckpointCallback saves."""
+    match = re.fullmatch(r"(.+)_(\d+)_steps", checkpoint.stem)
+    return [f"{match[1]}_vecnormalize_{match[2]}_steps.pkl"] if match else []
 
 
 def _settings_folders(folder: Path) -> list[Path]:

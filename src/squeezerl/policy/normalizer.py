@@ -16,6 +16,9 @@ class ObservationNormalizer(nn.Module):
         variance: running variance, shape (features,).
         epsilon: added to the variance.
         clip: bound of the normalised values.
+
+    Raises:
+        ValueError: if the statistics are not finite in single precision.
     """
 
     mean: Tensor
@@ -30,10 +33,13 @@ class ObservationNormalizer(nn.Module):
         clip: float,
     ) -> None:
         super().__init__()
-        inverse_std = 1.0 / np.sqrt(variance + epsilon)
+        with np.errstate(divide="ignore"):
+            inverse_std = 1.0 / np.sqrt(variance + epsilon)
         self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32))
         self.register_buffer("inverse_std", torch.as_tensor(inverse_std, dtype=torch.float32))
         self.clip = float(clip)
+        if not (torch.isfinite(self.mean).all() and torch.isfinite(self.inverse_std).all()):
+            raise ValueError("mean and 1 / sqrt(variance + epsilon) must be finite in float32")
 
     def forward(self, observations: Tensor) -> Tensor:
         """Normalise observations of shape (batch, features)."""

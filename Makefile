@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: demo test lint types imports bench clean
+.PHONY: demo test lint types imports bench results clean
 
 BIN := .venv/bin
 DEMO_OUT ?= out/demo
@@ -28,6 +28,11 @@ imports: .venv/.installed  ## The rules of the house: who may import whom.
 
 bench: .venv/.installed
 	$(BIN)/python benchmarks/evaluation_throughput.py
+
+results: .venv/.installed  ## What README and docs show, with the host's facts.
+	$(BIN)/squeezerl squeeze demo --env HalfCheetah-v5 --output out/results --force
+	@mkdir -p results/demo
+	cp out/results/report.md out/results/results.json out/results/pareto.png results/demo/
 
 clean:
 	rm -rf .venv out build dist

@@ -16,11 +16,11 @@ from squeezerl.cli.console import (
     SeedOption,
     VecNormalizeOption,
     find_environment,
-    out,
     print_json,
     print_table,
     progress_bar,
     reports_errors,
+    say,
 )
 
 
@@ -103,7 +103,7 @@ def compress(
     )
     before_bytes = sum(layer.total_bytes for layer in manifest.layers_before)
     size = manifest.size
-    out.print(
+    say(
         f"\n{output}: {size.file_bytes:,} bytes, of which {size.weight_bytes:,} in the layers "
         f"({before_bytes / size.weight_bytes:.1f} times fewer than in float)"
     )

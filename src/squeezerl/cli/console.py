@@ -93,6 +93,11 @@ def _fail(message: str) -> NoReturn:
     raise typer.Exit(BAD_INPUT)
 
 
+def say(text: str = "") -> None:
+    """A line on standard output, as it is."""
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def print_json(data: dict[str, Any]) -> None:
     """One JSON object on standard output."""
     sys.stdout.write(json.dumps(data) + "\n")

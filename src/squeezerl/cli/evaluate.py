@@ -14,11 +14,11 @@ from squeezerl.cli.console import (
     SeedOption,
     VecNormalizeOption,
     find_environment,
-    out,
     print_json,
     print_table,
     progress_bar,
     reports_errors,
+    say,
 )
 
 
@@ -126,12 +126,11 @@ def evaluate(
             )
         ],
     )
-    out.print(
+    say(
         f"\nretention {format_interval(retention.normalized)} "
         f"(ratio of returns {format_interval(retention.ratio)})",
-        highlight=False,
     )
     if retention.verdict is None:
-        out.print("The baseline is not clearly better than random: untrained, so no verdict.")
+        say("The baseline is not clearly better than random: untrained, so no verdict.")
     else:
-        out.print(f"{retention.verdict} {retain:.0%} of the return, over {count} episodes")
+        say(f"{retention.verdict} {retain:.0%} of the return, over {count} episodes")

@@ -8,10 +8,10 @@ from squeezerl.cli.console import (
     AgentArgument,
     JsonOption,
     VecNormalizeOption,
-    out,
     print_json,
     print_table,
     reports_errors,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def inspect(
         ("parameters", f"{data['parameters']:,} ({data['weight_bytes']:,} bytes)"),
     ]
     print_table(("", ""), rows, left=(0, 1))
-    out.print()
+    say()
     print_table(
         ("layer", "in", "out", "activation", "bytes"),
         [

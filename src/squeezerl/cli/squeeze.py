@@ -16,11 +16,11 @@ from squeezerl.cli.console import (
     SeedOption,
     VecNormalizeOption,
     find_environment,
-    out,
     print_json,
     print_table,
     progress_bar,
     reports_errors,
+    say,
 )
 
 
@@ -79,5 +79,5 @@ def squeeze(
         print_json(squeeze_json(result, output))
         return
     print_table(TABLE_HEADER, table_rows(result), left=(0, 7))
-    out.print(f"\n{summary(result)}", highlight=False)
-    out.print(f"{output}: policy.onnx, manifest.json, report.md, results.json, pareto.png")
+    say(f"\n{summary(result)}")
+    say(f"{output}: policy.onnx, manifest.json, report.md, results.json, pareto.png")

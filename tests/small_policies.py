@@ -29,6 +29,7 @@ SOURCE = AgentSource(
     sha256="0" * 64,
     algorithm="PPO",
     env_id="HalfCheetah-v5",
+    env_kwargs={"ctrl_cost_weight": 0.1},
     sb3_version=None,
     vecnormalize=None,
     vecnormalize_sha256=None,

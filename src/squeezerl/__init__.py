@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from squeezerl.agents.load import load_agent as load_agent
+    from squeezerl.api import make_actor as make_actor
     from squeezerl.api import squeeze as squeeze
     from squeezerl.artifacts.read import read_artifact as read_artifact
     from squeezerl.artifacts.write import write_artifact as write_artifact
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from squeezerl.compression.specs import StaticQuantization as StaticQuantization
     from squeezerl.compression.specs import StructuredPruning as StructuredPruning
     from squeezerl.evaluation.environment import Environment as Environment
+    from squeezerl.evaluation.evaluate import calibrate as calibrate
     from squeezerl.evaluation.evaluate import evaluate as evaluate
+    from squeezerl.evaluation.referee import Referee as Referee
     from squeezerl.runtimes.onnx_actor import load_actor as load_actor
 
 __version__ = "0.1.0"
@@ -26,10 +29,13 @@ __version__ = "0.1.0"
 _HOMES = {
     "DynamicQuantization": "squeezerl.compression.specs",
     "Environment": "squeezerl.evaluation.environment",
+    "Referee": "squeezerl.evaluation.referee",
     "StaticQuantization": "squeezerl.compression.specs",
     "StructuredPruning": "squeezerl.compression.specs",
+    "calibrate": "squeezerl.evaluation.evaluate",
     "compress": "squeezerl.compression.compress",
     "evaluate": "squeezerl.evaluation.evaluate",
+    "make_actor": "squeezerl.api",
     "load_actor": "squeezerl.runtimes.onnx_actor",
     "load_agent": "squeezerl.agents.load",
     "read_artifact": "squeezerl.artifacts.read",

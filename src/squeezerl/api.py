@@ -9,7 +9,9 @@ from squeezerl.agents.load import Agent, load_agent
 from squeezerl.artifacts.output import new_folder
 from squeezerl.artifacts.read import is_artifact, read_artifact
 from squeezerl.compression.compress import compress
+from squeezerl.errors import InvalidArgumentError
 from squeezerl.evaluation.environment import Environment
+from squeezerl.records import AgentSource
 from squeezerl.report.squeeze_report import write_squeeze_report
 from squeezerl.runtimes.onnx_actor import OnnxActor
 from squeezerl.search.result import SqueezeResult
@@ -49,14 +51,16 @@ def make_actor(agent: Agent) -> OnnxActor:
 
 def load_any_actor(
     path: str | Path, *, vecnormalize: str | Path | None = None
-) -> tuple[OnnxActor, str | None]:
-    """The actor of an artifact's folder or of an agent, and the environment it was trained on.
+) -> tuple[OnnxActor, AgentSource]:
+    """The actor of an artifact's folder or of an agent, and where it came from.
 
     Raises:
-        SqueezeRLError: if it is neither, or damaged.
+        SqueezeRLError: if it is neither, or damaged, or an artifact is given a normaliser.
     """
-    if is_artifact(path):
-        artifact = read_artifact(path)
-        return OnnxActor(artifact.model), artifact.manifest.source.env_id
-    agent = load_agent(path, vecnormalize=vecnormalize)
-    return make_actor(agent), agent.source.env_id
+    if not is_artifact(path):
+        agent = load_agent(path, vecnormalize=vecnormalize)
+        return make_actor(agent), agent.source
+    if vecnormalize is not None:
+        raise InvalidArgumentError(f"{path}: an artifact has its normaliser inside")
+    artifact = read_artifact(path)
+    return OnnxActor(artifact.model), artifact.manifest.source

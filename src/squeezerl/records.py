@@ -29,6 +29,7 @@ class AgentSource:
     sha256: str
     algorithm: str
     env_id: str | None
+    env_kwargs: dict[str, Any]
     sb3_version: str | None
     vecnormalize: str | None
     vecnormalize_sha256: str | None
@@ -54,11 +55,16 @@ class LayerRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """On-policy observations that fixed the activation ranges of a static quantization."""
+    """On-policy observations that fixed the activation ranges of a static quantization.
+
+    `first_seed` is that of the first of the episodes they were taken from.
+    """
 
     observations: int
     env_id: str
-    seed: int
+    env_kwargs: dict[str, Any]
+    backend: str
+    first_seed: int
     episodes: int
 
 
@@ -108,14 +114,15 @@ class Retention:
 
     `ratio` is R / R_baseline, `None` where returns are not clearly positive; `normalized` is
     (R - R_random) / (R_baseline - R_random). `verdict` is "keeps", "loses" or "undecided" for
-    `threshold`, from the interval of `normalized`; both are `None` where the baseline is not
-    clearly better than random (`baseline_trained` false).
+    `threshold`, from the interval of `normalized` at `verdict_confidence`; both are `None` where
+    the baseline is not clearly better than random (`baseline_trained` false).
     """
 
     ratio: Interval | None
     normalized: Interval | None
     threshold: float
     verdict: str | None
+    verdict_confidence: float
     baseline_trained: bool
     episodes: int
 

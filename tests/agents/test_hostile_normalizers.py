@@ -111,4 +111,4 @@ def test_deeply_nested_number_type_is_refused(folder: Path, vecnormalize: Path) 
     )
     state = b"}(" + text(b"norm_obs") + b"\x88" + text(b"obs_rms") + statistics + b"u"
     vecnormalize.write_bytes(VECNORMALIZE + b")R" + state + b"b.")
-    refuses(folder, "VecNormalize", file=PKL)
+    refuses(folder, "numbers of another type", file=PKL)

@@ -76,6 +76,7 @@ def load_agent(path: str | Path, *, vecnormalize: str | Path | None = None) -> A
         sha256=_sha256(files.checkpoint),
         algorithm=metadata.algorithm,
         env_id=files.env_id,
+        env_kwargs=files.env_kwargs,
         sb3_version=version,
         vecnormalize=normalizer_path.name if normalizer_path else None,
         vecnormalize_sha256=_sha256(normalizer_path) if normalizer_path else None,

@@ -140,10 +140,13 @@ def _to_array(record: _Inert) -> npt.NDArray[np.float64]:
         (dtype, content), shape, fortran = record.arguments, (), False
     else:
         raise CheckpointError(f"{record.name!r} stands where numbers should")
-    code, byte_order = str(dtype.arguments[0]), dtype.state[1]
-    if code not in _DTYPES or byte_order not in "<>=|":
-        raise CheckpointError(f"numbers of type {byte_order}{code} are not expected")
+    code, byte_order = dtype.arguments[0], dtype.state[1]
+    if not (isinstance(code, str) and code in _DTYPES and byte_order in ("<", ">", "=", "|")):
+        raise CheckpointError("numbers of another type than float or int are not expected")
     if isinstance(content, _Inert):  # bytes as protocol 2 writes them: encode(text, "latin1")
-        content = str(content.arguments[0]).encode("latin1")
+        text = content.arguments[0]
+        if not isinstance(text, str):
+            raise CheckpointError("the bytes of the numbers are not bytes")
+        content = text.encode("latin1")
     flat = np.frombuffer(content, dtype=np.dtype(byte_order.replace("|", "=") + code))
     return flat.reshape(shape, order="F" if fortran else "C").astype(np.float64)

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from squeezerl.errors import CheckpointError
+from squeezerl.errors import CheckpointError, UnsupportedPolicyError
 
 _MAX_YAML_BYTES = 2**20
 _NORMALIZER_NAMES = ("vecnormalize.pkl", "vec_normalize.pkl")
@@ -22,6 +22,7 @@ class AgentFiles:
     checkpoint: Path
     vecnormalize: Path | None
     env_id: str | None
+    env_kwargs: dict[str, Any]
     normalized: bool
 
 
@@ -65,7 +66,11 @@ def find_agent(path: Path) -> AgentFiles:
         CheckpointError: if there is none, or several and no way to choose.
     """
     try:
-        checkpoint = _checkpoint_in(path) if path.is_dir() else path
+        if path.is_dir():
+            checkpoint = _checkpoint_in(path)
+        else:  # SB3's own load() takes the name without the ending, too
+            zipped = path.with_name(f"{path.name}.zip")
+            checkpoint = path if path.is_file() or not zipped.is_file() else zipped
         exists = checkpoint.is_file()
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}") from error
@@ -83,14 +88,21 @@ def find_agent(path: Path) -> AgentFiles:
         for name in ("config.yml", "args.yml"):
             if (folder / name).is_file():
                 settings |= read_yaml(folder / name)
-    names = (*_NORMALIZER_NAMES, *_callback_names(checkpoint))
-    found = (folder / name for folder in folders for name in names)
-    vecnormalize = next((file for file in found if file.is_file()), None)
-    env_id = settings.get("env", settings.get("env_id"))
+    found = [folder / name for folder in folders for name in _NORMALIZER_NAMES]
+    own = [checkpoint.parent / name for name in _callback_names(checkpoint)]
+    vecnormalize = next((file for file in (*own, *found) if file.is_file()), None)
+    for key in ("env_wrapper", "frame_stack"):
+        if settings.get(key):
+            raise UnsupportedPolicyError(
+                f"{checkpoint}: trained with {key}, which changes what the policy observes; "
+                "not supported yet"
+            )
+    env_id = settings.get("env")
     return AgentFiles(
         checkpoint,
         vecnormalize,
-        str(env_id) if env_id else None,
+        env_id if isinstance(env_id, str) else None,
+        _plain_kwargs(settings.get("env_kwargs")),
         _says_normalized(settings.get("normalize", False)),
     )
 
@@ -117,6 +129,22 @@ def _checkpoint_in(folder: Path) -> Path:
         raise CheckpointError(f"{folder}: holds no .zip checkpoint")
     names = ", ".join(zip_path.name for zip_path in zips)
     raise CheckpointError(f"{folder}: holds several checkpoints ({names}); name the one you mean")
+
+
+def _plain_kwargs(value: Any) -> dict[str, Any]:
+    """The environment's arguments, if they are numbers, words and lists of them."""
+
+    def is_scalar(item: Any) -> bool:
+        return item is None or isinstance(item, bool | int | float | str)
+
+    if not isinstance(value, dict):
+        return {}
+    return {
+        key: item
+        for key, item in value.items()
+        if isinstance(key, str)
+        and (is_scalar(item) or (isinstance(item, list) and all(map(is_scalar, item))))
+    }
 
 
 def _says_normalized(value: Any) -> bool:

@@ -9,6 +9,7 @@ from squeezerl.records import Interval
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
+_CHUNK = 1_000_000  # indices drawn at a time, to bound the memory
 
 Array = npt.NDArray[np.float64]
 
@@ -25,14 +26,19 @@ def resampled_means(samples: Array, rng: np.random.Generator, resamples: int = R
         (resamples, policies).
     """
     episodes = len(samples)
-    counts = rng.multinomial(episodes, np.full(episodes, 1 / episodes), size=resamples)
-    means: Array = counts @ samples / episodes
+    means = np.empty((resamples, samples.shape[1]))
+    chunk = max(1, _CHUNK // episodes)
+    for start in range(0, resamples, chunk):
+        rows = rng.integers(episodes, size=(min(chunk, resamples - start), episodes))
+        means[start : start + chunk] = samples[rows].mean(axis=1)
     return means
 
 
-def percentile_interval(estimate: float, resampled: Array) -> Interval:
-    """The 95 % interval of a statistic from its values over resamples, shape (resamples,)."""
-    tail = (1 - CONFIDENCE) / 2
+def percentile_interval(
+    estimate: float, resampled: Array, confidence: float = CONFIDENCE
+) -> Interval:
+    """The interval of a statistic from its values over resamples, shape (resamples,)."""
+    tail = (1 - confidence) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail])
     return Interval(estimate=float(estimate), low=float(low), high=float(high))
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
-from squeezerl.analysis.bootstrap import percentile_interval, resampled_means
+from squeezerl.analysis.bootstrap import CONFIDENCE, percentile_interval, resampled_means
 from squeezerl.records import Interval, Retention
 
-# A bootstrap interval from fewer is an illusion: one episode would give it no width at all.
-MIN_EPISODES = 10
+_FEWEST_TO_LOSE = 10
 
 
 def retention(
@@ -19,20 +20,26 @@ def retention(
     *,
     threshold: float,
     rng: np.random.Generator,
+    looks: int = 1,
 ) -> Retention:
     """Compare a policy with its baseline over the same seeds.
 
     The normalised retention (R - R_random) / (R_baseline - R_random) is 1 for the baseline and 0
-    for a random policy, also where returns are negative; the verdict rests on its interval:
-    "keeps" if all of it is at least the threshold, "loses" if all of it is below, else
-    "undecided"; fewer than 10 episodes decide nothing. It is defined only where the baseline is
+    for a random policy, also where returns are negative. It is defined only where the baseline is
     clearly better than random: in every bootstrap resample. The plain ratio of the study is given
     where the baseline's mean is positive in every resample.
+
+    The verdict rests on the interval of the normalised retention: "keeps" if all of it is at least
+    the threshold, "loses" if all of it is below, else "undecided". Its confidence is 1 - 0.05 /
+    `looks` (Bonferroni), so that deciding after the first look that allows it does not raise the
+    error. And no resample shows a failure that happened not to occur: by the rule of three, "keeps"
+    needs at least 3 / (1 - threshold) episodes.
 
     Args:
         policy, baseline, random: returns (episodes,), in the same order of seeds.
         threshold: the retention that is asked for.
         rng: decides the bootstrap resamples.
+        looks: how often the verdict may be asked for while episodes are added.
     """
     samples = np.column_stack([np.asarray(x, dtype=np.float64) for x in (policy, baseline, random)])
     means = resampled_means(samples, rng)
@@ -41,24 +48,34 @@ def retention(
     if (means[:, 1] > 0).all():
         ratio = percentile_interval(mean_policy / mean_baseline, means[:, 0] / means[:, 1])
     gain = means[:, 1] - means[:, 2]
-    trained = bool((gain > 0).all())
+    several = len(samples) > 1
+    trained = bool((gain > 0).all()) and several
+    confidence = 1 - (1 - CONFIDENCE) / looks
     if trained:
-        normalized = percentile_interval(
-            (mean_policy - mean_random) / (mean_baseline - mean_random),
-            (means[:, 0] - means[:, 2]) / gain,
-        )
-        verdict = _verdict(normalized, threshold, len(samples))
+        estimate = (mean_policy - mean_random) / (mean_baseline - mean_random)
+        resampled = (means[:, 0] - means[:, 2]) / gain
+        normalized = percentile_interval(estimate, resampled)
+        deciding = percentile_interval(estimate, resampled, confidence)
+        verdict = _verdict(deciding, threshold, len(samples))
     return Retention(
-        ratio=ratio,
+        ratio=ratio if several else None,
         normalized=normalized,
         threshold=threshold,
         verdict=verdict,
+        verdict_confidence=confidence,
         baseline_trained=trained,
         episodes=len(samples),
     )
 
 
+def fewest_to_keep(threshold: float) -> int:
+    """Episodes below which "keeps" is never said: 60 for 0.95 (rule of three), 300 at most."""
+    return math.ceil(round(3 / max(1 - threshold, 0.01), 6))
+
+
 def _verdict(interval: Interval, threshold: float, episodes: int) -> str:
-    if episodes < MIN_EPISODES or interval.low < threshold <= interval.high:
-        return "undecided"
-    return "keeps" if interval.low >= threshold else "loses"
+    if interval.low >= threshold and episodes >= fewest_to_keep(threshold):
+        return "keeps"
+    if interval.high < threshold and episodes >= _FEWEST_TO_LOSE:
+        return "loses"
+    return "undecided"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from squeezerl.artifacts.manifest import MANIFEST_NAME
 from squeezerl.errors import OutputError
 
 
@@ -19,11 +21,19 @@ def check_output(path: Path, *, force: bool) -> None:
     """
     if path.exists() and not path.is_dir():
         raise OutputError(f"{path}: exists and is not a folder")
-    if path.is_dir() and any(path.iterdir()) and not force:
-        raise OutputError(f"{path}: not empty; choose another folder, or --force to replace it")
-    probe = _beside(path, "probe")
+    if os.path.ismount(path) or path.absolute() == Path.cwd():
+        raise OutputError(f"{path}: cannot be replaced as a whole; name a folder inside it")
+    if path.is_dir() and any(path.iterdir()):
+        if not force:
+            raise OutputError(f"{path}: not empty; choose another folder, or --force to replace it")
+        if not (path / MANIFEST_NAME).is_file():
+            raise OutputError(
+                f"{path}: not an artifact (no {MANIFEST_NAME}), and --force replaces only those"
+            )
+    ancestor = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+    probe = _beside(ancestor if ancestor == path.absolute() else ancestor / path.name, "probe")
     try:
-        probe.mkdir(parents=True)
+        probe.mkdir()
         probe.rmdir()
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
@@ -36,22 +46,42 @@ def new_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
     If the block raises, nothing is left and what stood at `path` is untouched.
 
     Raises:
-        OutputError: as `check_output`.
+        OutputError: as `check_output`, or if the folder cannot be put in its place.
     """
     check_output(path, force=force)
+    made = [parent for parent in path.absolute().parents if not parent.exists()]
     work = _beside(path, "new")
-    work.mkdir(parents=True)
     try:
+        work.mkdir(parents=True)
         yield work
-        old = _beside(path, "old")
-        if path.exists():
-            path.rename(old)
-        work.rename(path)
-        shutil.rmtree(old, ignore_errors=True)
+        _put_in_place(work, path, force=force)
+        made = []
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error})") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
+        for parent in made:
+            with suppress(OSError):
+                parent.rmdir()
+
+
+def _put_in_place(work: Path, path: Path, *, force: bool) -> None:
+    if not (force and os.path.lexists(path)):
+        if path.exists():
+            path.rmdir()  # fails if someone has put something there meanwhile
+        work.rename(path)
+        return
+    old = _beside(path, "old")
+    path.rename(old)
+    try:
+        work.rename(path)
+    except BaseException:
+        old.rename(path)
+        raise
+    if old.is_symlink():
+        old.unlink()
+    else:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _beside(path: Path, role: str) -> Path:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
 
 from squeezerl.artifacts.audit import audit
 from squeezerl.artifacts.manifest import MANIFEST_NAME, MODEL_NAME, Manifest
@@ -49,9 +48,12 @@ def read_artifact(path: str | Path) -> Artifact:
         content = (folder / MODEL_NAME).read_bytes()
         if hashlib.sha256(content).hexdigest() != manifest.model_sha256:
             raise AuditError(f"{MODEL_NAME} is not the file that the manifest describes")
-        audit(onnx.load_model_from_string(content), manifest)
+        model = onnx.load_model_from_string(content)
+        if model.ByteSize() != len(content):
+            raise AuditError(f"{MODEL_NAME} holds bytes that are not part of the model")
+        audit(model, manifest)
     except ArtifactError as error:
         raise type(error)(f"{folder}: {error}") from error
-    except (OSError, ValueError, DecodeError) as error:
+    except Exception as error:  # a hostile file can make the readers fail in any way
         raise ArtifactError(f"{folder}: damaged ({error})") from error
     return Artifact(folder, manifest, content)

@@ -12,6 +12,7 @@ import typer
 
 from squeezerl import __version__
 from squeezerl.cli.compress import compress
+from squeezerl.cli.console import keep_output_for_json
 from squeezerl.cli.evaluate import evaluate
 from squeezerl.cli.inspect import inspect
 from squeezerl.cli.squeeze import squeeze
@@ -58,4 +59,6 @@ def main() -> None:
     # `module:Id` environments may live in the folder that the user works in. Last, so that
     # nothing there can stand in for an installed module.
     sys.path.append(str(Path.cwd()))
+    if "--json" in sys.argv:
+        keep_output_for_json()
     app()

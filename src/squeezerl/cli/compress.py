@@ -68,7 +68,7 @@ def compress(
     check_output(output, force=force)
     observations = calibration = None
     if env is not None or method == "ptsq":
-        environment = find_environment(env, loaded.source.env_id, env_kwargs)
+        environment = find_environment(env, loaded.source, env_kwargs)
         actor = make_actor(loaded)
         environment.check_fits(actor)
         if method == "ptsq":

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TextIO
 
 import typer
 from rich.console import Console
@@ -19,12 +21,16 @@ from squeezerl.errors import InvalidArgumentError, SqueezeRLError
 
 if TYPE_CHECKING:
     from squeezerl.evaluation.environment import Environment
+    from squeezerl.records import AgentSource
 
 P = ParamSpec("P")
+
+_NUMBER = re.compile(r"\s*[-+]?\d+(\.\d*)?[eE][-+]?\d+\s*")
 
 INTERRUPTED = 130
 BAD_INPUT = 2
 
+_json_stream: TextIO | None = None
 out = Console()
 err = Console(stderr=True)
 
@@ -100,7 +106,16 @@ def say(text: str = "") -> None:
 
 def print_json(data: dict[str, Any]) -> None:
     """One JSON object on standard output."""
-    sys.stdout.write(json.dumps(data) + "\n")
+    stream = _json_stream or sys.stdout
+    stream.write(json.dumps(data) + "\n")
+    stream.flush()
+
+
+def keep_output_for_json() -> None:
+    """From now on everything but `print_json` goes to standard error, also what C code prints."""
+    global _json_stream
+    _json_stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
 
 
 def print_table(
@@ -138,19 +153,22 @@ def progress_bar(description: str) -> Iterator[Callable[[str, float], None]]:
 
 
 def find_environment(
-    env: str | None, trained_on: str | None, kwargs: Sequence[str] | None, backend: str = "auto"
+    env: str | None, source: AgentSource, kwargs: Sequence[str] | None, backend: str = "auto"
 ) -> Environment:
-    """The environment that was asked for, or the one that the agent was trained on."""
+    """The environment that was asked for, or the one that the agent was trained on.
+
+    The arguments that the agent was trained with are the default, as in rl-zoo.
+    """
     from squeezerl.evaluation.environment import BACKENDS, Environment
 
     if backend not in BACKENDS:
         raise InvalidArgumentError(f"backend {backend!r} is not one of {', '.join(BACKENDS)}")
-    env_id = env or trained_on
+    env_id = env or source.env_id
     if env_id is None:
         raise InvalidArgumentError(
             "the agent does not say what it was trained on; name the environment with --env"
         )
-    return Environment.find(env_id, parse_kwargs(kwargs or ()), backend=backend)
+    return Environment.find(env_id, source.env_kwargs | parse_kwargs(kwargs or ()), backend=backend)
 
 
 def parse_kwargs(pairs: Sequence[str]) -> dict[str, Any]:
@@ -169,7 +187,8 @@ def parse_kwargs(pairs: Sequence[str]) -> dict[str, Any]:
                 f"--env-kwargs {pair!r} is not of the form name:value, e.g. reset_noise_scale:0.1"
             )
         try:
-            kwargs[key] = yaml.safe_load(value)
+            # YAML takes 1e-3 for a word; everyone who types it means the number.
+            kwargs[key] = float(value) if _NUMBER.fullmatch(value) else yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise InvalidArgumentError(f"--env-kwargs {pair!r}: unreadable value") from error
     return kwargs

@@ -54,6 +54,10 @@ def evaluate(
     env_kwargs: EnvKwargsOption = None,
     backend: Annotated[str, typer.Option(help="auto, envpool or gymnasium.")] = "auto",
     vecnormalize: VecNormalizeOption = None,
+    against_vecnormalize: Annotated[
+        Path | None,
+        typer.Option(help="The same for the agent of --against.", show_default=False),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run complete, seeded episodes with deterministic actions and report the return.
@@ -64,14 +68,18 @@ def evaluate(
     Example: squeezerl evaluate out --env HalfCheetah-v5 --against demo
     """
     from squeezerl.api import load_any_actor
+    from squeezerl.evaluation.evaluate import check_numbers
     from squeezerl.evaluation.evaluate import evaluate as evaluate_actor
     from squeezerl.evaluation.referee import Referee
     from squeezerl.report.contract import evaluation_json
     from squeezerl.report.text import format_interval, format_return
 
-    actor, trained_on = load_any_actor(policy, vecnormalize=vecnormalize)
-    baseline = load_any_actor(against, vecnormalize=vecnormalize)[0] if against else None
-    environment = find_environment(env, trained_on, env_kwargs, backend)
+    check_numbers(episodes, seed)
+    actor, source = load_any_actor(policy, vecnormalize=vecnormalize)
+    baseline = None
+    if against is not None:
+        baseline, _ = load_any_actor(against, vecnormalize=against_vecnormalize)
+    environment = find_environment(env, source, env_kwargs, backend)
     environment.check_fits(actor)
     if baseline is None:
         with progress_bar("episodes") as update:
@@ -100,16 +108,17 @@ def evaluate(
         )
         return
     environment.check_fits(baseline)
-    referee = Referee(environment, baseline, threshold=retain, seed=seed)
-    limit = max_episodes if max_episodes is not None else 4 * episodes
+    referee = Referee(
+        environment,
+        baseline,
+        threshold=retain,
+        seed=seed,
+        episodes=episodes,
+        max_episodes=max_episodes,
+    )
     with progress_bar("baseline") as update:
-        referee.prepare(episodes, lambda fraction: update("baseline", fraction))
-        judgement = referee.judge_until_decided(
-            actor,
-            episodes=episodes,
-            max_episodes=limit,
-            on_progress=lambda fraction: update("policy", fraction),
-        )
+        referee.prepare(lambda fraction: update("baseline", fraction))
+        judgement = referee.decide(actor, on_progress=lambda fraction: update("policy", fraction))
     retention = judgement.retention
     count = retention.episodes
     baseline_record, random_record = referee.records(count)

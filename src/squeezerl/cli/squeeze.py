@@ -62,7 +62,7 @@ def squeeze(
 
     loaded = load_agent(agent, vecnormalize=vecnormalize)
     check_output(output, force=force)
-    environment = find_environment(env, loaded.source.env_id, env_kwargs, backend)
+    environment = find_environment(env, loaded.source, env_kwargs, backend)
     with progress_bar("squeeze") as update:
         result = squeeze_agent(
             loaded,

@@ -26,7 +26,7 @@ def prune(policy: Policy, spec: StructuredPruning) -> Policy:
     if len(layers) < 2:
         raise CompressionError("the policy has no hidden layer, so there is nothing to prune")
     hidden = [layer for _, layer in layers[:-1]]
-    removed = [round(layer.out_features * spec.ratio) for layer in hidden]
+    removed = [spec.removed(layer.out_features) for layer in hidden]
     for (name, layer), count in zip(layers, removed, strict=False):
         if not 0 < count < layer.out_features:
             raise CompressionError(

@@ -56,6 +56,7 @@ def quantize_statically(
     Raises:
         CompressionError: if the observations do not fit or are not finite.
     """
+    observations = np.asarray(observations, dtype=np.float32)
     shape = tuple(d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim)[1:]
     if len(observations) == 0 or observations.shape[1:] != shape:
         raise CompressionError(

@@ -31,6 +31,9 @@ class DynamicQuantization:
     per_channel: bool = True
     keep: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        _check_types(self.keep, self.per_channel)
+
 
 @dataclass(frozen=True, kw_only=True)
 class StaticQuantization:
@@ -48,6 +51,9 @@ class StaticQuantization:
     per_channel: bool = True
     layers_only: bool = True
     keep: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_types(self.keep, self.per_channel, self.layers_only)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +73,22 @@ class StructuredPruning:
     def __post_init__(self) -> None:
         if self.norm not in ("l1", "l2"):
             raise SpecError(f"norm {self.norm!r} is not one of 'l1', 'l2'")
-        if not MIN_RATIO < self.ratio <= MAX_RATIO:
+        if not isinstance(self.ratio, int | float) or not MIN_RATIO < self.ratio <= MAX_RATIO:
             raise SpecError(
                 f"ratio {self.ratio} is out of range: the share of neurons to remove is above "
                 f"{MIN_RATIO:g} and at most {MAX_RATIO:g} (0.3 removes 30 %)"
             )
+
+    def removed(self, width: int) -> int:
+        """Neurons that a hidden layer of this width loses."""
+        return round(width * self.ratio)
+
+
+def _check_types(keep: object, *switches: object) -> None:
+    if not isinstance(keep, tuple) or not all(isinstance(name, str) for name in keep):
+        raise SpecError(f"keep is {keep!r}; it must be a tuple of layer names")
+    if not all(isinstance(switch, bool) for switch in switches):
+        raise SpecError("per_channel and layers_only must be True or False")
 
 
 Spec = DynamicQuantization | StaticQuantization | StructuredPruning
@@ -83,7 +100,10 @@ _KINDS: dict[str, type[Spec]] = {
 
 def spec_to_json(spec: Spec) -> dict[str, Any]:
     """A spec as plain data; `spec_from_json` is its inverse."""
-    return {"kind": spec.kind, "version": spec.version, **dataclasses.asdict(spec)}
+    fields = dataclasses.asdict(spec)
+    if "keep" in fields:
+        fields["keep"] = list(fields["keep"])  # as it comes back from JSON
+    return {"kind": spec.kind, "version": spec.version, **fields}
 
 
 def spec_from_json(data: dict[str, Any]) -> Spec:
@@ -94,12 +114,12 @@ def spec_from_json(data: dict[str, Any]) -> Spec:
     """
     fields = {**data}
     kind, version = fields.pop("kind", None), fields.pop("version", None)
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise SpecError(f"unknown spec {kind!r}; known are {', '.join(_KINDS)}")
     cls = _KINDS[kind]
     if version != cls.version:
         raise SpecError(f"{kind} version {version!r}; this release reads version {cls.version}")
-    if "keep" in fields:
+    if isinstance(fields.get("keep"), list):
         fields["keep"] = tuple(fields["keep"])
     try:
         return cls(**fields)
@@ -119,6 +139,12 @@ def check_sequence(specs: Sequence[Spec]) -> None:
     Raises:
         SpecError: for any other order.
     """
+    for spec in specs:
+        if not isinstance(spec, tuple(_KINDS.values())):
+            raise SpecError(
+                f"{spec!r} is no spec; use StructuredPruning(ratio=0.3) and the like, or "
+                "specs_for('l2', 0.3)"
+            )
     if any(isinstance(spec, DynamicQuantization | StaticQuantization) for spec in specs[:-1]):
         raise SpecError("a quantization must be the last step: prune first, then quantize")
 

@@ -157,16 +157,20 @@ def _is_gymnasiums_own(env_id: str, spaces: envpool_support.Spaces) -> bool:
     return own and spec.max_episode_steps == spaces.max_steps
 
 
-def _siblings(env_id: str) -> list[Environment]:
+def _sibling_names(env_id: str) -> list[str]:
+    """Other versions of an environment that are registered; whether they work is not tried."""
     base = re.sub(r"-v\d+$", "", env_id)
-    known = {*gymnasium.registry, *envpool_support.ids()}
+    known = {*gymnasium.registry, *envpool_support.ids()} - {env_id}
+    return sorted(name for name in known if re.sub(r"-v\d+$", "", name) == base)
+
+
+def _siblings(env_id: str) -> list[Environment]:
     found = []
-    for name in sorted(known):
-        if name != env_id and re.sub(r"-v\d+$", "", name) == base:
-            try:
-                found.append(Environment.find(name))
-            except EnvError:
-                continue
+    for name in _sibling_names(env_id):
+        try:
+            found.append(Environment.find(name))
+        except EnvError:
+            continue
     return found
 
 
@@ -185,6 +189,5 @@ def _with(kwargs: Mapping[str, Any]) -> str:
 
 def _hint(env_id: str) -> str:
     known = sorted({*gymnasium.registry, *envpool_support.ids()} - {env_id})
-    close = [sibling.id for sibling in _siblings(env_id)]
-    close = close or difflib.get_close_matches(env_id, known, n=3)
+    close = _sibling_names(env_id) or difflib.get_close_matches(env_id, known, n=3)
     return f"; did you mean {' or '.join(close)}?" if close else "; is its package imported?"

@@ -34,9 +34,21 @@ def evaluate(
         EnvError: if the environment is unknown or does not fit the policy.
         InvalidArgumentError: if a number is out of range.
     """
-    check_numbers(episodes, seed % CONFIRMATION_SEED_OFFSET)
+    check_numbers(episodes, seed)
     if isinstance(environment, str):
         environment = Environment.find(environment)
+    return play(actor, environment, episodes=episodes, seed=seed, on_progress=on_progress)
+
+
+def play(
+    actor: Actor,
+    environment: Environment,
+    *,
+    episodes: int,
+    seed: int,
+    on_progress: Progress = lambda fraction: None,
+) -> EvaluationRecord:
+    """`evaluate` for any seed, also those that are set apart for confirmation."""
     start = time.perf_counter()
     played = rollout(actor, environment, range(seed, seed + episodes), on_progress=on_progress)
     return EvaluationRecord(
@@ -103,7 +115,12 @@ def calibrate(
         rng = np.random.default_rng(seed)
         visited = visited[np.sort(rng.choice(len(visited), count, replace=False))]
     return visited, Calibration(
-        observations=len(visited), env_id=environment.id, seed=seed, episodes=episodes
+        observations=len(visited),
+        env_id=environment.id,
+        env_kwargs=dict(environment.kwargs),
+        backend=environment.backend,
+        first_seed=first,
+        episodes=episodes,
     )
 
 
@@ -113,3 +130,12 @@ def check_numbers(episodes: int, seed: int) -> None:
         raise InvalidArgumentError(f"episodes must be 1 to {MAX_EPISODES:,}, not {episodes}")
     if not 0 <= seed <= MAX_SEED:
         raise InvalidArgumentError(f"seed must be 0 to {MAX_SEED:,}, not {seed}")
+
+
+def check_limit(episodes: int, max_episodes: int) -> None:
+    """Raise an `InvalidArgumentError` if the limit is below the number to start with."""
+    if not episodes <= max_episodes <= MAX_EPISODES:
+        raise InvalidArgumentError(
+            f"max-episodes must be {episodes:,} (the episodes to start with) to {MAX_EPISODES:,}, "
+            f"not {max_episodes}"
+        )

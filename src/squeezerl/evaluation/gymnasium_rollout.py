@@ -1,11 +1,14 @@
-"""Episodes in Gymnasium's vector environment: any registered id, also your own."""
+"""Episodes in Gymnasium: any registered id, also your own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import gymnasium
 import numpy as np
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+import numpy.typing as npt
 
 from squeezerl.errors import EnvError
 from squeezerl.evaluation.environment import Environment, make_gymnasium
@@ -17,6 +20,17 @@ _PROGRESS_EVERY = 20
 _ENDLESS = 1_000_000
 
 
+@dataclass
+class _Slot:
+    """An environment in the middle of an episode."""
+
+    env: gymnasium.Env[Any, Any]
+    seed: int
+    observation: npt.NDArray[Any]
+    return_: float = 0.0
+    length: int = 0
+
+
 def run_gymnasium(
     actor: Actor,
     environment: Environment,
@@ -24,51 +38,54 @@ def run_gymnasium(
     on_progress: Callable[[float], None],
     observer: Callable[[Observations], None],
 ) -> tuple[Episode, ...]:
-    """See `rollout`. A slot whose episode has ended is reset to the next seed that waits."""
-    slots = min(_SLOTS, len(seeds))
-    envs = SyncVectorEnv(
-        [lambda: make_gymnasium(environment.id, environment.kwargs)] * slots,
-        autoreset_mode=AutoresetMode.DISABLED,
-    )
-    finished: list[Episode | None] = [None] * len(seeds)
-    episode_of = np.arange(slots)  # -1 for a slot that only idles along
-    waiting = slots
-    returns, lengths = np.zeros(slots), np.zeros(slots, dtype=np.int64)
-    step = done = 0
+    """See `rollout`.
+
+    Some environments share each batch of actions; one whose episode has ended takes the next seed.
+    Gymnasium's own vector environments would keep stepping those that have nothing left to play.
+    """
+    waiting = [int(seed) for seed in reversed(seeds)]
+    finished: dict[int, Episode] = {}
+    limit = environment.max_episode_steps or _ENDLESS
+    envs: list[gymnasium.Env[Any, Any]] = []
     try:
-        observations, _ = envs.reset(seed=[int(seed) for seed in seeds[:slots]])
-        while done < len(seeds):
-            batch = observations.astype(np.float32)
-            observer(batch[episode_of >= 0])
-            observations, rewards, terminated, truncated, _ = envs.step(actor.act(batch))
-            returns += rewards
-            lengths += 1
-            ended = terminated | truncated
-            if ended.any():
-                reset_seeds: list[int | None] = [None] * slots
-                for slot in np.flatnonzero(ended):
-                    if (index := episode_of[slot]) >= 0:
-                        finished[index] = Episode(
-                            seed=int(seeds[index]),
-                            return_=float(returns[slot]),
-                            length=int(lengths[slot]),
-                        )
-                        done += 1
-                    episode_of[slot] = waiting if waiting < len(seeds) else -1
-                    if waiting < len(seeds):
-                        reset_seeds[slot] = int(seeds[waiting])
-                        waiting += 1
-                returns[ended], lengths[ended] = 0.0, 0
-                observations, _ = envs.reset(seed=reset_seeds, options={"reset_mask": ended})
-            step += 1
-            if lengths.max() > (environment.max_episode_steps or _ENDLESS):
-                raise EnvError(
-                    f"{environment.id}: an episode did not end after {lengths.max():,} steps; "
-                    "register the environment with max_episode_steps"
+        slots = []
+        for _ in range(min(_SLOTS, len(seeds))):
+            envs.append(make_gymnasium(environment.id, environment.kwargs))
+            slots.append(_start(envs[-1], waiting.pop()))
+        step = 0
+        while slots:
+            observations = np.array([slot.observation for slot in slots], dtype=np.float32)
+            observer(observations)
+            running = []
+            for slot, action in zip(slots, actor.act(observations), strict=True):
+                slot.observation, reward, terminated, truncated, _ = slot.env.step(action)
+                slot.return_ += float(reward)
+                slot.length += 1
+                if not (terminated or truncated):
+                    running.append(slot)
+                    continue
+                finished[slot.seed] = Episode(
+                    seed=slot.seed, return_=slot.return_, length=slot.length
                 )
-            if step % _PROGRESS_EVERY == 0 or done == len(seeds):
-                partly = lengths[episode_of >= 0].sum() / (environment.max_episode_steps or np.inf)
-                on_progress((done + partly) / len(seeds))
+                if waiting:
+                    running.append(_start(slot.env, waiting.pop()))
+            slots = running
+            step += 1
+            if step % _PROGRESS_EVERY == 0 or not slots:
+                longest = max((slot.length for slot in slots), default=0)
+                if longest > limit:
+                    raise EnvError(
+                        f"{environment.id}: an episode did not end after {longest:,} steps; "
+                        "register the environment with max_episode_steps"
+                    )
+                partly = sum(slot.length for slot in slots) / limit
+                on_progress((len(finished) + partly) / len(seeds))
     finally:
-        envs.close()
-    return tuple(episode for episode in finished if episode is not None)
+        for env in envs:
+            env.close()
+    return tuple(finished[int(seed)] for seed in seeds)
+
+
+def _start(env: gymnasium.Env[Any, Any], seed: int) -> _Slot:
+    observation, _ = env.reset(seed=seed)
+    return _Slot(env, seed, observation)

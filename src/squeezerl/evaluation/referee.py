@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from squeezerl.analysis.retention import retention
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.evaluation.environment import Environment
-from squeezerl.evaluation.evaluate import evaluate, extend
+from squeezerl.evaluation.evaluate import check_limit, extend, play
 from squeezerl.evaluation.random_actor import RandomActor
 from squeezerl.evaluation.rollout import Progress
 from squeezerl.records import EvaluationRecord, Retention
@@ -33,13 +34,22 @@ class Referee:
         baseline: the uncompressed policy.
         threshold: the retention that is asked for, between 0 and 1 as a rule.
         seed: of the first episode; the random policy and the bootstrap derive theirs from it.
+        episodes: of the first look at a policy.
+        max_episodes: the limit while it is undecided; four times `episodes` unless given.
 
     Raises:
-        InvalidArgumentError: if the threshold is out of range.
+        InvalidArgumentError: if a number is out of range.
     """
 
     def __init__(
-        self, environment: Environment, baseline: Actor, *, threshold: float, seed: int
+        self,
+        environment: Environment,
+        baseline: Actor,
+        *,
+        threshold: float,
+        seed: int,
+        episodes: int,
+        max_episodes: int | None = None,
     ) -> None:
         if not 0 < threshold <= 2:
             raise InvalidArgumentError(
@@ -49,57 +59,45 @@ class Referee:
         self.environment = environment
         self.threshold = threshold
         self.seed = seed
+        self.episodes = episodes
+        self.max_episodes = 4 * episodes if max_episodes is None else max_episodes
+        check_limit(episodes, self.max_episodes)
+        # The interval that decides is widened for as many looks as there may be.
+        self._looks = 1 + math.ceil(math.log2(self.max_episodes / episodes))
         self._baseline = baseline
         self._random = RandomActor(environment, seed)
         self._baseline_record: EvaluationRecord | None = None
         self._random_record: EvaluationRecord | None = None
 
-    def prepare(self, episodes: int, on_progress: Progress = lambda fraction: None) -> None:
-        """Run the baseline and the random policy for at least so many episodes."""
+    def prepare(self, on_progress: Progress = lambda fraction: None) -> None:
+        """Run the baseline and the random policy for the first look."""
+        self._extend_references(self.episodes, on_progress)
 
-        def baseline_progress(fraction: float) -> None:
-            on_progress(fraction / 2)
+    def judge(self, actor: Actor, *, on_progress: Progress = lambda fraction: None) -> Judgement:
+        """A first look at a policy."""
+        return self._judge(actor, self.episodes, None, on_progress)
 
-        def random_progress(fraction: float) -> None:
-            on_progress(0.5 + fraction / 2)
-
-        self._baseline_record = self._run(
-            self._baseline_record, self._baseline, episodes, baseline_progress
-        )
-        self._random_record = self._run(
-            self._random_record, self._random, episodes, random_progress
-        )
-
-    def judge(
+    def decide(
         self,
         actor: Actor,
         *,
-        episodes: int,
-        earlier: Judgement | None = None,
+        first: Judgement | None = None,
         on_progress: Progress = lambda fraction: None,
     ) -> Judgement:
-        """Judge a policy by `episodes` episodes; those of an earlier judgement count."""
-        self.prepare(episodes)
-        record = self._run(earlier.record if earlier else None, actor, episodes, on_progress)
-        return Judgement(record, self._retention(record))
+        """Look again, with twice the episodes, while a policy is undecided, up to the limit.
 
-    def judge_until_decided(
-        self,
-        actor: Actor,
-        *,
-        episodes: int,
-        max_episodes: int,
-        earlier: Judgement | None = None,
-        on_progress: Progress = lambda fraction: None,
-    ) -> Judgement:
-        """Judge, and double the episodes while the verdict is undecided, up to the limit."""
-        judgement = self.judge(actor, episodes=episodes, earlier=earlier, on_progress=on_progress)
-        while judgement.retention.verdict == "undecided" and episodes < max_episodes:
-            episodes = min(2 * episodes, max_episodes)
-            judgement = self.judge(
-                actor, episodes=episodes, earlier=judgement, on_progress=on_progress
-            )
-        return judgement
+        Args:
+            actor: the policy.
+            first: what `judge` said of it, if it was asked.
+            on_progress: called with the share of each look that is done.
+        """
+        judgement = first or self.judge(actor, on_progress=on_progress)
+        while True:
+            episodes = len(judgement.record.episodes)
+            if judgement.retention.verdict != "undecided" or episodes >= self.max_episodes:
+                return judgement
+            more = min(2 * episodes, self.max_episodes)
+            judgement = self._judge(actor, more, judgement.record, on_progress)
 
     def records(self, episodes: int) -> tuple[EvaluationRecord, EvaluationRecord]:
         """The first episodes of the baseline and of the random policy, as far as they were run."""
@@ -107,23 +105,43 @@ class Referee:
         assert self._random_record is not None
         return _first(self._baseline_record, episodes), _first(self._random_record, episodes)
 
+    def _judge(
+        self,
+        actor: Actor,
+        episodes: int,
+        record: EvaluationRecord | None,
+        on_progress: Progress,
+    ) -> Judgement:
+        self._extend_references(episodes, lambda fraction: None)
+        record = self._run(record, actor, episodes, on_progress)
+        baseline, random = self.records(episodes)
+        return Judgement(
+            record,
+            retention(
+                record.returns,
+                baseline.returns,
+                random.returns,
+                threshold=self.threshold,
+                rng=np.random.default_rng(self.seed),
+                looks=self._looks,
+            ),
+        )
+
+    def _extend_references(self, episodes: int, on_progress: Progress) -> None:
+        self._baseline_record = self._run(
+            self._baseline_record, self._baseline, episodes, lambda f: on_progress(f / 2)
+        )
+        self._random_record = self._run(
+            self._random_record, self._random, episodes, lambda f: on_progress(0.5 + f / 2)
+        )
+
     def _run(
         self, record: EvaluationRecord | None, actor: Actor, episodes: int, on_progress: Progress
     ) -> EvaluationRecord:
         if record is not None:
             return extend(record, actor, self.environment, episodes, on_progress=on_progress)
-        return evaluate(
+        return play(
             actor, self.environment, episodes=episodes, seed=self.seed, on_progress=on_progress
-        )
-
-    def _retention(self, record: EvaluationRecord) -> Retention:
-        baseline, random = self.records(len(record.episodes))
-        return retention(
-            record.returns,
-            baseline.returns,
-            random.returns,
-            threshold=self.threshold,
-            rng=np.random.default_rng(self.seed),
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from squeezerl.errors import EnvError
+from squeezerl.errors import EnvError, SqueezeRLError
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.gymnasium_rollout import run_gymnasium
 from squeezerl.records import Episode
@@ -46,7 +46,12 @@ def rollout(
         from squeezerl.evaluation.envpool_rollout import run_envpool as run
     else:
         run = run_gymnasium
-    episodes = run(actor, environment, seeds, on_progress, observer)
+    try:
+        episodes = run(actor, environment, seeds, on_progress, observer)
+    except SqueezeRLError:
+        raise
+    except Exception as error:  # an environment's own code may raise anything
+        raise EnvError(f"{environment.id} failed while it ran: {error!r}") from error
     if broken := [e.seed for e in episodes if not np.isfinite(e.return_)]:
         raise EnvError(f"{environment.id}: the returns of seeds {broken[:5]} are not finite")
     return episodes

@@ -23,6 +23,7 @@ def retention_json(retention: Retention) -> dict[str, Any]:
         "normalized_ci95": _bounds(retention.normalized),
         "threshold": retention.threshold,
         "verdict": retention.verdict,
+        "verdict_confidence": retention.verdict_confidence,
         "baseline_trained": retention.baseline_trained,
         "episodes": retention.episodes,
     }
@@ -68,11 +69,20 @@ def squeeze_json(result: SqueezeResult, root: Path) -> dict[str, Any]:
             "retention": None,
         }
     else:
-        chosen = _trial_json(trials[result.chosen], root)
+        # The confirmation is the honest figure: the choice was made among thirty by the other.
+        assert result.confirmation is not None
+        selection = _trial_json(trials[result.chosen], root)
+        chosen = selection | {
+            "retention": retention_json(result.confirmation.retention),
+            "selection_retention": selection["retention"],
+            **_evaluation_summary(result.confirmation.record),
+        }
     return {
         "agent": to_json(result.source),
         "env_id": result.environment.id,
         "env_kwargs": dict(result.environment.kwargs),
+        "backend": result.environment.backend,
+        "calibration": to_json(result.calibration),
         "retain": result.retain,
         "episodes": result.episodes,
         "max_episodes": result.max_episodes,

@@ -50,6 +50,11 @@ def pareto_points(result: SqueezeResult) -> tuple[ParetoPoint, ...]:
     return tuple(points)
 
 
+def _confirmed(result: SqueezeResult) -> str:
+    interval = result.confirmation.retention.normalized if result.confirmation else None
+    return f"{interval.estimate:.1%} on fresh seeds" if interval else ""
+
+
 def draw_pareto(result: SqueezeResult, path: Path) -> None:
     """Draw the points to a picture; its format follows from the name (PNG, SVG, PDF)."""
     from matplotlib.figure import Figure
@@ -82,7 +87,7 @@ def draw_pareto(result: SqueezeResult, path: Path) -> None:
     for point in points:
         if point.chosen:
             axes.annotate(
-                f"chosen: {point.name}\n{point.file_bytes:,} bytes, {point.retention:.1%}",
+                f"chosen: {point.name}, {point.file_bytes:,} bytes\n{_confirmed(result)}",
                 (point.file_bytes / 1000, point.retention),
                 xytext=(12, -34), textcoords="offset points",
                 arrowprops={"arrowstyle": "->", "color": "0.3"},

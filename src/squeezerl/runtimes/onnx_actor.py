@@ -9,11 +9,13 @@ import onnx
 import onnxruntime
 
 from squeezerl.artifacts.read import read_artifact
-from squeezerl.errors import ArtifactError
+from squeezerl.compression.layers import read_layers
+from squeezerl.errors import ArtifactError, InvalidArgumentError
 from squeezerl.runtimes.actor import Actions, Observations
 
-# These compute something over the whole batch, so a batch gives other actions than its rows.
-_BATCH_WIDE_OPS = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul"}
+# A batch of these gives other actions than its rows: dynamic quantization takes its scale over
+# the batch, and the kernels of the others round a number otherwise at the end of a buffer.
+_ROW_BY_ROW_OPS = {"DynamicQuantizeLinear", "Elu", "Selu", "Softplus"}
 
 
 class OnnxActor:
@@ -35,24 +37,44 @@ class OnnxActor:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # Without VNNI instructions the fast int8 kernels saturate: other actions than elsewhere.
+        options.add_session_config_entry("session.x64quantprecision", "1")
         try:
             self._session = onnxruntime.InferenceSession(
-                model, options, providers=["CPUExecutionProvider"]
+                model,
+                options,
+                providers=["CPUExecutionProvider"],
+                enable_fallback=False,  # which would print, and try the same again
             )
+            proto = onnx.load_model_from_string(model)
+            layers = read_layers(proto)
+            (source,), (target,) = self._session.get_inputs(), self._session.get_outputs()
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise ArtifactError(f"ONNX Runtime cannot load the model ({error})") from error
-        (source,), (target,) = self._session.get_inputs(), self._session.get_outputs()
         self._input, self._output = source.name, [target.name]
         self.observation_shape: tuple[int, ...] = tuple(source.shape[1:])
         self.action_shape: tuple[int, ...] = tuple(target.shape[1:])
-        graph = onnx.load_model_from_string(model).graph
-        self.action_count = _action_count(graph) if target.type == "tensor(int64)" else None
-        self._row_by_row = any(node.op_type in _BATCH_WIDE_OPS for node in graph.node)
+        self.action_count = layers[-1].out_features if target.type == "tensor(int64)" else None
+        self._row_by_row = any(node.op_type in _ROW_BY_ROW_OPS for node in proto.graph.node)
         self._checked_sizes = {1}
 
     def act(self, observations: Observations) -> Actions:
-        """Actions (n, *action_shape) for raw observations (n, *observation_shape)."""
+        """Actions (n, *action_shape) for raw observations (n, *observation_shape).
+
+        Raises:
+            InvalidArgumentError: if the observations have another shape.
+        """
+        observations = np.asarray(observations, dtype=np.float32)
+        if observations.ndim == 0 or observations.shape[1:] != self.observation_shape:
+            raise InvalidArgumentError(
+                f"observations of shape {observations.shape} given, a batch of shape (n, "
+                f"{', '.join(map(str, self.observation_shape))}) needed; for a single one, "
+                "act(observation[None])[0]"
+            )
         size = len(observations)
+        if size == 0:
+            dtype = np.float32 if self.action_count is None else np.int64
+            return np.empty((0, *self.action_shape), dtype)
         if size in self._checked_sizes and not self._row_by_row:
             return self._run(observations)
         rows = np.concatenate([self._run(row[np.newaxis]) for row in observations])
@@ -73,10 +95,3 @@ def load_actor(path: str | Path) -> OnnxActor:
         ArtifactError: if it is missing, damaged, or not what its manifest claims.
     """
     return OnnxActor(read_artifact(path).model)
-
-
-def _action_count(graph: onnx.GraphProto) -> int | None:
-    """Outputs of the last layer, of which a discrete policy takes the largest."""
-    constants = {tensor.name: tensor.dims for tensor in graph.initializer}
-    widths = [dims[-1] for name, dims in constants.items() if ".weight" in name and len(dims) == 2]
-    return widths[-1] if widths else None

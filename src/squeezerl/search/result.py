@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from squeezerl.artifacts.manifest import SizeRecord
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.referee import Judgement
-from squeezerl.records import AgentSource, EvaluationRecord, Host
+from squeezerl.records import AgentSource, Calibration, EvaluationRecord, Host
 from squeezerl.search.candidates import Candidate
 
 
@@ -39,6 +39,7 @@ class SqueezeResult:
     episodes: int
     max_episodes: int
     seed: int
+    calibration: Calibration | None
     host: Host
     baseline_size: SizeRecord
     baseline_record: EvaluationRecord

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,22 +59,26 @@ def squeeze_into(
         EvaluationError: if the agent is not clearly better than random.
     """
     check_numbers(episodes, seed)
-    max_episodes = max_episodes if max_episodes is not None else 4 * episodes
     candidates = study_candidates()
     units = len(candidates) + 4  # calibration and baseline, and later the confirmation
     workshop = _Workshop(folder, agent)
 
     size, baseline = workshop.build(BASELINE)
-    referee = Referee(environment, baseline, threshold=retain, seed=seed)
+    referee = Referee(
+        environment,
+        baseline,
+        threshold=retain,
+        seed=seed,
+        episodes=episodes,
+        max_episodes=max_episodes,
+    )
     workshop.observations, workshop.calibration = calibrate(
         baseline,
         environment,
         seed=seed,
         on_progress=lambda f: on_progress("calibration", f / units),
     )
-    first = referee.judge(
-        baseline, episodes=episodes, on_progress=lambda f: on_progress("baseline", (1 + f) / units)
-    )
+    first = referee.judge(baseline, on_progress=lambda f: on_progress("baseline", (1 + f) / units))
     baseline_record, random_record = referee.records(episodes)
     if not first.retention.baseline_trained:
         raise EvaluationError(
@@ -89,19 +94,23 @@ def squeeze_into(
         def progress(fraction: float, number: int = number, name: str = name) -> None:
             on_progress(name, (number + fraction) / units)
 
-        trials.append(_try(workshop, referee, candidate, episodes, progress))
+        trials.append(_try(workshop, referee, candidate, progress))
     trials, chosen, confirmation = _choose(
-        workshop, referee, trials, episodes, max_episodes,
+        workshop,
+        referee,
+        trials,
+        size.file_bytes,
         lambda name, fraction: on_progress(name, (units - 1 + fraction) / units),
-    )  # fmt: skip
+    )
     workshop.place(chosen)
     return SqueezeResult(
         source=agent.source,
         environment=environment,
         retain=retain,
         episodes=episodes,
-        max_episodes=max_episodes,
+        max_episodes=referee.max_episodes,
         seed=seed,
+        calibration=workshop.calibration,
         host=host_facts(),
         baseline_size=size,
         baseline_record=baseline_record,
@@ -149,7 +158,6 @@ def _try(
     workshop: _Workshop,
     referee: Referee,
     candidate: Candidate,
-    episodes: int,
     on_progress: Callable[[float], None],
 ) -> Trial:
     try:
@@ -158,7 +166,7 @@ def _try(
         return Trial(
             candidate=candidate, artifact=None, size=None, judgement=None, problem=str(error)
         )
-    judgement = referee.judge(actor, episodes=episodes, on_progress=on_progress)
+    judgement = referee.judge(actor, on_progress=on_progress)
     return Trial(
         candidate=candidate,
         artifact=workshop.artifact(candidate),
@@ -171,8 +179,7 @@ def _choose(
     workshop: _Workshop,
     referee: Referee,
     trials: list[Trial],
-    episodes: int,
-    max_episodes: int,
+    float_bytes: int,
     on_progress: StageProgress,
 ) -> tuple[list[Trial], Candidate, Judgement | None]:
     """The smallest trial that keeps its return, twice; the trials as they then stand."""
@@ -182,32 +189,27 @@ def _choose(
         threshold=referee.threshold,
         # The best of thirty looks better than it is: other episodes must confirm it.
         seed=referee.seed + CONFIRMATION_SEED_OFFSET,
+        episodes=referee.episodes,
+        max_episodes=referee.max_episodes,
     )
     updated = {trial.candidate: trial for trial in trials}
-    for trial in sorted(trials, key=lambda t: t.size.file_bytes if t.size else 0):
-        if trial.judgement is None or trial.judgement.retention.verdict == "loses":
+    smaller = [trial for trial in trials if trial.size and trial.size.file_bytes < float_bytes]
+    for trial in sorted(smaller, key=lambda t: t.size.file_bytes if t.size else 0):
+        assert trial.judgement is not None
+        if trial.judgement.retention.verdict == "loses":
             continue
         name = trial.candidate.name
         actor = workshop.load(trial.candidate)
-        judgement = referee.judge_until_decided(
+        judgement = referee.decide(
             actor,
-            episodes=episodes,
-            max_episodes=max_episodes,
-            earlier=trial.judgement,
+            first=trial.judgement,
             on_progress=lambda f, name=name: on_progress(f"more of {name}", f / 2),  # type: ignore[misc]
         )
-        updated[trial.candidate] = Trial(
-            candidate=trial.candidate,
-            artifact=trial.artifact,
-            size=trial.size,
-            judgement=judgement,
-        )
+        updated[trial.candidate] = dataclasses.replace(trial, judgement=judgement)
         if judgement.retention.verdict != "keeps":
             continue
-        confirmation = confirming.judge_until_decided(
+        confirmation = confirming.decide(
             actor,
-            episodes=episodes,
-            max_episodes=max_episodes,
             on_progress=lambda f, name=name: on_progress(f"confirm {name}", 0.5 + f / 2),  # type: ignore[misc]
         )
         if confirmation.retention.verdict == "keeps":

@@ -1,0 +1,97 @@
+"""A policy that balances the cart pole, built by hand so that pruning has a known effect.
+
+Of its hidden neurons, removed in this order by their norm: `idle` ones do nothing, one feels the
+pole's angular velocity, the others its angle. Without the velocity the pole falls early.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from made_agents import Recipe, make_model
+from squeezerl.agents.load import Agent
+from squeezerl.evaluation.environment import Environment
+from squeezerl.policy.action_head import ActionHead
+from squeezerl.policy.policy import LinearLayer, Policy
+from squeezerl.records import AgentSource
+
+MAX_STEPS = 100
+ENV_KWARGS = {"max_episode_steps": MAX_STEPS}
+ANGLE, VELOCITY = 2, 3
+RETAIN = 0.7  # lenient enough that ten episodes can say "keeps"
+
+SOURCE = AgentSource(
+    path="balancing.zip",
+    sha256="1" * 64,
+    algorithm="ppo",
+    env_id="CartPole-v1",
+    env_kwargs={},
+    sb3_version=None,
+    vecnormalize=None,
+    vecnormalize_sha256=None,
+)
+
+
+def cart_pole() -> Environment:
+    """CartPole-v1 in EnvPool, cut after `MAX_STEPS` steps."""
+    return Environment.find("CartPole-v1", ENV_KWARGS, backend="envpool")
+
+
+def balancing_agent(width: int = 20, idle: int = 10) -> Agent:
+    """The agent with so many hidden neurons; it keeps its return while only idle ones go."""
+    hidden, output = _weights(width, idle)
+    layers = [
+        LinearLayer(hidden, torch.zeros(width), "Tanh"),
+        LinearLayer(output, torch.zeros(2), None),
+    ]
+    policy = Policy(
+        layers, ActionHead.argmax(), normalizer=None, observation_shape=(4,), action_shape=()
+    )
+    return Agent(policy, SOURCE)
+
+
+def untrained_agent(width: int = 20) -> Agent:
+    """An agent that pushes to the same side whatever happens; worse than random."""
+    layers = [
+        LinearLayer(torch.zeros(width, 4), torch.zeros(width), "Tanh"),
+        LinearLayer(torch.zeros(2, width), torch.tensor([1.0, 0.0]), None),
+    ]
+    policy = Policy(
+        layers, ActionHead.argmax(), normalizer=None, observation_shape=(4,), action_shape=()
+    )
+    return Agent(policy, SOURCE)
+
+
+def save_balancing_agent(path: Path, width: int = 20, idle: int = 10) -> Path:
+    """The same agent as a Stable-Baselines3 checkpoint."""
+    import gymnasium
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    recipe = Recipe("PPO", policy_kwargs={"net_arch": {"pi": [width], "vf": [1]}})
+    model: Any = make_model(recipe, DummyVecEnv([lambda: gymnasium.make("CartPole-v1")]))
+    hidden, output = _weights(width, idle)
+    state = model.policy.state_dict() | {
+        "mlp_extractor.policy_net.0.weight": hidden,
+        "mlp_extractor.policy_net.0.bias": torch.zeros(width),
+        "action_net.weight": output,
+        "action_net.bias": torch.zeros(2),
+    }
+    model.policy.load_state_dict(state)
+    model.save(path)
+    return path
+
+
+def _weights(width: int, idle: int) -> tuple[torch.Tensor, torch.Tensor]:
+    hidden = np.full((width, 4), 1e-4)
+    output = np.full((2, width), 1e-4)
+    angle = slice(idle + 1, width)
+    hidden[idle], hidden[angle] = np.eye(4)[VELOCITY], np.eye(4)[ANGLE]
+    # What both outputs share does not change the argmax, but makes a neuron look important.
+    push = 0.5 / (width - idle - 1)
+    output[:, idle] = [-0.1, 0.1]
+    output[:, angle] = [[2 - push], [2 + push]]
+    return torch.tensor(hidden, dtype=torch.float32), torch.tensor(output, dtype=torch.float32)

@@ -151,6 +151,25 @@ def test_force_replaces_a_link_to_a_folder_and_spares_the_folder(full: Path) -> 
     assert _tree(full) == FULL
 
 
+@pytest.mark.parametrize("force", [True, False])
+@pytest.mark.parametrize("target", ["empty", "absent"])
+def test_a_link_to_nothing_is_no_reason_to_lose_the_work(
+    tmp_path: Path, target: str, force: bool
+) -> None:
+    (tmp_path / "empty").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / target)
+    worked = False
+    try:
+        with new_folder(link, force=force) as work:
+            worked = True
+            _write(work / "new.txt", "new")
+    except OutputError:
+        assert not worked, "refused only after the work"
+    else:
+        assert _tree(link) == {"new.txt": "new"}
+
+
 def test_what_another_process_wrote_in_the_meantime_is_not_replaced_without_force(
     tmp_path: Path,
 ) -> None:

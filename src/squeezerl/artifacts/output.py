@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import uuid
@@ -19,24 +20,30 @@ def check_output(path: Path, *, force: bool) -> None:
     Raises:
         OutputError: if the folder is not empty and not to be replaced, or cannot be made.
     """
-    if path.exists() and not path.is_dir():
-        raise OutputError(f"{path}: exists and is not a folder")
-    if os.path.ismount(path) or path.absolute() == Path.cwd():
-        raise OutputError(f"{path}: cannot be replaced as a whole; name a folder inside it")
-    if path.is_dir() and any(path.iterdir()):
-        if not force:
-            raise OutputError(f"{path}: not empty; choose another folder, or --force to replace it")
-        if not (path / MANIFEST_NAME).is_file():
-            raise OutputError(
-                f"{path}: not an artifact (no {MANIFEST_NAME}), and --force replaces only those"
-            )
-    ancestor = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
-    probe = _beside(ancestor if ancestor == path.absolute() else ancestor / path.name, "probe")
     try:
+        _check_replaceable(path, force=force)
+        absolute = path.absolute()
+        ancestor = next(p for p in (absolute, *absolute.parents) if p.exists())
+        probe = _beside(absolute if ancestor == absolute else ancestor / path.name, "probe")
         probe.mkdir()
         probe.rmdir()
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def _check_replaceable(path: Path, *, force: bool) -> None:
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path}: exists and is not a folder")
+    if os.path.ismount(path) or path.absolute() == Path.cwd():
+        raise OutputError(f"{path}: cannot be replaced as a whole; name a folder inside it")
+    if not path.is_dir() or not any(path.iterdir()):
+        return
+    if not force:
+        raise OutputError(f"{path}: not empty; choose another folder, or --force to replace it")
+    if not (path / MANIFEST_NAME).is_file():
+        raise OutputError(
+            f"{path}: not an artifact (no {MANIFEST_NAME}), and --force replaces only those"
+        )
 
 
 @contextmanager
@@ -57,6 +64,10 @@ def new_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
         _put_in_place(work, path, force=force)
         made = []
     except OSError as error:
+        # The block may fail for reasons of its own; only what concerns this folder is ours.
+        ours = str(error.filename or "").startswith((str(work), str(path)))
+        if not ours and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
         raise OutputError(f"{path}: cannot be written ({error})") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -67,7 +78,9 @@ def new_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
 
 def _put_in_place(work: Path, path: Path, *, force: bool) -> None:
     if not (force and os.path.lexists(path)):
-        if path.exists():
+        if path.is_symlink() and not (path.is_dir() and any(path.iterdir())):
+            path.unlink()
+        elif path.exists():
             path.rmdir()  # fails if someone has put something there meanwhile
         work.rename(path)
         return

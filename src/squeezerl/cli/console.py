@@ -95,13 +95,13 @@ def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
 
 def _fail(message: str) -> NoReturn:
     err.print("[bold red]error:[/] ", end="")
-    err.print(message, markup=False, highlight=False, soft_wrap=True)
+    err.print(message, markup=False, emoji=False, highlight=False, soft_wrap=True)
     raise typer.Exit(BAD_INPUT)
 
 
 def say(text: str = "") -> None:
     """A line on standard output, as it is."""
-    out.print(text, markup=False, highlight=False, soft_wrap=True)
+    out.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def print_json(data: dict[str, Any]) -> None:
@@ -188,7 +188,9 @@ def parse_kwargs(pairs: Sequence[str]) -> dict[str, Any]:
             )
         try:
             # YAML takes 1e-3 for a word; everyone who types it means the number.
-            kwargs[key] = float(value) if _NUMBER.fullmatch(value) else yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            parsed = float(value) if _NUMBER.fullmatch(value) else yaml.safe_load(value)
+            json.dumps(parsed)  # YAML also knows dates and sets, environments do not
+        except (yaml.YAMLError, ValueError, TypeError) as error:
             raise InvalidArgumentError(f"--env-kwargs {pair!r}: unreadable value") from error
+        kwargs[key] = parsed
     return kwargs

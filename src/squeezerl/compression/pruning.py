@@ -46,9 +46,6 @@ def prune(policy: Policy, spec: StructuredPruning) -> Policy:
             for layer, count in zip(hidden, removed, strict=True)
         },
         ignored_layers=[layers[-1][1]],
-        # Without containers of its own torch-pruning writes into defaults that all calls share.
-        customized_pruners={},
-        unwrapped_parameters=[],
     ).step()
     widths = [layer.out_features for layer in pruned.linear_layers().values()][:-1]
     if widths != expected:

@@ -165,11 +165,11 @@ def specs_for(method: str, ratio: float | None = None, *, naive: bool = False) -
     """
     if method not in METHODS:
         raise SpecError(f"unknown method {method!r}; known are {', '.join(METHODS)}")
+    if naive and method not in ("ptdq", "ptsq"):
+        raise SpecError("naive settings exist for quantization only: ptdq and ptsq")
     if method in ("l1", "l2"):
         if ratio is None:
             raise SpecError(f"method {method!r} needs a ratio, for example 0.3 for 30 %")
-        if naive:
-            raise SpecError("naive settings exist for quantization only")
         return (StructuredPruning(norm="l1" if method == "l1" else "l2", ratio=ratio),)
     if ratio is not None:
         raise SpecError(f"method {method!r} takes no ratio; l1 and l2 do")

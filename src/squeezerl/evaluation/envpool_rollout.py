@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from typing import Any
 
 import envpool
@@ -30,9 +32,6 @@ class _Pool:
             num_threads=min(threads, len(seeds)),
             **environment.kwargs,
         )
-        self._action_dtype = (
-            np.int32 if environment.action_count is not None else self._env.action_space.dtype
-        )
         self.seeds = seeds
         self.ids: npt.NDArray[np.int32] = np.arange(len(seeds), dtype=np.int32)
         self.returns = np.zeros(len(seeds))
@@ -41,7 +40,7 @@ class _Pool:
 
     def send(self, actions: Actions) -> None:
         """Start a step of the running environments; returns at once."""
-        self._env.send(actions.astype(self._action_dtype), self.ids)
+        self._env.send(actions, self.ids)
 
     def receive(self) -> None:
         """Wait for the step and drop the environments whose episode has ended."""
@@ -73,8 +72,11 @@ def run_envpool(
     threads = os.cpu_count() or 1
     for number, wave in enumerate(waves):
         halves = [half.tolist() for half in np.array_split(wave, 2) if len(half)]
-        pools = [_Pool(environment, half, threads) for half in halves]
-        try:
+        with warnings.catch_warnings(), ExitStack() as stack:
+            warnings.simplefilter("ignore")  # "Box low's precision lowered"
+            pools = [
+                stack.enter_context(closing(_Pool(environment, half, threads))) for half in halves
+            ]
             _run_wave(
                 actor,
                 pools,
@@ -82,9 +84,6 @@ def run_envpool(
                 lambda done, number=number: on_progress((number + done) / len(waves)),  # type: ignore[misc]
                 environment.max_episode_steps,
             )
-        finally:
-            for pool in pools:
-                pool.close()
         episodes += [
             Episode(seed=seed, return_=float(return_), length=int(length))
             for pool in pools

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,14 +40,13 @@ def find_spaces(env_id: str, kwargs: Mapping[str, Any]) -> Spaces | None:
     if env_id not in ids() or _RESERVED & kwargs.keys():
         return None
     try:
-        spec = envpool.make_spec(env_id, **kwargs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "Box low's precision lowered"
+            spec = envpool.make_spec(env_id, **kwargs)
+            observation, action = spec.gymnasium_observation_space, spec.gymnasium_action_space
     except Exception:  # EnvPool rejects arguments with bare assertions and its own errors
         return None
     unknown = set(kwargs) - set(spec.config._fields)
-    if unknown or isinstance(spec.gymnasium_observation_space, gymnasium.spaces.Dict):
+    if unknown or isinstance(observation, gymnasium.spaces.Dict):
         return None
-    return Spaces(
-        spec.gymnasium_observation_space,
-        spec.gymnasium_action_space,
-        spec.config.max_episode_steps,
-    )
+    return Spaces(observation, action, spec.config.max_episode_steps)

@@ -71,13 +71,13 @@ def run_gymnasium(
                     running.append(_start(slot.env, waiting.pop()))
             slots = running
             step += 1
+            longest = max((slot.length for slot in slots), default=0)
+            if longest > limit:
+                raise EnvError(
+                    f"{environment.id}: an episode did not end after {longest:,} steps; "
+                    "register the environment with max_episode_steps"
+                )
             if step % _PROGRESS_EVERY == 0 or not slots:
-                longest = max((slot.length for slot in slots), default=0)
-                if longest > limit:
-                    raise EnvError(
-                        f"{environment.id}: an episode did not end after {longest:,} steps; "
-                        "register the environment with max_episode_steps"
-                    )
                 partly = sum(slot.length for slot in slots) / limit
                 on_progress((len(finished) + partly) / len(seeds))
     finally:

@@ -1,0 +1,26 @@
+"""One squeeze of an agent whose candidates have a known fate."""
+
+from __future__ import annotations
+
+import pytest
+from squeezed import Squeezed
+
+from balancing import RETAIN, balancing_agent, cart_pole
+from squeezerl.api import squeeze
+
+
+@pytest.fixture(scope="session")
+def squeezed(tmp_path_factory: pytest.TempPathFactory) -> Squeezed:
+    """Half of the agent's 20 neurons are idle, so it keeps its return up to 50 %."""
+    folder = tmp_path_factory.mktemp("squeezed") / "out"
+    progress: list[tuple[str, float]] = []
+    result = squeeze(
+        balancing_agent(width=20, idle=10),
+        cart_pole(),
+        output=folder,
+        retain=RETAIN,
+        episodes=10,
+        seed=3,
+        on_progress=lambda stage, fraction: progress.append((stage, fraction)),
+    )
+    return Squeezed(result, folder, progress)

@@ -9,7 +9,7 @@ DEMO_OUT ?= out/demo
 
 demo: .venv/.installed  ## Squeeze the bundled agent, in a few minutes.
 	$(BIN)/squeezerl inspect demo
-	$(BIN)/squeezerl squeeze demo --env HalfCheetah-v5 --episodes 50 --output $(DEMO_OUT) --force
+	$(BIN)/squeezerl squeeze demo --env HalfCheetah-v5 --output $(DEMO_OUT) --force
 	@echo; echo "Look at $(DEMO_OUT)/report.md and $(DEMO_OUT)/pareto.png; run it again with:"
 	@echo "  $(BIN)/squeezerl evaluate $(DEMO_OUT) --env HalfCheetah-v5 --against demo"
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -226,10 +225,9 @@ def test_the_command_itself_reports_bad_input(cluttered: Path) -> None:
     _is_refused(result, result.returncode, "CartPole-v1 has .* 2 discrete actions")
 
 
-def test_markup_and_emoji_in_names_are_printed_as_they_are(own_folder: Path) -> None:
+def test_markup_and_emoji_in_names_are_printed_as_they_are() -> None:
     name = "x[bold]:smile:[/y]"
     _is_refused(invoke("inspect", name), 2, re.escape(f"{name}: no such file"))
     result = invoke("compress", "demo", "--method", "float", "-o", name)
     assert result.exit_code == 0, result.exception
     assert f"{name}: " in result.stdout
-    shutil.rmtree(own_folder / "x[bold]:smile:[")

@@ -54,6 +54,11 @@ class Environment:
             EnvError: if it is unknown, or cannot be made.
         """
         kwargs = dict(kwargs or {})
+        if "render_mode" in kwargs:
+            raise EnvError("render_mode: evaluations are not rendered")
+        limit = kwargs.get("max_episode_steps", 1)
+        if not isinstance(limit, int) or limit < 1:
+            raise EnvError(f"max_episode_steps must be a positive number, not {limit!r}")
         if backend != "gymnasium":
             space = envpool_support.find_spaces(env_id, kwargs)
             if space is not None and (backend == "envpool" or _is_gymnasiums_own(env_id, space)):
@@ -83,9 +88,13 @@ class Environment:
         if self._fits(actor):
             return
         wants, gives = _sizes(actor), _sizes(self)
-        fitting = [sibling.id for sibling in _siblings(self.id) if sibling._fits(actor)]
+        fitting = [other for other in _alternatives(self.id, self.kwargs) if other._fits(actor)]
         advice = (
-            f"it fits {', '.join(fitting)}"
+            "it fits "
+            + ", ".join(
+                other.id + (" without these arguments" if other.id == self.id else "")
+                for other in fitting
+            )
             if fitting
             else "no registered version of the environment fits; was it trained on another one, "
             "or with other --env-kwargs?"
@@ -164,11 +173,14 @@ def _sibling_names(env_id: str) -> list[str]:
     return sorted(name for name in known if re.sub(r"-v\d+$", "", name) == base)
 
 
-def _siblings(env_id: str) -> list[Environment]:
+def _alternatives(env_id: str, kwargs: Mapping[str, Any]) -> list[Environment]:
+    """What may fit instead: the environment without its arguments, and its other versions."""
+    choices: list[tuple[str, Mapping[str, Any]]] = [(env_id, {})] if kwargs else []
+    choices += [(name, kwargs) for name in _sibling_names(env_id)]
     found = []
-    for name in _sibling_names(env_id):
+    for name, arguments in choices:
         try:
-            found.append(Environment.find(name))
+            found.append(Environment.find(name, arguments))
         except EnvError:
             continue
     return found

@@ -17,7 +17,10 @@ except ImportError:
 
 
 # Settings of the pool itself, which are ours to choose.
-_RESERVED = {"num_envs", "batch_size", "num_threads", "seed", "env_seed", "env_type"}
+_RESERVED = {
+    *("num_envs", "batch_size", "num_threads", "seed", "env_seed", "env_type"),
+    *("max_num_players", "thread_affinity_offset", "base_path", "gym_reset_return_info"),
+}
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,11 @@ class Referee:
         """Run the baseline and the random policy for the first look."""
         self._extend_references(self.episodes, on_progress)
 
+    def baseline_is_trained(self) -> bool:
+        """Whether the baseline is clearly better than random, over the first look's episodes."""
+        baseline, random = self.records(self.episodes)
+        return self._retention(baseline, baseline, random).baseline_trained
+
     def judge(self, actor: Actor, *, on_progress: Progress = lambda fraction: None) -> Judgement:
         """A first look at a policy."""
         return self._judge(actor, self.episodes, None, on_progress)
@@ -115,16 +120,18 @@ class Referee:
         self._extend_references(episodes, lambda fraction: None)
         record = self._run(record, actor, episodes, on_progress)
         baseline, random = self.records(episodes)
-        return Judgement(
-            record,
-            retention(
-                record.returns,
-                baseline.returns,
-                random.returns,
-                threshold=self.threshold,
-                rng=np.random.default_rng(self.seed),
-                looks=self._looks,
-            ),
+        return Judgement(record, self._retention(record, baseline, random))
+
+    def _retention(
+        self, policy: EvaluationRecord, baseline: EvaluationRecord, random: EvaluationRecord
+    ) -> Retention:
+        return retention(
+            policy.returns,
+            baseline.returns,
+            random.returns,
+            threshold=self.threshold,
+            rng=np.random.default_rng(self.seed),
+            looks=self._looks,
         )
 
     def _extend_references(self, episodes: int, on_progress: Progress) -> None:

@@ -78,9 +78,9 @@ def squeeze_into(
         seed=seed,
         on_progress=lambda f: on_progress("calibration", f / units),
     )
-    first = referee.judge(baseline, on_progress=lambda f: on_progress("baseline", (1 + f) / units))
+    referee.prepare(lambda f: on_progress("baseline", (1 + 2 * f) / units))
     baseline_record, random_record = referee.records(episodes)
-    if not first.retention.baseline_trained:
+    if not referee.baseline_is_trained():
         raise EvaluationError(
             f"{agent.source.path} is not clearly better than random in {environment.id} over "
             f"{episodes} episodes ({_mean(baseline_record):.1f} against "
@@ -203,14 +203,14 @@ def _choose(
         judgement = referee.decide(
             actor,
             first=trial.judgement,
-            on_progress=lambda f, name=name: on_progress(f"more of {name}", f / 2),  # type: ignore[misc]
+            on_progress=lambda f, name=name: on_progress(f"more of {name}", 0.0),  # type: ignore[misc]
         )
         updated[trial.candidate] = dataclasses.replace(trial, judgement=judgement)
         if judgement.retention.verdict != "keeps":
             continue
         confirmation = confirming.decide(
             actor,
-            on_progress=lambda f, name=name: on_progress(f"confirm {name}", 0.5 + f / 2),  # type: ignore[misc]
+            on_progress=lambda f, name=name: on_progress(f"confirm {name}", f),  # type: ignore[misc]
         )
         if confirmation.retention.verdict == "keeps":
             return list(updated.values()), trial.candidate, confirmation

@@ -2,11 +2,12 @@
 
 The output is an rl-zoo folder, so the bundled agent is loaded exactly as a downloaded one is:
 
-    python scripts/train_demo_agent.py --output build/demo_agent --seed 0
+    python scripts/train_demo_agent.py --output build/demo_agent
 
 The hyperparameters are those that rl-baselines3-zoo publishes for PPO on HalfCheetah
-(hyperparams/ppo.yml), with a smaller value network so that the file stays small. About ten
-minutes on one core.
+(hyperparams/ppo.yml), with smaller networks so that the file stays small. The agent that is bundled
+is the better of seeds 0 and 1 (5,024 and 6,205 over 100 episodes). Each took 22 minutes on one core
+of a busy two-core machine.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def train(output: Path, seed: int, timesteps: int) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steps", type=int, default=TIMESTEPS)
     arguments = parser.parse_args()
     print(train(arguments.output, arguments.seed, arguments.steps))

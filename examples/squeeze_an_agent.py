@@ -14,7 +14,7 @@ episodes = int(sys.argv[2]) if len(sys.argv) > 2 else 100
 result = squeezerl.squeeze(
     "demo", "HalfCheetah-v5", output=output, retain=0.95, episodes=episodes, force=True
 )
-print(result.chosen.name, result.confirmation)
+print(squeezerl.summary(result))
 
 actor = squeezerl.load_actor(output)  # ONNX Runtime only, no torch
 print(actor.act(np.zeros((1, 17), dtype=np.float32)))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from squeezerl.evaluation.evaluate import calibrate as calibrate
     from squeezerl.evaluation.evaluate import evaluate as evaluate
     from squeezerl.evaluation.referee import Referee as Referee
+    from squeezerl.report.squeeze_report import summary as summary
     from squeezerl.runtimes.onnx_actor import load_actor as load_actor
 
 __version__ = "0.1.0"
@@ -40,6 +41,7 @@ _HOMES = {
     "load_agent": "squeezerl.agents.load",
     "read_artifact": "squeezerl.artifacts.read",
     "squeeze": "squeezerl.api",
+    "summary": "squeezerl.report.squeeze_report",
     "write_artifact": "squeezerl.artifacts.write",
 }
 __all__ = sorted(_HOMES)

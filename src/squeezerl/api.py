@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from squeezerl.agents.load import Agent, load_agent
 from squeezerl.artifacts.output import new_folder
@@ -15,7 +14,7 @@ from squeezerl.records import AgentSource
 from squeezerl.report.squeeze_report import write_squeeze_report
 from squeezerl.runtimes.onnx_actor import OnnxActor
 from squeezerl.search.result import SqueezeResult
-from squeezerl.search.squeeze import squeeze_into
+from squeezerl.search.squeeze import StageProgress, squeeze_into
 
 
 def squeeze(
@@ -23,13 +22,28 @@ def squeeze(
     environment: Environment | str,
     *,
     output: str | Path,
+    retain: float = 0.95,
+    episodes: int = 100,
+    max_episodes: int | None = None,
+    seed: int = 0,
     force: bool = False,
-    **settings: Any,
+    on_progress: StageProgress = lambda stage, fraction: None,
 ) -> SqueezeResult:
-    """Find the smallest artifact that keeps the return; `squeeze_into` lists the settings.
+    """Find the smallest artifact that keeps the return.
 
     `output` becomes the artifact, with `results.json`, `report.md`, `pareto.png` and all
     candidates beside it. It appears when all is done, or not at all.
+
+    Args:
+        agent: an agent, the path of one, or "demo".
+        environment: an environment or its id.
+        output: folder to write.
+        retain: share of the random-normalised return to keep.
+        episodes: complete episodes for each candidate.
+        max_episodes: limit for candidates that are undecided (see `Referee`).
+        seed: of the first episode, and of all else that is random.
+        force: replace the artifact that stands at `output`.
+        on_progress: called with what is being done and the share of the work that is done.
 
     Raises:
         SqueezeRLError: for bad input, as documented at `load_agent` and `squeeze_into`.
@@ -39,7 +53,16 @@ def squeeze(
     if isinstance(environment, str):
         environment = Environment.find(environment)
     with new_folder(Path(output), force=force) as folder:
-        result = squeeze_into(folder, agent, environment, **settings)
+        result = squeeze_into(
+            folder,
+            agent,
+            environment,
+            retain=retain,
+            episodes=episodes,
+            max_episodes=max_episodes,
+            seed=seed,
+            on_progress=on_progress,
+        )
         write_squeeze_report(result, folder)
     return result
 

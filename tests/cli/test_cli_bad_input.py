@@ -231,3 +231,14 @@ def test_markup_and_emoji_in_names_are_printed_as_they_are() -> None:
     result = invoke("compress", "demo", "--method", "float", "-o", name)
     assert result.exit_code == 0, result.exception
     assert f"{name}: " in result.stdout
+
+
+def test_an_artifact_is_not_inspected_as_an_agent(own_folder: Path) -> None:
+    invoke("compress", "demo", "--method", "ptdq", "-o", "out")
+    result = invoke("inspect", "out")
+    _is_refused(result, result.exit_code, "an artifact, not an agent")
+
+
+def test_a_limit_without_a_comparison_is_refused(own_folder: Path) -> None:
+    result = invoke("evaluate", "demo", "--episodes", "2", "--max-episodes", "4")
+    _is_refused(result, result.exit_code, "add --against")

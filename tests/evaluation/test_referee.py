@@ -150,3 +150,11 @@ def test_a_limit_out_of_range_is_an_error(episodes: int, limit: int) -> None:
 def test_a_policy_of_other_sizes_is_an_error() -> None:
     with pytest.raises(EnvError, match=r"\(3,\)"):
         _referee(2).judge(constant(1.0, (3,)))
+
+
+@pytest.mark.parametrize(("threshold", "limit"), [(0.95, 60), (0.9, 40), (0.99, 300)])
+def test_the_limit_allows_what_the_threshold_needs(threshold: float, limit: int) -> None:
+    referee = Referee(
+        Environment.find(MIRROR), constant(1.0), threshold=threshold, seed=0, episodes=10
+    )
+    assert referee.max_episodes == limit

@@ -125,6 +125,8 @@ def _checkpoint_in(folder: Path) -> Path:
             return zip_path
     if len(zips) == 1:
         return zips[0]
+    if not zips and (folder / "manifest.json").is_file():
+        raise CheckpointError(f"{folder}: an artifact, not an agent; see its manifest.json")
     if not zips:
         raise CheckpointError(f"{folder}: holds no .zip checkpoint")
     names = ", ".join(zip_path.name for zip_path in zips)

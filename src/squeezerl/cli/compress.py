@@ -105,5 +105,6 @@ def compress(
     size = manifest.size
     say(
         f"\n{output}: {size.file_bytes:,} bytes, of which {size.weight_bytes:,} in the layers "
-        f"({before_bytes / size.weight_bytes:.1f} times fewer than in float)"
+        f"({before_bytes / size.weight_bytes:.1f} times fewer than in float)\n"
+        f"What that cost: squeezerl evaluate {output} --against {agent}"
     )

@@ -20,6 +20,13 @@ from squeezerl.cli.console import (
     reports_errors,
     say,
 )
+from squeezerl.errors import InvalidArgumentError
+
+_VERDICTS = {
+    "keeps": "keeps",
+    "loses": "does not keep",
+    "undecided": "undecided whether it keeps",
+}
 
 
 @reports_errors
@@ -33,7 +40,9 @@ def evaluate(
         ),
     ],
     env: EnvOption = None,
-    episodes: Annotated[int, typer.Option(help="Complete episodes to run.")] = 100,
+    episodes: Annotated[
+        int, typer.Option(help="Complete episodes to run; more while undecided.")
+    ] = 100,
     seed: SeedOption = 0,
     against: Annotated[
         str | None,
@@ -47,7 +56,7 @@ def evaluate(
     max_episodes: Annotated[
         int | None,
         typer.Option(
-            help="Limit while the verdict is undecided. [dim]default: 4 x episodes[/dim]",
+            help="Limit while undecided. [dim]default: 4 x episodes, 60 at least[/dim]",
             show_default=False,
         ),
     ] = None,
@@ -75,6 +84,10 @@ def evaluate(
     from squeezerl.report.text import format_interval, format_return
 
     check_numbers(episodes, seed)
+    if against is None and (max_episodes is not None or against_vecnormalize is not None):
+        raise InvalidArgumentError(
+            "--max-episodes and --against-vecnormalize are for comparisons; add --against"
+        )
     actor, source = load_any_actor(policy, vecnormalize=vecnormalize)
     baseline = None
     if against is not None:
@@ -142,4 +155,4 @@ def evaluate(
     if retention.verdict is None:
         say("The baseline is not clearly better than random: untrained, so no verdict.")
     else:
-        say(f"{retention.verdict} {retain:.0%} of the return, over {count} episodes")
+        say(f"{_VERDICTS[retention.verdict]} {retain:.0%} of the return ({count} episodes)")

@@ -36,7 +36,7 @@ def squeeze(
     max_episodes: Annotated[
         int | None,
         typer.Option(
-            help="Limit for undecided candidates. [dim]default: 4 x episodes[/dim]",
+            help="Limit for undecided candidates. [dim]default: 4 x episodes, 60 at least[/dim]",
             show_default=False,
         ),
     ] = None,

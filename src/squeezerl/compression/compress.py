@@ -43,6 +43,8 @@ def compress(
         SpecError: if the specs do not fit together, or name layers that do not exist.
         CompressionError: if a layer was not treated as its spec asks.
     """
+    if not isinstance(policy, Policy):
+        raise CompressionError(f"{policy!r} is no policy; use load_agent(path).policy")
     steps = tuple(specs) if isinstance(specs, Sequence) else (specs,)
     check_sequence(steps)
     before = read_layers(to_onnx(policy))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from squeezerl.analysis.retention import retention
+from squeezerl.analysis.retention import fewest_to_keep, retention
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import check_limit, extend, play
@@ -35,7 +35,8 @@ class Referee:
         threshold: the retention that is asked for, between 0 and 1 as a rule.
         seed: of the first episode; the random policy and the bootstrap derive theirs from it.
         episodes: of the first look at a policy.
-        max_episodes: the limit while it is undecided; four times `episodes` unless given.
+        max_episodes: the limit while it is undecided; unless given, four times `episodes`, or what
+            the threshold needs at least.
 
     Raises:
         InvalidArgumentError: if a number is out of range.
@@ -60,7 +61,9 @@ class Referee:
         self.threshold = threshold
         self.seed = seed
         self.episodes = episodes
-        self.max_episodes = 4 * episodes if max_episodes is None else max_episodes
+        if max_episodes is None:
+            max_episodes = max(4 * episodes, fewest_to_keep(threshold))
+        self.max_episodes = max_episodes
         check_limit(episodes, self.max_episodes)
         # The interval that decides is widened for as many looks as there may be.
         self._looks = 1 + math.ceil(math.log2(self.max_episodes / episodes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from squeezerl.analysis.retention import fewest_to_keep
 from squeezerl.records import Retention
 from squeezerl.report.contract import squeeze_json
 from squeezerl.report.pareto import draw_pareto
@@ -104,10 +105,13 @@ def squeeze_markdown(result: SqueezeResult) -> str:
         *(_markdown_row(row) for row in table_rows(result)),
         "",
         "Retention is (R − R_random) / (R_baseline − R_random), ratio is R / R_baseline; both with "
-        "a 95 % bootstrap interval over episodes paired by seed. The verdict is for a retention of "
-        f"{result.retain:.0%} and comes from the interval: keeps (all of it above), loses (all of "
-        "it below), undecided. Candidates are the study's own methods with its one-shot settings, "
-        "quantized per channel.",
+        "a 95 % bootstrap interval over episodes paired by seed with the float policy's. Returns "
+        "are over each row's own episodes. The verdict is for a retention of "
+        f"{result.retain:.0%} and comes from an interval that is wider, since undecided candidates "
+        "are looked at again: keeps (all of it above, over at least "
+        f"{fewest_to_keep(result.retain)} episodes), loses (all of it below), undecided. The first "
+        "line gives the chosen candidate's retention on other episodes than those of the table. "
+        "Candidates are the study's own methods with its one-shot settings, quantized per channel.",
         "",
         "| | |",
         "| --- | --- |",

@@ -41,7 +41,7 @@ def squeeze_into(
 
     Every candidate is written, read back and judged as the artifact that would be deployed, on
     the same seeds as the baseline. From the smallest upwards, those that are undecided get up to
-    `max_episodes` (four times `episodes` unless given), and the first that keeps its return must
+    `max_episodes` (see `Referee`), and the first that keeps its return must
     do so again on fresh seeds, since the best of thirty looks better than it is.
 
     Args:

@@ -94,6 +94,11 @@ class EvaluationRecord:
         return [episode.return_ for episode in self.episodes]
 
     @property
+    def mean_return(self) -> float:
+        """Mean over the episodes."""
+        return sum(self.returns) / len(self.episodes)
+
+    @property
     def steps(self) -> int:
         """Environment steps over all episodes."""
         return sum(episode.length for episode in self.episodes)

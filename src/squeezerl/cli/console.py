@@ -70,7 +70,7 @@ OutputOption = Annotated[
     Path,
     typer.Option("--output", "-o", metavar="DIR", help="Folder to write.", show_default=False),
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace DIR if it is not empty.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace the artifact at DIR.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the first episode.")]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")

@@ -56,7 +56,7 @@ def evaluate(
     max_episodes: Annotated[
         int | None,
         typer.Option(
-            help="Limit while undecided. [dim]default: 4 x episodes, 60 at least[/dim]",
+            help="Limit while undecided. [dim]default: 4 x episodes, or what --retain needs[/dim]",
             show_default=False,
         ),
     ] = None,
@@ -72,7 +72,7 @@ def evaluate(
     """Run complete, seeded episodes with deterministic actions and report the return.
 
     Every episode counts, however long. With --against both sides play the same seeds, and the
-    verdict on the retention comes from its 95 % interval.
+    verdict on the retention comes from an interval, never from the mean.
 
     Example: squeezerl evaluate out --env HalfCheetah-v5 --against demo
     """

@@ -36,7 +36,7 @@ def squeeze(
     max_episodes: Annotated[
         int | None,
         typer.Option(
-            help="Limit for undecided candidates. [dim]default: 4 x episodes, 60 at least[/dim]",
+            help="Limit while undecided. [dim]default: 4 x episodes, or what --retain needs[/dim]",
             show_default=False,
         ),
     ] = None,

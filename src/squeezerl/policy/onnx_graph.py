@@ -1,8 +1,7 @@
 """A policy as an ONNX graph: raw observation in, environment's action out.
 
-Written node by node rather than through torch's tracing exporter: the graph is then the same
-for every version of torch, holds nothing but the policy (the tracer adds several kilobytes of
-metadata), keeps the layers' names for the audit, and takes a millisecond instead of seconds.
+Written node by node rather than through torch's exporter: the graph then does not depend on the
+version of torch, holds nothing but the policy, and keeps the layers' names for the audit.
 """
 
 from __future__ import annotations

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from squeezerl.analysis.bootstrap import mean_interval
 from squeezerl.evaluation.referee import Judgement
 from squeezerl.records import EvaluationRecord, Interval, Retention, to_json
+from squeezerl.report.text import return_interval
 from squeezerl.search.candidates import BASELINE
 from squeezerl.search.result import SqueezeResult, Trial
 
@@ -53,7 +51,7 @@ def evaluation_json(
         data["retention"] = retention_json(retention)
     for key, other in (("baseline", baseline), ("random", random)):
         if other is not None:
-            data[key] = {**_mean(other), "returns": other.returns}
+            data[key] = _evaluation_summary(other)
     return data
 
 
@@ -130,9 +128,7 @@ def _evaluation_summary(record: EvaluationRecord) -> dict[str, Any]:
 
 
 def _mean(record: EvaluationRecord) -> dict[str, Any]:
-    interval = mean_interval(record.returns, np.random.default_rng(record.seed))
-    several = len(record.episodes) > 1
-    return {"mean_return": interval.estimate, "ci95": _bounds(interval) if several else None}
+    return {"mean_return": record.mean_return, "ci95": _bounds(return_interval(record))}
 
 
 def _estimate(interval: Interval | None) -> float | None:

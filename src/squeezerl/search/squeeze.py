@@ -17,7 +17,7 @@ from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import CONFIRMATION_SEED_OFFSET, calibrate, check_numbers
 from squeezerl.evaluation.referee import Judgement, Referee
 from squeezerl.measurement.host import host_facts
-from squeezerl.records import Calibration, EvaluationRecord
+from squeezerl.records import Calibration
 from squeezerl.runtimes.actor import Observations
 from squeezerl.runtimes.onnx_actor import OnnxActor
 from squeezerl.search.candidates import BASELINE, Candidate, study_candidates
@@ -83,8 +83,8 @@ def squeeze_into(
     if not referee.baseline_is_trained():
         raise EvaluationError(
             f"{agent.source.path} is not clearly better than random in {environment.id} over "
-            f"{episodes} episodes ({_mean(baseline_record):.1f} against "
-            f"{_mean(random_record):.1f}): untrained, so there is no return to keep"
+            f"{episodes} episodes ({baseline_record.mean_return:.1f} against "
+            f"{random_record.mean_return:.1f}): untrained, so there is no return to keep"
         )
 
     trials = []
@@ -215,7 +215,3 @@ def _choose(
         if confirmation.retention.verdict == "keeps":
             return list(updated.values()), trial.candidate, confirmation
     return list(updated.values()), BASELINE, None
-
-
-def _mean(record: EvaluationRecord) -> float:
-    return sum(record.returns) / len(record.returns)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from squeezerl.agents.load import load_agent as load_agent
     from squeezerl.api import make_actor as make_actor
+    from squeezerl.api import profile as profile
     from squeezerl.api import squeeze as squeeze
     from squeezerl.artifacts.read import read_artifact as read_artifact
     from squeezerl.artifacts.write import write_artifact as write_artifact
@@ -39,6 +40,7 @@ _HOMES = {
     "make_actor": "squeezerl.api",
     "load_actor": "squeezerl.runtimes.onnx_actor",
     "load_agent": "squeezerl.agents.load",
+    "profile": "squeezerl.api",
     "read_artifact": "squeezerl.artifacts.read",
     "squeeze": "squeezerl.api",
     "summary": "squeezerl.report.squeeze_report",

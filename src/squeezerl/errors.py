@@ -45,3 +45,7 @@ class InvalidArgumentError(SqueezeRLError):
 
 class EvaluationError(SqueezeRLError):
     """An evaluation ran, but its result says nothing about what was asked."""
+
+
+class MeasurementError(SqueezeRLError):
+    """A measurement could not be made, or its result would be meaningless."""

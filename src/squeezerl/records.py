@@ -6,6 +6,7 @@ No torch here. Every record turns into JSON with `to_json` and unknown values ar
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,11 +135,29 @@ class Retention:
 
 @dataclass(frozen=True, kw_only=True)
 class Host:
-    """The machine and the libraries that a figure comes from."""
+    """The machine and the libraries that a figure comes from; unknown is `None`.
+
+    `cpu_flags` are the instructions that kernels are chosen by; `cores` are logical ones,
+    `cores_available` those that this process may use; `load` is that of the last minute.
+    """
 
     cpu: str
+    cpu_flags: tuple[str, ...]
     cores: int
-    memory_bytes: int | None
+    cores_available: int
+    physical_cores: int | None
+    sockets: int | None
+    governor: str | None
+    virtual_machine: bool | None
+    memory_bytes: int
     system: str
+    kernel: str
     python: str
     libraries: dict[str, str]
+    load: float | None
+
+    @property
+    def id(self) -> str:
+        """A short hash of the machine without its load and its libraries."""
+        facts = (self.cpu, self.cpu_flags, self.cores, self.memory_bytes, self.system)
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:8]

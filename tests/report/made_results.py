@@ -107,11 +107,19 @@ def make_result() -> SqueezeResult:
         ),
         host=Host(
             cpu="A CPU",
+            cpu_flags=("avx2",),
             cores=2,
-            memory_bytes=None,
+            cores_available=2,
+            physical_cores=None,
+            sockets=None,
+            governor=None,
+            virtual_machine=None,
+            memory_bytes=2**33,
             system="Linux x86_64",
+            kernel="6.1",
             python="3.11.7",
             libraries={"numpy": "2.4.6"},
+            load=None,
         ),
         baseline_size=make_size(8000),
         baseline_record=BASELINE_RECORD,
@@ -124,6 +132,7 @@ def make_result() -> SqueezeResult:
         ),
         chosen=Candidate("ptdq", None),
         confirmation=make_judgement(0.98, seed=600_000_000),
+        profile=None,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -15,6 +15,17 @@ from squeezerl.errors import CheckpointError, UnsupportedPolicyError
 from squeezerl.policy.action_head import ActionHead
 from squeezerl.policy.normalizer import ObservationNormalizer
 from squeezerl.policy.policy import LinearLayer, Policy
+
+# Family → the Sequential with the actor's layers, and the last layer where that stands outside.
+_LAYERS = {
+    "actor-critic": "mlp_extractor.policy_net",
+    "sac": "actor.latent_pi",
+    "tqc": "actor.latent_pi",
+    "td3": "actor.mu",
+    "dqn": "q_net.q_net",
+    "qrdqn": "quantile_net.quantile_net",
+}
+_LAST_LAYER = {"actor-critic": "action_net", "sac": "actor.mu", "tqc": "actor.mu"}
 
 
 def build_policy(
@@ -54,37 +65,50 @@ def build_policy(
     )
 
 
+def actor_state(family: str, layers: Sequence[LinearLayer]) -> dict[str, Tensor]:
+    """The actor's weights as a family names them, which `build_policy` reads back.
+
+    A QR-DQN network gets the one quantile that the others were folded into.
+    """
+    # An activation stands between two layers, so the layers have the even places.
+    names = [f"{_LAYERS[family]}.{2 * index}" for index in range(len(layers))]
+    if family in _LAST_LAYER:
+        names[-1] = _LAST_LAYER[family]
+    state: dict[str, Tensor] = {}
+    for name, layer in zip(names, layers, strict=True):
+        state |= {f"{name}.weight": layer.weight, f"{name}.bias": layer.bias}
+    return state
+
+
 def _actor_critic(metadata: CheckpointMetadata, state: Mapping[str, Tensor]) -> list[LinearLayer]:
-    extractor = "mlp_extractor"
+    shared = "mlp_extractor.shared_net"  # SB3 before 1.8
     return [
-        *read_sequential(state, f"{extractor}.shared_net", metadata.activation),  # SB3 before 1.8
-        *read_sequential(state, f"{extractor}.policy_net", metadata.activation),
-        read_linear(state, "action_net", None),
+        *read_sequential(state, shared, metadata.activation),
+        *read_sequential(state, _LAYERS[metadata.family], metadata.activation),
+        read_linear(state, _LAST_LAYER[metadata.family], None),
     ]
 
 
 def _sac(metadata: CheckpointMetadata, state: Mapping[str, Tensor]) -> list[LinearLayer]:
     # With gSDE, `mu` is a Sequential of the layer and a clip.
-    last = "actor.mu" if "actor.mu.weight" in state else "actor.mu.0"
+    mean = _LAST_LAYER[metadata.family]
     return [
-        *read_sequential(state, "actor.latent_pi", metadata.activation),
-        read_linear(state, last, None),
+        *read_sequential(state, _LAYERS[metadata.family], metadata.activation),
+        read_linear(state, mean if f"{mean}.weight" in state else f"{mean}.0", None),
     ]
 
 
-def _td3(metadata: CheckpointMetadata, state: Mapping[str, Tensor]) -> list[LinearLayer]:
-    return _without_last_activation(read_sequential(state, "actor.mu", metadata.activation))
-
-
-def _dqn(metadata: CheckpointMetadata, state: Mapping[str, Tensor]) -> list[LinearLayer]:
-    return _without_last_activation(read_sequential(state, "q_net.q_net", metadata.activation))
+def _joined(metadata: CheckpointMetadata, state: Mapping[str, Tensor]) -> list[LinearLayer]:
+    """The last layer stands among the others, but no activation of theirs follows it."""
+    layers = read_sequential(state, _LAYERS[metadata.family], metadata.activation)
+    if not layers:
+        raise CheckpointError("the weights hold no actor network")
+    return [*layers[:-1], LinearLayer(layers[-1].weight, layers[-1].bias, None)]
 
 
 def _qrdqn(metadata: CheckpointMetadata, state: Mapping[str, Tensor]) -> list[LinearLayer]:
     """The Q-value is the mean of its quantiles, a linear map: it is folded into the last layer."""
-    layers = _without_last_activation(
-        read_sequential(state, "quantile_net.quantile_net", metadata.activation)
-    )
+    layers = _joined(metadata, state)
     last, actions = layers[-1], _output_size(metadata.action_space)
     if not len(last.weight) or len(last.weight) % actions:
         raise CheckpointError(f"{len(last.weight)} quantile outputs for {actions} actions")
@@ -97,16 +121,10 @@ _READERS = {
     "actor-critic": _actor_critic,
     "sac": _sac,
     "tqc": _sac,
-    "td3": _td3,
-    "dqn": _dqn,
+    "td3": _joined,
+    "dqn": _joined,
     "qrdqn": _qrdqn,
 }
-
-
-def _without_last_activation(layers: list[LinearLayer]) -> list[LinearLayer]:
-    if not layers:
-        raise CheckpointError("the weights hold no actor network")
-    return [*layers[:-1], LinearLayer(layers[-1].weight, layers[-1].bias, None)]
 
 
 def _output_size(space: BoxSpace | DiscreteSpace) -> int:

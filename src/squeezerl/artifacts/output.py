@@ -1,4 +1,4 @@
-"""Writing folders whole or not at all."""
+"""Writing folders and files whole or not at all."""
 
 from __future__ import annotations
 
@@ -74,6 +74,35 @@ def new_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
         for parent in made:
             with suppress(OSError):
                 parent.rmdir()
+
+
+def check_file(path: Path) -> None:
+    """Fail early where `write_file` would fail late.
+
+    Raises:
+        OutputError: if there is a folder at `path`, or no folder to write it to.
+    """
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise OutputError(f"{path}: is a folder, or its folder does not exist")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise OutputError(f"{path}: its folder cannot be written to")
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; what stood there is replaced.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    check_file(path)
+    work = _beside(path, "new")
+    try:
+        work.write_bytes(content)
+        work.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+    finally:
+        work.unlink(missing_ok=True)
 
 
 def _put_in_place(work: Path, path: Path, *, force: bool) -> None:

@@ -13,8 +13,10 @@ import typer
 from squeezerl import __version__
 from squeezerl.cli.compress import compress
 from squeezerl.cli.console import keep_output_for_json
+from squeezerl.cli.doctor import doctor
 from squeezerl.cli.evaluate import evaluate
 from squeezerl.cli.inspect import inspect
+from squeezerl.cli.profile import profile
 from squeezerl.cli.squeeze import squeeze
 
 app = typer.Typer(
@@ -26,8 +28,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for command in (inspect, compress, evaluate, squeeze):
+for command in (inspect, compress, evaluate, squeeze, profile):
     app.command(no_args_is_help=True)(command)
+app.command()(doctor)
 
 
 def _print_version(value: bool) -> None:

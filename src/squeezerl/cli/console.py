@@ -72,6 +72,13 @@ OutputOption = Annotated[
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace the artifact at DIR.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the first episode.")]
+WattsOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Estimate energy as CPU time x watts. [dim]default: a sensor, if any[/dim]",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")
 ]

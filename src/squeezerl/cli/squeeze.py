@@ -15,6 +15,7 @@ from squeezerl.cli.console import (
     OutputOption,
     SeedOption,
     VecNormalizeOption,
+    WattsOption,
     find_environment,
     print_json,
     print_table,
@@ -44,6 +45,11 @@ def squeeze(
     env_kwargs: EnvKwargsOption = None,
     backend: Annotated[str, typer.Option(help="auto, envpool or gymnasium.")] = "auto",
     vecnormalize: VecNormalizeOption = None,
+    measure: Annotated[
+        bool,
+        typer.Option(help="Also measure latency, memory and energy of the best candidates."),
+    ] = True,
+    watts_per_core: WattsOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -58,7 +64,7 @@ def squeeze(
     from squeezerl.api import squeeze as squeeze_agent
     from squeezerl.artifacts.output import check_output
     from squeezerl.report.contract import squeeze_json
-    from squeezerl.report.squeeze_report import TABLE_HEADER, summary, table_rows
+    from squeezerl.report.squeeze_report import summary, table_header, table_rows
 
     loaded = load_agent(agent, vecnormalize=vecnormalize)
     check_output(output, force=force)
@@ -73,11 +79,14 @@ def squeeze(
             episodes=episodes,
             max_episodes=max_episodes,
             seed=seed,
+            measure=measure,
+            watts_per_core=watts_per_core,
             on_progress=update,
         )
     if as_json:
         print_json(squeeze_json(result, output))
         return
-    print_table(TABLE_HEADER, table_rows(result), left=(0, 7))
+    header = table_header(result)
+    print_table(header, table_rows(result), left=(0, len(header) - 1))
     say(f"\n{summary(result)}")
     say(f"{output}: policy.onnx, manifest.json, report.md, results.json, pareto.png")

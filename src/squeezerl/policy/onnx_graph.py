@@ -32,7 +32,7 @@ class _Graph:
         self.value = INPUT_NAME
 
     def constant(self, name: str, array: npt.NDArray[np.generic]) -> str:
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self.constants.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
         return name
 
     def add(self, op: str, name: str, *inputs: str, **attributes: Any) -> None:

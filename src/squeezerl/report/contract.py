@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from squeezerl.evaluation.referee import Judgement
-from squeezerl.records import EvaluationRecord, Interval, Retention, to_json
+from squeezerl.records import EvaluationRecord, Retention, to_json
+from squeezerl.report.intervals import bounds, estimate
+from squeezerl.report.profile_contract import profile_json
 from squeezerl.report.text import return_interval
 from squeezerl.search.candidates import BASELINE
 from squeezerl.search.result import SqueezeResult, Trial
@@ -15,10 +17,10 @@ from squeezerl.search.result import SqueezeResult, Trial
 def retention_json(retention: Retention) -> dict[str, Any]:
     """`ratio`, `normalized` and their intervals are null where they are not defined."""
     return {
-        "ratio": _estimate(retention.ratio),
-        "ratio_ci95": _bounds(retention.ratio),
-        "normalized": _estimate(retention.normalized),
-        "normalized_ci95": _bounds(retention.normalized),
+        "ratio": estimate(retention.ratio),
+        "ratio_ci95": bounds(retention.ratio),
+        "normalized": estimate(retention.normalized),
+        "normalized_ci95": bounds(retention.normalized),
         "threshold": retention.threshold,
         "verdict": retention.verdict,
         "verdict_confidence": retention.verdict_confidence,
@@ -56,8 +58,13 @@ def evaluation_json(
 
 
 def squeeze_json(result: SqueezeResult, root: Path) -> dict[str, Any]:
-    """A squeeze; artifacts are given as paths below `root`."""
+    """A squeeze; artifacts are given as paths below `root`.
+
+    `profile` is the row of `profile_json`, null for candidates that were not measured.
+    """
     trials = {trial.candidate: trial for trial in result.trials}
+    profile = None if result.profile is None else profile_json(result.profile)
+    measured = {row["artifact"]: row for row in profile["rows"]} if profile else {}
     if result.chosen == BASELINE:
         chosen: dict[str, Any] = {
             "method": BASELINE.method,
@@ -65,11 +72,12 @@ def squeeze_json(result: SqueezeResult, root: Path) -> dict[str, Any]:
             "weight_bytes": result.baseline_size.weight_bytes,
             "file_bytes": result.baseline_size.file_bytes,
             "retention": None,
+            "profile": measured.get(BASELINE.name),
         }
     else:
         # The confirmation is the honest figure: the choice was made among thirty by the other.
         assert result.confirmation is not None
-        selection = _trial_json(trials[result.chosen], root)
+        selection = _trial_json(trials[result.chosen], root, measured)
         chosen = selection | {
             "retention": retention_json(result.confirmation.retention),
             "selection_retention": selection["retention"],
@@ -90,17 +98,19 @@ def squeeze_json(result: SqueezeResult, root: Path) -> dict[str, Any]:
             "weight_bytes": result.baseline_size.weight_bytes,
             "file_bytes": result.baseline_size.file_bytes,
             "artifact": str(root / "candidates" / BASELINE.name),
+            "profile": measured.get(BASELINE.name),
             **_evaluation_summary(result.baseline_record),
         },
         "random": _evaluation_summary(result.random_record),
-        "candidates": [_trial_json(trial, root) for trial in result.trials],
+        "candidates": [_trial_json(trial, root, measured) for trial in result.trials],
         "chosen": chosen
         | {"artifact": str(root), "confirmation": _confirmation_json(result.confirmation)},
         "host": to_json(result.host),
+        "energy_problem": profile["energy_problem"] if profile else None,
     }
 
 
-def _trial_json(trial: Trial, root: Path) -> dict[str, Any]:
+def _trial_json(trial: Trial, root: Path, measured: dict[str, Any]) -> dict[str, Any]:
     return {
         "method": trial.candidate.method,
         "ratio": trial.candidate.ratio,
@@ -108,6 +118,7 @@ def _trial_json(trial: Trial, root: Path) -> dict[str, Any]:
         "file_bytes": trial.size.file_bytes if trial.size else None,
         "retention": retention_json(trial.judgement.retention) if trial.judgement else None,
         "artifact": str(root / trial.artifact) if trial.artifact else None,
+        "profile": measured.get(trial.candidate.name),
         "problem": trial.problem,
         **(_evaluation_summary(trial.judgement.record) if trial.judgement else {}),
     }
@@ -128,12 +139,4 @@ def _evaluation_summary(record: EvaluationRecord) -> dict[str, Any]:
 
 
 def _mean(record: EvaluationRecord) -> dict[str, Any]:
-    return {"mean_return": record.mean_return, "ci95": _bounds(return_interval(record))}
-
-
-def _estimate(interval: Interval | None) -> float | None:
-    return None if interval is None else interval.estimate
-
-
-def _bounds(interval: Interval | None) -> list[float] | None:
-    return None if interval is None else [interval.low, interval.high]
+    return {"mean_return": record.mean_return, "ci95": bounds(return_interval(record))}

@@ -9,7 +9,9 @@ from squeezerl.analysis.retention import fewest_to_keep
 from squeezerl.records import Retention
 from squeezerl.report.contract import squeeze_json
 from squeezerl.report.pareto import draw_pareto
-from squeezerl.report.text import format_interval, format_return
+from squeezerl.report.profile_contract import profile_json
+from squeezerl.report.profile_table import measured_cells, measured_columns, profile_markdown
+from squeezerl.report.text import format_interval, format_return, markdown_table
 from squeezerl.search.candidates import BASELINE
 from squeezerl.search.result import SqueezeResult, Trial
 
@@ -22,20 +24,26 @@ def write_squeeze_report(result: SqueezeResult, folder: Path) -> None:
     (folder / "report.md").write_text(squeeze_markdown(result), encoding="utf-8")
 
 
-TABLE_HEADER = (
-    "candidate",
-    "bytes",
-    "times smaller",
-    "return [95 %]",
-    "retention [95 %]",
-    "ratio [95 %]",
-    "episodes",
-    "verdict",
-)
+def table_header(result: SqueezeResult) -> tuple[str, ...]:
+    """Titles of `table_rows`."""
+    columns = measured_columns(result.profile)
+    return (
+        "candidate",
+        "bytes",
+        "times smaller",
+        "return [95 %]",
+        "retention [95 %]",
+        "ratio [95 %]",
+        "episodes",
+        *columns,
+        "verdict",
+    )
 
 
 def table_rows(result: SqueezeResult) -> list[tuple[str, ...]]:
     """The table of all that was tried, by size, the float policy first."""
+    measured = measured_cells(result.profile)
+    none = tuple("–" for _ in measured_columns(result.profile))
     baseline = (
         BASELINE.name,
         f"{result.baseline_size.file_bytes:,}",
@@ -44,15 +52,19 @@ def table_rows(result: SqueezeResult) -> list[tuple[str, ...]]:
         "100 %",
         "100 %",
         str(len(result.baseline_record.episodes)),
+        *measured.get(BASELINE.name, none),
         "baseline",
     )
     trials = sorted(result.trials, key=lambda t: -(t.size.file_bytes if t.size else 0))
-    return [baseline, *(_row(trial, result) for trial in trials)]
+    return [
+        baseline,
+        *(_row(trial, result, measured.get(trial.candidate.name, none)) for trial in trials),
+    ]
 
 
-def _row(trial: Trial, result: SqueezeResult) -> tuple[str, ...]:
+def _row(trial: Trial, result: SqueezeResult, measured: tuple[str, ...]) -> tuple[str, ...]:
     if trial.judgement is None or trial.size is None:
-        return (trial.candidate.name, "–", "–", "–", "–", "–", "–", trial.problem or "failed")
+        return (trial.candidate.name, *"––––––", *measured, trial.problem or "failed")
     retention = trial.judgement.retention
     return (
         trial.candidate.name,
@@ -62,6 +74,7 @@ def _row(trial: Trial, result: SqueezeResult) -> tuple[str, ...]:
         format_interval(retention.normalized),
         format_interval(retention.ratio),
         str(retention.episodes),
+        *measured,
         f"{retention.verdict}" + (", chosen" if trial.candidate == result.chosen else ""),
     )
 
@@ -91,7 +104,7 @@ def _confirmed(retention: Retention) -> str:
 
 def squeeze_markdown(result: SqueezeResult) -> str:
     """The report as Markdown."""
-    source, host = result.source, result.host
+    source, host, header = result.source, result.host, table_header(result)
     trained_on = source.env_id or "unknown"
     lines = [
         f"# Squeezed: {source.algorithm.upper()} on {result.environment.id}",
@@ -100,9 +113,7 @@ def squeeze_markdown(result: SqueezeResult) -> str:
         "",
         "![Retention against bytes](pareto.png)",
         "",
-        _markdown_row(TABLE_HEADER),
-        _markdown_row(["---", *["---:"] * (len(TABLE_HEADER) - 2), "---"]),
-        *(_markdown_row(row) for row in table_rows(result)),
+        *markdown_table(header, table_rows(result), left=(0, len(header) - 1)),
         "",
         "Retention is (R − R_random) / (R_baseline − R_random), ratio is R / R_baseline; both with "
         "a 95 % bootstrap interval over episodes paired by seed with the float policy's. Returns "
@@ -113,6 +124,7 @@ def squeeze_markdown(result: SqueezeResult) -> str:
         "line gives the chosen candidate's retention on other episodes than those of the table. "
         "Candidates are the study's own methods with its one-shot settings, quantized per channel.",
         "",
+        *_measurements(result),
         "| | |",
         "| --- | --- |",
         f"| agent | `{source.path}` ({source.algorithm}, trained on {trained_on}) |",
@@ -128,9 +140,18 @@ def squeeze_markdown(result: SqueezeResult) -> str:
     return "\n".join(lines)
 
 
+def _measurements(result: SqueezeResult) -> list[str]:
+    if result.profile is None:
+        return []
+    return [
+        "## Measured",
+        "",
+        "One decision in ONNX Runtime on this host, for the float policy, the chosen candidate and "
+        "the smallest others that do not lose the return.",
+        "",
+        profile_markdown(profile_json(result.profile)),
+    ]
+
+
 def _confirmation_seed(result: SqueezeResult) -> str:
     return "–" if result.confirmation is None else str(result.confirmation.record.seed)
-
-
-def _markdown_row(cells: list[str] | tuple[str, ...]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from squeezerl.analysis.bootstrap import mean_interval
@@ -28,3 +30,38 @@ def format_return(record: EvaluationRecord) -> str:
     if interval is None:
         return f"{record.mean_return:,.1f} [one episode]"
     return f"{interval.estimate:,.1f} [{interval.low:,.1f}, {interval.high:,.1f}]"
+
+
+def markdown_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[int] = (0,)
+) -> list[str]:
+    """The lines of a table; columns are right-aligned unless listed in `left`."""
+    rule = ["---" if index in left else "---:" for index in range(len(header))]
+    return [f"| {' | '.join(cells)} |" for cells in (header, rule, *rows)]
+
+
+_PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
+
+
+def format_si(value: float, unit: str) -> str:
+    """Three digits and a prefix, for example "12.3 µs"; below a nano-unit as a power of ten."""
+    if value == 0:
+        return f"0 {unit}"
+    for scale, prefix in _PREFIXES:
+        if abs(value) >= 0.9995 * scale:
+            scaled = value / scale
+            digits = 0 if abs(scaled) >= 99.95 else 1 if abs(scaled) >= 9.995 else 2
+            return f"{scaled:.{digits}f} {prefix}{unit}"
+    return f"{value:.1e} {unit}"
+
+
+def format_si_interval(interval: Interval, unit: str) -> str:
+    """For example "12.3 µs [12.1, 12.6]", all three with the estimate's prefix."""
+    text = format_si(interval.estimate, unit)
+    number, _, suffix = text.partition(" ")
+    prefix = suffix.removesuffix(unit)
+    scale = next((scale for scale, name in _PREFIXES if name == prefix), 1.0)
+    digits = len(number.partition(".")[2])
+    if interval.estimate == 0 or "e" in number:
+        return f"{text} [{interval.low:.1e}, {interval.high:.1e}]"
+    return f"{text} [{interval.low / scale:.{digits}f}, {interval.high / scale:.{digits}f}]"

@@ -6,16 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 
 from squeezerl.artifacts.read import read_artifact
 from squeezerl.compression.layers import read_layers
 from squeezerl.errors import ArtifactError, InvalidArgumentError
 from squeezerl.runtimes.actor import Actions, Observations
+from squeezerl.runtimes.ort_session import make_session
 
 # A batch of these gives other actions than its rows: dynamic quantization takes its scale over
 # the batch, and the kernels of the others round a number otherwise at the end of a buffer.
 _ROW_BY_ROW_OPS = {"DynamicQuantizeLinear", "Elu", "Selu", "Softplus"}
+
+
+def acts_row_by_row(model: onnx.ModelProto) -> bool:
+    """Whether a batch of this model's would give other actions than its rows do."""
+    return any(node.op_type in _ROW_BY_ROW_OPS for node in model.graph.node)
 
 
 class OnnxActor:
@@ -33,19 +38,8 @@ class OnnxActor:
     """
 
     def __init__(self, model: bytes) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # Without VNNI instructions the fast int8 kernels saturate: other actions than elsewhere.
-        options.add_session_config_entry("session.x64quantprecision", "1")
         try:
-            self._session = onnxruntime.InferenceSession(
-                model,
-                options,
-                providers=["CPUExecutionProvider"],
-                enable_fallback=False,  # which would print, and try the same again
-            )
+            self._session = make_session(model, threads=1)
             proto = onnx.load_model_from_string(model)
             layers = read_layers(proto)
             (source,), (target,) = self._session.get_inputs(), self._session.get_outputs()
@@ -55,7 +49,7 @@ class OnnxActor:
         self.observation_shape: tuple[int, ...] = tuple(source.shape[1:])
         self.action_shape: tuple[int, ...] = tuple(target.shape[1:])
         self.action_count = layers[-1].out_features if target.type == "tensor(int64)" else None
-        self._row_by_row = any(node.op_type in _ROW_BY_ROW_OPS for node in proto.graph.node)
+        self._row_by_row = acts_row_by_row(proto)
         self._checked_sizes = {1}
 
     def act(self, observations: Observations) -> Actions:

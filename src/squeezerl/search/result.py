@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from squeezerl.artifacts.manifest import SizeRecord
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.referee import Judgement
+from squeezerl.measurement.result import Profile
 from squeezerl.records import AgentSource, Calibration, EvaluationRecord, Host
 from squeezerl.search.candidates import Candidate
 
@@ -31,6 +32,8 @@ class SqueezeResult:
 
     `confirmation` is the chosen candidate's judgement on fresh seeds; it is `None` where nothing
     smaller than the float policy was confirmed to keep the return, and the float policy is chosen.
+    `profile` has what was measured of the float policy and the best candidates, each in a row of
+    the candidate's name.
     """
 
     source: AgentSource
@@ -47,3 +50,4 @@ class SqueezeResult:
     trials: tuple[Trial, ...]
     chosen: Candidate
     confirmation: Judgement | None
+    profile: Profile | None

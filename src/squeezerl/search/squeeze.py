@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from squeezerl.agents.load import Agent
@@ -17,11 +17,17 @@ from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import CONFIRMATION_SEED_OFFSET, calibrate, check_numbers
 from squeezerl.evaluation.referee import Judgement, Referee
 from squeezerl.measurement.host import host_facts
+from squeezerl.measurement.profile import Settings, Workload, profile_subjects
+from squeezerl.measurement.result import Profile
+from squeezerl.measurement.subject import Subject
 from squeezerl.records import Calibration
 from squeezerl.runtimes.actor import Observations
 from squeezerl.runtimes.onnx_actor import OnnxActor
 from squeezerl.search.candidates import BASELINE, Candidate, study_candidates
 from squeezerl.search.result import SqueezeResult, Trial
+
+_MEASURING_UNITS = 10
+_MOST_MEASURED = 6
 
 StageProgress = Callable[[str, float], None]
 
@@ -35,6 +41,8 @@ def squeeze_into(
     episodes: int = 100,
     max_episodes: int | None = None,
     seed: int = 0,
+    measurement: Settings | None = None,
+    meter_problem: str | None = None,
     on_progress: StageProgress = lambda stage, fraction: None,
 ) -> SqueezeResult:
     """Try the study's methods and put the smallest artifact that keeps `retain` into `folder`.
@@ -52,6 +60,8 @@ def squeeze_into(
         episodes: for each candidate.
         max_episodes: limit for candidates that are undecided.
         seed: of the first episode, and of all else that is random.
+        measurement: how to measure latency, memory and energy of the best, if at all.
+        meter_problem: why there is no energy among it.
         on_progress: called with what is being done and the share of the work that is done.
 
     Raises:
@@ -60,7 +70,8 @@ def squeeze_into(
     """
     check_numbers(episodes, seed)
     candidates = study_candidates()
-    units = len(candidates) + 4  # calibration and baseline, and later the confirmation
+    # Calibration and baseline, and later the confirmation and the measurements.
+    units = len(candidates) + 4 + (_MEASURING_UNITS if measurement else 0)
     workshop = _Workshop(folder, agent)
 
     size, baseline = workshop.build(BASELINE)
@@ -100,8 +111,18 @@ def squeeze_into(
         referee,
         trials,
         size.file_bytes,
-        lambda name, fraction: on_progress(name, (units - 1 + fraction) / units),
+        lambda name, fraction: on_progress(name, (len(candidates) + 3 + fraction) / units),
     )
+    profile = None
+    if measurement is not None:
+        best = _best(trials, chosen)
+        profile = workshop.measure(
+            best,
+            environment,
+            measurement,
+            meter_problem,
+            lambda name, f: on_progress(f"measure {name}", 1 - _MEASURING_UNITS * (1 - f) / units),
+        )
     workshop.place(chosen)
     return SqueezeResult(
         source=agent.source,
@@ -118,7 +139,21 @@ def squeeze_into(
         trials=tuple(trials),
         chosen=chosen,
         confirmation=confirmation,
+        profile=profile,
     )
+
+
+def _best(trials: list[Trial], chosen: Candidate) -> list[Candidate]:
+    """What is worth measuring: the float policy, the chosen, the smallest others that may keep."""
+    keeping = [
+        trial
+        for trial in trials
+        if trial.size and trial.judgement and trial.judgement.retention.verdict != "loses"
+    ]
+    keeping.sort(
+        key=lambda trial: (trial.candidate != chosen, trial.size and trial.size.file_bytes)
+    )
+    return [BASELINE, *(trial.candidate for trial in keeping[: _MOST_MEASURED - 1])]
 
 
 class _Workshop:
@@ -140,6 +175,29 @@ class _Workshop:
             calibration=self.calibration if calibrated else None,
         )
         return manifest.size, self.load(candidate)
+
+    def measure(
+        self,
+        candidates: Sequence[Candidate],
+        environment: Environment,
+        settings: Settings,
+        meter_problem: str | None,
+        on_progress: StageProgress,
+    ) -> Profile:
+        """What the candidates cost in ONNX Runtime, on the observations of the calibration."""
+        assert self.observations is not None
+        workload = Workload(env_id=environment.id, observations=self.observations)
+        subjects = []
+        for candidate in candidates:
+            artifact = read_artifact(self._folder / self.artifact(candidate))
+            subjects.append(Subject(candidate.name, self._agent.source, artifact.model, None))
+        return profile_subjects(
+            subjects,
+            dict.fromkeys((subject.name for subject in subjects), workload),
+            settings,
+            meter_problem=meter_problem,
+            on_progress=on_progress,
+        )
 
     def load(self, candidate: Candidate) -> OnnxActor:
         return OnnxActor(read_artifact(self._folder / self.artifact(candidate)).model)

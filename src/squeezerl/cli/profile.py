@@ -1,0 +1,137 @@
+"""`squeezerl profile`: what a policy costs in bytes, memory, time and energy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from squeezerl.cli.console import (
+    EnvKwargsOption,
+    EnvOption,
+    JsonOption,
+    SeedOption,
+    VecNormalizeOption,
+    WattsOption,
+    find_environment,
+    print_json,
+    print_table,
+    progress_bar,
+    reports_errors,
+    say,
+)
+from squeezerl.errors import InvalidArgumentError
+
+
+@reports_errors
+def profile(
+    policies: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="AGENT_OR_ARTIFACT...",
+            help="Agents' .zip files or folders, 'demo', artifacts' folders. "
+            "The first is the reference.",
+            show_default=False,
+        ),
+    ],
+    runtime: Annotated[
+        str, typer.Option(help="Some of ort, torch, sb3 (model.predict), torch-cuda.")
+    ] = "ort,torch,sb3",
+    batch: Annotated[int, typer.Option(help="Observations for each decision call.")] = 1,
+    threads: Annotated[int, typer.Option(help="Threads of the runtime, pinned to cores.")] = 1,
+    seconds: Annotated[
+        float, typer.Option(help="Of timed decisions for each row, over six processes or more.")
+    ] = 5.0,
+    precision: Annotated[
+        float,
+        typer.Option(help="Asked of the median latency; noisy rows get up to twelve processes."),
+    ] = 0.05,
+    watts_per_core: WattsOption = None,
+    episodes: Annotated[
+        bool,
+        typer.Option(
+            "--episodes",
+            help="Also play complete episodes in Gymnasium: time and energy per step and episode.",
+        ),
+    ] = False,
+    env: EnvOption = None,
+    env_kwargs: EnvKwargsOption = None,
+    observations: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.npy",
+            help="Observations recorded elsewhere, for a machine without the environment.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: SeedOption = 0,
+    vecnormalize: VecNormalizeOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Also write the JSON here."),
+    ] = None,
+    samples: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.npz", help="Also write the time of every single decision."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure size, memory, latency and energy per decision, each in fresh processes.
+
+    Times are those of one act on observations of the agent's own episodes; memory is told apart
+    into interpreter, runtime and model. What cannot be measured here is left out, never guessed:
+    see squeezerl doctor.
+
+    Example: squeezerl profile demo out --runtime ort,sb3 --watts-per-core 5
+    """
+    from squeezerl.api import profile as profile_policies
+    from squeezerl.artifacts.output import check_file, write_file
+    from squeezerl.measurement.recordings import read_observations, samples_npz
+    from squeezerl.report.profile_contract import profile_json
+    from squeezerl.report.profile_table import (
+        EPISODES_HEADER,
+        LEFT,
+        episode_rows,
+        profile_header,
+        profile_notes,
+        profile_rows,
+    )
+
+    if observations is not None and (env or env_kwargs):
+        raise InvalidArgumentError("--observations takes the place of --env and --env-kwargs")
+    for file in (output, samples):
+        if file is not None:
+            check_file(file)
+    with progress_bar("profile") as update:
+        result = profile_policies(
+            policies,
+            None if observations else lambda source: find_environment(env, source, env_kwargs),
+            observations=None if observations is None else read_observations(observations),
+            runtimes=[name.strip() for name in runtime.split(",")],
+            batch=batch,
+            threads=threads,
+            seconds=seconds,
+            precision=precision,
+            watts_per_core=watts_per_core,
+            episodes=episodes,
+            seed=seed,
+            vecnormalize=vecnormalize,
+            on_progress=update,
+        )
+    data = profile_json(result)
+    if output is not None:
+        write_file(output, (json.dumps(data, indent=1) + "\n").encode())
+    if samples is not None:
+        write_file(samples, samples_npz(result))
+    if as_json:
+        print_json(data)
+        return
+    print_table(profile_header(data), profile_rows(data), left=LEFT)
+    say()
+    if episodes:
+        print_table(EPISODES_HEADER, episode_rows(data), left=LEFT)
+        say()
+    for note in profile_notes(data):
+        say(note)

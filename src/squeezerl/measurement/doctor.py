@@ -1,0 +1,95 @@
+"""What can be measured on this machine, and what stands in the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from squeezerl.measurement.energy.choose import choose_meter
+from squeezerl.measurement.energy.meter import SensorStatus
+from squeezerl.measurement.energy.sensors import open_meter, sensor_statuses
+from squeezerl.measurement.host import host_facts
+from squeezerl.measurement.noise import Noise, measure_noise
+from squeezerl.records import Host
+
+_BUSY_LOAD = 0.5
+_QUIET_GOVERNORS = ("performance", None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeStatus:
+    """Whether policies can be profiled in a runtime; `problem` says why not."""
+
+    name: str
+    version: str | None
+    problem: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """This machine as a place for measurements. `energy` is what `profile` will use by itself."""
+
+    host: Host
+    noise: Noise
+    runtimes: tuple[RuntimeStatus, ...]
+    sensors: tuple[SensorStatus, ...]
+    energy: str | None
+    energy_problem: str | None
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What would make measurements better, most important first."""
+        advice = []
+        if self.noise.trouble:
+            advice.append(f"timings will not be stable: {self.noise.trouble}")
+        if self.host.load is not None and self.host.load > _BUSY_LOAD:
+            advice.append(f"the load is {self.host.load:.2f}: stop other work while measuring")
+        if self.host.governor not in _QUIET_GOVERNORS:
+            advice.append(
+                f"the clock rate follows the load (governor {self.host.governor}): "
+                "sudo cpupower frequency-set --governor performance"
+            )
+        if self.host.cores_available == 1:
+            advice.append("there is one core only: whatever else runs will disturb")
+        if self.energy_problem:
+            advice.append(f"no energy: {self.energy_problem}")
+        return tuple(advice)
+
+
+def diagnose() -> Diagnosis:
+    """Look at everything; takes a few seconds.
+
+    Raises:
+        MeasurementError: if the machine's noise could not be measured.
+    """
+    host = host_facts()
+    config, problem = choose_meter(host)
+    return Diagnosis(
+        host=host,
+        noise=measure_noise(),
+        runtimes=_runtimes(),
+        sensors=sensor_statuses(),
+        energy=None if config is None else open_meter(config).description,
+        energy_problem=problem,
+    )
+
+
+def _runtimes() -> tuple[RuntimeStatus, ...]:
+    import torch
+
+    cuda = None if torch.cuda.is_available() else "torch sees no NVIDIA GPU"
+    sb3 = _version("stable-baselines3")
+    missing = "not installed: pip install 'squeezerl[train]'"
+    return (
+        RuntimeStatus(name="ort", version=_version("onnxruntime"), problem=None),
+        RuntimeStatus(name="torch", version=torch.__version__, problem=None),
+        RuntimeStatus(name="torch-cuda", version=torch.__version__, problem=cuda),
+        RuntimeStatus(name="sb3", version=sb3, problem=None if sb3 else missing),
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

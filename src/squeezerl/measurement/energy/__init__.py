@@ -1,0 +1,1 @@
+"""Meters of energy behind one interface, and which of them this machine has."""

@@ -1,0 +1,162 @@
+"""Starting measuring processes and reading what they found."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+
+from squeezerl.errors import InvalidArgumentError, MeasurementError
+from squeezerl.measurement.energy.config import MeterConfig
+from squeezerl.measurement.result import (
+    EnergySamples,
+    EpisodeWindow,
+    LatencySamples,
+    MemoryStage,
+    MemoryStages,
+    Meter,
+    ProcessRecord,
+    Startup,
+)
+from squeezerl.records import to_json
+from squeezerl.runtimes.bare.policy import module_name
+
+_PATIENCE_S = 120.0
+_SLACK = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodesJob:
+    """Complete episodes to play in Gymnasium; `seed` is that of the first."""
+
+    env_id: str
+    env_kwargs: dict[str, Any]
+    seed: int
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeJob:
+    """What one measuring process does; `payload` is what its runtime loads."""
+
+    runtime: str
+    payload: Path
+    options: dict[str, Any]
+    observations: Path
+    batch: int
+    threads: int
+    warmup_s: float
+    latency_s: float
+    energy_s: float
+    meter: MeterConfig | None
+    episodes: EpisodesJob | None
+
+
+class ProbeRefusalError(MeasurementError):
+    """The runtime cannot run this policy, and says why."""
+
+
+def cores_for(threads: int) -> list[int] | None:
+    """The cores to pin to: the last ones, since the first serve most interrupts.
+
+    `None` where the system cannot pin processes (macOS).
+
+    Raises:
+        InvalidArgumentError: if there are not as many.
+    """
+    process = psutil.Process()
+    available = process.cpu_affinity() if hasattr(process, "cpu_affinity") else None
+    count = len(available) if available else os.cpu_count() or 1
+    if not 1 <= threads <= count:
+        raise InvalidArgumentError(f"threads must be 1 to {count} on this machine, not {threads}")
+    return sorted(available)[-threads:] if available else None
+
+
+def run_probe(job: ProbeJob, round_: int, usual_gauge_ns: float, folder: Path) -> ProcessRecord:
+    """Measure in a fresh process.
+
+    Args:
+        job: what.
+        round_: for the record.
+        usual_gauge_ns: what is known of the undisturbed gauge.
+        folder: takes files for the process, which are removed again.
+
+    Raises:
+        ProbeRefusalError: if the runtime cannot run the policy.
+        MeasurementError: if the process failed.
+    """
+    files = [folder / name for name in ("job.json", "result.json", "samples.npz")]
+    job_file, result_file, samples_file = files
+    data = to_json(job) | {
+        "module": module_name(job.runtime),
+        "payload": str(job.payload),
+        "observations": str(job.observations),
+        "cores": cores_for(job.threads),
+        "usual_gauge_ns": usual_gauge_ns,
+    }
+    job_file.write_text(json.dumps(data), encoding="utf-8")
+    windows_s = job.warmup_s + job.latency_s + 3 * max(job.energy_s, 60.0 if job.meter else 0.0)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-P", "-m", "squeezerl.measurement.probe", *map(str, files)],
+            env=os.environ | dict.fromkeys(_THREAD_VARIABLES, str(job.threads)),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_PATIENCE_S + _SLACK * windows_s,
+            check=False,
+        )
+        if not result_file.is_file():
+            raise MeasurementError(
+                f"the measuring process for {job.runtime} ended with {ended.returncode}: "
+                f"{ended.stderr.strip().splitlines()[-1:] or 'no message'}"
+            )
+        result = json.loads(result_file.read_text(encoding="utf-8"))
+        if "refusal" in result:
+            raise ProbeRefusalError(result["refusal"])
+        with np.load(samples_file, allow_pickle=False) as samples:
+            return _record(result, dict(samples), round_)
+    except subprocess.TimeoutExpired as error:
+        raise MeasurementError(
+            f"the measuring process for {job.runtime} did not end within {error.timeout:.0f} s"
+        ) from error
+    finally:
+        for file in files:
+            file.unlink(missing_ok=True)
+
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def _record(
+    result: dict[str, Any], samples: dict[str, npt.NDArray[np.int64]], round_: int
+) -> ProcessRecord:
+    energy, episodes = result["energy"], result["episodes"]
+    if episodes is not None:
+        episodes["lengths"] = tuple(episodes["lengths"])
+        episodes["returns"] = tuple(episodes["returns"])
+    arrays = {key: np.asarray(v) if isinstance(v, list) else v for key, v in energy.items()}
+    for array in (*samples.values(), *arrays.values()):
+        if isinstance(array, np.ndarray):
+            array.flags.writeable = False
+    return ProcessRecord(
+        round=round_,
+        memory=MemoryStages(
+            **{name: MemoryStage(**stage) for name, stage in result["memory"].items()}
+        ),
+        working_bytes=result["working_bytes"],
+        gpu_memory_bytes=result["gpu_memory_bytes"],
+        startup=Startup(**result["startup"]),
+        latency=LatencySamples(**samples, cpu_share=result["cpu_share"]),
+        meter=None if result["meter"] is None else Meter(**result["meter"]),
+        energy=EnergySamples(**arrays),  # type: ignore[arg-type]
+        episodes=None if episodes is None else EpisodeWindow(**episodes),
+    )

@@ -1,0 +1,268 @@
+"""`profile_subjects`: policies in runtimes, each in fresh processes, interleaved round by round."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from squeezerl.analysis.timing import FEWEST_FOR_INTERVAL
+from squeezerl.errors import InvalidArgumentError
+from squeezerl.measurement.energy.config import MeterConfig
+from squeezerl.measurement.gauge import gauge_times
+from squeezerl.measurement.host import host_facts
+from squeezerl.measurement.processes import (
+    EpisodesJob,
+    ProbeJob,
+    ProbeRefusalError,
+    cores_for,
+    run_probe,
+)
+from squeezerl.measurement.result import ProcessRecord, Profile, ProfileRow
+from squeezerl.measurement.size import model_size
+from squeezerl.measurement.subject import Subject
+from squeezerl.measurement.summary import latency_of, usual_gauge_ns
+from squeezerl.policy.state import save_policy
+from squeezerl.runtimes.actor import Observations
+from squeezerl.runtimes.bare.policy import GPU_RUNTIMES, RUNTIMES
+from squeezerl.runtimes.onnx_actor import acts_row_by_row
+
+MOST_PROCESSES = 2 * FEWEST_FOR_INTERVAL
+PRECISION = 0.05
+_WARMUP_S = 0.2
+_GAUGE_S = 0.2
+_EPISODE_SEEDS_PER_ROUND = 10_000
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to measure.
+
+    Args:
+        runtimes: among `RUNTIMES`.
+        batch: observations that one `act` gets.
+        threads: of the runtime; as many cores are reserved.
+        seconds: of timed decisions for each row, and as many again of metered ones.
+        precision: half width that the median's 95 % interval should have, as a share of it. Rows
+            that miss it with six processes get up to twelve.
+        meter: where joules come from.
+        gpu_meter: the same for runtimes on a GPU.
+        seed: of the order of measurements.
+    """
+
+    runtimes: tuple[str, ...] = ("ort",)
+    batch: int = 1
+    threads: int = 1
+    seconds: float = 5.0
+    precision: float = PRECISION
+    meter: MeterConfig | None = None
+    gpu_meter: MeterConfig | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if unknown := [name for name in self.runtimes if name not in RUNTIMES]:
+            raise InvalidArgumentError(
+                f"unknown runtime {unknown[0]!r}; known are {', '.join(RUNTIMES)}"
+            )
+        if not self.runtimes or len(set(self.runtimes)) < len(self.runtimes):
+            raise InvalidArgumentError("name each runtime once, at least one")
+        if not 1 <= self.batch <= 65536:
+            raise InvalidArgumentError(f"batch must be 1 to 65,536, not {self.batch}")
+        if not 0.1 <= self.seconds <= 3600:
+            raise InvalidArgumentError(f"seconds must be 0.1 to 3,600, not {self.seconds}")
+        if not 0.001 <= self.precision <= 1:
+            raise InvalidArgumentError(f"precision must be 0.001 to 1, not {self.precision}")
+        cores_for(self.threads)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """What a subject decides on: observations (n, *shape) of its own episodes, recorded.
+
+    `episodes` are to be played as a whole, one decision a step, if wanted.
+    """
+
+    env_id: str | None
+    observations: Observations
+    episodes: EpisodesJob | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.observations) < 2 or not np.isfinite(self.observations).all():
+            raise InvalidArgumentError("observations must be finite, and at least two")
+        if (self.observations == self.observations[0]).all():
+            raise InvalidArgumentError(
+                "all observations are the same; timings need what the agent really sees"
+            )
+
+
+@dataclass
+class _Row:
+    """A row in the making."""
+
+    subject: Subject
+    runtime: str
+    job: ProbeJob | None
+    processes: list[ProcessRecord]
+    problem: str | None
+
+
+def profile_subjects(
+    subjects: Sequence[Subject],
+    workloads: Mapping[str, Workload],
+    settings: Settings,
+    *,
+    meter_problem: str | None = None,
+    on_progress: Progress = lambda stage, fraction: None,
+) -> Profile:
+    """Measure every subject in every runtime; the first pair is the reference.
+
+    Each row is measured in six to twelve processes of its own, started in rounds over all rows in
+    random order, so that what drifts on the machine meets all rows alike, and ratios can be taken
+    within rounds.
+
+    Args:
+        subjects: what to measure.
+        workloads: what each decides on, by the subject's name.
+        settings: how.
+        meter_problem: why there are none.
+        on_progress: called with what is being done and the share of the work that is done.
+
+    Raises:
+        MeasurementError: if a measuring process failed.
+    """
+    host = host_facts()
+    with tempfile.TemporaryDirectory(prefix="squeezerl-profile-") as name:
+        folder = Path(name)
+        rows = _prepare(subjects, workloads, settings, folder)
+        _measure(rows, settings, folder, on_progress)
+    return Profile(
+        host=host,
+        batch=settings.batch,
+        threads=settings.threads,
+        seconds=settings.seconds,
+        precision=settings.precision,
+        seed=settings.seed,
+        meter_problem=meter_problem,
+        rows=tuple(
+            ProfileRow(
+                name=row.subject.name,
+                runtime=row.runtime,
+                source=row.subject.source,
+                env_id=workloads[row.subject.name].env_id,
+                size=model_size(row.subject.model),
+                processes=tuple(row.processes),
+                problem=row.problem,
+            )
+            for row in rows
+        ),
+    )
+
+
+def _prepare(
+    subjects: Sequence[Subject],
+    workloads: Mapping[str, Workload],
+    settings: Settings,
+    folder: Path,
+) -> list[_Row]:
+    rows = []
+    for number, subject in enumerate(subjects):
+        workload = workloads[subject.name]
+        seen = folder / f"observations-{number}.npy"
+        np.save(seen, workload.observations)
+        for runtime in settings.runtimes:
+            job, problem = None, None
+            if runtime != "ort" and subject.policy is None:
+                problem = subject.no_policy
+            else:
+                payload = folder / f"payload-{number}-{runtime}"
+                job = _job(subject, runtime, payload, seen, workload.episodes, settings)
+            rows.append(_Row(subject, runtime, job, [], problem))
+    return rows
+
+
+def _job(
+    subject: Subject,
+    runtime: str,
+    payload: Path,
+    observations: Path,
+    episodes: EpisodesJob | None,
+    settings: Settings,
+) -> ProbeJob:
+    if runtime == "ort":
+        payload.write_bytes(subject.model)
+        model = onnx.load_model_from_string(subject.model)
+        options: dict[str, object] = {"row_by_row": acts_row_by_row(model)}
+    else:
+        assert subject.policy is not None
+        save_policy(subject.policy, payload)
+        options = {
+            "algorithm": subject.source.algorithm,
+            "device": "cuda" if runtime == "torch-cuda" else "cpu",
+        }
+    window_s = settings.seconds / FEWEST_FOR_INTERVAL
+    return ProbeJob(
+        runtime=runtime,
+        payload=payload,
+        options=options,
+        observations=observations,
+        batch=settings.batch,
+        threads=settings.threads,
+        warmup_s=min(_WARMUP_S, window_s),
+        latency_s=window_s,
+        energy_s=window_s,
+        meter=settings.gpu_meter if runtime in GPU_RUNTIMES else settings.meter,
+        episodes=episodes,
+    )
+
+
+def _measure(rows: Sequence[_Row], settings: Settings, folder: Path, on_progress: Progress) -> None:
+    rng = np.random.default_rng(settings.seed)
+    first_gauges = gauge_times(_GAUGE_S)
+    total = FEWEST_FOR_INTERVAL * len(rows)
+    done = 0
+    for round_ in range(MOST_PROCESSES):
+        open_rows = [row for row in rows if row.job is not None]
+        extra = round_ >= FEWEST_FOR_INTERVAL
+        if extra:
+            open_rows = _unstable(open_rows, settings)
+            if not open_rows:
+                return
+            if rows[0].job is not None and rows[0] not in open_rows:
+                open_rows.insert(0, rows[0])  # ratios are taken within rounds
+        for index in rng.permutation(len(open_rows)):
+            row = open_rows[index]
+            label = f"{Path(row.subject.name).name} in {row.runtime}"
+            on_progress(f"{label}, again: noisy" if extra else label, min(1.0, done / total))
+            taken = [process for row in rows for process in row.processes]
+            _measure_once(row, round_, usual_gauge_ns(taken, first_gauges), folder)
+            done += 1
+
+
+def _unstable(rows: Sequence[_Row], settings: Settings) -> list[_Row]:
+    gauge = usual_gauge_ns([process for row in rows for process in row.processes])
+    return [
+        row
+        for row in rows
+        if latency_of(
+            row.processes, gauge, precision=settings.precision, threads=settings.threads
+        ).unstable_because
+    ]
+
+
+def _measure_once(row: _Row, round_: int, gauge: float, folder: Path) -> None:
+    assert row.job is not None
+    job = row.job
+    if job.episodes is not None:
+        seed = job.episodes.seed + _EPISODE_SEEDS_PER_ROUND * round_
+        job = dataclasses.replace(job, episodes=dataclasses.replace(job.episodes, seed=seed))
+    try:
+        row.processes.append(run_probe(job, round_, gauge, folder))
+    except ProbeRefusalError as error:
+        row.job, row.problem = None, str(error)

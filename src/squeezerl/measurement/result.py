@@ -1,0 +1,163 @@
+"""What was measured: one record a process, one row a policy in a runtime, and the whole profile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from squeezerl.records import AgentSource, Host
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSize:
+    """What a policy weighs, whatever runs it.
+
+    `weight_bytes` counts weights, biases, scales and zero points of the layers;
+    `weight_bytes_by_dtype` adds up to it. `macs` are multiply-accumulates per action.
+    """
+
+    file_bytes: int
+    gzip_bytes: int
+    weight_bytes: int
+    weight_bytes_by_dtype: dict[str, int]
+    parameters: int
+    macs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryStage:
+    """Memory of a process at one moment: unique (`None` if not told) and resident set size."""
+
+    uss_bytes: int | None
+    rss_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryStages:
+    """A process from birth to steady work, in order.
+
+    `inputs` is after loading the recorded observations, which belong to the measurement.
+    """
+
+    start: MemoryStage
+    imported: MemoryStage
+    inputs: MemoryStage
+    loaded: MemoryStage
+    first_action: MemoryStage
+    many_actions: MemoryStage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Startup:
+    """Seconds until a process can act."""
+
+    import_s: float
+    load_s: float
+    first_action_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meter:
+    """Where joules come from: a sensor, or an estimate."""
+
+    source: str
+    estimated: bool
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LatencySamples:
+    """Times of single decisions in one process, in their order.
+
+    `nanoseconds` (samples,) fall into chunks that end at `chunk_ends` (chunks,); `gauges`
+    (chunks + 1,) are the times of the gauge around them (see `measurement.gauge`). `cpu_share` is
+    the process's CPU time by wall-clock time.
+    """
+
+    nanoseconds: npt.NDArray[np.int64]
+    chunk_ends: npt.NDArray[np.int64]
+    gauges: npt.NDArray[np.int64]
+    cpu_share: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EnergySamples:
+    """Chunks of uninterrupted decisions in one process; arrays are (chunks,), `gauges` one more.
+
+    `joules` are `None` without a meter. `idle_watts` is the machine's power just before, while
+    nothing was decided, not yet subtracted; `None` where the meter sees this process only.
+    """
+
+    seconds: npt.NDArray[np.float64]
+    cpu_seconds: npt.NDArray[np.float64]
+    decisions: npt.NDArray[np.int64]
+    joules: npt.NDArray[np.float64] | None
+    idle_watts: float | None
+    gauges: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeWindow:
+    """Complete episodes in one environment, one decision a step, as the study measured.
+
+    `acting_s` is the part of `seconds` that went into decisions.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    acting_s: float
+    lengths: tuple[int, ...]
+    returns: tuple[float, ...]
+    joules: float | None
+    idle_watts: float | None
+
+    @property
+    def net_joules(self) -> float | None:
+        """Joules above idle."""
+        return None if self.joules is None else self.joules - (self.idle_watts or 0) * self.seconds
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ProcessRecord:
+    """One fresh process that loaded one policy in one runtime. `round` pairs it with others."""
+
+    round: int
+    memory: MemoryStages
+    working_bytes: int | None
+    gpu_memory_bytes: dict[str, int | None] | None
+    startup: Startup
+    latency: LatencySamples
+    meter: Meter | None
+    energy: EnergySamples
+    episodes: EpisodeWindow | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileRow:
+    """A policy in a runtime. Without processes, `problem` says why it could not be measured."""
+
+    name: str
+    runtime: str
+    source: AgentSource
+    env_id: str | None
+    size: ModelSize
+    processes: tuple[ProcessRecord, ...]
+    problem: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """All rows of one run; the first is the reference. `host` is the machine of all of them.
+
+    `meter_problem` says why there are no joules.
+    """
+
+    host: Host
+    batch: int
+    threads: int
+    seconds: float
+    precision: float
+    seed: int
+    meter_problem: str | None
+    rows: tuple[ProfileRow, ...]

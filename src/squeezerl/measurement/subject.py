@@ -1,0 +1,54 @@
+"""What can be profiled: an agent or an artifact, ready for each runtime that it runs in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from squeezerl.agents.load import load_agent
+from squeezerl.artifacts.read import is_artifact, read_artifact
+from squeezerl.compression.compress import compress
+from squeezerl.errors import ArtifactError, InvalidArgumentError
+from squeezerl.policy.onnx_reader import from_onnx
+from squeezerl.policy.policy import Policy
+from squeezerl.records import AgentSource
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A policy as ONNX and, unless it is int8, as a torch module.
+
+    `no_policy` says why there is no torch module.
+    """
+
+    name: str
+    source: AgentSource
+    model: bytes
+    policy: Policy | None
+    no_policy: str | None = None
+
+
+def load_subject(path: str | Path, *, vecnormalize: str | Path | None = None) -> Subject:
+    """The subject in an artifact's folder, or an agent's, which becomes float32.
+
+    Raises:
+        SqueezeRLError: if it is neither, or damaged, or an artifact is given a normaliser.
+    """
+    if not is_artifact(path):
+        agent = load_agent(path, vecnormalize=vecnormalize)
+        model = compress(agent.policy).model.SerializeToString()
+        return Subject(str(path), agent.source, model, agent.policy)
+    if vecnormalize is not None:
+        raise InvalidArgumentError(f"{path}: an artifact has its normaliser inside")
+    artifact = read_artifact(path)
+    return artifact_subject(str(path), artifact.manifest.source, artifact.model)
+
+
+def artifact_subject(name: str, source: AgentSource, model: bytes) -> Subject:
+    """The subject of a model that has passed its audit."""
+    try:
+        return Subject(name, source, model, from_onnx(onnx.load_model_from_string(model)))
+    except ArtifactError as error:
+        return Subject(name, source, model, None, str(error))

@@ -1,0 +1,280 @@
+"""What the processes of a row say together: medians with intervals, parts of memory, joules.
+
+Times and CPU times come from undisturbed chunks (see `measurement.gauge`) wherever a row has enough
+of them; where it has not, from all, and the row is called unstable.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from squeezerl.analysis.timing import (
+    FEWEST_FOR_INTERVAL,
+    gauge_floor,
+    mean_t_interval,
+    median_interval,
+    relative_half_width,
+    undisturbed,
+)
+from squeezerl.measurement.gauge import TOLERANCE
+from squeezerl.measurement.result import MemoryStage, ProcessRecord, ProfileRow
+from squeezerl.records import Interval
+
+# A process that is pinned and always busy should have its core nearly to itself.
+_LEAST_CPU_SHARE = 0.9
+# Times of fewer chunks than these say little of a process.
+_FEWEST_CHUNKS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """Seconds of one `act`.
+
+    `median` is the median of the processes' medians with its interval; the percentiles are over
+    the samples of all processes. `undisturbed_share` is the part of the chunks that nothing
+    disturbed; `unstable_because` is `None` if there were enough of them and they agree.
+    """
+
+    median: Interval
+    p90_s: float
+    p99_s: float
+    max_s: float
+    samples: int
+    undisturbed_share: float
+    unstable_because: str | None
+
+    @property
+    def jitter_s(self) -> float:
+        """How much later than usual one decision in a hundred is."""
+        return self.p99_s - self.median.estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Unique bytes of a process by what they are for; medians over the processes.
+
+    `model` is what loading and running the policy adds to a process that has its runtime.
+    """
+
+    interpreter: float
+    runtime: float
+    model: float
+    resident_total: float
+    working_bytes: float | None
+
+    @property
+    def total(self) -> float:
+        """All three parts."""
+        return self.interpreter + self.runtime + self.model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Energy:
+    """Joules above idle, means over the processes' windows. `None` without a meter."""
+
+    per_decision: Interval | None
+    cpu_s_per_decision: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Episodes:
+    """Complete episodes: what the study measured, environment included."""
+
+    episodes: int
+    mean_length: float
+    mean_return: float
+    seconds_per_step: float
+    deciding_share: float
+    j_per_step: Interval | None
+    j_per_episode: Interval | None
+
+
+def usual_gauge_ns(processes: Sequence[ProcessRecord], before: Sequence[int] = ()) -> float:
+    """The gauge's time on this machine when nothing disturbs it.
+
+    Args:
+        processes: all of a run.
+        before: times that were taken before there were any.
+    """
+    taken = [g for p in processes for g in (p.latency.gauges, p.energy.gauges)]
+    return gauge_floor(np.concatenate(taken) if taken else before)
+
+
+def latency_of(
+    processes: Sequence[ProcessRecord], gauge: float, *, precision: float, threads: int = 1
+) -> Latency:
+    """The latency over at least six processes, and whether it can be relied on."""
+    clean = [samples for p in processes if (samples := _clean_ns(p, gauge)) is not None]
+    enough = len(clean) >= FEWEST_FOR_INTERVAL
+    used = clean if enough else [process.latency.nanoseconds for process in processes]
+    median = median_interval([float(np.median(samples)) / 1e9 for samples in used])
+    assert median is not None
+    samples = np.concatenate(used)
+    p90, p99 = np.quantile(samples, [0.9, 0.99]) / 1e9
+    masks = [undisturbed(p.latency.gauges, gauge, TOLERANCE) for p in processes]
+    half = relative_half_width(median)
+    share = statistics.median(process.latency.cpu_share for process in processes)
+    unstable = None
+    if threads == 1 and share < _LEAST_CPU_SHARE:
+        unstable = f"the processes had their core only {share:.0%} of the time"
+    elif not enough:
+        unstable = (
+            f"only {len(clean)} of {len(processes)} processes ran undisturbed for long enough; "
+            "the figures are of all times"
+        )
+    elif half > precision:
+        unstable = (
+            f"the median is known to {half:.0%} only, from {len(clean)} processes "
+            f"({precision:.0%} was asked for)"
+        )
+    return Latency(
+        median=median,
+        p90_s=float(p90),
+        p99_s=float(p99),
+        max_s=float(samples.max()) / 1e9,
+        samples=len(samples),
+        undisturbed_share=float(np.concatenate(masks).mean()),
+        unstable_because=unstable,
+    )
+
+
+def memory_of(processes: Sequence[ProcessRecord]) -> Memory | None:
+    """The parts of memory; `None` where the system does not tell unique bytes."""
+
+    def part(size: Callable[[ProcessRecord], float]) -> float:
+        return statistics.median(size(process) for process in processes)
+
+    if any(process.memory.start.uss_bytes is None for process in processes):
+        return None
+    working = [p.working_bytes for p in processes if p.working_bytes is not None]
+    return Memory(
+        interpreter=part(lambda p: _uss(p.memory.start)),
+        runtime=part(lambda p: _uss(p.memory.imported) - _uss(p.memory.start)),
+        model=part(lambda p: _uss(p.memory.many_actions) - _uss(p.memory.inputs)),
+        resident_total=part(
+            lambda p: (
+                p.memory.many_actions.rss_bytes
+                - p.memory.inputs.rss_bytes
+                + p.memory.imported.rss_bytes
+            )
+        ),
+        working_bytes=statistics.median(working) if working else None,
+    )
+
+
+def energy_of(processes: Sequence[ProcessRecord], gauge: float) -> Energy:
+    """Joules and CPU seconds of one decision."""
+    return Energy(
+        per_decision=_mean([_joules_per_decision(p, gauge) for p in processes]),
+        cpu_s_per_decision=_required(_mean([_cpu_s_per_decision(p, gauge) for p in processes])),
+    )
+
+
+def episodes_of(processes: Sequence[ProcessRecord]) -> Episodes | None:
+    """Complete episodes over all processes; `None` if none were played."""
+    played = [process.episodes for process in processes if process.episodes is not None]
+    if not played:
+        return None
+    lengths = [length for window in played for length in window.lengths]
+    seconds = sum(window.seconds for window in played)
+    joules = [window.net_joules for window in played]
+
+    def joules_per(count: Callable[[tuple[int, ...]], int]) -> Interval | None:
+        return _mean(
+            [
+                None if j is None else j / count(w.lengths)
+                for j, w in zip(joules, played, strict=True)
+            ]
+        )
+
+    return Episodes(
+        episodes=len(lengths),
+        mean_length=statistics.fmean(lengths),
+        mean_return=statistics.fmean(r for window in played for r in window.returns),
+        seconds_per_step=seconds / sum(lengths),
+        deciding_share=sum(window.acting_s for window in played) / seconds,
+        j_per_step=joules_per(sum),
+        j_per_episode=joules_per(len),
+    )
+
+
+def latency_ratio(reference: ProfileRow, row: ProfileRow, gauge: float) -> Interval | None:
+    """How many times faster than the reference: median over the rounds that both were in."""
+
+    def median_ns(process: ProcessRecord) -> float | None:
+        samples = _clean_ns(process, gauge)
+        return None if samples is None else float(np.median(samples))
+
+    return _paired(reference, row, median_ns)
+
+
+def energy_ratio(reference: ProfileRow, row: ProfileRow, gauge: float) -> Interval | None:
+    """How many times fewer joules a decision than the reference, paired by round."""
+    return _paired(reference, row, lambda process: _joules_per_decision(process, gauge))
+
+
+def _paired(
+    reference: ProfileRow, row: ProfileRow, figure: Callable[[ProcessRecord], float | None]
+) -> Interval | None:
+    ours = {process.round: figure(process) for process in row.processes}
+    ratios = []
+    for process in reference.processes:
+        theirs, mine = figure(process), ours.get(process.round)
+        if theirs is None or mine is None:
+            continue
+        if mine <= 0:
+            return None  # below the idle power: the sensor is too coarse for a ratio
+        ratios.append(theirs / mine)
+    return median_interval(ratios)
+
+
+def _clean_ns(process: ProcessRecord, gauge: float) -> npt.NDArray[np.int64] | None:
+    """Times of decisions in undisturbed chunks; `None` if there are hardly any."""
+    latency = process.latency
+    clean = undisturbed(latency.gauges, gauge, TOLERANCE)
+    if clean.sum() < _FEWEST_CHUNKS:
+        return None
+    sizes = np.diff(latency.chunk_ends, prepend=0)
+    return latency.nanoseconds[np.repeat(clean, sizes)]
+
+
+def _cpu_s_per_decision(process: ProcessRecord, gauge: float) -> float:
+    used = _clean_chunks(process, gauge)
+    return float(process.energy.cpu_seconds[used].sum() / process.energy.decisions[used].sum())
+
+
+def _joules_per_decision(process: ProcessRecord, gauge: float) -> float | None:
+    energy = process.energy
+    if energy.joules is None:
+        return None
+    if energy.idle_watts is not None:
+        net = energy.joules - energy.idle_watts * energy.seconds
+        return float(net.sum() / energy.decisions.sum())
+    used = _clean_chunks(process, gauge)
+    return float(energy.joules[used].sum() / energy.decisions[used].sum())
+
+
+def _clean_chunks(process: ProcessRecord, gauge: float) -> npt.NDArray[np.bool_]:
+    """The undisturbed chunks of the energy window, or all if there are hardly any."""
+    clean = undisturbed(process.energy.gauges, gauge, TOLERANCE)
+    return clean if clean.sum() >= _FEWEST_CHUNKS else np.ones_like(clean)
+
+
+def _mean(values: Sequence[float | None]) -> Interval | None:
+    known = [value for value in values if value is not None]
+    return mean_t_interval(known) if known else None
+
+
+def _required(interval: Interval | None) -> Interval:
+    assert interval is not None
+    return interval
+
+
+def _uss(stage: MemoryStage) -> int:
+    assert stage.uss_bytes is not None
+    return stage.uss_bytes

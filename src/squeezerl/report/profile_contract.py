@@ -1,0 +1,146 @@
+"""The JSON of a profile: the keys of `profile --json` and of its file."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from squeezerl.measurement.result import ProcessRecord, Profile, ProfileRow
+from squeezerl.measurement.summary import (
+    Episodes,
+    energy_of,
+    energy_ratio,
+    episodes_of,
+    latency_of,
+    latency_ratio,
+    memory_of,
+    usual_gauge_ns,
+)
+from squeezerl.records import Interval, to_json
+from squeezerl.report.intervals import bounds
+
+
+def profile_json(profile: Profile) -> dict[str, Any]:
+    """Everything but the single samples. The first row is the reference of all ratios."""
+    processes = [process for row in profile.rows for process in row.processes]
+    gauge = usual_gauge_ns(processes) if processes else 0.0
+    return {
+        "host": to_json(profile.host) | {"id": profile.host.id},
+        "seconds": profile.seconds,
+        "precision": profile.precision,
+        "seed": profile.seed,
+        "energy_problem": profile.meter_problem,
+        "rows": [_row(row, profile, gauge) for row in profile.rows],
+    }
+
+
+def _row(row: ProfileRow, profile: Profile, gauge: float) -> dict[str, Any]:
+    return {
+        "artifact": row.name,
+        "runtime": row.runtime,
+        "threads": profile.threads,
+        "batch": profile.batch,
+        "host_id": profile.host.id,
+        "agent_sha256": row.source.sha256,
+        "env_id": row.env_id,
+        **to_json(row.size),
+        **(_measured(row, profile, gauge) if row.processes else _UNMEASURED),
+        "reference_ratio": _ratios(profile.rows[0], row, gauge),
+        "problem": row.problem,
+    }
+
+
+_UNMEASURED: dict[str, None] = dict.fromkeys(
+    ("latency_s", "decisions_per_second", "startup_s", "memory_bytes", "gpu_memory_bytes",
+     "energy_j_per_decision", "energy_source", "energy_estimated", "cpu_s_per_decision",
+     "episodes")
+)  # fmt: skip
+
+
+def _measured(row: ProfileRow, profile: Profile, gauge: float) -> dict[str, Any]:
+    """What the processes of a row say."""
+    latency = latency_of(row.processes, gauge, precision=profile.precision, threads=profile.threads)
+    energy = energy_of(row.processes, gauge)
+    meter = row.processes[0].meter
+    return {
+        "latency_s": {
+            "median": latency.median.estimate,
+            "ci95": bounds(latency.median),
+            "p90": latency.p90_s,
+            "p99": latency.p99_s,
+            "max": latency.max_s,
+            "jitter": latency.jitter_s,
+            "stable": latency.unstable_because is None,
+            "unstable_because": latency.unstable_because,
+            "undisturbed_share": latency.undisturbed_share,
+            "samples": latency.samples,
+            "processes": len(row.processes),
+        },
+        "decisions_per_second": profile.batch / latency.median.estimate,
+        "startup_s": {
+            name: statistics.median(getattr(p.startup, f"{name}_s") for p in row.processes)
+            for name in ("import", "load", "first_action")
+        },
+        "memory_bytes": _memory(row.processes),
+        "gpu_memory_bytes": row.processes[-1].gpu_memory_bytes,
+        "energy_j_per_decision": _mean(energy.per_decision),
+        "energy_source": meter.source if meter else None,
+        "energy_estimated": meter.estimated if meter else None,
+        "cpu_s_per_decision": _mean(energy.cpu_s_per_decision),
+        "episodes": _episodes(episodes_of(row.processes)),
+    }
+
+
+def _memory(processes: tuple[ProcessRecord, ...]) -> dict[str, Any] | None:
+    memory = memory_of(processes)
+    if memory is None:
+        return None
+    return {
+        "interpreter": memory.interpreter,
+        "runtime": memory.runtime,
+        "model": memory.model,
+        "total": memory.total,
+        "resident_total": memory.resident_total,
+        "working_peak": memory.working_bytes,
+        "stages": [to_json(process.memory) for process in processes],
+    }
+
+
+def _episodes(episodes: Episodes | None) -> dict[str, Any] | None:
+    if episodes is None:
+        return None
+    return {
+        "episodes": episodes.episodes,
+        "mean_length": episodes.mean_length,
+        "mean_return": episodes.mean_return,
+        "seconds_per_step": episodes.seconds_per_step,
+        "deciding_share": episodes.deciding_share,
+        "j_per_step": _mean(episodes.j_per_step),
+        "j_per_episode": _mean(episodes.j_per_episode),
+    }
+
+
+def _ratios(reference: ProfileRow, row: ProfileRow, gauge: float) -> dict[str, Any] | None:
+    """How many times less than the reference needs."""
+    if not (reference.processes and row.processes):
+        return None
+    latency, energy = latency_ratio(reference, row, gauge), energy_ratio(reference, row, gauge)
+    memory, reference_memory = memory_of(row.processes), memory_of(reference.processes)
+    return {
+        "file_bytes": reference.size.file_bytes / row.size.file_bytes,
+        "weight_bytes": reference.size.weight_bytes / row.size.weight_bytes,
+        "macs": reference.size.macs / row.size.macs,
+        "latency": _median(latency),
+        "memory_total": (
+            reference_memory.total / memory.total if memory and reference_memory else None
+        ),
+        "energy": _median(energy),
+    }
+
+
+def _mean(interval: Interval | None) -> dict[str, Any] | None:
+    return None if interval is None else {"mean": interval.estimate, "ci95": bounds(interval)}
+
+
+def _median(interval: Interval | None) -> dict[str, Any] | None:
+    return None if interval is None else {"median": interval.estimate, "ci95": bounds(interval)}

@@ -1,0 +1,183 @@
+"""A profile's rows as a table for people, made from its JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from squeezerl.measurement.result import Profile
+from squeezerl.records import Interval
+from squeezerl.report.profile_contract import profile_json
+from squeezerl.report.text import format_si, format_si_interval, markdown_table
+
+LEFT = (0, 1)
+LEGEND = (
+    "Latency is that of one call on recorded observations, batch and threads as asked: the median "
+    "of the medians of six to twelve processes, with its 95 % interval; `!` marks what is not "
+    "stable. Faster is by rounds, against the first line. Memory is unique to the process: what "
+    "the runtime adds to a bare interpreter, what the policy adds to that, and all together."
+)
+_DASH = "–"
+
+
+def profile_header(data: dict[str, Any]) -> tuple[str, ...]:
+    """Titles; that of the joules says whether they are an estimate."""
+    estimated = any(row["energy_estimated"] for row in data["rows"])
+    return (
+        "policy",
+        "runtime",
+        "file",
+        "MACs",
+        "latency [95 %]",
+        "p99",
+        "faster",
+        "memory: runtime",
+        "model",
+        "total",
+        "J/decision, estimate" if estimated else "J/decision",
+    )
+
+
+def profile_rows(data: dict[str, Any]) -> list[tuple[str, ...]]:
+    """One line for each policy in each runtime."""
+    names = short_names([row["artifact"] for row in data["rows"]])
+    return [_row(row, names[row["artifact"]]) for row in data["rows"]]
+
+
+EPISODES_HEADER = (
+    "policy",
+    "runtime",
+    "episodes",
+    "mean return",
+    "mean length",
+    "time/step",
+    "deciding",
+    "energy/step",
+    "energy/episode",
+)
+
+
+def episode_rows(data: dict[str, Any]) -> list[tuple[str, ...]]:
+    """What whole episodes took, environment included: the rows that played some."""
+    names = short_names([row["artifact"] for row in data["rows"]])
+    return [
+        (
+            names[row["artifact"]],
+            row["runtime"],
+            str(played["episodes"]),
+            f"{played['mean_return']:,.0f}",
+            f"{played['mean_length']:,.0f}",
+            format_si(played["seconds_per_step"], "s"),
+            f"{played['deciding_share']:.0%}",
+            _joules(played["j_per_step"]),
+            _joules(played["j_per_episode"]),
+        )
+        for row in data["rows"]
+        if (played := row["episodes"]) is not None
+    ]
+
+
+def profile_notes(data: dict[str, Any]) -> list[str]:
+    """What a reader must know beside the table: what is missing, noisy or estimated."""
+    names = short_names([row["artifact"] for row in data["rows"]])
+    notes = []
+    for row in data["rows"]:
+        title = f"{names[row['artifact']]} in {row['runtime']}"
+        if row["problem"]:
+            notes.append(f"{title}: {row['problem']}")
+        elif not row["latency_s"]["stable"]:
+            notes.append(f"{title}: not stable, {row['latency_s']['unstable_because']}")
+    sources = sorted({row["energy_source"] for row in data["rows"] if row["energy_source"]})
+    notes += [f"energy: {source}" for source in sources]
+    if data["energy_problem"]:
+        notes.append(f"no energy: {data['energy_problem']}")
+    return notes
+
+
+def profile_markdown(data: dict[str, Any]) -> str:
+    """Both tables, the notes and the host, as Markdown."""
+    host = data["host"]
+    lines = markdown_table(profile_header(data), profile_rows(data), left=LEFT)
+    if episodes := episode_rows(data):
+        lines += ["", *markdown_table(EPISODES_HEADER, episodes, left=LEFT)]
+    lines += ["", *(f"- {note}" for note in profile_notes(data)), "", LEGEND, ""]
+    load = "unknown" if host["load"] is None else f"{host['load']:.2f}"
+    lines += [
+        f"Host: {host['cpu']}, {host['cores']} cores, {' '.join(host['cpu_flags'])}, "
+        f"{'virtual machine, ' if host['virtual_machine'] else ''}governor "
+        f"{host['governor'] or 'unknown'}, {host['system']}, kernel {host['kernel']}, load {load} "
+        f"before, Python {host['python']}, "
+        f"{', '.join(f'{name} {version}' for name, version in host['libraries'].items())}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def measured_columns(profile: Profile | None) -> tuple[str, ...]:
+    """Titles that a table of candidates gets from a profile of some of them."""
+    if profile is None:
+        return ()
+    data = profile_json(profile)
+    energy = profile_header(data)[-1:] if any(r["energy_source"] for r in data["rows"]) else ()
+    return ("latency", "model memory", *energy)
+
+
+def measured_cells(profile: Profile | None) -> dict[str, tuple[str, ...]]:
+    """The cells of those columns, by candidate."""
+    if profile is None:
+        return {}
+    width = len(measured_columns(profile))
+    cells = {}
+    for row in profile_json(profile)["rows"]:
+        latency, memory = row["latency_s"], row["memory_bytes"] or {}
+        energy = row["energy_j_per_decision"]
+        cells[row["artifact"]] = (
+            format_si(latency["median"], "s") + ("" if latency["stable"] else " !"),
+            _bytes(memory.get("model")),
+            _DASH if energy is None else format_si(energy["mean"], "J"),
+        )[:width]
+    return cells
+
+
+def short_names(paths: Sequence[str]) -> dict[str, str]:
+    """The shortest endings that tell the paths apart."""
+    names = {}
+    for path in paths:
+        parts = Path(path).parts or (path,)
+        for count in range(1, len(parts) + 1):
+            ending = parts[-count:]
+            if all(other == path or Path(other).parts[-count:] != ending for other in paths):
+                break
+        names[path] = str(Path(*ending))
+    return names
+
+
+def _row(row: dict[str, Any], name: str) -> tuple[str, ...]:
+    size = (format_si(row["file_bytes"], "B"), f"{row['macs']:,}")
+    if row["latency_s"] is None:
+        return (name, row["runtime"], *size, *[_DASH] * 7)
+    latency, memory = row["latency_s"], row["memory_bytes"] or {}
+    ratio = (row["reference_ratio"] or {}).get("latency")
+    return (
+        name,
+        row["runtime"],
+        *size,
+        format_si_interval(_interval(latency, "median"), "s") + ("" if latency["stable"] else " !"),
+        format_si(latency["p99"], "s"),
+        f"{ratio['median']:.2f}x" if ratio else _DASH,
+        *(_bytes(memory.get(part)) for part in ("runtime", "model", "total")),
+        _joules(row["energy_j_per_decision"]),
+    )
+
+
+def _joules(energy: dict[str, Any] | None) -> str:
+    return _DASH if energy is None else format_si_interval(_interval(energy, "mean"), "J")
+
+
+def _bytes(size: float | None) -> str:
+    return _DASH if size is None else format_si(size, "B")
+
+
+def _interval(figure: dict[str, Any], key: str) -> Interval:
+    return Interval(estimate=figure[key], low=figure["ci95"][0], high=figure["ci95"][1])

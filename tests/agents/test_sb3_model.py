@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from made_agents import ACTIVATIONS, MadeAgent
+from onnx_runner import torch_actions
+from small_policies import make_policy, random_observations
+from squeezerl import load_agent
+from squeezerl.agents.load import Agent
+from squeezerl.agents.sb3_model import Sb3Predictor
+from squeezerl.compression.pruning import prune
+from squeezerl.compression.specs import StructuredPruning
+from squeezerl.errors import UnsupportedPolicyError
+from squeezerl.policy.action_head import ActionHead
+from squeezerl.policy.normalizer import ObservationNormalizer
+from squeezerl.policy.parts import policy_layers
+from squeezerl.policy.policy import LinearLayer, Policy
+
+ALGORITHMS = {
+    "clip": ("ppo", "a2c", "trpo"),
+    "tanh": ("sac", "tqc", "td3", "ddpg"),
+    "argmax": ("ppo", "a2c", "trpo", "dqn", "qrdqn"),
+}
+EVERY_PAIR = [(head, name) for head, names in ALGORITHMS.items() for name in names]
+# Heads that only gSDE makes, with the reason that is given.
+UNSUPPORTED = {
+    "sac-gsde": "models with gSDE",
+    "tqc-gsde-asymmetric": "models with gSDE",
+    "ppo-gsde-squashed": "PPO turns outputs into actions by clip or argmax, this policy by tanh",
+}
+
+
+def _acts_alike(policy: Policy, algorithm: str, observations: npt.NDArray[Any]) -> None:
+    expected = torch_actions(policy, observations)
+    actions = Sb3Predictor(policy, algorithm).predict(observations)
+    assert (actions.dtype, actions.shape) == (expected.dtype, expected.shape)
+    if not policy.head.is_discrete:
+        np.testing.assert_allclose(actions, expected, rtol=0, atol=1e-5)
+        return
+    features = torch.from_numpy(observations).flatten(start_dim=1)
+    with torch.no_grad():
+        outputs = policy.network(policy.normalizer(features) if policy.normalizer else features)
+    chosen = outputs.numpy()[range(len(actions)), actions]
+    np.testing.assert_allclose(chosen, outputs.amax(dim=1), rtol=0, atol=1e-5)
+
+
+def _visited(agent: Agent, count: int) -> npt.NDArray[np.float32]:
+    """Random observations of about the size that the agent was trained on."""
+    observations = random_observations(agent.policy, count)
+    if (normalizer := agent.policy.normalizer) is None:
+        return observations
+    scale = 1 / normalizer.inverse_std.numpy(), normalizer.mean.numpy()
+    return (observations.reshape(count, -1) * scale[0] + scale[1]).reshape(observations.shape)
+
+
+def _pruned(policy: Policy) -> Policy:
+    return prune(policy, StructuredPruning(ratio=0.3))
+
+
+def test_published_agents_act_alike(published_agent: Path) -> None:
+    agent = load_agent(published_agent)
+    observations = _visited(agent, 200)
+    _acts_alike(agent.policy, agent.source.algorithm, observations)
+    _acts_alike(_pruned(agent.policy), agent.source.algorithm, observations)
+
+
+def test_made_agents_act_as_before_they_were_taken_apart(made_agent: MadeAgent) -> None:
+    agent = load_agent(made_agent.path)
+    if made_agent.path.stem in UNSUPPORTED:
+        with pytest.raises(UnsupportedPolicyError, match=UNSUPPORTED[made_agent.path.stem]):
+            Sb3Predictor(agent.policy, agent.source.algorithm)
+        return
+    observations = made_agent.observations(200)
+    expected = made_agent.expected_actions(observations)
+    actions = Sb3Predictor(agent.policy, agent.source.algorithm).predict(observations)
+
+    assert (actions.dtype, actions.shape) == (expected.dtype, expected.shape)
+    np.testing.assert_allclose(actions, expected, rtol=0, atol=1e-5)
+
+
+@settings(max_examples=40)
+@given(
+    pair=st.sampled_from(EVERY_PAIR),
+    hidden=st.lists(st.integers(1, 9), max_size=3),
+    activation=st.sampled_from(ACTIVATIONS),
+    normalized=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_any_widths_act_alike(
+    pair: tuple[Any, str], hidden: list[int], activation: str, normalized: bool, seed: int
+) -> None:
+    head, algorithm = pair
+    policy = make_policy(
+        4, *hidden, 3, activation=activation, head=head, normalized=normalized, seed=seed
+    )
+    _acts_alike(policy, algorithm, random_observations(policy, 20, seed))
+
+
+@pytest.mark.parametrize(("head", "algorithm"), EVERY_PAIR)
+def test_pruned_policy_acts_alike(head: Any, algorithm: str) -> None:
+    policy = _pruned(make_policy(4, 16, 10, 2, head=head))
+    assert [len(layer.weight) for layer in policy_layers(policy)] == [11, 7, 2]
+    _acts_alike(policy, algorithm, random_observations(policy, 50))
+
+
+@pytest.mark.parametrize(("head", "algorithm"), EVERY_PAIR)
+def test_model_is_the_algorithms_own_and_holds_the_policys_weights(
+    head: Any, algorithm: str
+) -> None:
+    policy = make_policy(4, 6, 5, 2, head=head)
+    model = Sb3Predictor(policy, algorithm)._model
+    assert type(model).__name__ == algorithm.upper()
+    held = {tensor.numpy().tobytes() for tensor in model.policy.state_dict().values()}
+    for parameter in policy.parameters():
+        assert parameter.detach().numpy().tobytes() in held
+
+
+def test_one_observation_gives_one_action() -> None:
+    policy = make_policy(4, 8, 2)
+    observations = random_observations(policy, 3)
+    predictor = Sb3Predictor(policy, "ppo")
+    assert predictor.predict(observations[0]).shape == (2,)
+    np.testing.assert_allclose(
+        predictor.predict(observations[0]), predictor.predict(observations)[0], rtol=0, atol=1e-6
+    )
+
+
+def test_normalised_observations_are_clipped_and_constant_features_vanish() -> None:
+    policy = make_policy(3, 2)
+    policy.normalizer = ObservationNormalizer(
+        np.array([1.0, -200.0, 0.0]), np.array([4.0, 1e-12, 1e300]), epsilon=0.0, clip=0.5
+    )
+    assert policy.normalizer.inverse_std[2] == 0
+    observations = 3 * random_observations(policy, 50)
+    observations[:25, 1] = -200.0
+    _acts_alike(policy, "ppo", observations)
+
+
+def test_predictions_leave_the_statistics_and_the_observations_alone() -> None:
+    policy = make_policy(4, 8, 2)
+    predictor = Sb3Predictor(policy, "ppo")
+    observations = random_observations(policy, 20)
+    before = observations.copy()
+    first = predictor.predict(observations)
+    predictor.predict(100 * observations)
+    np.testing.assert_array_equal(observations, before)
+    np.testing.assert_array_equal(predictor.predict(observations), first)
+
+
+def test_predictor_shares_nothing_with_the_policy() -> None:
+    policy = make_policy(4, 8, 2)
+    predictor = Sb3Predictor(policy, "ppo")
+    observations = random_observations(policy, 20)
+    before = predictor.predict(observations)
+    for tensor in policy.state_dict().values():
+        tensor.mul_(0.1)
+    np.testing.assert_array_equal(predictor.predict(observations), before)
+
+
+def test_global_random_states_are_left_alone() -> None:
+    torch_before, numpy_before = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
+    Sb3Predictor(make_policy(4, 8, 2), "ppo")
+    assert torch.equal(torch.get_rng_state(), torch_before)
+    np.testing.assert_equal(np.random.get_state(), numpy_before)  # noqa: NPY002
+
+
+def _with_activations(*activations: str | None) -> Policy:
+    policy = make_policy(3, *[4] * (len(activations) - 1), 2)
+    layers = [
+        replace(layer, activation=activation)
+        for layer, activation in zip(policy_layers(policy), activations, strict=True)
+    ]
+    return _rebuilt(layers, policy.head)
+
+
+def _rebuilt(layers: list[LinearLayer], head: ActionHead) -> Policy:
+    return Policy(layers, head, normalizer=None, observation_shape=(3,), action_shape=(2,))
+
+
+def _bounded(high: float) -> Policy:
+    bounds = np.full(2, high, np.float32)
+    return _rebuilt(policy_layers(make_policy(3, 4, 2)), ActionHead.box("clip", -bounds, bounds))
+
+
+@pytest.mark.parametrize(
+    ("policy", "algorithm", "reason"),
+    [
+        (make_policy(3, 2), "ars", r"'ars' is not supported; supported are ppo, a2c.*qrdqn"),
+        (make_policy(3, 2), "PPO", "'PPO' is not supported"),
+        (make_policy(3, 2), "__class__", "not supported"),
+        (make_policy(3, 2), "sac", "SAC turns outputs into actions by tanh, this policy by clip"),
+        (make_policy(3, 2), "dqn", "by argmax, this policy by clip"),
+        (make_policy(3, 2, head="tanh"), "trpo", "by clip or argmax, this policy by tanh"),
+        (make_policy(3, 2, head="argmax"), "td3", "by tanh, this policy by argmax"),
+        (_bounded(math.inf), "ppo", "finite action bounds"),
+        (_with_activations("ReLU", "ReLU"), "ppo", "last layer.*no activation"),
+        (_with_activations("ReLU", "Tanh", None), "ppo", "same activation.*has ReLU, Tanh"),
+        (_with_activations("ReLU", None, None), "ppo", "same activation.*has ReLU, None"),
+        (_with_activations(None, None), "ppo", "same activation.*has None"),
+        (_rebuilt([], ActionHead.argmax()), "dqn", "last layer"),
+    ],
+)
+def test_what_the_algorithm_cannot_be_is_refused_with_the_reason(
+    policy: Policy, algorithm: str, reason: str
+) -> None:
+    with pytest.raises(UnsupportedPolicyError, match=reason):
+        Sb3Predictor(policy, algorithm)
+
+
+@pytest.mark.parametrize("library", ["stable_baselines3", "sb3_contrib"])
+def test_missing_library_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)  # importing it raises now
+    with pytest.raises(
+        UnsupportedPolicyError, match=rf"{library}.*pip install 'squeezerl\[train\]"
+    ):
+        Sb3Predictor(make_policy(3, 2), "ppo")
+
+
+def test_reading_agents_needs_no_stable_baselines3() -> None:
+    program = """
+import sys
+import squeezerl.agents.sb3_model
+from squeezerl import load_agent
+
+load_agent("demo")
+print(sorted({"stable_baselines3", "sb3_contrib"} & sys.modules.keys()))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"

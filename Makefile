@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: demo test lint types imports bench results clean
+.PHONY: demo test lint types imports bench results profile-results clean
 
 BIN := .venv/bin
 DEMO_OUT ?= out/demo
@@ -33,6 +33,10 @@ results: .venv/.installed  ## What README and docs show, with the host's facts.
 	$(BIN)/squeezerl squeeze demo --env HalfCheetah-v5 --output out/results --force
 	@mkdir -p results/demo
 	cp out/results/report.md out/results/results.json out/results/pareto.png results/demo/
+
+profile-results: .venv/.installed  ## What docs say of latency, memory and energy; an hour, alone.
+	$(BIN)/python benchmarks/profile_agents.py --output results/profile --seconds 1.5 --precision 0.1 \
+		--watts-per-core 4.4
 
 clean:
 	rm -rf .venv out build dist

@@ -96,6 +96,7 @@ def measure(path: Path, env_id: str, options: argparse.Namespace) -> dict[str, A
             environment,
             runtimes=RUNTIMES,
             seconds=options.seconds,
+            precision=options.precision,
             watts_per_core=options.watts_per_core,
             episodes=True,
             seed=options.seed,
@@ -114,50 +115,79 @@ def measure(path: Path, env_id: str, options: argparse.Namespace) -> dict[str, A
 
 
 def shares(data: dict[str, Any]) -> dict[str, Any]:
-    """What of a decision's time and a process's memory is the library's, by runtime."""
+    """What of a decision's time, energy and memory is the library's, by runtime.
+
+    What one neuron needs is the library's; what the whole network needs beyond it is the model's.
+    """
     found = {}
     for runtime in RUNTIMES:
         rows = {row["artifact"]: row for row in data["rows"] if row["runtime"] == runtime}
         full, floor = rows["float"], rows["one-neuron"]
         memory = full["memory_bytes"]
         found[runtime] = {
-            "time_share_of_library": floor["latency_s"]["median"] / full["latency_s"]["median"],
-            "memory_share_of_library": 1 - memory["model"] / memory["total"],
-            "weights_share_of_memory": full["weight_bytes"] / memory["total"],
+            "time_of_library": floor["latency_s"]["median"] / full["latency_s"]["median"],
+            "memory_of_library": 1
+            - (memory["model"] - floor["memory_bytes"]["model"]) / memory["total"],
+            "weights_in_memory": full["weight_bytes"] / memory["total"],
         }
+        if full["energy_j_per_decision"]:
+            found[runtime]["energy_of_library"] = (
+                floor["energy_j_per_decision"]["mean"] / full["energy_j_per_decision"]["mean"]
+            )
     return found
 
 
 def compare(first: Path, second: Path) -> dict[str, Any]:
-    """How often two runs' medians lie in each other's interval, and how far they are apart."""
+    """Whether two runs agree: the second's figures in the first's intervals, and how far apart."""
     rows = []
-    for file in sorted(first.glob("*.json")):
-        other = json.loads((second / file.name).read_text(encoding="utf-8"))
-        for a, b in zip(json.loads(file.read_text(encoding="utf-8"))["rows"], other["rows"]):  # noqa: B905
-            if a["latency_s"] is None:
-                continue
-            assert (a["artifact"], a["runtime"]) == (b["artifact"], b["runtime"])
-            one, two = a["latency_s"], b["latency_s"]
+    for file in sorted(second.glob("*.json")):
+        runs = [
+            {
+                (row["artifact"], row["runtime"]): row
+                for row in json.loads((folder / file.name).read_text(encoding="utf-8"))["rows"]
+                if row["latency_s"]
+            }
+            for folder in (first, second)
+        ]
+        for key in runs[0].keys() & runs[1].keys():
+            for figure, name in (("latency_s", "median"), ("energy_j_per_decision", "mean")):
+                one, two = (run[key][figure] for run in runs)
+                if one is None or two is None:
+                    continue
+                rows.append(
+                    {
+                        "agent": file.stem,
+                        "row": list(key),
+                        "figure": figure,
+                        "values": [one[name], two[name]],
+                        "ci95": [one["ci95"], two["ci95"]],
+                        "difference": two[name] / one[name] - 1,
+                        "second_in_first": one["ci95"][0] <= two[name] <= one["ci95"][1],
+                        "intervals_overlap": one["ci95"][0] <= two["ci95"][1]
+                        and two["ci95"][0] <= one["ci95"][1],
+                    }
+                )
+            totals = [run[key]["memory_bytes"]["total"] for run in runs]
             rows.append(
                 {
                     "agent": file.stem,
-                    "artifact": a["artifact"],
-                    "runtime": a["runtime"],
-                    "median_s": [one["median"], two["median"]],
-                    "ci95_s": [one["ci95"], two["ci95"]],
-                    "difference": two["median"] / one["median"] - 1,
-                    "second_in_first": one["ci95"][0] <= two["median"] <= one["ci95"][1],
-                    "intervals_overlap": one["ci95"][0] <= two["ci95"][1]
-                    and two["ci95"][0] <= one["ci95"][1],
+                    "row": list(key),
+                    "figure": "memory_total",
+                    "values": totals,
+                    "difference": totals[1] / totals[0] - 1,
                 }
             )
-    return {
-        "rows": rows,
-        "second_in_first": sum(row["second_in_first"] for row in rows),
-        "intervals_overlap": sum(row["intervals_overlap"] for row in rows),
-        "of": len(rows),
-        "largest_difference": max(abs(row["difference"]) for row in rows),
+    figures = sorted({row["figure"] for row in rows})
+    summary = {
+        figure: {
+            "rows": len(same := [row for row in rows if row["figure"] == figure]),
+            "second_in_first": sum(row.get("second_in_first", False) for row in same),
+            "intervals_overlap": sum(row.get("intervals_overlap", False) for row in same),
+            "largest_difference": max(abs(row["difference"]) for row in same),
+        }
+        for figure in figures
     }
+    return {"summary": summary, "rows": rows}
 
 
 def main() -> None:
@@ -165,6 +195,7 @@ def main() -> None:
     parser.add_argument("agents", nargs="*", metavar="FOLDER:ENV", default=DEFAULT)
     parser.add_argument("-o", "--output", type=Path, default=Path("out") / "profile")
     parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--precision", type=float, default=0.05)
     parser.add_argument("--watts-per-core", type=float)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--compare", nargs=2, type=Path, metavar="DIR")

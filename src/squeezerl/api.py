@@ -16,11 +16,13 @@ from squeezerl.measurement.energy.choose import choose_gpu_meter, choose_meter
 from squeezerl.measurement.host import host_facts
 from squeezerl.measurement.processes import EpisodesJob
 from squeezerl.measurement.profile import PRECISION, Settings, Workload, profile_subjects
+from squeezerl.measurement.recordings import as_observations
 from squeezerl.measurement.result import Profile
 from squeezerl.measurement.subject import Subject, load_subject
 from squeezerl.records import AgentSource
 from squeezerl.report.squeeze_report import write_squeeze_report
 from squeezerl.runtimes.actor import Observations
+from squeezerl.runtimes.bare.policy import GPU_RUNTIMES
 from squeezerl.runtimes.onnx_actor import OnnxActor
 from squeezerl.search.result import SqueezeResult
 from squeezerl.search.squeeze import StageProgress, squeeze_into
@@ -118,6 +120,7 @@ def profile(
     threads: int = 1,
     seconds: float = 5.0,
     precision: float = PRECISION,
+    energy: str = "auto",
     watts_per_core: float | None = None,
     episodes: bool = False,
     seed: int = 0,
@@ -136,7 +139,8 @@ def profile(
         threads: of the runtime.
         seconds: of timed decisions for each policy in each runtime.
         precision: that the median latency should have (see `Settings`).
-        watts_per_core: for an estimate of energy from CPU time, where there is no sensor.
+        energy: "auto", "none" or a meter's name (see `choose_meter`).
+        watts_per_core: for an estimate of energy from CPU time.
         episodes: also play complete episodes in Gymnasium, one environment.
         seed: of the recorded and the played episodes and of the order of measurements.
         vecnormalize: of the agent, where it does not stand beside the checkpoint.
@@ -147,10 +151,16 @@ def profile(
     """
     if not policies:
         raise InvalidArgumentError("name at least one agent or artifact")
-    if observations is not None and (environment is not None or episodes):
-        raise InvalidArgumentError("recorded observations take the place of an environment")
+    if observations is not None:
+        if environment is not None or episodes:
+            raise InvalidArgumentError("recorded observations take the place of an environment")
+        observations = as_observations(observations)
     check_numbers(1, seed)
-    meter, meter_problem = choose_meter(host_facts(), watts_per_core=watts_per_core)
+    meter, meter_problem = choose_meter(host_facts(), energy=energy, watts_per_core=watts_per_core)
+    gpu_meter = None
+    if any(runtime in GPU_RUNTIMES for runtime in runtimes):
+        gpu_meter, gpu_problem = choose_gpu_meter()
+        meter_problem = " ".join(filter(None, (meter_problem, gpu_problem))) or None
     settings = Settings(
         runtimes=tuple(runtimes),
         batch=batch,
@@ -158,29 +168,34 @@ def profile(
         seconds=seconds,
         precision=precision,
         meter=meter,
-        gpu_meter=choose_gpu_meter(),
+        gpu_meter=gpu_meter,
         seed=seed,
     )
-    subjects = [_load_subject(path, vecnormalize) for path in policies]
+    agents = [path for path in policies if not is_artifact(path)]
+    if vecnormalize is not None and len(agents) != 1:
+        raise InvalidArgumentError(
+            f"a normaliser is for one agent, and there are {len(agents)} (artifacts have theirs)"
+        )
+    subjects = [
+        load_subject(path, vecnormalize=vecnormalize if path in agents else None)
+        for path in policies
+    ]
     workloads: dict[str, Workload] = {}
-    recorded: dict[tuple[str, str], Workload] = {}
+    recorded: dict[tuple[str | None, ...], Workload] = {}
     for subject in subjects:
         if observations is not None:
             workloads[subject.name] = Workload(env_id=None, observations=observations)
             continue
         place = _environment_of(subject, environment)
-        key = (subject.source.sha256, place.id)
+        source = subject.source
+        key = (source.sha256, source.vecnormalize_sha256, place.id, repr(place.kwargs))
         if key not in recorded:
-            on_progress(f"observations of {subject.source.algorithm} in {place.id}", 0.0)
+            on_progress(f"observations of {source.algorithm} in {place.id}", 0.0)
             recorded[key] = _workload(subject, place, seed=seed, episodes=episodes)
         workloads[subject.name] = recorded[key]
     return profile_subjects(
         subjects, workloads, settings, meter_problem=meter_problem, on_progress=on_progress
     )
-
-
-def _load_subject(path: str | Path, vecnormalize: str | Path | None) -> Subject:
-    return load_subject(path, vecnormalize=None if is_artifact(path) else vecnormalize)
 
 
 def _environment_of(

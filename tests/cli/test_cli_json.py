@@ -155,7 +155,7 @@ def test_an_untrained_baseline_gets_no_verdict(balancing_zip: Path, untrained_zi
 def test_squeeze_prints_what_it_writes(balancing_zip: Path, own_folder: Path) -> None:
     result = run(
         "squeeze", balancing_zip, "--env", "CartPole-v1", *SHORT, *LENIENT, "--episodes", "5",
-        "-o", "out", "--json",
+        "--no-measure", "-o", "out", "--json",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     data = the_object(result.stdout)

@@ -9,19 +9,23 @@ from made_results import PROBLEM, make_float_result, make_record, make_result
 from squeezerl.records import Interval
 from squeezerl.report.contract import squeeze_json
 from squeezerl.report.squeeze_report import (
-    TABLE_HEADER,
     squeeze_markdown,
     summary,
+    table_header,
     table_rows,
     write_squeeze_report,
 )
 from squeezerl.report.text import format_interval, format_return
+from squeezerl.search.result import SqueezeResult
 
 
-def _table(markdown: str) -> list[list[str]]:
-    """The cells of the table of candidates, without its header."""
-    lines = markdown.splitlines()
-    start = lines.index(f"| {' | '.join(TABLE_HEADER)} |")
+HEADER = table_header(make_result())
+
+
+def _table(result: SqueezeResult) -> list[list[str]]:
+    """The cells of the report's table of candidates, without its header."""
+    lines = squeeze_markdown(result).splitlines()
+    start = lines.index(f"| {' | '.join(table_header(result))} |")
     rows = []
     for line in lines[start + 2 :]:
         if not line.startswith("|"):
@@ -33,11 +37,11 @@ def _table(markdown: str) -> list[list[str]]:
 def test_the_table_has_a_row_for_the_float_policy_and_each_candidate_by_size() -> None:
     rows = table_rows(make_result())
     assert [row[0] for row in rows] == ["float", "l2-30", "ptdq", "l2-70", "l1-5"]
-    assert all(len(row) == len(TABLE_HEADER) for row in rows)
+    assert all(len(row) == len(HEADER) for row in rows)
 
 
 def test_rows_say_size_share_and_verdict() -> None:
-    rows = {row[0]: dict(zip(TABLE_HEADER, row, strict=True)) for row in table_rows(make_result())}
+    rows = {row[0]: dict(zip(HEADER, row, strict=True)) for row in table_rows(make_result())}
     assert rows["float"]["bytes"] == "8,000"
     assert rows["ptdq"]["times smaller"] == "4.0"
     assert rows["ptdq"]["verdict"] == "keeps, chosen"
@@ -50,7 +54,7 @@ def test_rows_say_size_share_and_verdict() -> None:
 
 def test_the_markdown_table_has_these_rows() -> None:
     result = make_result()
-    assert _table(squeeze_markdown(result)) == [list(row) for row in table_rows(result)]
+    assert _table(result) == [list(row) for row in table_rows(result)]
 
 
 def test_the_report_says_where_its_figures_come_from() -> None:

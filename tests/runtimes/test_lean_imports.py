@@ -39,7 +39,11 @@ def _python(*arguments: str) -> str:
         "squeezerl.compression.specs",
         "squeezerl.artifacts.read",
         "squeezerl.analysis.retention",
+        "squeezerl.analysis.timing",
         "squeezerl.runtimes.onnx_actor",
+        "squeezerl.runtimes.bare.ort",
+        "squeezerl.measurement.probe",
+        "squeezerl.measurement.windows",
     ],
 )
 def test_importing_what_a_deployed_artifact_needs_imports_little_else(module: str) -> None:

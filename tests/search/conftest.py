@@ -21,6 +21,7 @@ def squeezed(tmp_path_factory: pytest.TempPathFactory) -> Squeezed:
         retain=RETAIN,
         episodes=10,
         seed=3,
+        measure=False,
         on_progress=lambda stage, fraction: progress.append((stage, fraction)),
     )
     return Squeezed(result, folder, progress)

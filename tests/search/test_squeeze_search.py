@@ -130,6 +130,7 @@ def test_a_squeeze_is_the_same_again(squeezed: Squeezed, tmp_path: Path) -> None
         retain=RETAIN,
         episodes=10,
         seed=3,
+        measure=False,
     )
     assert again.chosen == squeezed.result.chosen
     for ours, theirs in zip(again.trials, squeezed.result.trials, strict=True):
@@ -145,7 +146,7 @@ def test_a_layer_too_small_is_reported_and_the_undecided_are_extended(tmp_path: 
     # 5 % of six neurons is none; 25 to 40 % are the two idle ones; four episodes decide nothing.
     out = tmp_path / "out"
     agent = balancing_agent(width=6, idle=2)
-    result = squeeze(agent, cart_pole(), output=out, retain=RETAIN, episodes=4)
+    result = squeeze(agent, cart_pole(), output=out, retain=RETAIN, episodes=4, measure=False)
     trials = {trial.candidate.name: trial for trial in result.trials}
     assert len(trials) == 30
     failed = {name: trial for name, trial in trials.items() if trial.problem is not None}
@@ -173,7 +174,12 @@ def test_a_layer_too_small_is_reported_and_the_undecided_are_extended(tmp_path: 
 
 def test_where_nothing_keeps_the_float_policy_is_chosen(tmp_path: Path) -> None:
     result = squeeze(
-        balancing_agent(), cart_pole(), output=tmp_path / "out", retain=1.5, episodes=10
+        balancing_agent(),
+        cart_pole(),
+        output=tmp_path / "out",
+        retain=1.5,
+        episodes=10,
+        measure=False,
     )
     assert result.chosen == BASELINE
     assert result.confirmation is None

@@ -33,6 +33,7 @@ _FAMILIES = {
     "dqn": "dqn",
     "qrdqn": "qrdqn",
 }
+_CONTRIBUTED = ("trpo", "tqc", "qrdqn")
 _HEADS = {
     "actor-critic": ("clip", "argmax"),
     "sac": ("tanh",),
@@ -121,27 +122,42 @@ def _settings(layers: list[LinearLayer], algorithm: str) -> dict[str, Any]:
     return {"policy_kwargs": policy_kwargs, **least}
 
 
-def import_sb3() -> tuple[Any, Any]:
-    """The packages stable_baselines3 and sb3_contrib, imported.
+def import_sb3() -> Any:
+    """The package stable_baselines3, imported.
 
     Raises:
-        UnsupportedPolicyError: if one is not installed.
+        UnsupportedPolicyError: if it is not installed.
+    """
+    try:
+        import stable_baselines3
+    except ImportError as error:
+        raise _missing(error) from error
+    return stable_baselines3
+
+
+def import_contrib() -> Any:
+    """The package sb3_contrib, imported.
+
+    Raises:
+        UnsupportedPolicyError: if it is not installed.
     """
     try:
         import sb3_contrib
-        import stable_baselines3
     except ImportError as error:
-        raise UnsupportedPolicyError(
-            f"{error.name} is not installed, and the agent is to run in it; "
-            "install it with: pip install 'squeezerl[train]'"
-        ) from error
-    return stable_baselines3, sb3_contrib
+        raise _missing(error) from error
+    return sb3_contrib
+
+
+def _missing(error: ImportError) -> UnsupportedPolicyError:
+    return UnsupportedPolicyError(
+        f"{error.name} is not installed, and the agent is to run in it; "
+        "install it with: pip install 'squeezerl[train]'"
+    )
 
 
 def _algorithm_class(algorithm: str) -> Any:
-    library, contributed = import_sb3()
-    name = algorithm.upper()
-    return getattr(library, name, None) or getattr(contributed, name)
+    library = import_contrib() if algorithm in _CONTRIBUTED else import_sb3()
+    return getattr(library, algorithm.upper())
 
 
 def _stand_in(policy: Policy, outputs: int) -> Any:

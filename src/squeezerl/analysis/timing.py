@@ -15,7 +15,7 @@ from squeezerl.records import Interval
 FEWEST_FOR_INTERVAL = 6
 # Low enough to be met on a machine that is disturbed nearly all the time; not the minimum, which
 # is one lucky reading of the clock.
-_FLOOR_QUANTILE = 0.02
+_FLOOR_QUANTILE = 0.001
 
 
 def median_interval(values: npt.ArrayLike) -> Interval | None:

@@ -80,12 +80,18 @@ def check_file(path: Path) -> None:
     """Fail early where `write_file` would fail late.
 
     Raises:
-        OutputError: if there is a folder at `path`, or no folder to write it to.
+        OutputError: if there is anything but a file at `path`, or it cannot be written.
     """
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise OutputError(f"{path}: is a folder, or its folder does not exist")
-    if not os.access(path.absolute().parent, os.W_OK):
-        raise OutputError(f"{path}: its folder cannot be written to")
+    try:
+        if path.is_dir() or not path.absolute().parent.is_dir():
+            raise OutputError(f"{path}: is a folder, or its folder does not exist")
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{path}: exists and is not a file")
+        probe = _beside(path, "probe")
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def write_file(path: Path, content: bytes) -> None:

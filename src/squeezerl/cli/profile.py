@@ -48,6 +48,9 @@ def profile(
         float,
         typer.Option(help="Asked of the median latency; noisy rows get up to twelve processes."),
     ] = 0.05,
+    energy: Annotated[
+        str, typer.Option(help="auto, none, rapl, zeus-apple, zeus-jetson, battery or cpu-time.")
+    ] = "auto",
     watts_per_core: WattsOption = None,
     episodes: Annotated[
         bool,
@@ -68,6 +71,15 @@ def profile(
     ] = None,
     seed: SeedOption = 0,
     vecnormalize: VecNormalizeOption = None,
+    earlier: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--beside",
+            metavar="FILE",
+            help="A profile's JSON from before, or from another machine: shown without ratios.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Also write the JSON here."),
@@ -89,7 +101,8 @@ def profile(
     from squeezerl.api import profile as profile_policies
     from squeezerl.artifacts.output import check_file, write_file
     from squeezerl.measurement.recordings import read_observations, samples_npz
-    from squeezerl.report.profile_contract import profile_json
+    from squeezerl.report.profile_contract import beside, profile_json
+    from squeezerl.report.profile_file import read_profile
     from squeezerl.report.profile_table import (
         EPISODES_HEADER,
         LEFT,
@@ -104,6 +117,7 @@ def profile(
     for file in (output, samples):
         if file is not None:
             check_file(file)
+    others = {file.stem: read_profile(file) for file in earlier or ()}
     with progress_bar("profile") as update:
         result = profile_policies(
             policies,
@@ -114,6 +128,7 @@ def profile(
             threads=threads,
             seconds=seconds,
             precision=precision,
+            energy=energy,
             watts_per_core=watts_per_core,
             episodes=episodes,
             seed=seed,
@@ -125,6 +140,8 @@ def profile(
         write_file(output, (json.dumps(data, indent=1) + "\n").encode())
     if samples is not None:
         write_file(samples, samples_npz(result))
+    for label, other in others.items():
+        data = beside(data, other, label)
     if as_json:
         print_json(data)
         return

@@ -64,7 +64,12 @@ def squeeze(
     from squeezerl.api import squeeze as squeeze_agent
     from squeezerl.artifacts.output import check_output
     from squeezerl.report.contract import squeeze_json
-    from squeezerl.report.squeeze_report import summary, table_header, table_rows
+    from squeezerl.report.squeeze_report import (
+        measured_json,
+        summary,
+        table_header,
+        table_rows,
+    )
 
     loaded = load_agent(agent, vecnormalize=vecnormalize)
     check_output(output, force=force)
@@ -86,7 +91,8 @@ def squeeze(
     if as_json:
         print_json(squeeze_json(result, output))
         return
-    header = table_header(result)
-    print_table(header, table_rows(result), left=(0, len(header) - 1))
+    measured = measured_json(result)
+    header = table_header(measured)
+    print_table(header, table_rows(result, measured), left=(0, len(header) - 1))
     say(f"\n{summary(result)}")
     say(f"{output}: policy.onnx, manifest.json, report.md, results.json, pareto.png")

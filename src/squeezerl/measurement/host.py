@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from squeezerl.records import Host
 
 _LIBRARIES = (
     *("squeezerl", "numpy", "torch", "onnx", "onnxruntime", "torch-pruning", "gymnasium"),
-    *("mujoco", "envpool", "stable-baselines3", "sb3-contrib", "psutil"),
+    *("mujoco", "envpool", "stable-baselines3", "sb3-contrib"),
+    *("psutil", "nvidia-ml-py", "zeus", "codecarbon"),
 )
 # The instructions that decide which kernels run, on x86 and on ARM.
 _FLAGS = (
@@ -20,6 +22,7 @@ _FLAGS = (
     *("neon", "asimd", "asimddp", "i8mm", "sve", "bf16"),
 )
 _CPUINFO = Path("/proc/cpuinfo")
+_BOARD = Path("/proc/device-tree/model")
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
@@ -37,7 +40,7 @@ def host_facts() -> Host:
     process = psutil.Process()
     cores = psutil.cpu_count() or 1
     return Host(
-        cpu=cpuinfo.get("model name") or platform.processor() or platform.machine(),
+        cpu=_cpu(cpuinfo),
         cpu_flags=tuple(flag for flag in _FLAGS if flag in flags),
         cores=cores,
         cores_available=(
@@ -55,6 +58,16 @@ def host_facts() -> Host:
         libraries=libraries,
         load=psutil.getloadavg()[0] if hasattr(psutil, "getloadavg") else None,
     )
+
+
+def _cpu(cpuinfo: dict[str, str]) -> str:
+    """The processor's name; on ARM boards, which have none, that of the board."""
+    if platform.system() == "Darwin":
+        command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+        told = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    else:
+        told = cpuinfo.get("model name") or (_read(_BOARD) or "").rstrip("\0")
+    return told or platform.processor() or platform.machine()
 
 
 def _processors() -> list[dict[str, str]]:

@@ -16,8 +16,8 @@ import psutil
 
 from squeezerl.analysis.timing import gauge_floor
 from squeezerl.errors import MeasurementError
+from squeezerl.measurement.cores import cores_for, pin
 from squeezerl.measurement.gauge import TOLERANCE, gauge_times
-from squeezerl.measurement.processes import cores_for
 
 _PATIENCE_S = 60.0
 _MOST_DISTURBED = 0.2
@@ -63,13 +63,18 @@ def measure_noise(seconds: float = 2.0) -> Noise:
     core = "" if cores is None else str(cores[0])
     before = _steal()
     start = time.perf_counter()
-    ended = subprocess.run(
-        [sys.executable, "-P", "-m", "squeezerl.measurement.noise", str(seconds), core],
-        capture_output=True,
-        text=True,
-        timeout=_PATIENCE_S + seconds,
-        check=False,
-    )
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-P", "-m", "squeezerl.measurement.noise", str(seconds), core],
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE_S + seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise MeasurementError(
+            f"the measuring process did not end within {error.timeout:.0f} s"
+        ) from error
     if ended.returncode != 0:
         raise MeasurementError(f"the measuring process failed: {ended.stderr.strip()[-500:]}")
     after, passed = _steal(), time.perf_counter() - start
@@ -86,8 +91,7 @@ def _steal() -> float | None:
 
 
 def _main(seconds: float, core: str) -> None:
-    if core:
-        psutil.Process().cpu_affinity([int(core)])
+    pin([int(core)] if core else None)
     cpu, wall = time.process_time_ns(), time.perf_counter_ns()
     times = np.array(gauge_times(seconds))
     share = (time.process_time_ns() - cpu) / (time.perf_counter_ns() - wall)
@@ -100,7 +104,7 @@ def _main(seconds: float, core: str) -> None:
         "disturbed_share": float((times > usual * (1 + TOLERANCE)).mean()),
         "cpu_share": share,
     }
-    print(json.dumps(noise))  # noqa: T201 - this is how the process answers
+    sys.stdout.write(json.dumps(noise))
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 
-from squeezerl.errors import InvalidArgumentError, MeasurementError
+from squeezerl.errors import MeasurementError
+from squeezerl.measurement.cores import cores_for
 from squeezerl.measurement.energy.config import MeterConfig
 from squeezerl.measurement.result import (
     EnergySamples,
@@ -27,10 +27,10 @@ from squeezerl.measurement.result import (
     Startup,
 )
 from squeezerl.records import to_json
-from squeezerl.runtimes.bare.policy import module_name
 
 _PATIENCE_S = 120.0
 _SLACK = 10.0
+_ANY_GAUGE_NS = 1e18  # JSON has no infinity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +45,9 @@ class EpisodesJob:
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeJob:
-    """What one measuring process does; `payload` is what its runtime loads."""
+    """What one measuring process does: `module` is the runtime's, `payload` what it loads."""
 
-    runtime: str
+    module: str
     payload: Path
     options: dict[str, Any]
     observations: Path
@@ -60,26 +60,6 @@ class ProbeJob:
     episodes: EpisodesJob | None
 
 
-class ProbeRefusalError(MeasurementError):
-    """The runtime cannot run this policy, and says why."""
-
-
-def cores_for(threads: int) -> list[int] | None:
-    """The cores to pin to: the last ones, since the first serve most interrupts.
-
-    `None` where the system cannot pin processes (macOS).
-
-    Raises:
-        InvalidArgumentError: if there are not as many.
-    """
-    process = psutil.Process()
-    available = process.cpu_affinity() if hasattr(process, "cpu_affinity") else None
-    count = len(available) if available else os.cpu_count() or 1
-    if not 1 <= threads <= count:
-        raise InvalidArgumentError(f"threads must be 1 to {count} on this machine, not {threads}")
-    return sorted(available)[-threads:] if available else None
-
-
 def run_probe(job: ProbeJob, round_: int, usual_gauge_ns: float, folder: Path) -> ProcessRecord:
     """Measure in a fresh process.
 
@@ -90,24 +70,27 @@ def run_probe(job: ProbeJob, round_: int, usual_gauge_ns: float, folder: Path) -
         folder: takes files for the process, which are removed again.
 
     Raises:
-        ProbeRefusalError: if the runtime cannot run the policy.
-        MeasurementError: if the process failed.
+        MeasurementError: if the runtime cannot run the policy, or the process failed.
     """
     files = [folder / name for name in ("job.json", "result.json", "samples.npz")]
     job_file, result_file, samples_file = files
     data = to_json(job) | {
-        "module": module_name(job.runtime),
         "payload": str(job.payload),
         "observations": str(job.observations),
         "cores": cores_for(job.threads),
-        "usual_gauge_ns": usual_gauge_ns,
+        "usual_gauge_ns": min(usual_gauge_ns, _ANY_GAUGE_NS),
+        "gpu_index": 0 if job.meter is None else job.meter.gpu_index,
     }
     job_file.write_text(json.dumps(data), encoding="utf-8")
     windows_s = job.warmup_s + job.latency_s + 3 * max(job.energy_s, 60.0 if job.meter else 0.0)
     try:
         ended = subprocess.run(
             [sys.executable, "-P", "-m", "squeezerl.measurement.probe", *map(str, files)],
-            env=os.environ | dict.fromkeys(_THREAD_VARIABLES, str(job.threads)),
+            env={
+                **os.environ,
+                **dict.fromkeys(_THREAD_VARIABLES, str(job.threads)),
+                "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as NVML counts GPUs
+            },
             capture_output=True,
             text=True,
             errors="replace",
@@ -115,18 +98,19 @@ def run_probe(job: ProbeJob, round_: int, usual_gauge_ns: float, folder: Path) -
             check=False,
         )
         if not result_file.is_file():
+            message = (ended.stderr.strip().splitlines() or ["no message"])[-1]
+            killed = " (killed, most likely for lack of memory)" if ended.returncode == -9 else ""
             raise MeasurementError(
-                f"the measuring process for {job.runtime} ended with {ended.returncode}: "
-                f"{ended.stderr.strip().splitlines()[-1:] or 'no message'}"
+                f"the measuring process ended with {ended.returncode}{killed}: {message}"
             )
         result = json.loads(result_file.read_text(encoding="utf-8"))
         if "refusal" in result:
-            raise ProbeRefusalError(result["refusal"])
+            raise MeasurementError(result["refusal"])
         with np.load(samples_file, allow_pickle=False) as samples:
             return _record(result, dict(samples), round_)
     except subprocess.TimeoutExpired as error:
         raise MeasurementError(
-            f"the measuring process for {job.runtime} did not end within {error.timeout:.0f} s"
+            f"the measuring process did not end within {error.timeout:.0f} s"
         ) from error
     finally:
         for file in files:
@@ -159,4 +143,5 @@ def _record(
         meter=None if result["meter"] is None else Meter(**result["meter"]),
         energy=EnergySamples(**arrays),  # type: ignore[arg-type]
         episodes=None if episodes is None else EpisodeWindow(**episodes),
+        episodes_problem=result["episodes_problem"],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,24 +13,23 @@ import numpy as np
 import onnx
 
 from squeezerl.analysis.timing import FEWEST_FOR_INTERVAL
-from squeezerl.errors import InvalidArgumentError
+from squeezerl.errors import InvalidArgumentError, MeasurementError
+from squeezerl.measurement.cores import cores_for
 from squeezerl.measurement.energy.config import MeterConfig
 from squeezerl.measurement.gauge import gauge_times
 from squeezerl.measurement.host import host_facts
 from squeezerl.measurement.processes import (
     EpisodesJob,
     ProbeJob,
-    ProbeRefusalError,
-    cores_for,
     run_probe,
 )
-from squeezerl.measurement.result import ProcessRecord, Profile, ProfileRow
+from squeezerl.measurement.result import ObservationsRecord, ProcessRecord, Profile, ProfileRow
 from squeezerl.measurement.size import model_size
 from squeezerl.measurement.subject import Subject
 from squeezerl.measurement.summary import latency_of, usual_gauge_ns
 from squeezerl.policy.state import save_policy
 from squeezerl.runtimes.actor import Observations
-from squeezerl.runtimes.bare.policy import GPU_RUNTIMES, RUNTIMES
+from squeezerl.runtimes.bare.policy import GPU_RUNTIMES, RUNTIMES, module_name
 from squeezerl.runtimes.onnx_actor import acts_row_by_row
 
 MOST_PROCESSES = 2 * FEWEST_FOR_INTERVAL
@@ -49,7 +49,7 @@ class Settings:
         runtimes: among `RUNTIMES`.
         batch: observations that one `act` gets.
         threads: of the runtime; as many cores are reserved.
-        seconds: of timed decisions for each row, and as many again of metered ones.
+        seconds: of timed decisions for each row, 60 at most, and as many again of metered ones.
         precision: half width that the median's 95 % interval should have, as a share of it. Rows
             that miss it with six processes get up to twelve.
         meter: where joules come from.
@@ -75,8 +75,8 @@ class Settings:
             raise InvalidArgumentError("name each runtime once, at least one")
         if not 1 <= self.batch <= 65536:
             raise InvalidArgumentError(f"batch must be 1 to 65,536, not {self.batch}")
-        if not 0.1 <= self.seconds <= 3600:
-            raise InvalidArgumentError(f"seconds must be 0.1 to 3,600, not {self.seconds}")
+        if not 0.1 <= self.seconds <= 60:
+            raise InvalidArgumentError(f"seconds must be 0.1 to 60, not {self.seconds}")
         if not 0.001 <= self.precision <= 1:
             raise InvalidArgumentError(f"precision must be 0.001 to 1, not {self.precision}")
         cores_for(self.threads)
@@ -100,6 +100,14 @@ class Workload:
             raise InvalidArgumentError(
                 "all observations are the same; timings need what the agent really sees"
             )
+
+    @property
+    def record(self) -> ObservationsRecord:
+        """The observations' count and hash."""
+        content = np.ascontiguousarray(self.observations).tobytes()
+        return ObservationsRecord(
+            count=len(self.observations), sha256=hashlib.sha256(content).hexdigest()
+        )
 
 
 @dataclass
@@ -135,13 +143,16 @@ def profile_subjects(
         on_progress: called with what is being done and the share of the work that is done.
 
     Raises:
-        MeasurementError: if a measuring process failed.
+        InvalidArgumentError: if a subject does not take its workload's observations.
+        MeasurementError: if nothing could be measured; a row that could not says why.
     """
     host = host_facts()
     with tempfile.TemporaryDirectory(prefix="squeezerl-profile-") as name:
         folder = Path(name)
         rows = _prepare(subjects, workloads, settings, folder)
         _measure(rows, settings, folder, on_progress)
+    if not any(row.processes for row in rows):
+        raise MeasurementError(f"nothing could be measured: {rows[0].problem}")
     return Profile(
         host=host,
         batch=settings.batch,
@@ -156,6 +167,7 @@ def profile_subjects(
                 runtime=row.runtime,
                 source=row.subject.source,
                 env_id=workloads[row.subject.name].env_id,
+                observations=workloads[row.subject.name].record,
                 size=model_size(row.subject.model),
                 processes=tuple(row.processes),
                 problem=row.problem,
@@ -174,6 +186,7 @@ def _prepare(
     rows = []
     for number, subject in enumerate(subjects):
         workload = workloads[subject.name]
+        _check_shape(subject, workload)
         seen = folder / f"observations-{number}.npy"
         np.save(seen, workload.observations)
         for runtime in settings.runtimes:
@@ -185,6 +198,17 @@ def _prepare(
                 job = _job(subject, runtime, payload, seen, workload.episodes, settings)
             rows.append(_Row(subject, runtime, job, [], problem))
     return rows
+
+
+def _check_shape(subject: Subject, workload: Workload) -> None:
+    model = onnx.load_model_from_string(subject.model)
+    dimensions = model.graph.input[0].type.tensor_type.shape.dim
+    wanted = tuple(dimension.dim_value for dimension in dimensions[1:])
+    if workload.observations.shape[1:] != wanted:
+        raise InvalidArgumentError(
+            f"{subject.name} takes observations of shape {wanted}, "
+            f"not {workload.observations.shape[1:]}"
+        )
 
 
 def _job(
@@ -208,7 +232,7 @@ def _job(
         }
     window_s = settings.seconds / FEWEST_FOR_INTERVAL
     return ProbeJob(
-        runtime=runtime,
+        module=module_name(runtime, subject.source.algorithm),
         payload=payload,
         options=options,
         observations=observations,
@@ -229,24 +253,30 @@ def _measure(rows: Sequence[_Row], settings: Settings, folder: Path, on_progress
     done = 0
     for round_ in range(MOST_PROCESSES):
         open_rows = [row for row in rows if row.job is not None]
+        if not open_rows:
+            return
         extra = round_ >= FEWEST_FOR_INTERVAL
         if extra:
             open_rows = _unstable(open_rows, settings)
             if not open_rows:
                 return
-            if rows[0].job is not None and rows[0] not in open_rows:
-                open_rows.insert(0, rows[0])  # ratios are taken within rounds
+            reference = next(row for row in rows if row.job is not None)
+            if reference not in open_rows:
+                open_rows.insert(0, reference)  # ratios are taken within rounds
         for index in rng.permutation(len(open_rows)):
             row = open_rows[index]
             label = f"{Path(row.subject.name).name} in {row.runtime}"
             on_progress(f"{label}, again: noisy" if extra else label, min(1.0, done / total))
             taken = [process for row in rows for process in row.processes]
-            _measure_once(row, round_, usual_gauge_ns(taken, first_gauges), folder)
+            _measure_once(
+                row, round_, usual_gauge_ns(taken, settings.threads, first_gauges), folder
+            )
             done += 1
 
 
 def _unstable(rows: Sequence[_Row], settings: Settings) -> list[_Row]:
-    gauge = usual_gauge_ns([process for row in rows for process in row.processes])
+    taken = [process for row in rows for process in row.processes]
+    gauge = usual_gauge_ns(taken, settings.threads)
     return [
         row
         for row in rows
@@ -264,5 +294,8 @@ def _measure_once(row: _Row, round_: int, gauge: float, folder: Path) -> None:
         job = dataclasses.replace(job, episodes=dataclasses.replace(job.episodes, seed=seed))
     try:
         row.processes.append(run_probe(job, round_, gauge, folder))
-    except ProbeRefusalError as error:
+    except MeasurementError as error:
+        # One policy that fails must not cost what the others took an hour for.
         row.job, row.problem = None, str(error)
+        if len(row.processes) < FEWEST_FOR_INTERVAL:
+            row.processes = []

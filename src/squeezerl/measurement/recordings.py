@@ -1,4 +1,4 @@
-"""Recorded observations in, single samples out: NumPy's own files, nothing executed."""
+"""What a profile reads and writes besides policies; nothing in a file is executed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.measurement.result import Profile
@@ -23,12 +24,29 @@ def read_observations(path: Path) -> Observations:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise ValueError("larger than 1 GiB")
-        observations = np.load(path, allow_pickle=False)
-        if not isinstance(observations, np.ndarray) or observations.ndim < 2:
-            raise ValueError("not an array of the shape (n, *observation_shape)")
-        return observations.astype(np.float32, casting="same_kind")
-    except (OSError, ValueError, TypeError, EOFError) as error:
+        return as_observations(np.load(path, allow_pickle=False))
+    except Exception as error:  # a damaged file can make the reader fail in any way
         raise InvalidArgumentError(f"{path}: cannot be read as observations ({error})") from error
+
+
+def as_observations(values: npt.ArrayLike) -> Observations:
+    """Numbers of the shape (n, *observation_shape) as float32.
+
+    Raises:
+        InvalidArgumentError: if they are not.
+    """
+    try:
+        array = np.asarray(values)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+            observations: Observations = array.astype(np.float32, casting="same_kind")
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"observations must be numbers ({error})") from error
+    if observations.ndim < 2:
+        raise InvalidArgumentError(
+            "observations must be an array of the shape (n, *observation_shape), "
+            f"not {observations.shape}"
+        )
+    return observations
 
 
 def samples_npz(profile: Profile) -> bytes:

@@ -28,20 +28,23 @@ class ModelSize:
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryStage:
-    """Memory of a process at one moment: unique (`None` if not told) and resident set size."""
+    """Memory of a process at one moment (see `measurement.memory`); unknown is `None`."""
 
-    uss_bytes: int | None
     rss_bytes: int
+    uss_bytes: int | None
+    anonymous_bytes: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryStages:
     """A process from birth to steady work, in order.
 
-    `inputs` is after loading the recorded observations, which belong to the measurement.
+    `instrument` is after the imports of the measurement itself, `inputs` after loading the
+    recorded observations: neither belongs to a deployment.
     """
 
     start: MemoryStage
+    instrument: MemoryStage
     imported: MemoryStage
     inputs: MemoryStage
     loaded: MemoryStage
@@ -131,6 +134,15 @@ class ProcessRecord:
     meter: Meter | None
     energy: EnergySamples
     episodes: EpisodeWindow | None
+    episodes_problem: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObservationsRecord:
+    """Which observations were decided on."""
+
+    count: int
+    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +153,7 @@ class ProfileRow:
     runtime: str
     source: AgentSource
     env_id: str | None
+    observations: ObservationsRecord
     size: ModelSize
     processes: tuple[ProcessRecord, ...]
     problem: str | None = None

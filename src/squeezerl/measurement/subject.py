@@ -10,7 +10,7 @@ import onnx
 from squeezerl.agents.load import load_agent
 from squeezerl.artifacts.read import is_artifact, read_artifact
 from squeezerl.compression.compress import compress
-from squeezerl.errors import ArtifactError, InvalidArgumentError
+from squeezerl.errors import ArtifactError
 from squeezerl.policy.onnx_reader import from_onnx
 from squeezerl.policy.policy import Policy
 from squeezerl.records import AgentSource
@@ -34,20 +34,14 @@ def load_subject(path: str | Path, *, vecnormalize: str | Path | None = None) ->
     """The subject in an artifact's folder, or an agent's, which becomes float32.
 
     Raises:
-        SqueezeRLError: if it is neither, or damaged, or an artifact is given a normaliser.
+        SqueezeRLError: if it is neither, or damaged.
     """
     if not is_artifact(path):
         agent = load_agent(path, vecnormalize=vecnormalize)
         model = compress(agent.policy).model.SerializeToString()
         return Subject(str(path), agent.source, model, agent.policy)
-    if vecnormalize is not None:
-        raise InvalidArgumentError(f"{path}: an artifact has its normaliser inside")
     artifact = read_artifact(path)
-    return artifact_subject(str(path), artifact.manifest.source, artifact.model)
-
-
-def artifact_subject(name: str, source: AgentSource, model: bytes) -> Subject:
-    """The subject of a model that has passed its audit."""
+    name, source, model = str(path), artifact.manifest.source, artifact.model
     try:
         return Subject(name, source, model, from_onnx(onnx.load_model_from_string(model)))
     except ArtifactError as error:

@@ -6,6 +6,7 @@ of them; where it has not, from all, and the row is called unstable.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,13 +23,13 @@ from squeezerl.analysis.timing import (
     undisturbed,
 )
 from squeezerl.measurement.gauge import TOLERANCE
-from squeezerl.measurement.result import MemoryStage, ProcessRecord, ProfileRow
+from squeezerl.measurement.result import MemoryStages, ProcessRecord, ProfileRow
 from squeezerl.records import Interval
 
 # A process that is pinned and always busy should have its core nearly to itself.
 _LEAST_CPU_SHARE = 0.9
 # Times of fewer chunks than these say little of a process.
-_FEWEST_CHUNKS = 10
+_FEWEST_CHUNKS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +37,17 @@ class Latency:
     """Seconds of one `act`.
 
     `median` is the median of the processes' medians with its interval; the percentiles are over
-    the samples of all processes. `undisturbed_share` is the part of the chunks that nothing
-    disturbed; `unstable_because` is `None` if there were enough of them and they agree.
+    the samples of all processes in undisturbed chunks, `disturbed_p99_s` and `disturbed_max_s` over
+    all there are. `undisturbed_share` is the part of the chunks that nothing disturbed;
+    `unstable_because` is `None` if there were enough of them and they agree.
     """
 
     median: Interval
     p90_s: float
     p99_s: float
     max_s: float
+    disturbed_p99_s: float
+    disturbed_max_s: float
     samples: int
     undisturbed_share: float
     unstable_because: str | None
@@ -56,21 +60,24 @@ class Latency:
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Unique bytes of a process by what they are for; medians over the processes.
+    """Resident memory of a process by what it is for; medians over the processes.
 
-    `model` is what loading and running the policy adds to a process that has its runtime.
+    `model_bytes` is what the process allocates from loading the policy to steady work.
+    `runtime_bytes` is what importing the runtime adds and, of its files, what running the policy
+    touches for the first time. `unique_bytes` is the unique set size of the whole process, `None`
+    if not told: it leaves out what other processes have mapped as well.
     """
 
-    interpreter: float
-    runtime: float
-    model: float
-    resident_total: float
+    interpreter_bytes: float
+    runtime_bytes: float
+    model_bytes: float
+    unique_bytes: float | None
     working_bytes: float | None
 
     @property
-    def total(self) -> float:
+    def total_bytes(self) -> float:
         """All three parts."""
-        return self.interpreter + self.runtime + self.model
+        return self.interpreter_bytes + self.runtime_bytes + self.model_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,13 +101,21 @@ class Episodes:
     j_per_episode: Interval | None
 
 
-def usual_gauge_ns(processes: Sequence[ProcessRecord], before: Sequence[int] = ()) -> float:
+def usual_gauge_ns(
+    processes: Sequence[ProcessRecord], threads: int, before: Sequence[int] = ()
+) -> float:
     """The gauge's time on this machine when nothing disturbs it.
+
+    Infinite, so that all times count, for several threads: a runtime's waiting threads would
+    disturb the gauge themselves.
 
     Args:
         processes: all of a run.
+        threads: of the runtime.
         before: times that were taken before there were any.
     """
+    if threads > 1:
+        return math.inf
     taken = [g for p in processes for g in (p.latency.gauges, p.energy.gauges)]
     return gauge_floor(np.concatenate(taken) if taken else before)
 
@@ -116,6 +131,7 @@ def latency_of(
     assert median is not None
     samples = np.concatenate(used)
     p90, p99 = np.quantile(samples, [0.9, 0.99]) / 1e9
+    everything = np.concatenate([process.latency.nanoseconds for process in processes])
     masks = [undisturbed(p.latency.gauges, gauge, TOLERANCE) for p in processes]
     half = relative_half_width(median)
     share = statistics.median(process.latency.cpu_share for process in processes)
@@ -137,6 +153,8 @@ def latency_of(
         p90_s=float(p90),
         p99_s=float(p99),
         max_s=float(samples.max()) / 1e9,
+        disturbed_p99_s=float(np.quantile(everything, 0.99)) / 1e9,
+        disturbed_max_s=float(everything.max()) / 1e9,
         samples=len(samples),
         undisturbed_share=float(np.concatenate(masks).mean()),
         unstable_because=unstable,
@@ -144,27 +162,38 @@ def latency_of(
 
 
 def memory_of(processes: Sequence[ProcessRecord]) -> Memory | None:
-    """The parts of memory; `None` where the system does not tell unique bytes."""
-
-    def part(size: Callable[[ProcessRecord], float]) -> float:
-        return statistics.median(size(process) for process in processes)
-
-    if any(process.memory.start.uss_bytes is None for process in processes):
+    """The parts of memory; `None` without processes, or where the system does not tell them."""
+    if not processes:
         return None
+    model = [_allocated(process.memory) for process in processes]
+    known = [size for size in model if size is not None]
+    if len(known) < len(model):
+        return None
+    runtime, unique = [], []
+    for process, size in zip(processes, known, strict=True):
+        stages = process.memory
+        imported = stages.imported.rss_bytes - stages.instrument.rss_bytes
+        runtime.append(imported + stages.many_actions.rss_bytes - stages.inputs.rss_bytes - size)
+        unique.append(stages.many_actions.uss_bytes)
+    told = [size for size in unique if size is not None]
     working = [p.working_bytes for p in processes if p.working_bytes is not None]
     return Memory(
-        interpreter=part(lambda p: _uss(p.memory.start)),
-        runtime=part(lambda p: _uss(p.memory.imported) - _uss(p.memory.start)),
-        model=part(lambda p: _uss(p.memory.many_actions) - _uss(p.memory.inputs)),
-        resident_total=part(
-            lambda p: (
-                p.memory.many_actions.rss_bytes
-                - p.memory.inputs.rss_bytes
-                + p.memory.imported.rss_bytes
-            )
-        ),
+        interpreter_bytes=statistics.median(p.memory.start.rss_bytes for p in processes),
+        runtime_bytes=statistics.median(runtime),
+        model_bytes=statistics.median(known),
+        unique_bytes=statistics.median(told) if told else None,
         working_bytes=statistics.median(working) if working else None,
     )
+
+
+def _allocated(stages: MemoryStages) -> int | None:
+    """What loading and running the policy allocated, not counting pages of files."""
+    before, after = stages.inputs, stages.many_actions
+    if before.anonymous_bytes is not None and after.anonymous_bytes is not None:
+        return after.anonymous_bytes - before.anonymous_bytes
+    if before.uss_bytes is not None and after.uss_bytes is not None:
+        return after.uss_bytes - before.uss_bytes
+    return None
 
 
 def energy_of(processes: Sequence[ProcessRecord], gauge: float) -> Energy:
@@ -214,7 +243,10 @@ def latency_ratio(reference: ProfileRow, row: ProfileRow, gauge: float) -> Inter
 
 
 def energy_ratio(reference: ProfileRow, row: ProfileRow, gauge: float) -> Interval | None:
-    """How many times fewer joules a decision than the reference, paired by round."""
+    """How many times fewer joules a decision than the reference, by the same meter, paired."""
+    meters = {process.meter for process in (*reference.processes, *row.processes)}
+    if len(meters) > 1:
+        return None
     return _paired(reference, row, lambda process: _joules_per_decision(process, gauge))
 
 
@@ -227,7 +259,7 @@ def _paired(
         theirs, mine = figure(process), ours.get(process.round)
         if theirs is None or mine is None:
             continue
-        if mine <= 0:
+        if min(theirs, mine) <= 0:
             return None  # below the idle power: the sensor is too coarse for a ratio
         ratios.append(theirs / mine)
     return median_interval(ratios)
@@ -273,8 +305,3 @@ def _mean(values: Sequence[float | None]) -> Interval | None:
 def _required(interval: Interval | None) -> Interval:
     assert interval is not None
     return interval
-
-
-def _uss(stage: MemoryStage) -> int:
-    assert stage.uss_bytes is not None
-    return stage.uss_bytes

@@ -25,6 +25,8 @@ _LATENCY_CHUNK_S = 0.002
 _ENERGY_CHUNK_S = 1.0 if sys.platform == "win32" else 0.002
 # On a disturbed machine a window may take so many times longer, to get its undisturbed time.
 _MOST_PATIENCE = 3.0
+# Clocks stay high for a while after work; idle power is taken when they are not.
+_SETTLE_S = 1.0
 _DECISIONS_BETWEEN_CLOCKS = 8
 
 
@@ -100,9 +102,10 @@ def measure_energy(act: Act, inputs: Sequence[Any], job: dict[str, Any]) -> dict
     seconds = max(job["energy_s"], meter.min_window_s if meter else 0.0)
     idle_watts = None
     if meter is not None and meter.machine_wide:
+        time.sleep(_SETTLE_S)
         idle = _metered(meter, lambda: time.sleep(seconds))
         idle_watts = idle["joules"] / idle["seconds"]
-    return {
+    result: dict[str, Any] = {
         "meter": meter and {"source": meter.description, "estimated": meter.estimated},
         "energy": {
             "idle_watts": idle_watts,
@@ -114,12 +117,16 @@ def measure_energy(act: Act, inputs: Sequence[Any], job: dict[str, Any]) -> dict
                 job["batch"],
             ),
         },
-        "episodes": (
-            None
-            if job["episodes"] is None
-            else {"idle_watts": idle_watts, **_episodes(act, meter, seconds, job["episodes"])}
-        ),
+        "episodes": None,
+        "episodes_problem": None,
     }
+    if job["episodes"] is not None:
+        try:
+            played = _episodes(act, meter, seconds, job["episodes"])
+            result["episodes"] = {"idle_watts": idle_watts, **played}
+        except Exception as error:  # an environment's own code may raise anything
+            result["episodes_problem"] = f"{type(error).__name__}: {error}"
+    return result
 
 
 def _decisions(

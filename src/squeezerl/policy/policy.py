@@ -47,10 +47,9 @@ class Policy(nn.Module):
         self.network = nn.Sequential()
         for index, layer in enumerate(layers):
             out_features, in_features = layer.weight.shape
-            linear = nn.Linear(in_features, out_features, device="meta").to_empty(device="cpu")
-            with torch.no_grad():
-                linear.weight.copy_(layer.weight)
-                linear.bias.copy_(layer.bias)
+            linear = nn.Linear(in_features, out_features, device="meta")
+            linear.weight = _filled(linear.weight, layer.weight)
+            linear.bias = _filled(linear.bias, layer.bias)
             self.network.add_module(f"layer{index}", linear)
             if layer.activation is not None:
                 self.network.add_module(f"activation{index}", make_activation(layer.activation))
@@ -75,3 +74,8 @@ class Policy(nn.Module):
     def parameter_count(self) -> int:
         """Weights and biases of the network."""
         return sum(p.numel() for p in self.network.parameters())
+
+
+def _filled(parameter: Tensor, values: Tensor) -> nn.Parameter:
+    """What `to_empty` and `copy_` would make; the former imports sympy, 40 MB for nothing else."""
+    return nn.Parameter(torch.empty(parameter.shape).copy_(values.detach()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from typing import Any
 
@@ -21,20 +22,45 @@ from squeezerl.report.intervals import bounds
 
 
 def profile_json(profile: Profile) -> dict[str, Any]:
-    """Everything but the single samples. The first row is the reference of all ratios."""
+    """Everything but the single samples. The first measured row is the reference of all ratios."""
     processes = [process for row in profile.rows for process in row.processes]
-    gauge = usual_gauge_ns(processes) if processes else 0.0
+    gauge = usual_gauge_ns(processes, profile.threads)
+    reference = next(row for row in profile.rows if row.processes)
     return {
         "host": to_json(profile.host) | {"id": profile.host.id},
         "seconds": profile.seconds,
         "precision": profile.precision,
         "seed": profile.seed,
+        "usual_gauge_s": gauge / 1e9 if math.isfinite(gauge) else None,
+        "reference": {"artifact": reference.name, "runtime": reference.runtime},
         "energy_problem": profile.meter_problem,
-        "rows": [_row(row, profile, gauge) for row in profile.rows],
+        "rows": [_row(row, reference, profile, gauge) for row in profile.rows],
     }
 
 
-def _row(row: ProfileRow, profile: Profile, gauge: float) -> dict[str, Any]:
+def beside(data: dict[str, Any], other: dict[str, Any], label: str) -> dict[str, Any]:
+    """A profile's JSON with the rows of another, without ratios: another run or another host.
+
+    Args:
+        data: the profile.
+        other: what `profile_json` gave before, perhaps on another machine.
+        label: put before the names of its rows.
+    """
+    rows = [
+        row | {"artifact": f"{label}: {row['artifact']}", "reference_ratio": None}
+        for row in other["rows"]
+    ]
+    return data | {
+        "rows": [*data["rows"], *rows],
+        "other_hosts": [
+            *data.get("other_hosts", []),
+            other["host"],
+            *other.get("other_hosts", []),
+        ],
+    }
+
+
+def _row(row: ProfileRow, reference: ProfileRow, profile: Profile, gauge: float) -> dict[str, Any]:
     return {
         "artifact": row.name,
         "runtime": row.runtime,
@@ -43,9 +69,10 @@ def _row(row: ProfileRow, profile: Profile, gauge: float) -> dict[str, Any]:
         "host_id": profile.host.id,
         "agent_sha256": row.source.sha256,
         "env_id": row.env_id,
+        "observations": to_json(row.observations),
         **to_json(row.size),
         **(_measured(row, profile, gauge) if row.processes else _UNMEASURED),
-        "reference_ratio": _ratios(profile.rows[0], row, gauge),
+        "reference_ratio": _ratios(reference, row, gauge),
         "problem": row.problem,
     }
 
@@ -53,7 +80,7 @@ def _row(row: ProfileRow, profile: Profile, gauge: float) -> dict[str, Any]:
 _UNMEASURED: dict[str, None] = dict.fromkeys(
     ("latency_s", "decisions_per_second", "startup_s", "memory_bytes", "gpu_memory_bytes",
      "energy_j_per_decision", "energy_source", "energy_estimated", "cpu_s_per_decision",
-     "episodes")
+     "episodes", "episodes_problem")
 )  # fmt: skip
 
 
@@ -69,6 +96,8 @@ def _measured(row: ProfileRow, profile: Profile, gauge: float) -> dict[str, Any]
             "p90": latency.p90_s,
             "p99": latency.p99_s,
             "max": latency.max_s,
+            "disturbed_p99": latency.disturbed_p99_s,
+            "disturbed_max": latency.disturbed_max_s,
             "jitter": latency.jitter_s,
             "stable": latency.unstable_because is None,
             "unstable_because": latency.unstable_because,
@@ -88,6 +117,9 @@ def _measured(row: ProfileRow, profile: Profile, gauge: float) -> dict[str, Any]
         "energy_estimated": meter.estimated if meter else None,
         "cpu_s_per_decision": _mean(energy.cpu_s_per_decision),
         "episodes": _episodes(episodes_of(row.processes)),
+        "episodes_problem": next(
+            (p.episodes_problem for p in row.processes if p.episodes_problem), None
+        ),
     }
 
 
@@ -96,11 +128,11 @@ def _memory(processes: tuple[ProcessRecord, ...]) -> dict[str, Any] | None:
     if memory is None:
         return None
     return {
-        "interpreter": memory.interpreter,
-        "runtime": memory.runtime,
-        "model": memory.model,
-        "total": memory.total,
-        "resident_total": memory.resident_total,
+        "interpreter": memory.interpreter_bytes,
+        "runtime": memory.runtime_bytes,
+        "model": memory.model_bytes,
+        "total": memory.total_bytes,
+        "unique_total": memory.unique_bytes,
         "working_peak": memory.working_bytes,
         "stages": [to_json(process.memory) for process in processes],
     }
@@ -120,21 +152,16 @@ def _episodes(episodes: Episodes | None) -> dict[str, Any] | None:
     }
 
 
-def _ratios(reference: ProfileRow, row: ProfileRow, gauge: float) -> dict[str, Any] | None:
+def _ratios(reference: ProfileRow, row: ProfileRow, gauge: float) -> dict[str, Any]:
     """How many times less than the reference needs."""
-    if not (reference.processes and row.processes):
-        return None
-    latency, energy = latency_ratio(reference, row, gauge), energy_ratio(reference, row, gauge)
-    memory, reference_memory = memory_of(row.processes), memory_of(reference.processes)
+    theirs, ours = memory_of(reference.processes), memory_of(row.processes)
     return {
         "file_bytes": reference.size.file_bytes / row.size.file_bytes,
         "weight_bytes": reference.size.weight_bytes / row.size.weight_bytes,
         "macs": reference.size.macs / row.size.macs,
-        "latency": _median(latency),
-        "memory_total": (
-            reference_memory.total / memory.total if memory and reference_memory else None
-        ),
-        "energy": _median(energy),
+        "latency": _median(latency_ratio(reference, row, gauge)),
+        "memory_total": theirs.total_bytes / ours.total_bytes if theirs and ours else None,
+        "energy": _median(energy_ratio(reference, row, gauge)),
     }
 
 

@@ -6,43 +6,62 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from squeezerl.measurement.result import Profile
 from squeezerl.records import Interval
-from squeezerl.report.profile_contract import profile_json
 from squeezerl.report.text import format_si, format_si_interval, markdown_table
 
 LEFT = (0, 1)
 LEGEND = (
-    "Latency is that of one call on recorded observations, batch and threads as asked: the median "
-    "of the medians of six to twelve processes, with its 95 % interval; `!` marks what is not "
-    "stable. Faster is by rounds, against the first line. Memory is unique to the process: what "
-    "the runtime adds to a bare interpreter, what the policy adds to that, and all together."
+    "Latency is that of one call on recorded observations: the median of the medians of six to "
+    "twelve processes, with its 95 % interval, and p99, over undisturbed times; `!` marks what is "
+    "not stable. Smaller, faster and less are in times against the reference; those of latency and "
+    "energy are medians over rounds. Memory is resident: what importing and using the runtime adds "
+    "to a bare interpreter, what the policy allocates on top, and all with the interpreter."
 )
 _DASH = "–"
+_MIXED = "(~ estimate)"
 
 
 def profile_header(data: dict[str, Any]) -> tuple[str, ...]:
     """Titles; that of the joules says whether they are an estimate."""
-    estimated = any(row["energy_estimated"] for row in data["rows"])
     return (
+        *(("host",) if _several_hosts(data) else ()),
         "policy",
         "runtime",
         "file",
-        "MACs",
+        "smaller",
         "latency [95 %]",
         "p99",
         "faster",
         "memory: runtime",
         "model",
         "total",
-        "J/decision, estimate" if estimated else "J/decision",
+        "less",
+        _energy_title(data),
+        "less",
     )
+
+
+def _energy_title(data: dict[str, Any]) -> str:
+    kinds = {row["energy_estimated"] for row in data["rows"] if row["energy_source"]}
+    if kinds == {True}:
+        return "J/decision, estimate"
+    return f"J/decision {_MIXED}" if True in kinds else "J/decision"
 
 
 def profile_rows(data: dict[str, Any]) -> list[tuple[str, ...]]:
     """One line for each policy in each runtime."""
     names = short_names([row["artifact"] for row in data["rows"]])
-    return [_row(row, names[row["artifact"]]) for row in data["rows"]]
+    return [
+        (
+            *((row["host_id"],) if _several_hosts(data) else ()),
+            *_row(row, names[row["artifact"]], _MIXED in _energy_title(data)),
+        )
+        for row in data["rows"]
+    ]
+
+
+def _several_hosts(data: dict[str, Any]) -> bool:
+    return len({row["host_id"] for row in data["rows"]}) > 1
 
 
 EPISODES_HEADER = (
@@ -81,17 +100,27 @@ def episode_rows(data: dict[str, Any]) -> list[tuple[str, ...]]:
 def profile_notes(data: dict[str, Any]) -> list[str]:
     """What a reader must know beside the table: what is missing, noisy or estimated."""
     names = short_names([row["artifact"] for row in data["rows"]])
-    notes = []
+    first, reference = data["rows"][0], data["reference"]
+    notes = [
+        f"batch {first['batch']}, threads {first['threads']}, {data['seconds']:g} s for each row, "
+        f"seed {data['seed']}; the reference is {names[reference['artifact']]} in "
+        f"{reference['runtime']}"
+    ]
     for row in data["rows"]:
         title = f"{names[row['artifact']]} in {row['runtime']}"
         if row["problem"]:
             notes.append(f"{title}: {row['problem']}")
         elif not row["latency_s"]["stable"]:
             notes.append(f"{title}: not stable, {row['latency_s']['unstable_because']}")
+        if row["episodes_problem"]:
+            notes.append(f"{title}: no episodes, {row['episodes_problem']}")
     sources = sorted({row["energy_source"] for row in data["rows"] if row["energy_source"]})
     notes += [f"energy: {source}" for source in sources]
     if data["energy_problem"]:
         notes.append(f"no energy: {data['energy_problem']}")
+    for host in data.get("other_hosts", []):
+        if host.get("id") != data["host"]["id"]:
+            notes.append(f"host {host.get('id')}: {host.get('cpu')}, {host.get('system')}")
     return notes
 
 
@@ -114,27 +143,25 @@ def profile_markdown(data: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def measured_columns(profile: Profile | None) -> tuple[str, ...]:
+def measured_columns(data: dict[str, Any] | None) -> tuple[str, ...]:
     """Titles that a table of candidates gets from a profile of some of them."""
-    if profile is None:
+    if data is None:
         return ()
-    data = profile_json(profile)
-    energy = profile_header(data)[-1:] if any(r["energy_source"] for r in data["rows"]) else ()
-    return ("latency", "model memory", *energy)
+    has_energy = any(row["energy_source"] for row in data["rows"])
+    return ("latency", "model memory", *((_energy_title(data),) if has_energy else ()))
 
 
-def measured_cells(profile: Profile | None) -> dict[str, tuple[str, ...]]:
-    """The cells of those columns, by candidate."""
-    if profile is None:
-        return {}
-    width = len(measured_columns(profile))
+def measured_cells(data: dict[str, Any] | None) -> dict[str, tuple[str, ...]]:
+    """The cells of those columns, by candidate; those that could not be measured are left out."""
+    width = len(measured_columns(data))
     cells = {}
-    for row in profile_json(profile)["rows"]:
-        latency, memory = row["latency_s"], row["memory_bytes"] or {}
+    for row in data["rows"] if data else ():
+        if (latency := row["latency_s"]) is None:
+            continue
         energy = row["energy_j_per_decision"]
         cells[row["artifact"]] = (
             format_si(latency["median"], "s") + ("" if latency["stable"] else " !"),
-            _bytes(memory.get("model")),
+            _bytes((row["memory_bytes"] or {}).get("model")),
             _DASH if energy is None else format_si(energy["mean"], "J"),
         )[:width]
     return cells
@@ -153,22 +180,28 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def _row(row: dict[str, Any], name: str) -> tuple[str, ...]:
-    size = (format_si(row["file_bytes"], "B"), f"{row['macs']:,}")
+def _row(row: dict[str, Any], name: str, mixed: bool) -> tuple[str, ...]:
+    ratios = row["reference_ratio"] or {}
+    size = (format_si(row["file_bytes"], "B"), _times(ratios.get("file_bytes")))
     if row["latency_s"] is None:
-        return (name, row["runtime"], *size, *[_DASH] * 7)
+        return (name, row["runtime"], *size, *[_DASH] * 9)
     latency, memory = row["latency_s"], row["memory_bytes"] or {}
-    ratio = (row["reference_ratio"] or {}).get("latency")
     return (
         name,
         row["runtime"],
         *size,
         format_si_interval(_interval(latency, "median"), "s") + ("" if latency["stable"] else " !"),
         format_si(latency["p99"], "s"),
-        f"{ratio['median']:.2f}x" if ratio else _DASH,
+        _times((ratios.get("latency") or {}).get("median")),
         *(_bytes(memory.get(part)) for part in ("runtime", "model", "total")),
-        _joules(row["energy_j_per_decision"]),
+        _times(ratios.get("memory_total")),
+        _joules(row["energy_j_per_decision"]) + (" ~" if mixed and row["energy_estimated"] else ""),
+        _times((ratios.get("energy") or {}).get("median")),
     )
+
+
+def _times(ratio: float | None) -> str:
+    return _DASH if ratio is None else f"{ratio:.2f}x"
 
 
 def _joules(energy: dict[str, Any] | None) -> str:

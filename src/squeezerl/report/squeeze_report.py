@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from squeezerl.analysis.retention import fewest_to_keep
 from squeezerl.records import Retention
@@ -24,9 +25,13 @@ def write_squeeze_report(result: SqueezeResult, folder: Path) -> None:
     (folder / "report.md").write_text(squeeze_markdown(result), encoding="utf-8")
 
 
-def table_header(result: SqueezeResult) -> tuple[str, ...]:
+def measured_json(result: SqueezeResult) -> dict[str, Any] | None:
+    """The JSON of what was measured, if anything was."""
+    return None if result.profile is None else profile_json(result.profile)
+
+
+def table_header(measured: dict[str, Any] | None = None) -> tuple[str, ...]:
     """Titles of `table_rows`."""
-    columns = measured_columns(result.profile)
     return (
         "candidate",
         "bytes",
@@ -35,15 +40,20 @@ def table_header(result: SqueezeResult) -> tuple[str, ...]:
         "retention [95 %]",
         "ratio [95 %]",
         "episodes",
-        *columns,
+        *measured_columns(measured),
         "verdict",
     )
 
 
-def table_rows(result: SqueezeResult) -> list[tuple[str, ...]]:
-    """The table of all that was tried, by size, the float policy first."""
-    measured = measured_cells(result.profile)
-    none = tuple("–" for _ in measured_columns(result.profile))
+def table_rows(
+    result: SqueezeResult, measured: dict[str, Any] | None = None
+) -> list[tuple[str, ...]]:
+    """The table of all that was tried, by size, the float policy first.
+
+    `measured` is what `measured_json` gave, for its columns.
+    """
+    cells = measured_cells(measured)
+    none = ("–",) * len(measured_columns(measured))
     baseline = (
         BASELINE.name,
         f"{result.baseline_size.file_bytes:,}",
@@ -52,13 +62,13 @@ def table_rows(result: SqueezeResult) -> list[tuple[str, ...]]:
         "100 %",
         "100 %",
         str(len(result.baseline_record.episodes)),
-        *measured.get(BASELINE.name, none),
+        *cells.get(BASELINE.name, none),
         "baseline",
     )
     trials = sorted(result.trials, key=lambda t: -(t.size.file_bytes if t.size else 0))
     return [
         baseline,
-        *(_row(trial, result, measured.get(trial.candidate.name, none)) for trial in trials),
+        *(_row(trial, result, cells.get(trial.candidate.name, none)) for trial in trials),
     ]
 
 
@@ -104,7 +114,9 @@ def _confirmed(retention: Retention) -> str:
 
 def squeeze_markdown(result: SqueezeResult) -> str:
     """The report as Markdown."""
-    source, host, header = result.source, result.host, table_header(result)
+    source, host = result.source, result.host
+    measured = measured_json(result)
+    header = table_header(measured)
     trained_on = source.env_id or "unknown"
     lines = [
         f"# Squeezed: {source.algorithm.upper()} on {result.environment.id}",
@@ -113,7 +125,7 @@ def squeeze_markdown(result: SqueezeResult) -> str:
         "",
         "![Retention against bytes](pareto.png)",
         "",
-        *markdown_table(header, table_rows(result), left=(0, len(header) - 1)),
+        *markdown_table(header, table_rows(result, measured), left=(0, len(header) - 1)),
         "",
         "Retention is (R − R_random) / (R_baseline − R_random), ratio is R / R_baseline; both with "
         "a 95 % bootstrap interval over episodes paired by seed with the float policy's. Returns "
@@ -124,7 +136,7 @@ def squeeze_markdown(result: SqueezeResult) -> str:
         "line gives the chosen candidate's retention on other episodes than those of the table. "
         "Candidates are the study's own methods with its one-shot settings, quantized per channel.",
         "",
-        *_measurements(result),
+        *_measurements(measured),
         "| | |",
         "| --- | --- |",
         f"| agent | `{source.path}` ({source.algorithm}, trained on {trained_on}) |",
@@ -140,8 +152,8 @@ def squeeze_markdown(result: SqueezeResult) -> str:
     return "\n".join(lines)
 
 
-def _measurements(result: SqueezeResult) -> list[str]:
-    if result.profile is None:
+def _measurements(measured: dict[str, Any] | None) -> list[str]:
+    if measured is None:
         return []
     return [
         "## Measured",
@@ -149,7 +161,7 @@ def _measurements(result: SqueezeResult) -> list[str]:
         "One decision in ONNX Runtime on this host, for the float policy, the chosen candidate and "
         "the smallest others that do not lose the return.",
         "",
-        profile_markdown(profile_json(result.profile)),
+        profile_markdown(measured),
     ]
 
 

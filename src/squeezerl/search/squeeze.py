@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from squeezerl.agents.load import Agent
@@ -12,7 +13,7 @@ from squeezerl.artifacts.read import read_artifact
 from squeezerl.artifacts.write import write_artifact
 from squeezerl.compression.compress import compress
 from squeezerl.compression.specs import StaticQuantization
-from squeezerl.errors import CompressionError, EvaluationError
+from squeezerl.errors import CompressionError, EvaluationError, MeasurementError
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import CONFIRMATION_SEED_OFFSET, calibrate, check_numbers
 from squeezerl.evaluation.referee import Judgement, Referee
@@ -116,13 +117,17 @@ def squeeze_into(
     profile = None
     if measurement is not None:
         best = _best(trials, chosen)
-        profile = workshop.measure(
-            best,
-            environment,
-            measurement,
-            meter_problem,
-            lambda name, f: on_progress(f"measure {name}", 1 - _MEASURING_UNITS * (1 - f) / units),
-        )
+        # That nothing could be measured must not cost the squeeze.
+        with suppress(MeasurementError):
+            profile = workshop.measure(
+                best,
+                environment,
+                measurement,
+                meter_problem,
+                lambda name, f: on_progress(
+                    f"measure {name}", 1 - _MEASURING_UNITS * (1 - f) / units
+                ),
+            )
     workshop.place(chosen)
     return SqueezeResult(
         source=agent.source,

@@ -21,8 +21,8 @@ class NvmlMeter:
     name = "nvml"
     estimated = False
     machine_wide = True
-    # The counter moves every 20 ms to 100 ms, so a window is off by 10 % of a second at most.
-    min_window_s = 1.0
+    # The counter moves every 20 ms to 100 ms, so a window is off by 2 % at most.
+    min_window_s = 5.0
 
     def __init__(self, device_index: int = 0, nvml: Any = None) -> None:
         self._nvml = _opened(nvml)

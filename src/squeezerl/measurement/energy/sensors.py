@@ -60,11 +60,13 @@ def open_meter(config: MeterConfig, sources: SensorSources = _THIS_MACHINE) -> E
 
 
 def best_cpu_meter(sources: SensorSources = _THIS_MACHINE) -> EnergyMeter | None:
-    """The sensor for code that runs on the CPU: the one nearest to it, or `None`."""
+    """The sensor for code that runs on the CPU: the one nearest to it, or `None`.
+
+    Never the battery, which takes minutes for each policy: it is for those who ask for it.
+    """
     openers: tuple[Callable[[], EnergyMeter], ...] = (
         lambda: RaplMeter(sources.powercap),
         lambda: SocMeter(sources.soc),
-        lambda: BatteryMeter(sources.power_supply),
     )
     for opener in openers:
         try:

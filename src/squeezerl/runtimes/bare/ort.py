@@ -40,7 +40,8 @@ class OrtPolicy:
             session = make_session(
                 self._model, threads=self._threads, profile=Path(folder) / "profile"
             )
-            session.run(self._outputs, {self._input: observations[:1]})
+            batch = observations[:1] if self._row_by_row else observations
+            session.run(self._outputs, {self._input: batch})
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         sizes = [
             int(event["args"]["activation_size"]) + int(event["args"]["output_size"])

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 RUNTIMES = ("ort", "torch", "torch-cuda", "sb3")
 GPU_RUNTIMES = ("torch-cuda",)
+# Algorithms whose users import sb3-contrib as well.
+_CONTRIBUTED = ("trpo", "tqc", "qrdqn")
 
 
 class BarePolicy(Protocol):
@@ -29,7 +31,10 @@ class BareRuntime(Protocol):
         """Load what `payload` holds: an ONNX model, or a policy's state."""
 
 
-def module_name(runtime: str) -> str:
+def module_name(runtime: str, algorithm: str) -> str:
     """The module that holds a runtime; not imported here, since importing it is measured."""
     names = {"ort": "ort", "torch": "torch_eager", "torch-cuda": "torch_eager", "sb3": "sb3"}
-    return f"{__package__}.{names[runtime]}"
+    name = names[runtime]
+    if name == "sb3" and algorithm in _CONTRIBUTED:
+        name = "sb3_contrib"
+    return f"{__package__}.{name}"

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo
 
 from squeezerl.agents.sb3_model import Sb3Predictor, import_sb3
 from squeezerl.policy.state import load_policy
 from squeezerl.runtimes.bare.torch_eager import peak_of
 
-import_sb3()  # the library's memory is told apart from the model's
+# The library's memory is told apart from the model's; an optimizer would import torch._dynamo.
+import_sb3()
 
 
 class Sb3Policy:

@@ -49,17 +49,20 @@ class TorchPolicy:
         }
 
 
-def peak_of(call: Any) -> int:
-    """Most bytes that torch's CPU allocator had given out at once during a call."""
+def peak_of(call: Any) -> int | None:
+    """Most bytes that torch's CPU allocator had given out at once during a call, if it tells."""
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         call()
     held = peak = 0
-    for event in profiler.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            held += event.nbytes()
-            peak = max(peak, held)
+    try:
+        for event in profiler.profiler.kineto_results.events():
+            if event.name() == "[memory]":
+                held += event.nbytes()
+                peak = max(peak, held)
+    except AttributeError:  # these are torch's inner parts, which other releases may lack
+        return None
     return peak
 
 

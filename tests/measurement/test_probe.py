@@ -1,0 +1,451 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from made_profiles import GAUGE_NS
+from small_policies import Floats, demo_observations, demo_policy
+from squeezerl.compression.compress import compress
+from squeezerl.errors import InvalidArgumentError, MeasurementError
+from squeezerl.measurement import probe, processes
+from squeezerl.measurement.energy.config import MeterConfig
+from squeezerl.measurement.gauge import gauge_times
+from squeezerl.measurement.processes import (
+    EpisodesJob,
+    ProbeJob,
+    ProbeRefusalError,
+    cores_for,
+    run_probe,
+)
+from squeezerl.measurement.result import ProcessRecord
+from squeezerl.policy.state import save_policy
+from squeezerl.records import to_json
+from squeezerl.runtimes.bare.policy import module_name
+
+STAGES = ("start", "imported", "inputs", "loaded", "first_action", "many_actions")
+LIBRARY = {"ort": "onnxruntime", "torch": "torch", "sb3": "stable_baselines3"}
+OTHERS = {
+    "ort": {"torch", "onnx", "stable_baselines3", "gymnasium", "scipy"},
+    "torch": {"onnxruntime", "onnx", "stable_baselines3", "gymnasium"},
+    "sb3": {"onnxruntime", "onnx", "torch_pruning"},
+}
+# Notes which modules are there whenever the memory is read.
+WATCHED = """
+import json, sys
+from squeezerl.measurement import probe
+read, seen = probe._memory, []
+def watch():
+    seen.append(sorted(sys.modules))
+    return read()
+probe._memory = watch
+probe.main(*sys.argv[1:4])
+open(sys.argv[4], "w").write(json.dumps(seen))
+"""
+
+
+def _job(folder: Path, runtime: str = "ort", **settings: Any) -> ProbeJob:
+    """A short one: the bundled agent on observations that it really sees."""
+    inputs = folder / "inputs"
+    inputs.mkdir(exist_ok=True)
+    np.save(inputs / "seen.npy", settings.pop("seen", demo_observations()))
+    if runtime == "ort":
+        content = compress(demo_policy()).model.SerializeToString()
+        (inputs / "payload").write_bytes(content)
+    else:
+        save_policy(demo_policy(), inputs / "payload")
+    options = {"row_by_row": False, "device": "cpu", "algorithm": "ppo"}
+    job = ProbeJob(
+        runtime=runtime,
+        payload=inputs / "payload",
+        options=options,
+        observations=inputs / "seen.npy",
+        batch=1,
+        threads=1,
+        warmup_s=0.01,
+        latency_s=0.04,
+        energy_s=0.04,
+        meter=None,
+        episodes=None,
+    )
+    return dataclasses.replace(job, **settings)
+
+
+def _usual_gauge() -> float:
+    return float(np.quantile(gauge_times(0.05), 0.02))
+
+
+@dataclass(frozen=True)
+class Life:
+    """What a measuring process wrote, and the modules that it had at each stage."""
+
+    result: dict[str, Any]
+    samples: dict[str, Any]
+    modules: list[set[str]]
+
+
+@pytest.fixture(scope="module")
+def lives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Life]:
+    """A process for each runtime."""
+    found = {}
+    for runtime in LIBRARY:
+        folder = tmp_path_factory.mktemp(runtime)
+        data = to_json(_job(folder, runtime)) | {
+            "module": module_name(runtime),
+            "payload": str(folder / "inputs" / "payload"),
+            "observations": str(folder / "inputs" / "seen.npy"),
+            "cores": cores_for(1),
+            "usual_gauge_ns": _usual_gauge(),
+        }
+        files = [folder / name for name in ("job.json", "result.json", "samples.npz", "modules")]
+        files[0].write_text(json.dumps(data))
+        subprocess.run([sys.executable, "-P", "-c", WATCHED, *files], check=True, timeout=100)
+        with np.load(files[2]) as samples:
+            found[runtime] = Life(
+                json.loads(files[1].read_text()),
+                dict(samples),
+                [set(names) for names in json.loads(files[3].read_text())],
+            )
+    return found
+
+
+@pytest.mark.parametrize("runtime", LIBRARY)
+def test_a_process_imports_its_runtime_and_nothing_else(
+    runtime: str, lives: dict[str, Life]
+) -> None:
+    start, imported, *_, last = lives[runtime].modules
+    assert not start & {"numpy", *LIBRARY.values(), *OTHERS[runtime]}
+    assert LIBRARY[runtime] in imported
+    assert not last & OTHERS[runtime]
+    assert "squeezerl.measurement.windows" not in last
+
+
+@pytest.mark.parametrize("runtime", LIBRARY)
+def test_the_runtime_is_imported_as_a_whole_before_the_policy_is_loaded(
+    runtime: str, lives: dict[str, Life]
+) -> None:
+    _, imported, *_, last = lives[runtime].modules
+    late = {name.partition(".")[0] for name in last - imported}
+    assert not late & {"numpy", "torch", "onnxruntime", "stable_baselines3", "sb3_contrib"} - (
+        {"torch"} if runtime == "sb3" else set()  # parts of torch that the first model asks for
+    )
+
+
+@pytest.mark.parametrize("runtime", LIBRARY)
+def test_memory_is_read_in_the_order_of_a_life(runtime: str, lives: dict[str, Life]) -> None:
+    memory = lives[runtime].result["memory"]
+    assert tuple(memory) == STAGES
+    assert memory["start"]["rss_bytes"] > 2**20
+    if memory["start"]["uss_bytes"] is None:
+        pytest.skip("the system does not tell unique bytes")
+    unique = [memory[stage]["uss_bytes"] for stage in STAGES]
+    assert 2**20 < unique[0] < unique[1]  # importing a runtime takes memory
+    assert unique[1] <= unique[2] <= unique[-1]
+    assert all(memory[stage]["rss_bytes"] >= memory[stage]["uss_bytes"] for stage in STAGES)
+    assert unique[-1] - unique[2] < unique[1]  # the demo is small beside its runtime
+
+
+def test_torch_takes_more_memory_and_time_than_onnx_runtime(lives: dict[str, Life]) -> None:
+    def runtime_of(name: str) -> int:
+        memory = lives[name].result["memory"]
+        return int(memory["imported"]["uss_bytes"] - memory["start"]["uss_bytes"])
+
+    assert runtime_of("sb3") > runtime_of("torch") > 2 * runtime_of("ort") > 2 * 2**20
+    imports = {name: life.result["startup"]["import_s"] for name, life in lives.items()}
+    assert imports["torch"] > imports["ort"] > 0
+
+
+@pytest.mark.parametrize("runtime", LIBRARY)
+def test_figures_fit_together(runtime: str, lives: dict[str, Life]) -> None:
+    life = lives[runtime]
+    times, ends, gauges = (life.samples[k] for k in ("nanoseconds", "chunk_ends", "gauges"))
+    assert (np.diff(ends, prepend=0) > 0).all()
+    assert ends[-1] == len(times)
+    assert len(gauges) == len(ends) + 1
+    assert times.min() > 0
+    energy = life.result["energy"]
+    chunks = {len(energy[key]) for key in ("seconds", "cpu_seconds", "decisions")}
+    assert chunks == {len(energy["gauges"]) - 1}
+    assert min(energy["seconds"]) > 0
+    assert min(energy["decisions"]) > 0
+    assert (energy["joules"], energy["idle_watts"]) == (None, None)
+    assert life.result["meter"] is None
+    assert life.result["episodes"] is None
+    assert life.result["gpu_memory_bytes"] is None
+    assert min(life.result["startup"].values()) > 0
+    assert 0 < life.result["cpu_share"] <= 1.1
+
+
+@pytest.mark.parametrize("runtime", LIBRARY)
+def test_one_decision_works_in_a_few_layers_memory(runtime: str, lives: dict[str, Life]) -> None:
+    # The widest layers of the bundled agent have 128 neurons.
+    assert 4 * 128 <= lives[runtime].result["working_bytes"] <= 20 * 4 * 128
+
+
+def test_sb3_takes_longer_than_torch_and_torch_longer_than_onnx_runtime(
+    lives: dict[str, Life],
+) -> None:
+    medians = [np.median(lives[name].samples["nanoseconds"]) for name in ("ort", "torch", "sb3")]
+    assert medians == sorted(medians)
+
+
+def _files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+INPUTS = {"inputs", "inputs/payload", "inputs/seen.npy"}
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> ProcessRecord:
+    """A process that also had a meter."""
+    folder = tmp_path_factory.mktemp("record")
+    meter = MeterConfig(name="cpu-time", watts_per_core=4.0, how="given")
+    found = run_probe(_job(folder, meter=meter), 7, _usual_gauge(), folder)
+    assert _files(folder) == INPUTS
+    return found
+
+
+def test_a_record_says_what_the_process_wrote(record: ProcessRecord) -> None:
+    assert record.round == 7
+    latency = record.latency
+    assert len(latency.gauges) == len(latency.chunk_ends) + 1
+    assert latency.chunk_ends[-1] == len(latency.nanoseconds)
+    assert record.working_bytes is not None
+    assert record.episodes is None
+
+
+def test_records_are_immutable_down_to_their_arrays(record: ProcessRecord) -> None:
+    assert record.energy.joules is not None
+    for array in (record.latency.nanoseconds, record.latency.gauges, record.energy.joules):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
+
+
+def test_estimated_joules_are_the_watts_times_the_cpu_time(record: ProcessRecord) -> None:
+    assert record.meter is not None
+    assert record.meter.estimated
+    assert "4 W per core" in record.meter.source
+    energy = record.energy
+    assert energy.joules is not None
+    assert energy.idle_watts is None
+    assert energy.joules.sum() == pytest.approx(4.0 * energy.cpu_seconds.sum(), rel=0.02)
+    assert energy.cpu_seconds.sum() <= 1.05 * energy.seconds.sum()
+    assert energy.seconds.sum() >= 0.9  # the meter's shortest window is a second
+
+
+# What follows needs no library: a runtime that does what the test wants.
+RUNTIME = """
+import json, os, signal, sys, time
+from pathlib import Path
+from squeezerl.errors import MeasurementError
+
+class Policy:
+    def __init__(self, folder):
+        self.folder, self.calls = folder, []
+    def act(self, observations):
+        if len(self.calls) < 20:
+            self.calls.append(observations.tolist())
+        {act}
+        return observations[:, 0]
+    def working_bytes(self, observations):
+        facts = dict(
+            calls=self.calls, threads=os.environ["OMP_NUM_THREADS"],
+            cores=sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        )
+        (self.folder / "facts.json").write_text(json.dumps(facts))
+        return None
+    def gpu_memory(self):
+        return None
+
+def load(payload, *, threads, options):
+    {load}
+    return Policy(payload.parent)
+"""
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Puts such a runtime in the place of all others; its body is given."""
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(modules))
+    monkeypatch.setattr(processes, "module_name", lambda runtime: "fake_runtime")
+
+    def make(*, act: str = "pass", load: str = "pass") -> Path:
+        text = RUNTIME.replace("{act}", act).replace("{load}", load)
+        (modules / "fake_runtime.py").write_text(text)
+        folder = tmp_path / "work"
+        folder.mkdir()
+        return folder
+
+    return make
+
+
+def _fails(folder: Path, message: str, **settings: Any) -> MeasurementError:
+    with pytest.raises(MeasurementError, match=message) as caught:
+        run_probe(_job(folder, **settings), 0, GAUGE_NS, folder)
+    assert _files(folder) == INPUTS
+    assert psutil.Process().children() == []
+    return caught.value
+
+
+def test_decisions_are_on_the_recorded_observations_in_their_order(fake: Any) -> None:
+    folder = fake()
+    seen = np.arange(30, dtype=np.float32).reshape(10, 3)
+    run_probe(_job(folder, seen=seen, batch=2), 0, GAUGE_NS, folder)
+    facts = json.loads((folder / "inputs" / "facts.json").read_text())
+    first, *many = facts["calls"]
+    assert first == seen[:2].tolist()
+    # The first action has a row of its own; then all rows, again and again.
+    wanted = [seen[start : start + 2].tolist() for start in range(0, 10, 2)] * 4
+    assert many == wanted[: len(many)]
+
+
+def test_a_process_is_pinned_and_its_libraries_get_as_many_threads(fake: Any) -> None:
+    folder = fake()
+    run_probe(_job(folder), 0, GAUGE_NS, folder)
+    facts = json.loads((folder / "inputs" / "facts.json").read_text())
+    assert facts["threads"] == "1"
+    assert facts["cores"] == cores_for(1)
+
+
+def test_what_a_runtime_prints_disturbs_nothing(fake: Any) -> None:
+    folder = fake(load="print('x' * 10**6); print('y' * 10**6, file=sys.stderr)")
+    assert run_probe(_job(folder), 0, GAUGE_NS, folder).round == 0
+
+
+def test_a_runtime_that_cannot_run_the_policy_says_why(fake: Any) -> None:
+    error = _fails(fake(load="raise MeasurementError('not this one')"), "^not this one$")
+    assert isinstance(error, ProbeRefusalError)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"load": "raise ValueError('a broken payload')"}, "ValueError: a broken payload"),
+        ({"act": "len(self.calls) > 5 and 1 / 0"}, "ZeroDivisionError: division by zero"),
+        ({"load": "os.kill(os.getpid(), signal.SIGKILL)"}, "-9: no message"),
+        ({"load": "sys.exit(0)"}, "ended with 0: no message"),
+    ],
+)
+def test_a_process_that_fails_is_an_error_with_its_last_words(
+    how: dict[str, str], message: str, fake: Any
+) -> None:
+    error = _fails(fake(**how), message)
+    assert not isinstance(error, ProbeRefusalError)
+    assert "the measuring process for ort ended with" in str(error)
+    assert len(str(error).splitlines()) == 1
+    assert "[" not in str(error)
+
+
+def test_half_a_result_is_an_error(fake: Any) -> None:
+    act = "Path(sys.argv[2]).write_text('{\"memory\": '); os._exit(3)"
+    _fails(fake(act=act), "ended with 3")
+
+
+def test_a_process_that_hangs_is_ended(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_PATIENCE_S", 0.5)
+    monkeypatch.setattr(processes, "_SLACK", 0.0)
+    start = time.monotonic()
+    _fails(fake(load="time.sleep(100)"), "did not end within")
+    assert time.monotonic() - start < 20
+
+
+def test_a_damaged_model_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    job = _job(tmp_path)
+    job.payload.write_bytes(job.payload.read_bytes()[:-50])
+    with pytest.raises(MeasurementError, match="the measuring process for ort ended with 1"):
+        run_probe(job, 0, GAUGE_NS, tmp_path)
+    assert _files(tmp_path) == INPUTS
+
+
+def test_nothing_in_the_current_folder_is_imported(
+    fake: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = fake()
+    (tmp_path / "numpy.py").write_text("raise SystemExit('the wrong numpy')")
+    monkeypatch.chdir(tmp_path)
+    run_probe(_job(folder), 0, GAUGE_NS, folder)
+
+
+TASK = """
+import gymnasium
+import numpy as np
+
+class Task(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1, 1, (3,))
+    action_space = gymnasium.spaces.Discrete(2)
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.left = self.length = 3 + seed % 2
+        return np.zeros(3), {}
+    def step(self, action):
+        self.left -= 1
+        return np.zeros(3), 0.5, self.left == 0, False, {}
+
+gymnasium.register("Task-v0", Task)
+"""
+
+
+def test_episodes_are_complete_and_begin_with_their_seed(fake: Any, tmp_path: Path) -> None:
+    folder = fake()
+    (tmp_path / "my_task.py").write_text(TASK)
+    (tmp_path / "numpy.py").write_text("raise SystemExit('the wrong numpy')")
+    wanted = EpisodesJob(env_id="my_task:Task-v0", env_kwargs={}, seed=11, path=str(tmp_path))
+    window = run_probe(_job(folder, episodes=wanted), 0, GAUGE_NS, folder).episodes
+    assert window is not None
+    count = len(window.lengths)
+    assert count >= 2
+    assert window.lengths == tuple(3 + (11 + number) % 2 for number in range(count))
+    assert window.returns == tuple(length / 2 for length in window.lengths)
+    assert 0 < window.acting_s < window.seconds
+    assert window.joules is None
+
+
+@pytest.mark.parametrize(
+    ("count", "batch", "batches"),
+    [
+        (10, 1, 10),
+        (10, 3, 3),
+        (10, 10, 1),
+        (10, 25, 1),
+        (5000, 1, 4096),
+        (5000, 4096, 1),
+        (2, 7, 1),
+    ],
+)
+def test_batches_are_consecutive_observations(
+    count: int, batch: int, batches: int, tmp_path: Path
+) -> None:
+    seen: Floats = np.arange(2 * count, dtype=np.float32).reshape(count, 2)
+    np.save(tmp_path / "seen.npy", seen)
+    inputs = probe._inputs(str(tmp_path / "seen.npy"), batch)
+    assert len(inputs) == batches
+    assert all(one.shape == (batch, 2) and one.dtype == np.float32 for one in inputs)
+    rows = np.concatenate(inputs)[:, 0] / 2
+    np.testing.assert_array_equal(rows, np.arange(len(rows)) % count)
+    assert all(one.flags.c_contiguous and one.flags.writeable for one in inputs)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 10**6])
+def test_as_many_threads_as_there_are_cores(threads: int) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"threads must be 1 to .*, not {threads}"):
+        cores_for(threads)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="cannot pin processes")
+def test_processes_are_pinned_to_the_last_of_our_cores() -> None:
+    ours = sorted(os.sched_getaffinity(0))
+    assert cores_for(1) == ours[-1:]
+    assert cores_for(len(ours)) == ours

@@ -17,6 +17,7 @@ from squeezerl.measurement.result import (
     MemoryStages,
     Meter,
     ModelSize,
+    ObservationsRecord,
     ProcessRecord,
     Profile,
     ProfileRow,
@@ -29,6 +30,7 @@ CHUNKS = 20
 PER_CHUNK = 5
 USUAL_NS = 20_000
 DECISIONS = 100  # in each chunk of the energy window
+STAGES = (*("start", "instrument", "imported", "inputs", "loaded", "first_action", "many_actions"),)
 
 HOST = Host(
     cpu="A CPU",
@@ -71,7 +73,9 @@ def make_process(
     disturbed: Collection[int] = (),
     cpu_share: float = 1.0,
     nanoseconds: Any = None,
-    uss: Sequence[int | None] = (10, 40, 45, 50, 52, 60),
+    rss: Sequence[int] = (10, 12, 40, 45, 55, 60, 65),
+    uss: Sequence[int | None] = (5, 6, 20, 24, 32, 33, 34),
+    anonymous: Sequence[int | None] = (4, 5, 15, 18, 24, 25, 26),
     working_bytes: int | None = 256,
     joules: float | None = None,
     cpu_s: float = 0.001,
@@ -79,21 +83,24 @@ def make_process(
     energy_disturbed: Collection[int] = (),
     meter: Meter | None = METER,
     episodes: EpisodeWindow | None = None,
+    episodes_problem: str | None = None,
 ) -> ProcessRecord:
     """A process whose decisions take `usual_ns`, three times that in disturbed chunks.
 
     `joules` and `cpu_s` are those of a chunk of `DECISIONS` decisions and 1 ms, three times as much
-    where the gauges at `energy_disturbed` say so; `uss` is that of the six stages, `rss` 100 more.
+    where the gauges at `energy_disturbed` say so; memory is that of the seven stages.
     """
     gauges, energy_gauges = make_gauges(disturbed), make_gauges(energy_disturbed)
     if nanoseconds is None:
         nanoseconds = np.repeat(usual_ns * _slowdown(gauges), PER_CHUNK)
-    names = ("start", "imported", "inputs", "loaded", "first_action", "many_actions")
-    stages = [MemoryStage(uss_bytes=size, rss_bytes=(size or 0) + 100) for size in uss]
+    stages = [
+        MemoryStage(rss_bytes=r, uss_bytes=u, anonymous_bytes=a)
+        for r, u, a in zip(rss, uss, anonymous, strict=True)
+    ]
     slowdown = _slowdown(energy_gauges)
     return ProcessRecord(
         round=round_,
-        memory=MemoryStages(**dict(zip(names, stages, strict=True))),
+        memory=MemoryStages(**dict(zip(STAGES, stages, strict=True))),
         working_bytes=working_bytes,
         gpu_memory_bytes=None,
         startup=Startup(import_s=0.1, load_s=0.02, first_action_s=0.003),
@@ -113,6 +120,7 @@ def make_process(
             gauges=energy_gauges,
         ),
         episodes=episodes,
+        episodes_problem=episodes_problem,
     )
 
 
@@ -151,6 +159,7 @@ def make_row(
         runtime=runtime,
         source=SOURCE,
         env_id="CartPole-v1",
+        observations=ObservationsRecord(count=4096, sha256="2" * 64),
         size=size,
         processes=tuple(processes),
         problem=problem,

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 import torch
 
 from squeezerl.policy.policy import Policy
+from squeezerl.runtimes.ort_session import make_session
 
 
 def torch_actions(policy: Policy, observations: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -19,9 +19,5 @@ def torch_actions(policy: Policy, observations: npt.NDArray[Any]) -> npt.NDArray
 
 
 def onnx_actions(model: onnx.ModelProto, observations: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = make_session(model.SerializeToString(), threads=1)
     return session.run(None, {"observation": observations.astype(np.float32)})[0]

@@ -219,15 +219,25 @@ def test_what_the_algorithm_cannot_be_is_refused_with_the_reason(
         Sb3Predictor(policy, algorithm)
 
 
-@pytest.mark.parametrize("library", ["stable_baselines3", "sb3_contrib"])
+@pytest.mark.parametrize(
+    ("library", "algorithm"), [("stable_baselines3", "ppo"), ("sb3_contrib", "trpo")]
+)
 def test_missing_library_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, library: str
+    monkeypatch: pytest.MonkeyPatch, library: str, algorithm: str
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)  # importing it raises now
     with pytest.raises(
         UnsupportedPolicyError, match=rf"{library}.*pip install 'squeezerl\[train\]"
     ):
-        Sb3Predictor(make_policy(3, 2), "ppo")
+        Sb3Predictor(make_policy(3, 2), algorithm)
+
+
+def test_what_stable_baselines3_has_itself_needs_no_sb3_contrib(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "sb3_contrib", None)
+    policy = make_policy(3, 2)
+    _acts_alike(policy, "ppo", random_observations(policy, 5))
 
 
 def test_reading_agents_needs_no_stable_baselines3() -> None:

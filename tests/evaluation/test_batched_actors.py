@@ -13,6 +13,7 @@ from squeezerl.compression.specs import specs_for
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import calibrate, evaluate
 from squeezerl.runtimes.onnx_actor import OnnxActor
+from squeezerl.runtimes.ort_session import make_session
 
 
 @pytest.fixture(params=["ptdq", "ptsq", "l2", "float"])
@@ -46,10 +47,8 @@ def test_batches_of_a_published_agent_earn_what_single_observations_earn(
 
 
 def test_a_shortcut_over_the_batch_would_have_been_noticed(demo_actor: OnnxActor) -> None:
-    import onnxruntime
-
     model = compress(load_agent("demo").policy, specs_for("ptdq")).model.SerializeToString()
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    session = make_session(model, threads=1)
     environment = Environment.find("HalfCheetah-v5", {"max_episode_steps": 50}, backend="envpool")
     observations, _ = calibrate(demo_actor, environment, episodes=2)
     (shortcut,) = session.run(None, {session.get_inputs()[0].name: observations})

@@ -88,15 +88,16 @@ def test_it_turns_into_json(diagnosis: Diagnosis) -> None:
     assert data["host"]["cpu"] == diagnosis.host.cpu
 
 
-@pytest.mark.parametrize("missing", ["stable-baselines3", "sb3-contrib"])
-def test_sb3_needs_both_of_its_packages(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runtime_that_is_not_installed_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     installed = doctor._version
 
     def version(package: str) -> str | None:
-        return None if package == missing else installed(package)
+        return None if package == "stable-baselines3" else installed(package)
 
     monkeypatch.setattr(doctor, "_version", version)
-    problems = {runtime.name: runtime.problem for runtime in doctor._runtimes()}
-    assert problems["sb3"] is not None
-    assert "pip install 'squeezerl[train]'" in problems["sb3"]
-    assert problems["torch"] is None
+    runtimes = {runtime.name: runtime for runtime in doctor._runtimes()}
+    assert runtimes["sb3"].version is None
+    assert "pip install 'squeezerl[train]'" in str(runtimes["sb3"].problem)
+    assert runtimes["torch"].problem is None

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import pickle
 import zipfile
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 
 from made_profiles import CHUNKS, PER_CHUNK, make_process, make_profile, make_row
 from squeezerl.errors import InvalidArgumentError
-from squeezerl.measurement.recordings import read_json, read_observations, samples_npz
+from squeezerl.measurement.recordings import as_observations, read_observations, samples_npz
 
 SEEN = np.arange(12, dtype=np.float32).reshape(4, 3)
 
@@ -141,9 +140,8 @@ def test_a_damaged_file_raises_nothing_else(
 
 @pytest.mark.parametrize("name", ["missing.npy", "", "a" * 300])
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
-    for read in (read_observations, read_json):
-        with pytest.raises(InvalidArgumentError, match="cannot be read"):
-            read(tmp_path / name)
+    with pytest.raises(InvalidArgumentError, match="cannot be read"):
+        read_observations(tmp_path / name)
 
 
 def test_huge_files_are_refused_unread(tmp_path: Path) -> None:
@@ -153,22 +151,26 @@ def test_huge_files_are_refused_unread(tmp_path: Path) -> None:
         file.truncate(2**31)  # takes no space on the disk
     with pytest.raises(InvalidArgumentError, match="larger than 1 GiB"):
         read_observations(path)
-    with pytest.raises(InvalidArgumentError, match="larger than"):
-        read_json(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"garbage"])
-def test_what_is_no_json_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "profile.json"
-    path.write_bytes(content)
-    with pytest.raises(InvalidArgumentError, match=r"profile\.json: cannot be read as JSON"):
-        read_json(path)
+@pytest.mark.parametrize("values", [SEEN, SEEN.astype(np.float64), SEEN.tolist(), SEEN.astype(int)])
+def test_any_numbers_of_a_program_will_do(values: Any) -> None:
+    observations = as_observations(values)
+    assert observations.dtype == np.float32
+    np.testing.assert_array_equal(observations, SEEN)
 
 
-def test_json_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "profile.json"
-    path.write_text(json.dumps({"rows": [1, None, "µ"]}), encoding="utf-8")
-    assert read_json(path) == {"rows": [1, None, "µ"]}
+@pytest.mark.parametrize(
+    "values",
+    [1.0, [], [1.0, 2.0], "text", [["a", "b"]], None, [[None]], [[1.0], [1.0, 2.0]], [[1j]]],
+)
+def test_what_is_no_observations_of_a_program_is_refused(values: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="observations must be"):
+        as_observations(values)
+
+
+def test_numbers_too_large_become_infinite_without_a_warning() -> None:
+    assert as_observations([[1e300, -1e300]]).tolist() == [[np.inf, -np.inf]]
 
 
 def test_samples_are_numpy_s_own_and_named_by_row_and_round() -> None:

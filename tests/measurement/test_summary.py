@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from made_profiles import (
     CHUNKS,
     DECISIONS,
     GAUGE_NS,
+    METER,
     PER_CHUNK,
     USUAL_NS,
     make_process,
@@ -19,7 +21,7 @@ from made_profiles import (
     make_window,
 )
 from squeezerl.analysis.timing import median_interval
-from squeezerl.measurement.result import ProcessRecord, ProfileRow
+from squeezerl.measurement.result import Meter, ProcessRecord, ProfileRow
 from squeezerl.measurement.summary import (
     Latency,
     energy_of,
@@ -32,8 +34,8 @@ from squeezerl.measurement.summary import (
 )
 from squeezerl.records import Interval
 
-# Gauges at these positions disturb 12 of the 20 chunks, and 8 undisturbed ones are too few.
-MOST = (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
+# Gauges at these positions disturb all chunks but two, which are too few.
+MOST = range(3, CHUNKS + 1)
 SOME = (5,)
 
 
@@ -77,6 +79,7 @@ def test_percentiles_are_over_the_samples_of_all_processes() -> None:
 def test_disturbed_chunks_are_set_apart() -> None:
     latency = _latency(_six(disturbed=SOME))
     assert latency.median.estimate == latency.max_s == pytest.approx(USUAL_NS / 1e9)
+    assert latency.disturbed_max_s == latency.disturbed_p99_s == pytest.approx(3 * USUAL_NS / 1e9)
     assert latency.samples == 6 * (CHUNKS - 2) * PER_CHUNK  # a gauge has a chunk on either side
     assert latency.undisturbed_share == pytest.approx(0.9)
     assert latency.unstable_because is None
@@ -114,7 +117,7 @@ def test_six_undisturbed_processes_are_enough_and_the_others_do_not_count() -> N
     assert latency.unstable_because is None
     assert latency.samples == 6 * CHUNKS * PER_CHUNK
     assert latency.max_s == pytest.approx(USUAL_NS / 1e9)
-    assert latency.undisturbed_share == pytest.approx((8 + 20) / 40)
+    assert latency.undisturbed_share == pytest.approx((2 + 20) / 40)
 
 
 def test_a_wide_interval_is_unstable_and_says_how_wide() -> None:
@@ -156,42 +159,60 @@ def test_whatever_disturbs_the_figures_are_in_order(
 
 def test_the_usual_gauge_is_that_of_all_processes_and_both_windows() -> None:
     quick, slow = make_process(disturbed=range(21)), make_process(energy_disturbed=range(21))
-    assert usual_gauge_ns([quick]) == GAUGE_NS  # of its energy window
-    assert usual_gauge_ns([slow]) == GAUGE_NS
-    assert usual_gauge_ns([make_process(disturbed=range(21), energy_disturbed=range(21))]) == (
-        2 * GAUGE_NS
-    )
+    assert usual_gauge_ns([quick], 1) == GAUGE_NS  # of its energy window
+    assert usual_gauge_ns([slow], 1) == GAUGE_NS
+    both = make_process(disturbed=range(21), energy_disturbed=range(21))
+    assert usual_gauge_ns([both], 1) == 2 * GAUGE_NS
 
 
 def test_before_there_are_processes_the_gauge_is_what_was_taken_before() -> None:
-    assert usual_gauge_ns([], [7_000] * 100) == 7_000
-    assert usual_gauge_ns([make_process()], [7_000] * 100) == GAUGE_NS
+    assert usual_gauge_ns([], 1, [7_000] * 100) == 7_000
+    assert usual_gauge_ns([make_process()], 1, [7_000] * 100) == GAUGE_NS
+
+
+def test_for_several_threads_all_times_count() -> None:
+    gauge = usual_gauge_ns([make_process()], 2)
+    assert gauge == math.inf
+    latency = latency_of(_six(disturbed=MOST), gauge, precision=0.05, threads=2)
+    assert latency.undisturbed_share == 1.0
+    assert latency.unstable_because is None
+    assert latency.samples == 6 * CHUNKS * PER_CHUNK
 
 
 def test_memory_is_told_apart_by_what_it_is_for() -> None:
-    memory = memory_of(_six())  # start 10, imported 40, inputs 45, ..., many actions 60
+    # Resident 10 at the start, 12 with the instrument, 40 with the runtime, 45 with the inputs and
+    # 65 at the end; of the last 20, 8 are anonymous, and the others the runtime's own files.
+    memory = memory_of(_six())
     assert memory is not None
-    assert (memory.interpreter, memory.runtime, memory.model) == (10, 30, 15)
-    assert memory.total == 55  # without the recorded observations
-    assert memory.resident_total == 160 - 145 + 140
-    assert memory.working_bytes == 256
+    assert (memory.interpreter_bytes, memory.runtime_bytes) == (10, 28 + 12)
+    assert (memory.model_bytes, memory.total_bytes) == (8, 58)
+    assert memory.total_bytes == 65 - 2 - 5  # without the instrument and its inputs
+    assert (memory.unique_bytes, memory.working_bytes) == (34, 256)
 
 
 def test_memory_is_the_median_over_the_processes() -> None:
-    odd = make_process(uss=(10, 40, 45, 50, 52, 100_000), working_bytes=10**6)
+    odd = make_process(anonymous=(4, 5, 15, 18, 24, 25, 10**6), working_bytes=10**6)
     memory = memory_of([*_six(), odd])
     assert memory is not None
-    assert (memory.model, memory.working_bytes) == (15, 256)
+    assert (memory.model_bytes, memory.working_bytes) == (8, 256)
 
 
-def test_memory_that_the_system_does_not_tell_is_unknown_and_not_zero() -> None:
-    assert memory_of(_six(uss=(None,) * 6)) is None
-
-
-def test_unknown_working_memory_is_none() -> None:
-    memory = memory_of(_six(working_bytes=None))
+def test_where_anonymous_memory_is_not_told_the_unique_stands_for_it() -> None:
+    memory = memory_of(_six(anonymous=(None,) * 7))
     assert memory is not None
-    assert memory.working_bytes is None
+    assert (memory.model_bytes, memory.total_bytes) == (34 - 24, 58)
+
+
+@pytest.mark.parametrize("count", [1, 6])
+def test_memory_that_the_system_does_not_tell_is_unknown_and_not_zero(count: int) -> None:
+    untold = _six(anonymous=(None,) * 7, uss=(None,) * 7)[:count]
+    assert memory_of(_six()[count:] + untold) is None
+
+
+def test_unknown_parts_alone_are_none() -> None:
+    memory = memory_of(_six(working_bytes=None, uss=(None,) * 7))
+    assert memory is not None
+    assert (memory.working_bytes, memory.unique_bytes, memory.model_bytes) == (None, None, 8)
 
 
 def test_without_a_meter_there_are_no_joules_but_cpu_time() -> None:
@@ -218,7 +239,7 @@ def test_disturbed_chunks_cost_no_energy() -> None:
 def test_where_hardly_a_chunk_is_undisturbed_all_of_them_count() -> None:
     energy = energy_of(_six(joules=1.0, energy_disturbed=MOST), GAUGE_NS)
     assert energy.per_decision is not None
-    assert energy.per_decision.estimate == pytest.approx((8 + 3 * 12) / 20 / DECISIONS)
+    assert energy.per_decision.estimate == pytest.approx((2 + 3 * 18) / 20 / DECISIONS)
 
 
 def test_what_the_machine_draws_when_idle_is_subtracted() -> None:
@@ -303,6 +324,15 @@ def test_fewer_than_six_common_undisturbed_rounds_are_no_ratio() -> None:
     assert latency_ratio(make_row(), disturbed, GAUGE_NS) is None
     assert latency_ratio(disturbed, make_row(), GAUGE_NS) is None
     assert latency_ratio(make_row(), make_row(), GAUGE_NS) is not None
+
+
+def test_joules_of_different_meters_have_no_ratio() -> None:
+    sensor = Meter(source="an NVIDIA GPU", estimated=False)
+    estimated, measured = (
+        make_row(processes=_six(joules=1.0, meter=meter)) for meter in (METER, sensor)
+    )
+    assert energy_ratio(estimated, measured, GAUGE_NS) is None
+    assert energy_ratio(measured, measured, GAUGE_NS) is not None
 
 
 def test_without_a_meter_there_is_no_ratio_of_joules() -> None:

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
 
 from onnx_runner import onnx_actions, torch_actions
 from small_policies import (
@@ -36,6 +36,7 @@ from squeezerl.errors import ArtifactError, AuditError, InvalidArgumentError
 from squeezerl.policy.activations import ACTIVATIONS
 from squeezerl.policy.policy import Policy
 from squeezerl.runtimes.onnx_actor import OnnxActor, load_actor
+from squeezerl.runtimes.ort_session import make_session
 
 SPECS: dict[str, tuple[Spec, ...]] = {
     "float": (),
@@ -45,12 +46,19 @@ SPECS: dict[str, tuple[Spec, ...]] = {
 
 def _rows(model: onnx.ModelProto, observations: Floats) -> Any:
     """Actions of ONNX Runtime for one observation at a time, without the actor."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = make_session(model.SerializeToString(), threads=1)
     return np.concatenate([session.run(None, {"observation": o[None]})[0] for o in observations])
+
+
+@pytest.mark.parametrize("name", ["ptdq", "ptdq-naive"])
+def test_int8_arithmetic_is_exact_on_every_processor(name: str) -> None:
+    """By default ONNX Runtime's kernels saturate on processors without VNNI instructions."""
+    observations = demo_observations()[:200]
+    model = compress(demo_policy(), SPECS[name], observations=observations).model
+    exact = ReferenceEvaluator(model)
+    expected = [exact.run(None, {"observation": row[np.newaxis]})[0] for row in observations]
+    actions = make_actor(model).act(observations)
+    np.testing.assert_allclose(actions, np.concatenate(expected), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", SPECS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -110,6 +111,7 @@ def profile(
         profile_header,
         profile_notes,
         profile_rows,
+        short_names,
     )
 
     if observations is not None and (env or env_kwargs):
@@ -117,7 +119,10 @@ def profile(
     for file in (output, samples):
         if file is not None:
             check_file(file)
-    others = {file.stem: read_profile(file) for file in earlier or ()}
+    if output is not None and samples is not None and output.absolute() == samples.absolute():
+        raise InvalidArgumentError("--output and --samples name the same file")
+    others = [(file, read_profile(file)) for file in earlier or ()]
+    labels = short_names([str(file.with_suffix("")) for file, _ in others])
     with progress_bar("profile") as update:
         result = profile_policies(
             policies,
@@ -140,8 +145,8 @@ def profile(
         write_file(output, (json.dumps(data, indent=1) + "\n").encode())
     if samples is not None:
         write_file(samples, samples_npz(result))
-    for label, other in others.items():
-        data = beside(data, other, label)
+    for file, other in others:
+        data = beside(data, other, labels[str(file.with_suffix(""))].replace(os.sep, " "))
     if as_json:
         print_json(data)
         return

@@ -79,13 +79,12 @@ def _runtimes() -> tuple[RuntimeStatus, ...]:
 
     cuda = None if torch.cuda.is_available() else "torch sees no NVIDIA GPU"
     sb3 = _version("stable-baselines3")
-    complete = sb3 and _version("sb3-contrib")
     missing = "not installed: pip install 'squeezerl[train]'"
     return (
         RuntimeStatus(name="ort", version=_version("onnxruntime"), problem=None),
         RuntimeStatus(name="torch", version=torch.__version__, problem=None),
         RuntimeStatus(name="torch-cuda", version=torch.__version__, problem=cuda),
-        RuntimeStatus(name="sb3", version=sb3, problem=None if complete else missing),
+        RuntimeStatus(name="sb3", version=sb3, problem=None if sb3 else missing),
     )
 
 

@@ -97,13 +97,13 @@ def run_probe(job: ProbeJob, round_: int, usual_gauge_ns: float, folder: Path) -
             timeout=_PATIENCE_S + _SLACK * windows_s,
             check=False,
         )
-        if not result_file.is_file():
+        result = _read(result_file)
+        if result is None:
             message = (ended.stderr.strip().splitlines() or ["no message"])[-1]
             killed = " (killed, most likely for lack of memory)" if ended.returncode == -9 else ""
             raise MeasurementError(
                 f"the measuring process ended with {ended.returncode}{killed}: {message}"
             )
-        result = json.loads(result_file.read_text(encoding="utf-8"))
         if "refusal" in result:
             raise MeasurementError(result["refusal"])
         with np.load(samples_file, allow_pickle=False) as samples:
@@ -118,6 +118,15 @@ def run_probe(job: ProbeJob, round_: int, usual_gauge_ns: float, folder: Path) -
 
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """What the process wrote; `None` if it ended before that, or in the midst of it."""
+    try:
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return result
 
 
 def _record(

@@ -44,10 +44,10 @@ def beside(data: dict[str, Any], other: dict[str, Any], label: str) -> dict[str,
     Args:
         data: the profile.
         other: what `profile_json` gave before, perhaps on another machine.
-        label: put before the names of its rows.
+        label: put behind the names of its rows, where shortening spares it; without slashes.
     """
     rows = [
-        row | {"artifact": f"{label}: {row['artifact']}", "reference_ratio": None}
+        row | {"artifact": f"{row['artifact']} ({label})", "reference_ratio": None}
         for row in other["rows"]
     ]
     return data | {

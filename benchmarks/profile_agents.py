@@ -105,7 +105,8 @@ def measure(path: Path, env_id: str, options: argparse.Namespace) -> dict[str, A
             ),
         )
     data = profile_json(result) | {"took_s": time.perf_counter() - start}
-    data["rows"] = [row | {"artifact": Path(row["artifact"]).name} for row in data["rows"]]
+    for named in (data["reference"], *data["rows"]):
+        named["artifact"] = Path(named["artifact"]).name
     options.output.mkdir(parents=True, exist_ok=True)
     file = options.output / f"{folder.name}.json"
     file.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")

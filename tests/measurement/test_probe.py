@@ -341,7 +341,7 @@ def test_a_runtime_that_cannot_run_the_policy_says_why(fake: Any) -> None:
         ({"act": "len(self.calls) > 5 and 1 / 0"}, "ZeroDivisionError: division by zero"),
         (
             {"load": "os.kill(os.getpid(), signal.SIGKILL)"},
-            r"-9 \(killed, most likely for lack of memory\): no message",
+            r"-9 \(killed.*\): no message",
         ),
         ({"load": "sys.exit(0)"}, "ended with 0: no message"),
     ],
@@ -442,14 +442,3 @@ def test_batches_are_consecutive_observations(
     rows = np.concatenate(inputs)[:, 0] / 2
     np.testing.assert_array_equal(rows, np.arange(len(rows)) % count)
     assert all(one.flags.c_contiguous and one.flags.writeable for one in inputs)
-
-
-def test_an_environment_that_fails_costs_the_episodes_only(fake: Any, tmp_path: Path) -> None:
-    folder = fake()
-    broken = TASK.replace("self.left -= 1", "raise KeyError('x')")
-    (tmp_path / "my_task.py").write_text(broken)
-    wanted = EpisodesJob(env_id="my_task:Task-v0", env_kwargs={}, seed=11, path=str(tmp_path))
-    found = run_probe(_fake_job(folder, episodes=wanted), 0, GAUGE_NS, folder)
-    assert found.episodes is None
-    assert found.episodes_problem == "KeyError: 'x'"
-    assert len(found.latency.nanoseconds) > 0

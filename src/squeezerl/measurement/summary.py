@@ -233,13 +233,26 @@ def episodes_of(processes: Sequence[ProcessRecord]) -> Episodes | None:
 
 
 def latency_ratio(reference: ProfileRow, row: ProfileRow, gauge: float) -> Interval | None:
-    """How many times faster than the reference: median over the rounds that both were in."""
+    """How many times faster than the reference.
+
+    The median over the rounds in which both ran undisturbed; with fewer than six of those, the
+    quotient of the medians, within the bounds that their intervals leave.
+    """
 
     def median_ns(process: ProcessRecord) -> float | None:
         samples = _clean_ns(process, gauge)
         return None if samples is None else float(np.median(samples))
 
-    return _paired(reference, row, median_ns)
+    if not (reference.processes and row.processes):
+        return None
+    if (paired := _paired(reference, row, median_ns)) is not None:
+        return paired
+    theirs, ours = (latency_of(r.processes, gauge, precision=1.0).median for r in (reference, row))
+    return Interval(
+        estimate=theirs.estimate / ours.estimate,
+        low=theirs.low / ours.high,
+        high=theirs.high / ours.low,
+    )
 
 
 def energy_ratio(reference: ProfileRow, row: ProfileRow, gauge: float) -> Interval | None:

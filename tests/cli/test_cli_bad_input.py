@@ -91,6 +91,49 @@ BAD_ARGUMENTS: list[tuple[str, str]] = [
     ("squeeze demo --seed 500000001 -o out", "seed must be"),
     ("squeeze demo --backend foo -o out", "'foo' is not one of"),
     ("squeeze demo --env-kwargs foo -o out", "form name:value"),
+    ("squeeze demo --watts-per-core 0 -o out", "watts_per_core"),
+    ("profile missing", "missing: no such file"),
+    ("profile demo missing", "missing: no such file"),
+    ("profile not_an_artifact", "not_an_artifact"),
+    ("profile not_a_zip.zip", "not a readable zip"),
+    ("profile demo --runtime nope", "unknown runtime 'nope'; known are ort, torch"),
+    ("profile demo --runtime ort,,torch", "unknown runtime ''"),
+    ("profile demo --runtime ort,ort", "each runtime once"),
+    ("profile demo --batch 0", "batch must be"),
+    ("profile demo --batch 100000", "batch must be"),
+    ("profile demo --threads 0", "threads must be"),
+    ("profile demo --threads 100000", "threads must be 1 to"),
+    ("profile demo --seconds 0", "seconds must be"),
+    ("profile demo --seconds 1e9", "seconds must be"),
+    ("profile demo --seconds nan", "seconds must be"),
+    ("profile demo --precision 0", "precision must be"),
+    ("profile demo --precision 5", "precision must be"),
+    ("profile demo --watts-per-core -1", "watts_per_core"),
+    ("profile demo --watts-per-core nan", "watts_per_core"),
+    ("profile demo --energy wattmeter", "'wattmeter' is not one of auto, none"),
+    ("profile demo --energy rapl --watts-per-core 5", "estimate"),
+    ("profile demo --seed -1", "seed must be"),
+    ("profile demo --env Nope-v1", "unknown environment 'Nope-v1'"),
+    ("profile demo --env CartPole-v1", "CartPole-v1 has .* 2 discrete actions"),
+    ("profile demo --env-kwargs foo", "form name:value"),
+    ("profile demo --vecnormalize missing.pkl", "missing.pkl: no such file"),
+    ("profile demo demo --vecnormalize missing.pkl", "normaliser is for one agent"),
+    ("profile demo --observations missing.npy", "missing.npy: cannot be read as observations"),
+    ("profile demo --observations not_a_zip.zip", "cannot be read as observations"),
+    ("profile demo --observations empty", "cannot be read as observations"),
+    ("profile demo --observations seen.npy", r"takes observations of shape \(17,\), not \(3,\)"),
+    ("profile demo --observations seen.npy --env Ant-v5", "takes the place of --env"),
+    ("profile demo --observations seen.npy --episodes", "take the place of an environment"),
+    ("profile demo --beside missing.json", "missing.json: not a profile"),
+    ("profile demo --beside not_an_artifact/manifest.json", "not a profile that squeezerl wrote"),
+    ("profile demo --beside /", "not a profile that squeezerl wrote"),
+    ("profile demo -o empty", "empty: is a folder"),
+    ("profile demo -o nowhere/profile.json", "its folder does not exist"),
+    ("profile demo -o not_a_zip.zip/profile.json", "its folder does not exist"),
+    (f"profile demo -o {'a' * 300}", "cannot be written"),
+    (f"profile demo -o {'a' * 250}", "cannot be written"),
+    ("profile demo --samples empty", "empty: is a folder"),
+    ("profile demo -o same --samples ./same", "name the same file"),
 ]
 
 
@@ -111,6 +154,7 @@ def cluttered(own_folder: Path) -> Path:
     (own_folder / "full" / "old.txt").write_text("precious")
     (own_folder / "not_an_artifact").mkdir()
     (own_folder / "not_an_artifact" / "manifest.json").write_text("{}")
+    np.save(own_folder / "seen.npy", np.arange(30.0).reshape(10, 3))
     return own_folder
 
 
@@ -145,11 +189,12 @@ def test_policies_that_are_not_supported_yet_are_named(
 
 
 @pytest.mark.parametrize("env_id", ["HalfCheetah-v5", "Acrobot-v1", "Pendulum-v1"])
-@pytest.mark.parametrize("verb", ["evaluate", "squeeze", "compress"])
+@pytest.mark.parametrize("verb", ["evaluate", "squeeze", "compress", "profile"])
 def test_a_discrete_agent_needs_its_environment(
     verb: str, env_id: str, balancing_zip: Path, own_folder: Path
 ) -> None:
     more = {"evaluate": [], "squeeze": ["-o", "out"], "compress": ["--method=ptdq", "-o", "out"]}
+    more["profile"] = ["-o", "profile.json"]
     result = invoke(verb, balancing_zip, "--env", env_id, *more[verb])
     _is_refused(result, result.exit_code, f"2 discrete actions; {env_id} has")
     assert tree(own_folder) == {}
@@ -209,6 +254,10 @@ def test_a_damaged_artifact_is_refused(own_folder: Path) -> None:
         "compress demo --method l1 --ratio much -o out",
         "compress demo -o out",
         "squeeze demo",
+        "profile",
+        "profile demo --nonsense",
+        "profile demo --batch many",
+        "doctor demo",
     ],
 )
 def test_wrong_usage_ends_with_two_and_leaves_nothing(arguments: str, own_folder: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -55,16 +56,22 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def real(artifacts: dict[str, str]) -> tuple[Profile, list[tuple[str, float]]]:
+def real(
+    artifacts: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Profile, list[tuple[str, float]]]:
     """The three in ONNX Runtime, measured in earnest, and the progress that was reported."""
     progress: list[tuple[str, float]] = []
-    found = profile(
-        list(artifacts.values()),
-        cart_pole(),
-        runtimes=("ort",),
-        on_progress=lambda stage, fraction: progress.append((stage, fraction)),
-        **SHORT,
-    )
+    temporary = tmp_path_factory.mktemp("temporary")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(temporary))
+        found = profile(
+            list(artifacts.values()),
+            cart_pole(),
+            runtimes=("ort",),
+            on_progress=lambda stage, fraction: progress.append((stage, fraction)),
+            **SHORT,
+        )
+    assert list(temporary.iterdir()) == []
     return found, progress
 
 
@@ -94,12 +101,10 @@ def test_the_same_policy_costs_the_same_again(real: tuple[Profile, Any]) -> None
         assert memory[0]["total"] == pytest.approx(memory[1]["total"], rel=0.05)
     ratio = rows[0]["reference_ratio"]
     assert ratio["file_bytes"] == ratio["macs"] == 1.0
-    assert ratio["latency"] in (None, {"median": 1.0, "ci95": [1.0, 1.0]})
+    assert ratio["latency"]["median"] == 1.0
 
 
 def test_a_real_profile_is_json_and_a_table(real: tuple[Profile, Any]) -> None:
-    import json
-
     data = profile_json(real[0])
     assert json.loads(json.dumps(data, allow_nan=False)) == data
     markdown = profile_markdown(data)
@@ -116,10 +121,6 @@ def test_progress_names_the_rows_and_does_not_fall(real: tuple[Profile, Any]) ->
     assert list(fractions) == sorted(fractions)
     assert max(fractions) <= 1
     assert {"float in ort", "again in ort", "ptdq in ort"} <= set(stages)
-
-
-def test_no_folder_is_left(real: tuple[Profile, Any]) -> None:
-    assert list(Path(tempfile.gettempdir()).glob("squeezerl-profile-*/job.json")) == []
 
 
 # From here on no process is started: what one would be asked to do is noted, and the answer given.
@@ -317,6 +318,7 @@ def test_episodes_have_seeds_of_their_own_in_every_process(
     for episodes in wanted:
         assert episodes is not None
         assert (episodes.env_id, episodes.env_kwargs) == ("CartPole-v1", ENV_KWARGS)
+        assert episodes.path == str(Path.cwd())  # where `module:Id` environments may live
 
 
 def test_each_agent_decides_on_observations_of_its_own(
@@ -380,7 +382,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"observations": SEEN[:, :3]},
         r"of shape \(4,\), not \(3,\)",
     ),
-    "observations with a row too many": ({"observations": SEEN[None]}, r"not \(50, 4\)"),
+    "episodes of observations": ({"observations": np.stack([SEEN, 2 * SEEN])}, r"not \(50, 4\)"),
     "a vector": ({"observations": SEEN[0]}, "must be an array of the shape"),
     "a number": ({"observations": 1.0}, "must be an array of the shape"),
     "words": ({"observations": [["a", "b"]]}, "must be numbers"),

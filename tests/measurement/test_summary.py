@@ -315,15 +315,36 @@ def test_rounds_that_one_side_was_not_in_do_not_count() -> None:
     ratio = latency_ratio(longer, later, GAUGE_NS)
     assert ratio is not None
     assert ratio.estimate == pytest.approx(2.0)
-    apart = make_row(processes=[make_process(n) for n in range(20, 26)])
-    assert latency_ratio(longer, apart, GAUGE_NS) is None
 
 
-def test_fewer_than_six_common_undisturbed_rounds_are_no_ratio() -> None:
-    disturbed = make_row(processes=[*_six()[:5], make_process(5, disturbed=MOST)])
-    assert latency_ratio(make_row(), disturbed, GAUGE_NS) is None
-    assert latency_ratio(disturbed, make_row(), GAUGE_NS) is None
-    assert latency_ratio(make_row(), make_row(), GAUGE_NS) is not None
+def test_with_fewer_than_six_common_rounds_the_medians_are_compared() -> None:
+    reference = make_row(processes=_at(40, 40, 40, 40, 40, 44))
+    apart = make_row(
+        processes=[
+            make_process(20 + n, usual_ns=time) for n, time in enumerate([20_000] * 5 + [25_000])
+        ]
+    )
+    ratio = latency_ratio(reference, apart, GAUGE_NS)
+    assert ratio is not None
+    assert ratio.estimate == pytest.approx(2.0)
+    # As far apart as the intervals of the two medians allow.
+    assert (ratio.low, ratio.high) == pytest.approx((40 / 25, 44 / 20))
+
+
+def test_where_rounds_were_disturbed_the_medians_of_all_times_are_compared() -> None:
+    disturbed = make_row(processes=_six(disturbed=MOST))
+    ratio = latency_ratio(make_row(), disturbed, GAUGE_NS)
+    assert ratio is not None
+    assert ratio.estimate == pytest.approx(1 / 3)
+    back = latency_ratio(disturbed, make_row(), GAUGE_NS)
+    assert back is not None
+    assert back.estimate == pytest.approx(3.0)
+
+
+def test_a_row_without_processes_has_no_ratio() -> None:
+    nothing = make_row(problem="no")
+    assert latency_ratio(make_row(), nothing, GAUGE_NS) is None
+    assert energy_ratio(make_row(), nothing, GAUGE_NS) is None
 
 
 def test_joules_of_different_meters_have_no_ratio() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,20 @@ def test_a_damaged_policy_is_refused(content: bytes, tmp_path: Path) -> None:
 
 
 def test_every_runtime_has_a_module() -> None:
-    modules = [module_name(runtime) for runtime in RUNTIMES]
+    modules = [module_name(runtime, "ppo") for runtime in RUNTIMES]
     names = [module.rpartition(".")[2] for module in modules]
     assert names == ["ort", "torch_eager", "torch_eager", "sb3"]
+    assert all(hasattr(importlib.import_module(module), "load") for module in modules)
+
+
+@pytest.mark.parametrize("algorithm", ["trpo", "tqc", "qrdqn"])
+def test_algorithms_of_sb3_contrib_import_it_too(algorithm: str, tmp_path: Path) -> None:
+    module = importlib.import_module(module_name("sb3", algorithm))
+    assert module.__name__.endswith("sb3_contrib")
+    policy = make_policy(4, 8, 2, head={"trpo": "clip", "tqc": "tanh"}.get(algorithm, "argmax"))  # type: ignore[arg-type]
+    save_policy(policy, tmp_path / "policy.pt")
+    bare = module.load(tmp_path / "policy.pt", threads=1, options={"algorithm": algorithm})
+    observations = random_observations(policy, 5)
+    np.testing.assert_allclose(
+        bare.act(observations), torch_actions(policy, observations), rtol=0, atol=1e-5
+    )

@@ -25,6 +25,11 @@ def _verdict(trial: Trial) -> str | None:
     return trial.judgement.retention.verdict
 
 
+def test_nothing_is_measured_unless_it_is_asked_for(squeezed: Squeezed) -> None:
+    assert (squeezed.result.profile, squeezed.result.measurement_problem) == (None, None)
+    assert "Measured" not in (squeezed.folder / "report.md").read_text()
+
+
 def test_every_candidate_is_tried_once(squeezed: Squeezed) -> None:
     tried = [trial.candidate for trial in squeezed.result.trials]
     assert tried == list(study_candidates())

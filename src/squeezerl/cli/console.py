@@ -143,7 +143,7 @@ def print_table(
 def progress_bar(description: str) -> Iterator[Callable[[str, float], None]]:
     """A bar on standard error with time left; silent where that is not a terminal."""
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeRemainingColumn(),

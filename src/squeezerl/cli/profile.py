@@ -31,7 +31,7 @@ def profile(
     policies: Annotated[
         list[str],
         typer.Argument(
-            metavar="AGENT_OR_ARTIFACT...",
+            metavar="AGENT_OR_ARTIFACT",
             help="Agents' .zip files or folders, 'demo', artifacts' folders. "
             "The first is the reference.",
             show_default=False,

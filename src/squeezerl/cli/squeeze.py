@@ -95,4 +95,6 @@ def squeeze(
     header = table_header(measured)
     print_table(header, table_rows(result, measured), left=(0, len(header) - 1))
     say(f"\n{summary(result)}")
+    if result.measurement_problem is not None:
+        say(f"Latency, memory and energy were not measured: {result.measurement_problem}")
     say(f"{output}: policy.onnx, manifest.json, report.md, results.json, pareto.png")

@@ -107,6 +107,7 @@ def squeeze_json(result: SqueezeResult, root: Path) -> dict[str, Any]:
         | {"artifact": str(root), "confirmation": _confirmation_json(result.confirmation)},
         "host": to_json(result.host),
         "energy_problem": profile["energy_problem"] if profile else None,
+        "measurement_problem": result.measurement_problem,
     }
 
 

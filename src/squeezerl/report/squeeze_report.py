@@ -136,7 +136,7 @@ def squeeze_markdown(result: SqueezeResult) -> str:
         "line gives the chosen candidate's retention on other episodes than those of the table. "
         "Candidates are the study's own methods with its one-shot settings, quantized per channel.",
         "",
-        *_measurements(measured),
+        *_measurements(measured, result.measurement_problem),
         "| | |",
         "| --- | --- |",
         f"| agent | `{source.path}` ({source.algorithm}, trained on {trained_on}) |",
@@ -152,7 +152,9 @@ def squeeze_markdown(result: SqueezeResult) -> str:
     return "\n".join(lines)
 
 
-def _measurements(measured: dict[str, Any] | None) -> list[str]:
+def _measurements(measured: dict[str, Any] | None, problem: str | None) -> list[str]:
+    if problem is not None:
+        return [f"Latency, memory and energy were not measured: {problem}", ""]
     if measured is None:
         return []
     return [

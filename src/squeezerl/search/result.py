@@ -33,7 +33,7 @@ class SqueezeResult:
     `confirmation` is the chosen candidate's judgement on fresh seeds; it is `None` where nothing
     smaller than the float policy was confirmed to keep the return, and the float policy is chosen.
     `profile` has what was measured of the float policy and the best candidates, each in a row of
-    the candidate's name.
+    the candidate's name; `measurement_problem` says why nothing could be measured.
     """
 
     source: AgentSource
@@ -51,3 +51,4 @@ class SqueezeResult:
     chosen: Candidate
     confirmation: Judgement | None
     profile: Profile | None
+    measurement_problem: str | None = None

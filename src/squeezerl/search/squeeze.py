@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from squeezerl.agents.load import Agent
@@ -13,7 +12,12 @@ from squeezerl.artifacts.read import read_artifact
 from squeezerl.artifacts.write import write_artifact
 from squeezerl.compression.compress import compress
 from squeezerl.compression.specs import StaticQuantization
-from squeezerl.errors import CompressionError, EvaluationError, MeasurementError
+from squeezerl.errors import (
+    CompressionError,
+    EvaluationError,
+    InvalidArgumentError,
+    MeasurementError,
+)
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import CONFIRMATION_SEED_OFFSET, calibrate, check_numbers
 from squeezerl.evaluation.referee import Judgement, Referee
@@ -114,13 +118,11 @@ def squeeze_into(
         size.file_bytes,
         lambda name, fraction: on_progress(name, (len(candidates) + 3 + fraction) / units),
     )
-    profile = None
+    profile, measurement_problem = None, None
     if measurement is not None:
-        best = _best(trials, chosen)
-        # That nothing could be measured must not cost the squeeze.
-        with suppress(MeasurementError):
+        try:
             profile = workshop.measure(
-                best,
+                _best(trials, chosen),
                 environment,
                 measurement,
                 meter_problem,
@@ -128,6 +130,9 @@ def squeeze_into(
                     f"measure {name}", 1 - _MEASURING_UNITS * (1 - f) / units
                 ),
             )
+        except (MeasurementError, InvalidArgumentError) as error:
+            # That must not cost the squeeze.
+            measurement_problem = str(error)
     workshop.place(chosen)
     return SqueezeResult(
         source=agent.source,
@@ -145,6 +150,7 @@ def squeeze_into(
         chosen=chosen,
         confirmation=confirmation,
         profile=profile,
+        measurement_problem=measurement_problem,
     )
 
 

@@ -7,7 +7,7 @@ agent, and prints what the agents have in common as JSON:
 
     python benchmarks/profile_agents.py -o results/profile               # takes an hour or so
     python benchmarks/profile_agents.py ppo/Hopper-v3_1:Hopper-v4 -o out/profile --seconds 1
-    python benchmarks/profile_agents.py --compare results/profile out/profile
+    python benchmarks/profile_agents.py --compare results/profile/first-run results/profile
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def shares(data: dict[str, Any]) -> dict[str, Any]:
 def compare(first: Path, second: Path) -> dict[str, Any]:
     """Whether two runs agree: the second's figures in the first's intervals, and how far apart."""
     rows = []
-    for file in sorted(second.glob("*.json")):
+    for file in sorted(first.glob("*.json")):
         runs = [
             {
                 (row["artifact"], row["runtime"]): row

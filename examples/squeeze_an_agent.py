@@ -12,7 +12,13 @@ output = sys.argv[1] if len(sys.argv) > 1 else "out/example"
 episodes = int(sys.argv[2]) if len(sys.argv) > 2 else 100
 
 result = squeezerl.squeeze(
-    "demo", "HalfCheetah-v5", output=output, retain=0.95, episodes=episodes, force=True
+    "demo",
+    "HalfCheetah-v5",
+    output=output,
+    retain=0.95,
+    episodes=episodes,
+    measure=episodes >= 100,  # a quick try need not measure
+    force=True,
 )
 print(squeezerl.summary(result))
 

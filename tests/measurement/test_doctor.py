@@ -39,6 +39,7 @@ def test_a_quiet_machine_with_a_sensor_needs_no_advice() -> None:
         ({"load": 1.5}, "the load is 1.50: stop other work"),
         ({"governor": "powersave"}, "governor powersave.*cpupower frequency-set"),
         ({"cores_available": 1}, "one core only"),
+        ({"cpu_flags": ("sse4_2", "avx2")}, "no VNNI instructions"),
         ({"energy_problem": "no sensor here"}, "no energy: no sensor here"),
     ],
 )
@@ -54,7 +55,17 @@ def test_the_most_important_advice_comes_first() -> None:
     assert [line.split()[0] for line in advice] == ["timings", "the", "there", "no"]
 
 
-@pytest.mark.parametrize("given", [{"load": None}, {"governor": None}, {"load": 0.1}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"load": None},
+        {"governor": None},
+        {"load": 0.1},
+        {"cpu_flags": ("sse4_2", "avx512_vnni")},
+        {"cpu_flags": ("asimd",)},
+        {"cpu_flags": ()},
+    ],
+)
 def test_what_is_unknown_or_usual_is_no_trouble(given: dict[str, Any]) -> None:
     assert _diagnosis(**given).advice == ()
 

@@ -95,7 +95,7 @@ def test_the_same_policy_costs_the_same_again(real: tuple[Profile, Any]) -> None
     rows = profile_json(real[0])["rows"]
     assert rows[0]["file_bytes"] == rows[1]["file_bytes"] != rows[2]["file_bytes"]
     one, other = (row["latency_s"]["median"] for row in rows[:2])
-    assert one == pytest.approx(other, rel=0.7)  # neighbours may disturb one of them
+    assert 1 / 3 < one / other < 3  # neighbours may disturb one of them
     memory = [row["memory_bytes"] for row in rows]
     if memory[0] is not None:
         assert memory[0]["total"] == pytest.approx(memory[1]["total"], rel=0.05)

@@ -106,9 +106,10 @@ def profile(
     from squeezerl.report.profile_file import read_profile
     from squeezerl.report.profile_table import (
         EPISODES_HEADER,
-        LEFT,
+        EPISODES_LEFT,
         episode_rows,
         profile_header,
+        profile_left,
         profile_notes,
         profile_rows,
         short_names,
@@ -150,10 +151,10 @@ def profile(
     if as_json:
         print_json(data)
         return
-    print_table(profile_header(data), profile_rows(data), left=LEFT)
+    print_table(profile_header(data), profile_rows(data), left=profile_left(data))
     say()
     if episodes:
-        print_table(EPISODES_HEADER, episode_rows(data), left=LEFT)
+        print_table(EPISODES_HEADER, episode_rows(data), left=EPISODES_LEFT)
         say()
     for note in profile_notes(data):
         say(note)

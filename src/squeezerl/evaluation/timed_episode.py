@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +26,7 @@ def timed_episode(
         seed: of the episode.
 
     Raises:
-        EnvError: if the episode does not end.
+        EnvError: if the episode does not end, or its return is not a number.
     """
     clock = time.perf_counter
     observation, _ = env.reset(seed=seed)
@@ -41,4 +42,6 @@ def timed_episode(
         done = terminated or truncated
         if length >= _ENDLESS and not done:
             raise EnvError(f"an episode did not end after {length:,} steps")
+    if not math.isfinite(return_):
+        raise EnvError(f"the return of seed {seed} is not finite")
     return return_, length, acting_s

@@ -51,6 +51,13 @@ class Diagnosis:
             )
         if self.host.cores_available == 1:
             advice.append("there is one core only: whatever else runs will disturb")
+        flags = self.host.cpu_flags
+        if "sse4_2" in flags and not {"avx_vnni", "avx512_vnni", "amx_int8"} & set(flags):
+            advice.append(
+                "no VNNI instructions: ONNX Runtime's default int8 kernels saturate here and give "
+                "other actions; where you deploy an int8 artifact, set session.x64quantprecision "
+                "to 1 as SqueezeRL does (docs/artifacts.md)"
+            )
         if self.energy_problem:
             advice.append(f"no energy: {self.energy_problem}")
         return tuple(advice)

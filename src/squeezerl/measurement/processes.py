@@ -89,6 +89,7 @@ def run_probe(job: ProbeJob, round_: int, usual_gauge_ns: float, folder: Path) -
             env={
                 **os.environ,
                 **dict.fromkeys(_THREAD_VARIABLES, str(job.threads)),
+                "TMPDIR": str(folder),  # what a process that is killed leaves goes with it
                 "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as NVML counts GPUs
             },
             capture_output=True,

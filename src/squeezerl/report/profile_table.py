@@ -9,7 +9,7 @@ from typing import Any
 from squeezerl.records import Interval
 from squeezerl.report.text import format_si, format_si_interval, markdown_table
 
-LEFT = (0, 1)
+EPISODES_LEFT = (0, 1)
 LEGEND = (
     "Latency is that of one call on recorded observations: the median of the medians of six to "
     "twelve processes, with its 95 % interval, and p99, over undisturbed times; `!` marks what is "
@@ -39,6 +39,11 @@ def profile_header(data: dict[str, Any]) -> tuple[str, ...]:
         _energy_title(data),
         "less",
     )
+
+
+def profile_left(data: dict[str, Any]) -> tuple[int, ...]:
+    """The columns that hold words."""
+    return (0, 1, 2) if _several_hosts(data) else (0, 1)
 
 
 def _energy_title(data: dict[str, Any]) -> str:
@@ -127,9 +132,9 @@ def profile_notes(data: dict[str, Any]) -> list[str]:
 def profile_markdown(data: dict[str, Any]) -> str:
     """Both tables, the notes and the host, as Markdown."""
     host = data["host"]
-    lines = markdown_table(profile_header(data), profile_rows(data), left=LEFT)
+    lines = markdown_table(profile_header(data), profile_rows(data), left=profile_left(data))
     if episodes := episode_rows(data):
-        lines += ["", *markdown_table(EPISODES_HEADER, episodes, left=LEFT)]
+        lines += ["", *markdown_table(EPISODES_HEADER, episodes, left=EPISODES_LEFT)]
     lines += ["", *(f"- {note}" for note in profile_notes(data)), "", LEGEND, ""]
     load = "unknown" if host["load"] is None else f"{host['load']:.2f}"
     lines += [

@@ -15,9 +15,10 @@ from squeezerl.evaluation.evaluate import calibrate, check_numbers
 from squeezerl.measurement.energy.choose import choose_gpu_meter, choose_meter
 from squeezerl.measurement.host import host_facts
 from squeezerl.measurement.processes import EpisodesJob
-from squeezerl.measurement.profile import PRECISION, Settings, Workload, profile_subjects
+from squeezerl.measurement.profile import profile_subjects
 from squeezerl.measurement.recordings import as_observations
 from squeezerl.measurement.result import Profile
+from squeezerl.measurement.settings import PRECISION, Settings, Workload
 from squeezerl.measurement.subject import Subject, load_subject
 from squeezerl.records import AgentSource
 from squeezerl.report.squeeze_report import write_squeeze_report

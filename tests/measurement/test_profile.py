@@ -29,8 +29,9 @@ from squeezerl.errors import (
 from squeezerl.evaluation.environment import Environment
 from squeezerl.measurement import profile as module
 from squeezerl.measurement.processes import ProbeJob
-from squeezerl.measurement.profile import MOST_PROCESSES, Settings, Workload, profile_subjects
+from squeezerl.measurement.profile import MOST_PROCESSES, profile_subjects
 from squeezerl.measurement.result import ProcessRecord, Profile
+from squeezerl.measurement.settings import Settings, Workload
 from squeezerl.measurement.subject import Subject, load_subject
 from squeezerl.report.profile_contract import profile_json
 from squeezerl.report.profile_table import profile_markdown, profile_notes

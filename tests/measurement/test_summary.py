@@ -21,17 +21,10 @@ from made_profiles import (
     make_window,
 )
 from squeezerl.analysis.timing import median_interval
+from squeezerl.measurement.ratios import energy_ratio, latency_ratio
 from squeezerl.measurement.result import Meter, ProcessRecord, ProfileRow
-from squeezerl.measurement.summary import (
-    Latency,
-    energy_of,
-    energy_ratio,
-    episodes_of,
-    latency_of,
-    latency_ratio,
-    memory_of,
-    usual_gauge_ns,
-)
+from squeezerl.measurement.summary import Latency, energy_of, episodes_of, latency_of, memory_of
+from squeezerl.measurement.undisturbed import usual_gauge_ns
 from squeezerl.records import Interval
 
 # Gauges at these positions disturb all chunks but two, which are too few.

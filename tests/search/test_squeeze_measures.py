@@ -19,8 +19,8 @@ from squeezerl.artifacts.read import read_artifact
 from squeezerl.errors import InvalidArgumentError, MeasurementError
 from squeezerl.measurement import profile as profiling
 from squeezerl.measurement.processes import ProbeJob
-from squeezerl.measurement.profile import Settings
 from squeezerl.measurement.result import ProcessRecord
+from squeezerl.measurement.settings import Settings
 from squeezerl.report.squeeze_report import squeeze_markdown
 from squeezerl.search.result import SqueezeResult
 

@@ -6,30 +6,30 @@ of them; where it has not, from all, and the row is called unstable.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from squeezerl.analysis.timing import (
     FEWEST_FOR_INTERVAL,
-    gauge_floor,
     mean_t_interval,
     median_interval,
     relative_half_width,
     undisturbed,
 )
 from squeezerl.measurement.gauge import TOLERANCE
-from squeezerl.measurement.result import MemoryStages, ProcessRecord, ProfileRow
+from squeezerl.measurement.result import MemoryStages, ProcessRecord
+from squeezerl.measurement.undisturbed import (
+    clean_ns,
+    cpu_s_per_decision,
+    joules_per_decision,
+)
 from squeezerl.records import Interval
 
 # A process that is pinned and always busy should have its core nearly to itself.
 _LEAST_CPU_SHARE = 0.9
-# Times of fewer chunks than these say little of a process.
-_FEWEST_CHUNKS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,30 +101,11 @@ class Episodes:
     j_per_episode: Interval | None
 
 
-def usual_gauge_ns(
-    processes: Sequence[ProcessRecord], threads: int, before: Sequence[int] = ()
-) -> float:
-    """The gauge's time on this machine when nothing disturbs it.
-
-    Infinite, so that all times count, for several threads: a runtime's waiting threads would
-    disturb the gauge themselves.
-
-    Args:
-        processes: all of a run.
-        threads: of the runtime.
-        before: times that were taken before there were any.
-    """
-    if threads > 1:
-        return math.inf
-    taken = [g for p in processes for g in (p.latency.gauges, p.energy.gauges)]
-    return gauge_floor(np.concatenate(taken) if taken else before)
-
-
 def latency_of(
     processes: Sequence[ProcessRecord], gauge: float, *, precision: float, threads: int = 1
 ) -> Latency:
     """The latency over at least six processes, and whether it can be relied on."""
-    clean = [samples for p in processes if (samples := _clean_ns(p, gauge)) is not None]
+    clean = [samples for p in processes if (samples := clean_ns(p, gauge)) is not None]
     enough = len(clean) >= FEWEST_FOR_INTERVAL
     used = clean if enough else [process.latency.nanoseconds for process in processes]
     median = median_interval([float(np.median(samples)) / 1e9 for samples in used])
@@ -199,8 +180,8 @@ def _allocated(stages: MemoryStages) -> int | None:
 def energy_of(processes: Sequence[ProcessRecord], gauge: float) -> Energy:
     """Joules and CPU seconds of one decision."""
     return Energy(
-        per_decision=_mean([_joules_per_decision(p, gauge) for p in processes]),
-        cpu_s_per_decision=_required(_mean([_cpu_s_per_decision(p, gauge) for p in processes])),
+        per_decision=_mean([joules_per_decision(p, gauge) for p in processes]),
+        cpu_s_per_decision=_required(_mean([cpu_s_per_decision(p, gauge) for p in processes])),
     )
 
 
@@ -230,84 +211,6 @@ def episodes_of(processes: Sequence[ProcessRecord]) -> Episodes | None:
         j_per_step=joules_per(sum),
         j_per_episode=joules_per(len),
     )
-
-
-def latency_ratio(reference: ProfileRow, row: ProfileRow, gauge: float) -> Interval | None:
-    """How many times faster than the reference.
-
-    The median over the rounds in which both ran undisturbed; with fewer than six of those, the
-    quotient of the medians, within the bounds that their intervals leave.
-    """
-
-    def median_ns(process: ProcessRecord) -> float | None:
-        samples = _clean_ns(process, gauge)
-        return None if samples is None else float(np.median(samples))
-
-    if not (reference.processes and row.processes):
-        return None
-    if (paired := _paired(reference, row, median_ns)) is not None:
-        return paired
-    theirs, ours = (latency_of(r.processes, gauge, precision=1.0).median for r in (reference, row))
-    return Interval(
-        estimate=theirs.estimate / ours.estimate,
-        low=theirs.low / ours.high,
-        high=theirs.high / ours.low,
-    )
-
-
-def energy_ratio(reference: ProfileRow, row: ProfileRow, gauge: float) -> Interval | None:
-    """How many times fewer joules a decision than the reference, by the same meter, paired."""
-    meters = {process.meter for process in (*reference.processes, *row.processes)}
-    if len(meters) > 1:
-        return None
-    return _paired(reference, row, lambda process: _joules_per_decision(process, gauge))
-
-
-def _paired(
-    reference: ProfileRow, row: ProfileRow, figure: Callable[[ProcessRecord], float | None]
-) -> Interval | None:
-    ours = {process.round: figure(process) for process in row.processes}
-    ratios = []
-    for process in reference.processes:
-        theirs, mine = figure(process), ours.get(process.round)
-        if theirs is None or mine is None:
-            continue
-        if min(theirs, mine) <= 0:
-            return None  # below the idle power: the sensor is too coarse for a ratio
-        ratios.append(theirs / mine)
-    return median_interval(ratios)
-
-
-def _clean_ns(process: ProcessRecord, gauge: float) -> npt.NDArray[np.int64] | None:
-    """Times of decisions in undisturbed chunks; `None` if there are hardly any."""
-    latency = process.latency
-    clean = undisturbed(latency.gauges, gauge, TOLERANCE)
-    if clean.sum() < _FEWEST_CHUNKS:
-        return None
-    sizes = np.diff(latency.chunk_ends, prepend=0)
-    return latency.nanoseconds[np.repeat(clean, sizes)]
-
-
-def _cpu_s_per_decision(process: ProcessRecord, gauge: float) -> float:
-    used = _clean_chunks(process, gauge)
-    return float(process.energy.cpu_seconds[used].sum() / process.energy.decisions[used].sum())
-
-
-def _joules_per_decision(process: ProcessRecord, gauge: float) -> float | None:
-    energy = process.energy
-    if energy.joules is None:
-        return None
-    if energy.idle_watts is not None:
-        net = energy.joules - energy.idle_watts * energy.seconds
-        return float(net.sum() / energy.decisions.sum())
-    used = _clean_chunks(process, gauge)
-    return float(energy.joules[used].sum() / energy.decisions[used].sum())
-
-
-def _clean_chunks(process: ProcessRecord, gauge: float) -> npt.NDArray[np.bool_]:
-    """The undisturbed chunks of the energy window, or all if there are hardly any."""
-    clean = undisturbed(process.energy.gauges, gauge, TOLERANCE)
-    return clean if clean.sum() >= _FEWEST_CHUNKS else np.ones_like(clean)
 
 
 def _mean(values: Sequence[float | None]) -> Interval | None:

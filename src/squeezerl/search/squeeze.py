@@ -22,8 +22,9 @@ from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import CONFIRMATION_SEED_OFFSET, calibrate, check_numbers
 from squeezerl.evaluation.referee import Judgement, Referee
 from squeezerl.measurement.host import host_facts
-from squeezerl.measurement.profile import Settings, Workload, profile_subjects
+from squeezerl.measurement.profile import profile_subjects
 from squeezerl.measurement.result import Profile
+from squeezerl.measurement.settings import Settings, Workload
 from squeezerl.measurement.subject import Subject
 from squeezerl.records import Calibration
 from squeezerl.runtimes.actor import Observations

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from squeezerl.evaluation.evaluate import calibrate as calibrate
     from squeezerl.evaluation.evaluate import evaluate as evaluate
     from squeezerl.evaluation.referee import Referee as Referee
+    from squeezerl.report.profile_contract import profile_json as profile_json
+    from squeezerl.report.profile_table import profile_markdown as profile_markdown
     from squeezerl.report.squeeze_report import summary as summary
     from squeezerl.runtimes.onnx_actor import load_actor as load_actor
 
@@ -41,6 +43,8 @@ _HOMES = {
     "load_actor": "squeezerl.runtimes.onnx_actor",
     "load_agent": "squeezerl.agents.load",
     "profile": "squeezerl.api",
+    "profile_json": "squeezerl.report.profile_contract",
+    "profile_markdown": "squeezerl.report.profile_table",
     "read_artifact": "squeezerl.artifacts.read",
     "squeeze": "squeezerl.api",
     "summary": "squeezerl.report.squeeze_report",

@@ -116,7 +116,7 @@ def profile(
     environment: Environment | str | Callable[[AgentSource], Environment] | None = None,
     *,
     observations: Observations | None = None,
-    runtimes: Sequence[str] = ("ort", "torch", "sb3"),
+    runtimes: str | Sequence[str] = ("ort", "torch", "sb3"),
     batch: int = 1,
     threads: int = 1,
     seconds: float = 5.0,
@@ -135,7 +135,7 @@ def profile(
         environment: where the policies' observations are recorded; a function is asked for that of
             each agent. Unless given, the one that the agent was trained on.
         observations: recorded elsewhere, (n, *observation_shape), instead of an environment.
-        runtimes: "ort", "torch", "torch-cuda", "sb3".
+        runtimes: "ort", "torch", "torch-cuda", "sb3"; a list, or a string with commas.
         batch: observations for each `act`.
         threads: of the runtime.
         seconds: of timed decisions for each policy in each runtime.
@@ -157,6 +157,8 @@ def profile(
             raise InvalidArgumentError("recorded observations take the place of an environment")
         observations = as_observations(observations)
     check_numbers(1, seed)
+    if isinstance(runtimes, str):
+        runtimes = [name.strip() for name in runtimes.split(",")]
     meter, meter_problem = choose_meter(host_facts(), energy=energy, watts_per_core=watts_per_core)
     gpu_meter = None
     if any(runtime in GPU_RUNTIMES for runtime in runtimes):

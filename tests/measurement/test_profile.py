@@ -234,7 +234,7 @@ def test_int8_runs_in_onnx_runtime_only_and_says_so(
     data = profile_json(found)
     assert data["rows"][1]["problem"] == rows["ptdq", "torch"].problem
     assert data["rows"][1]["latency_s"] is None
-    assert "ptdq in torch: the model is quantized" in "\n".join(profile_notes(data))
+    assert "ptdq in torch, ptdq in sb3: the model is quantized" in "\n".join(profile_notes(data))
 
 
 def test_where_nothing_can_run_that_is_an_error_with_the_reason(

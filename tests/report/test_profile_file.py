@@ -69,5 +69,5 @@ def test_what_is_no_profile_is_refused(tmp_path: Path, content: str) -> None:
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgumentError, match="not a profile"):
+    with pytest.raises(InvalidArgumentError, match="no such file"):
         read_profile(tmp_path / "missing.json")

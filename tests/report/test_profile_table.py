@@ -32,12 +32,8 @@ def _six(**figures: Any) -> list[ProcessRecord]:
 
 
 def _cells(data: dict[str, Any], index: int = 0) -> dict[str, str]:
-    """A row's cells by title; those of "less" are memory's and energy's."""
-    titles = list(profile_header(data))
-    assert titles.count("less") == 2
-    titles[titles.index("less")] = "less memory"
-    titles[titles.index("less")] = "less energy"
-    return dict(zip(titles, profile_rows(data)[index], strict=True))
+    """A row's cells by title."""
+    return dict(zip(profile_header(data), profile_rows(data)[index], strict=True))
 
 
 def _data(*rows: Any, **settings: Any) -> dict[str, Any]:
@@ -87,6 +83,14 @@ def test_an_unstable_latency_is_marked() -> None:
     data = _data(make_row("a"), make_row("b", _six(disturbed=range(21))))
     assert not _cells(data)["latency [95 %]"].endswith("!")
     assert _cells(data, 1)["latency [95 %]"].endswith(" !")
+    assert not _cells(data)["faster"].endswith("!")
+    assert _cells(data, 1)["faster"].endswith(" !")
+
+
+def test_ratios_against_an_unstable_reference_are_all_marked() -> None:
+    data = _data(make_row("a", _six(disturbed=range(21))), make_row("b"))
+    assert _cells(data, 1)["latency [95 %]"].endswith("]")
+    assert _cells(data, 1)["faster"].endswith(" !")
 
 
 @pytest.mark.parametrize(

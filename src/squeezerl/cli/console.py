@@ -128,15 +128,34 @@ def keep_output_for_json() -> None:
 def print_table(
     header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[int] = (0,)
 ) -> None:
-    """A table on standard output; columns are right-aligned unless listed in `left`."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, title in enumerate(header):
-        table.add_column(title, justify="left" if index in left else "right")
-    for row in rows:
-        table.add_row(*row)
+    """A table on standard output; columns are right-aligned unless listed in `left`.
+
+    Where the terminal is too narrow, columns go below each other, the first ones repeated.
+    """
     # A pipe has no width: let every row keep its line.
     wide = Console(width=200) if not out.is_terminal else out
-    wide.print(table, markup=False)
+    for number, columns in enumerate(_column_groups(header, rows, left, wide.width)):
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for index in columns:
+            table.add_column(header[index], justify="left" if index in left else "right")
+        for row in rows:
+            table.add_row(*(row[index] for index in columns))
+        if number:
+            wide.print()
+        wide.print(table, markup=False)
+
+
+def _column_groups(
+    header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int], width: int
+) -> list[list[int]]:
+    widths = [max(len(row[i]) for row in (header, *rows)) + 2 for i in range(len(header))]
+    names = [i for i in range(len(header)) if set(range(i + 1)) <= set(left)]
+    groups = [list(names)]
+    for index in range(len(names), len(header)):
+        if sum(widths[i] for i in (*groups[-1], index)) > width and len(groups[-1]) > len(names):
+            groups.append(list(names))
+        groups[-1].append(index)
+    return groups
 
 
 @contextmanager

@@ -129,7 +129,7 @@ def profile(
             policies,
             None if observations else lambda source: find_environment(env, source, env_kwargs),
             observations=None if observations is None else read_observations(observations),
-            runtimes=[name.strip() for name in runtime.split(",")],
+            runtimes=runtime,
             batch=batch,
             threads=threads,
             seconds=seconds,

@@ -19,6 +19,8 @@ def read_profile(path: Path) -> dict[str, Any]:
     Raises:
         InvalidArgumentError: if it is none that this release can show.
     """
+    if not path.is_file():
+        raise InvalidArgumentError(f"{path}: no such file")
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise ValueError(f"larger than {_MOST_BYTES:,} bytes")

@@ -13,9 +13,10 @@ EPISODES_LEFT = (0, 1)
 LEGEND = (
     "Latency is that of one call on recorded observations: the median of the medians of six to "
     "twelve processes, with its 95 % interval, and p99, over undisturbed times; `!` marks what is "
-    "not stable. Smaller, faster and less are in times against the reference; those of latency and "
-    "energy are medians over rounds. Memory is resident: what importing and using the runtime adds "
-    "to a bare interpreter, what the policy allocates on top, and all with the interpreter."
+    "not stable. Smaller, faster and less are the reference's figures divided by a row's; those of "
+    "latency and energy are medians over rounds. Memory is resident: what importing and using the "
+    "runtime adds to a bare interpreter, what the policy allocates on top, and all with the "
+    "interpreter."
 )
 _DASH = "–"
 _MIXED = "(~ estimate)"
@@ -35,9 +36,9 @@ def profile_header(data: dict[str, Any]) -> tuple[str, ...]:
         "memory: runtime",
         "model",
         "total",
-        "less",
+        "less memory",
         _energy_title(data),
-        "less",
+        "less energy",
     )
 
 
@@ -56,10 +57,16 @@ def _energy_title(data: dict[str, Any]) -> str:
 def profile_rows(data: dict[str, Any]) -> list[tuple[str, ...]]:
     """One line for each policy in each runtime."""
     names = short_names([row["artifact"] for row in data["rows"]])
+    reference = (data["reference"]["artifact"], data["reference"]["runtime"])
+    shaky = any(
+        row["latency_s"] and not row["latency_s"]["stable"]
+        for row in data["rows"]
+        if (row["artifact"], row["runtime"]) == reference
+    )
     return [
         (
             *((row["host_id"],) if _several_hosts(data) else ()),
-            *_row(row, names[row["artifact"]], _MIXED in _energy_title(data)),
+            *_row(row, names[row["artifact"]], _MIXED in _energy_title(data), shaky),
         )
         for row in data["rows"]
     ]
@@ -109,16 +116,18 @@ def profile_notes(data: dict[str, Any]) -> list[str]:
     notes = [
         f"batch {first['batch']}, threads {first['threads']}, {data['seconds']:g} s for each row, "
         f"seed {data['seed']}; the reference is {names[reference['artifact']]} in "
-        f"{reference['runtime']}"
+        f"{reference['runtime']}; smaller, faster and less are its figures divided by a row's"
     ]
+    problems: dict[str, list[str]] = {}
     for row in data["rows"]:
         title = f"{names[row['artifact']]} in {row['runtime']}"
         if row["problem"]:
-            notes.append(f"{title}: {row['problem']}")
+            problems.setdefault(row["problem"], []).append(title)
         elif not row["latency_s"]["stable"]:
             notes.append(f"{title}: not stable, {row['latency_s']['unstable_because']}")
         if row["episodes_problem"]:
             notes.append(f"{title}: no episodes, {row['episodes_problem']}")
+    notes += [f"{', '.join(titles)}: {problem}" for problem, titles in problems.items()]
     sources = sorted({row["energy_source"] for row in data["rows"] if row["energy_source"]})
     notes += [f"energy: {source}" for source in sources]
     if data["energy_problem"]:
@@ -185,7 +194,7 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def _row(row: dict[str, Any], name: str, mixed: bool) -> tuple[str, ...]:
+def _row(row: dict[str, Any], name: str, mixed: bool, shaky: bool) -> tuple[str, ...]:
     ratios = row["reference_ratio"] or {}
     size = (format_si(row["file_bytes"], "B"), _times(ratios.get("file_bytes")))
     if row["latency_s"] is None:
@@ -197,7 +206,8 @@ def _row(row: dict[str, Any], name: str, mixed: bool) -> tuple[str, ...]:
         *size,
         format_si_interval(_interval(latency, "median"), "s") + ("" if latency["stable"] else " !"),
         format_si(latency["p99"], "s"),
-        _times((ratios.get("latency") or {}).get("median")),
+        _times((ratios.get("latency") or {}).get("median"))
+        + (" !" if ratios and (shaky or not latency["stable"]) else ""),
         *(_bytes(memory.get(part)) for part in ("runtime", "model", "total")),
         _times(ratios.get("memory_total")),
         _joules(row["energy_j_per_decision"]) + (" ~" if mixed and row["energy_estimated"] else ""),

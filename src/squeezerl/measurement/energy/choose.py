@@ -12,7 +12,8 @@ from squeezerl.measurement.energy.rated_power import rated_watts_per_core
 from squeezerl.measurement.energy.sensors import best_cpu_meter, open_meter
 from squeezerl.records import Host
 
-ENERGY_CHOICES = ("auto", "none", *METER_NAMES)
+# A GPU's counter is for runtimes on the GPU, which get it by themselves.
+ENERGY_CHOICES = ("auto", "none", *(name for name in METER_NAMES if name != "nvml"))
 
 
 def choose_meter(

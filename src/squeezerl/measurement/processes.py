@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,11 @@ def run_probe(job: ProbeJob, round_: int, usual_gauge_ns: float, folder: Path) -
     Raises:
         MeasurementError: if the runtime cannot run the policy, or the process failed.
     """
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        return _run(job, round_, usual_gauge_ns, Path(name))
+
+
+def _run(job: ProbeJob, round_: int, usual_gauge_ns: float, folder: Path) -> ProcessRecord:
     files = [folder / name for name in ("job.json", "result.json", "samples.npz")]
     job_file, result_file, samples_file = files
     data = to_json(job) | {
@@ -89,7 +95,8 @@ def run_probe(job: ProbeJob, round_: int, usual_gauge_ns: float, folder: Path) -
             env={
                 **os.environ,
                 **dict.fromkeys(_THREAD_VARIABLES, str(job.threads)),
-                "TMPDIR": str(folder),  # what a process that is killed leaves goes with it
+                # What libraries, or a process that is killed, leave behind goes with the folder.
+                "TMPDIR": str(folder),
                 "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as NVML counts GPUs
             },
             capture_output=True,
@@ -98,24 +105,21 @@ def run_probe(job: ProbeJob, round_: int, usual_gauge_ns: float, folder: Path) -
             timeout=_PATIENCE_S + _SLACK * windows_s,
             check=False,
         )
-        result = _read(result_file)
-        if result is None:
-            message = (ended.stderr.strip().splitlines() or ["no message"])[-1]
-            killed = " (killed, most likely for lack of memory)" if ended.returncode == -9 else ""
-            raise MeasurementError(
-                f"the measuring process ended with {ended.returncode}{killed}: {message}"
-            )
-        if "refusal" in result:
-            raise MeasurementError(result["refusal"])
-        with np.load(samples_file, allow_pickle=False) as samples:
-            return _record(result, dict(samples), round_)
     except subprocess.TimeoutExpired as error:
         raise MeasurementError(
             f"the measuring process did not end within {error.timeout:.0f} s"
         ) from error
-    finally:
-        for file in files:
-            file.unlink(missing_ok=True)
+    result = _read(result_file)
+    if result is None:
+        message = (ended.stderr.strip().splitlines() or ["no message"])[-1]
+        killed = " (killed, most likely for lack of memory)" if ended.returncode == -9 else ""
+        raise MeasurementError(
+            f"the measuring process ended with {ended.returncode}{killed}: {message}"
+        )
+    if "refusal" in result:
+        raise MeasurementError(result["refusal"])
+    with np.load(samples_file, allow_pickle=False) as samples:
+        return _record(result, dict(samples), round_)
 
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from squeezerl.api import make_actor as make_actor
     from squeezerl.api import profile as profile
     from squeezerl.api import squeeze as squeeze
+    from squeezerl.api import train as train
     from squeezerl.artifacts.read import read_artifact as read_artifact
     from squeezerl.artifacts.write import write_artifact as write_artifact
     from squeezerl.compression.compress import compress as compress
     from squeezerl.compression.specs import DynamicQuantization as DynamicQuantization
+    from squeezerl.compression.specs import QuantizationAwareTraining as QuantizationAwareTraining
     from squeezerl.compression.specs import StaticQuantization as StaticQuantization
     from squeezerl.compression.specs import StructuredPruning as StructuredPruning
     from squeezerl.evaluation.environment import Environment as Environment
@@ -33,6 +35,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "DynamicQuantization": "squeezerl.compression.specs",
     "Environment": "squeezerl.evaluation.environment",
+    "QuantizationAwareTraining": "squeezerl.compression.specs",
     "Referee": "squeezerl.evaluation.referee",
     "StaticQuantization": "squeezerl.compression.specs",
     "StructuredPruning": "squeezerl.compression.specs",
@@ -48,6 +51,7 @@ _HOMES = {
     "read_artifact": "squeezerl.artifacts.read",
     "squeeze": "squeezerl.api",
     "summary": "squeezerl.report.squeeze_report",
+    "train": "squeezerl.api",
     "write_artifact": "squeezerl.artifacts.write",
 }
 __all__ = sorted(_HOMES)

@@ -49,3 +49,7 @@ class EvaluationError(SqueezeRLError):
 
 class MeasurementError(SqueezeRLError):
     """A measurement could not be made, or its result would be meaningless."""
+
+
+class HyperparameterError(SqueezeRLError):
+    """A setting for training is unknown, impossible or not readable."""

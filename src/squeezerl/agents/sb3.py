@@ -65,6 +65,11 @@ def build_policy(
     )
 
 
+def actor_modules(family: str) -> tuple[str, ...]:
+    """The modules of Stable-Baselines3's policy that hold the actor's layers, in order."""
+    return (_LAYERS[family], *([_LAST_LAYER[family]] if family in _LAST_LAYER else []))
+
+
 def actor_state(family: str, layers: Sequence[LinearLayer]) -> dict[str, Tensor]:
     """The actor's weights as a family names them, which `build_policy` reads back.
 

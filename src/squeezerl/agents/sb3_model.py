@@ -1,6 +1,6 @@
 """An agent as Stable-Baselines3's users run it, rebuilt around a policy without unpickling.
 
-The one module that needs Stable-Baselines3 itself; it is imported when a predictor is made.
+Stable-Baselines3 is imported when a predictor is made.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Sb3Predictor:
         layers = policy_layers(policy)
         _check(layers, policy.head, algorithm)
         env = _stand_in(policy, len(layers[-1].weight))
-        make_model = _algorithm_class(algorithm)
+        make_model = algorithm_class(algorithm)
         with torch.random.fork_rng(devices=[]):  # the weights are drawn first, and then replaced
             self._model = make_model("MlpPolicy", env, device="cpu", **_settings(layers, algorithm))
         weights = self._model.policy.state_dict()
@@ -150,12 +150,17 @@ def import_contrib() -> Any:
 
 def _missing(error: ImportError) -> UnsupportedPolicyError:
     return UnsupportedPolicyError(
-        f"{error.name} is not installed, and the agent is to run in it; "
+        f"{error.name} is not installed, and is needed to run or train agents in it; "
         "install it with: pip install 'squeezerl[train]'"
     )
 
 
-def _algorithm_class(algorithm: str) -> Any:
+def algorithm_class(algorithm: str) -> Any:
+    """The class of an algorithm by its name in lower case.
+
+    Raises:
+        UnsupportedPolicyError: if the package that has it is not installed.
+    """
     library = import_contrib() if algorithm in _CONTRIBUTED else import_sb3()
     return getattr(library, algorithm.upper())
 

@@ -89,7 +89,7 @@ def find_agent(path: Path) -> AgentFiles:
             if (folder / name).is_file():
                 settings |= read_yaml(folder / name)
     found = [folder / name for folder in folders for name in _NORMALIZER_NAMES]
-    own = [checkpoint.parent / name for name in _callback_names(checkpoint)]
+    own = [checkpoint.parent / name for name in _own_names(checkpoint)]
     vecnormalize = next((file for file in (*own, *found) if file.is_file()), None)
     for key in ("env_wrapper", "frame_stack"):
         if settings.get(key):
@@ -107,10 +107,16 @@ def find_agent(path: Path) -> AgentFiles:
     )
 
 
-def _callback_names(checkpoint: Path) -> list[str]:
-    """`a_vecnormalize_5_steps.pkl` beside `a_5_steps.zip`, as SB3's CheckpointCallback saves."""
-    match = re.fullmatch(r"(.+)_(\d+)_steps", checkpoint.stem)
-    return [f"{match[1]}_vecnormalize_{match[2]}_steps.pkl"] if match else []
+def _own_names(checkpoint: Path) -> list[str]:
+    """Normalisers that are this checkpoint's alone, not those of the last one in its folder.
+
+    `a_vecnormalize_5_steps.pkl` goes with `a_5_steps.zip`, as SB3's CheckpointCallback saves them,
+    and `best_model_vecnormalize.pkl` with our own best model.
+    """
+    names = [f"{checkpoint.stem}_vecnormalize.pkl"]
+    if match := re.fullmatch(r"(.+)_(\d+)_steps", checkpoint.stem):
+        names.append(f"{match[1]}_vecnormalize_{match[2]}_steps.pkl")
+    return names
 
 
 def _settings_folders(folder: Path) -> list[Path]:
@@ -125,6 +131,10 @@ def _checkpoint_in(folder: Path) -> Path:
             return zip_path
     if len(zips) == 1:
         return zips[0]
+    # Beside best_model.zip and the like, the trained agent is the one that its settings name.
+    named = [path for path in zips if (path.with_suffix("") / "config.yml").is_file()]
+    if len(named) == 1:
+        return named[0]
     if not zips and (folder / "manifest.json").is_file():
         raise CheckpointError(f"{folder}: an artifact, not an agent; see its manifest.json")
     if not zips:

@@ -10,9 +10,8 @@ from onnx import AttributeProto, TensorProto
 from squeezerl.artifacts.manifest import Manifest, SizeRecord
 from squeezerl.compression.layers import dtype_name, layer_prefixes, read_layers, tensor_bytes
 from squeezerl.compression.specs import (
-    DynamicQuantization,
+    Quantization,
     Spec,
-    StaticQuantization,
     StructuredPruning,
     check_sequence,
     spec_from_json,
@@ -111,7 +110,7 @@ def _audit_widths(manifest: Manifest, specs: Sequence[Spec]) -> None:
 
 def _audit_dtypes(model: onnx.ModelProto, manifest: Manifest, specs: Sequence[Spec]) -> None:
     last = specs[-1] if specs else None
-    spec = last if isinstance(last, DynamicQuantization | StaticQuantization) else None
+    spec = last if isinstance(last, Quantization) else None
     scales = {t.name: tensor_bytes(t) // 4 for t in model.graph.initializer}
     kept = set(spec.keep) if spec else {layer.name for layer in manifest.layers}
     for layer in manifest.layers:

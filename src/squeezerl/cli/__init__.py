@@ -18,6 +18,7 @@ from squeezerl.cli.evaluate import evaluate
 from squeezerl.cli.inspect import inspect
 from squeezerl.cli.profile import profile
 from squeezerl.cli.squeeze import squeeze
+from squeezerl.cli.train import train
 
 app = typer.Typer(
     name="squeezerl",
@@ -28,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for command in (inspect, compress, evaluate, squeeze, profile):
+for command in (inspect, compress, evaluate, squeeze, profile, train):
     app.command(no_args_is_help=True)(command)
 app.command()(doctor)
 

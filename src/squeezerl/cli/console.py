@@ -185,10 +185,8 @@ def find_environment(
 
     The arguments that the agent was trained with are the default, as in rl-zoo.
     """
-    from squeezerl.evaluation.environment import BACKENDS, Environment
+    from squeezerl.evaluation.environment import Environment
 
-    if backend not in BACKENDS:
-        raise InvalidArgumentError(f"backend {backend!r} is not one of {', '.join(BACKENDS)}")
     env_id = env or source.env_id
     if env_id is None:
         raise InvalidArgumentError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,13 +10,18 @@ import onnx
 
 from squeezerl.compression.layers import read_layers
 from squeezerl.compression.pruning import prune
-from squeezerl.compression.quantization import quantize_dynamically, quantize_statically
+from squeezerl.compression.quantization import (
+    quantize_as_trained,
+    quantize_dynamically,
+    quantize_statically,
+)
+from squeezerl.compression.ranges import ActivationScale
 from squeezerl.compression.result import CompressedPolicy, Signature
 from squeezerl.compression.specs import (
     DynamicQuantization,
     Quantization,
+    QuantizationAwareTraining,
     Spec,
-    StaticQuantization,
     StructuredPruning,
     check_sequence,
 )
@@ -30,6 +35,7 @@ def compress(
     specs: Spec | Sequence[Spec] = (),
     *,
     observations: npt.NDArray[np.float32] | None = None,
+    scales: Mapping[str, ActivationScale] | None = None,
 ) -> CompressedPolicy:
     """Apply specs in order; none at all gives the policy in float32.
 
@@ -38,6 +44,7 @@ def compress(
         specs: one spec or a sequence, for example pruning and then quantization.
         observations: raw on-policy observations (n, *observation_shape); static quantization
             needs them.
+        scales: of each layer's input, from quantization-aware training, which needs them.
 
     Raises:
         SpecError: if the specs do not fit together, or name layers that do not exist.
@@ -52,8 +59,8 @@ def compress(
         if isinstance(spec, StructuredPruning):
             policy = prune(policy, spec)
     model = to_onnx(policy)
-    if steps and isinstance(steps[-1], DynamicQuantization | StaticQuantization):
-        model = _quantize(model, steps[-1], observations)
+    if steps and isinstance(steps[-1], Quantization):
+        model = _quantize(model, steps[-1], observations, scales)
     onnx.checker.check_model(model, full_check=True)
     return CompressedPolicy(
         model=model,
@@ -72,12 +79,20 @@ def _quantize(
     model: onnx.ModelProto,
     spec: Quantization,
     observations: npt.NDArray[np.float32] | None,
+    scales: Mapping[str, ActivationScale] | None,
 ) -> onnx.ModelProto:
     names = [layer.name for layer in read_layers(model)]
     if unknown := [name for name in spec.keep if name not in names]:
         raise SpecError(f"keep names {unknown}; the policy's layers are {', '.join(names)}")
     if isinstance(spec, DynamicQuantization):
         quantized = quantize_dynamically(model, spec)
+    elif isinstance(spec, QuantizationAwareTraining):
+        if scales is None or {*scales} != {*names} - {*spec.keep}:
+            raise SpecError(
+                "quantization-aware training needs the scales that each layer was trained with; "
+                "squeezerl train ALGO ENV --qat int8 writes such artifacts"
+            )
+        quantized = quantize_as_trained(model, spec, scales)
     elif observations is None:
         raise SpecError("static quantization needs on-policy observations to calibrate with")
     else:

@@ -1,10 +1,10 @@
-"""Post-training int8 quantization with ONNX Runtime's own quantizer."""
+"""Int8 quantization of a float model with ONNX Runtime's own quantizer."""
 
 from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,12 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from squeezerl.compression.specs import DynamicQuantization, StaticQuantization
+from squeezerl.compression.ranges import ActivationScale
+from squeezerl.compression.specs import (
+    DynamicQuantization,
+    QuantizationAwareTraining,
+    StaticQuantization,
+)
 from squeezerl.errors import CompressionError
 
 LINEAR_OP = "Gemm"
@@ -65,14 +70,57 @@ def quantize_statically(
         )
     if not np.isfinite(observations).all():
         raise CompressionError("the calibration observations hold NaN or infinite values")
-    settings: dict[str, Any] = {}
-    if spec.layers_only:
-        # The output of a layer stays in float until the next layer's input is quantized: one
-        # rounding per layer instead of two or three, and a continuous action at the end.
-        settings = {
-            "op_types_to_quantize": [LINEAR_OP],
-            "extra_options": {"OpTypesToExcludeOutputQuantization": [LINEAR_OP]},
+    settings = _LAYERS_ONLY if spec.layers_only else {}
+    return _quantize_statically(model, observations, spec.per_channel, spec.keep, settings)
+
+
+def quantize_as_trained(
+    model: onnx.ModelProto,
+    spec: QuantizationAwareTraining,
+    scales: Mapping[str, ActivationScale],
+) -> onnx.ModelProto:
+    """QAT: int8 weights, and the activation scales of training.
+
+    Args:
+        model: the float model; weights are rounded as in `FakeQuantizedLinear`.
+        spec: how it was trained.
+        scales: of the input of each layer, by the layer's name.
+    """
+    inputs = {node.name: node.input[0] for node in model.graph.node if node.op_type == LINEAR_OP}
+    options = _LAYERS_ONLY["extra_options"] | {
+        "TensorQuantOverrides": {
+            inputs[name]: [
+                {
+                    "quant_type": QuantType.QUInt8,
+                    "scale": np.array(scale.scale, dtype=np.float32),
+                    "zero_point": np.array(scale.zero_point, dtype=np.uint8),
+                }
+            ]
+            for name, scale in scales.items()
         }
+    }
+    shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim][1:]
+    # The quantizer insists on calibrating; what it finds is overridden.
+    nothing = np.zeros((1, *shape), dtype=np.float32)
+    settings = _LAYERS_ONLY | {"extra_options": options}
+    return _quantize_statically(model, nothing, spec.per_channel, spec.keep, settings)
+
+
+# The output of a layer stays in float until the next layer's input is quantized: one rounding per
+# layer instead of two or three, and a continuous action at the end.
+_LAYERS_ONLY: dict[str, Any] = {
+    "op_types_to_quantize": [LINEAR_OP],
+    "extra_options": {"OpTypesToExcludeOutputQuantization": [LINEAR_OP]},
+}
+
+
+def _quantize_statically(
+    model: onnx.ModelProto,
+    observations: npt.NDArray[np.float32],
+    per_channel: bool,
+    keep: tuple[str, ...],
+    settings: Mapping[str, Any],
+) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "quantized.onnx"
         with _quiet():
@@ -82,10 +130,10 @@ def quantize_statically(
                 _Observations(model.graph.input[0].name, observations),
                 quant_format=QuantFormat.QDQ,
                 calibrate_method=CalibrationMethod.MinMax,
-                per_channel=spec.per_channel,
+                per_channel=per_channel,
                 weight_type=QuantType.QInt8,
                 activation_type=QuantType.QUInt8,
-                nodes_to_exclude=list(spec.keep),
+                nodes_to_exclude=list(keep),
                 **settings,
             )
         return _tidy(onnx.load(output))

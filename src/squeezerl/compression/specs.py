@@ -57,6 +57,29 @@ class StaticQuantization:
 
 
 @dataclass(frozen=True, kw_only=True)
+class QuantizationAwareTraining:
+    """QAT: int8 weights and activations, with the scales that a policy was trained with.
+
+    The policy learned behind fake quantization (Jacob et al. 2018, arXiv 1712.05877, section 3), so
+    `compress` takes the activations' scales from the training instead of from observations.
+
+    Args:
+        per_channel: one weight scale per output neuron; `False` is the study's naive setting.
+        per_feature: each feature of the observation has a range of its own.
+        keep: names of layers that stay in float.
+    """
+
+    kind: ClassVar[str] = "quantization_aware_training"
+    version: ClassVar[int] = 1
+    per_channel: bool = True
+    per_feature: bool = True
+    keep: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_types(self.keep, self.per_channel, self.per_feature)
+
+
+@dataclass(frozen=True, kw_only=True)
 class StructuredPruning:
     """Remove the neurons of least group norm from every hidden layer (DepGraph, arXiv 2301.12900).
 
@@ -88,13 +111,19 @@ def _check_types(keep: object, *switches: object) -> None:
     if not isinstance(keep, tuple) or not all(isinstance(name, str) for name in keep):
         raise SpecError(f"keep is {keep!r}; it must be a tuple of layer names")
     if not all(isinstance(switch, bool) for switch in switches):
-        raise SpecError("per_channel and layers_only must be True or False")
+        raise SpecError("per_channel, per_feature and layers_only must be True or False")
 
 
-Spec = DynamicQuantization | StaticQuantization | StructuredPruning
-Quantization = DynamicQuantization | StaticQuantization
+Quantization = DynamicQuantization | StaticQuantization | QuantizationAwareTraining
+Spec = Quantization | StructuredPruning
 _KINDS: dict[str, type[Spec]] = {
-    cls.kind: cls for cls in (DynamicQuantization, StaticQuantization, StructuredPruning)
+    cls.kind: cls
+    for cls in (
+        DynamicQuantization,
+        StaticQuantization,
+        QuantizationAwareTraining,
+        StructuredPruning,
+    )
 }
 
 
@@ -145,7 +174,7 @@ def check_sequence(specs: Sequence[Spec]) -> None:
                 f"{spec!r} is no spec; use StructuredPruning(ratio=0.3) and the like, or "
                 "specs_for('l2', 0.3)"
             )
-    if any(isinstance(spec, DynamicQuantization | StaticQuantization) for spec in specs[:-1]):
+    if any(isinstance(spec, Quantization) for spec in specs[:-1]):
         raise SpecError("a quantization must be the last step: prune first, then quantize")
 
 
@@ -163,6 +192,8 @@ def specs_for(method: str, ratio: float | None = None, *, naive: bool = False) -
     Raises:
         SpecError: if the method is unknown, or its ratio is missing or superfluous.
     """
+    if method == "qat":
+        raise SpecError("qat happens in training: squeezerl train ALGO ENV --qat int8 -o DIR")
     if method not in METHODS:
         raise SpecError(f"unknown method {method!r}; known are {', '.join(METHODS)}")
     if naive and method not in ("ptdq", "ptsq"):

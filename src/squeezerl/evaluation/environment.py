@@ -13,12 +13,11 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
-from squeezerl.errors import EnvError
+from squeezerl.errors import EnvError, InvalidArgumentError
 from squeezerl.evaluation import envpool_support
 from squeezerl.runtimes.actor import Actor
 
-Backend = Literal["auto", "envpool", "gymnasium"]
-BACKENDS: tuple[Backend, ...] = ("auto", "envpool", "gymnasium")
+BACKENDS = ("auto", "envpool", "gymnasium")
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Environment:
 
     @classmethod
     def find(
-        cls, env_id: str, kwargs: Mapping[str, Any] | None = None, *, backend: Backend = "auto"
+        cls, env_id: str, kwargs: Mapping[str, Any] | None = None, *, backend: str = "auto"
     ) -> Environment:
         """Look an environment up: EnvPool's if it has the same one, Gymnasium's otherwise.
 
@@ -52,7 +51,10 @@ class Environment:
 
         Raises:
             EnvError: if it is unknown, or cannot be made.
+            InvalidArgumentError: if there is no such backend.
         """
+        if backend not in BACKENDS:
+            raise InvalidArgumentError(f"backend {backend!r} is not one of {', '.join(BACKENDS)}")
         kwargs = dict(kwargs or {})
         if "render_mode" in kwargs:
             raise EnvError("render_mode: evaluations are not rendered")

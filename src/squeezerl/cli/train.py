@@ -1,0 +1,226 @@
+"""`squeezerl train`: an agent from nothing, in float or for int8."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from squeezerl.cli.console import (
+    INTERRUPTED,
+    EnvKwargsOption,
+    JsonOption,
+    OutputOption,
+    err,
+    parse_kwargs,
+    print_json,
+    print_table,
+    reports_errors,
+    say,
+)
+
+if TYPE_CHECKING:
+    from squeezerl.training.result import TrainingProgress, TrainingResult
+
+
+@reports_errors
+def train(
+    algorithm: Annotated[
+        str,
+        typer.Argument(
+            metavar="ALGO",
+            help="trpo, ppo, ddpg, td3, sac, a2c, tqc; dqn and qrdqn for discrete actions.",
+            show_default=False,
+        ),
+    ],
+    env: Annotated[
+        str, typer.Argument(metavar="ENV", help="Environment id, or module:Id for your own.")
+    ],
+    output: OutputOption,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Environment steps. [dim]default: as published, else 1,000,000[/dim]",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    hyperparams: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--hyperparams",
+            "--hyperparameters",
+            metavar="FILE.yml|K:V",
+            help="An rl-zoo file, or one setting; repeat for more. "
+            "[dim]default: published settings for ENV[/dim]",
+            show_default=False,
+        ),
+    ] = None,
+    qat: Annotated[
+        str | None,
+        typer.Option(help="Train for integers: int8.", show_default=False, metavar="int8"),
+    ] = None,
+    qat_warmup: Annotated[
+        float, typer.Option(help="Share of the steps in float, before int8 is simulated.")
+    ] = 0.1,
+    qat_keep: Annotated[
+        list[str] | None,
+        typer.Option(help="Layer to leave in float, as layer0; repeat.", show_default=False),
+    ] = None,
+    qat_critic: Annotated[
+        bool, typer.Option("--qat-critic", help="Simulate int8 in the critic, too.")
+    ] = False,
+    qat_naive: Annotated[
+        bool,
+        typer.Option("--qat-naive", help="One scale per tensor, also for weights and observation."),
+    ] = False,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AGENT", help="Start from a trained agent's weights.", show_default=False
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the training that DIR holds.")
+    ] = False,
+    evaluations: Annotated[int, typer.Option(help="How often to evaluate on the way.")] = 20,
+    eval_episodes: Annotated[int, typer.Option(help="Episodes of each evaluation.")] = 10,
+    checkpoint_seconds: Annotated[float, typer.Option(help="Time between checkpoints.")] = 120.0,
+    track: Annotated[
+        str | None,
+        typer.Option(help="Log curves: tensorboard or wandb.", show_default=False),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int, typer.Option(help="Of torch.")] = 1,
+    env_kwargs: EnvKwargsOption = None,
+    backend: Annotated[str, typer.Option(help="auto, envpool or gymnasium.")] = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Train an agent with Stable-Baselines3 into an rl-zoo folder, which all verbs can load.
+
+    With --qat int8 the policy learns behind simulated integers, and DIR/int8 is the artifact to
+    deploy. Ctrl-C, and even kill -9, lose little: the same command with --resume goes on.
+
+    Example: squeezerl train sac Hopper-v4 --steps 50_000 --qat int8 -o hopper
+    """
+    from squeezerl.api import train as train_agent
+    from squeezerl.compression.specs import QuantizationAwareTraining
+
+    spec = QuantizationAwareTraining(
+        per_channel=not qat_naive, per_feature=not qat_naive, keep=tuple(qat_keep or ())
+    )
+    with _training_bar(f"{algorithm} {env}") as update, _stop_on_signals() as stop:
+        result = train_agent(
+            algorithm,
+            env,
+            output=output,
+            steps=steps,
+            seed=seed,
+            hyperparameters=hyperparams or (),
+            qat=qat,
+            qat_warmup=qat_warmup,
+            qat_critic=qat_critic,
+            qat_spec=spec,
+            init=init,
+            resume=resume,
+            evaluations=evaluations,
+            eval_episodes=eval_episodes,
+            checkpoint_seconds=checkpoint_seconds,
+            track=track,
+            device=device,
+            threads=threads,
+            env_kwargs=parse_kwargs(env_kwargs or ()),
+            backend=backend,
+            on_progress=update,
+            should_stop=stop.is_set,
+        )
+    if as_json:
+        from squeezerl.report.training_contract import training_json
+
+        print_json(training_json(result))
+    else:
+        _say_result(result)
+    if not result.complete:
+        raise typer.Exit(INTERRUPTED)
+
+
+@contextmanager
+def _training_bar(description: str) -> Iterator[Callable[[TrainingProgress], None]]:
+    """Steps, rate, returns and time left on standard error; silent where that is no terminal."""
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[returns]}"),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    ) as progress:
+        task = progress.add_task(description, total=None, rate="", returns="")
+
+        def update(now: TrainingProgress) -> None:
+            speed = progress.tasks[task].speed
+            rate = f"{speed:,.0f} steps/s" if speed else ""
+            parts = []
+            if now.mean_return is not None:
+                parts.append(f"return {now.mean_return:,.0f}")
+            if now.evaluation is not None:
+                parts.append(f"evaluated {now.evaluation:,.0f}")
+            progress.update(
+                task,
+                completed=now.steps,
+                total=now.total_steps,
+                rate=rate,
+                returns=", ".join(parts),
+            )
+
+        yield update
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[threading.Event]:
+    """Ctrl-C and SIGTERM ask the training to stop; a second one ends it at once."""
+    stop = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> Any:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        err.print("stopping: writing a checkpoint (again to end at once)", style="yellow")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say_result(result: TrainingResult) -> None:
+    from squeezerl.report.text import format_return
+
+    if not result.complete:
+        say(f"stopped at {result.steps:,} steps; go on with --resume")
+        return
+    rate = result.new_steps / result.seconds if result.new_steps else 0.0
+    print_table(
+        ("agent", "steps", "seconds", "steps/s", "return [95 %]", "best"),
+        [
+            (
+                str(result.path),
+                f"{result.steps:,}",
+                f"{result.seconds:,.0f}",
+                f"{rate:,.0f}",
+                "-" if result.evaluation is None else format_return(result.evaluation),
+                "-" if result.best_return is None else f"{result.best_return:,.1f}",
+            )
+        ],
+    )

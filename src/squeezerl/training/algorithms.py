@@ -1,0 +1,79 @@
+"""The algorithms that can be trained, and what each needs of an environment."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+from squeezerl.agents.sb3_model import algorithm_class
+from squeezerl.errors import InvalidArgumentError
+from squeezerl.evaluation.environment import Environment
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One algorithm of Stable-Baselines3 or sb3-contrib.
+
+    `family` says how its policies name their weights, as in `CheckpointMetadata`.
+    """
+
+    name: str
+    family: str
+    on_policy: bool
+    continuous: bool
+    discrete: bool
+
+    def load(self) -> Any:
+        """Its class; imports Stable-Baselines3.
+
+        Raises:
+            UnsupportedPolicyError: if that is not installed.
+        """
+        return algorithm_class(self.name)
+
+
+_ALL = (
+    Algorithm("trpo", "actor-critic", True, True, True),
+    Algorithm("ppo", "actor-critic", True, True, True),
+    Algorithm("ddpg", "td3", False, True, False),
+    Algorithm("td3", "td3", False, True, False),
+    Algorithm("sac", "sac", False, True, False),
+    Algorithm("a2c", "actor-critic", True, True, True),
+    Algorithm("dqn", "dqn", False, False, True),
+    Algorithm("tqc", "tqc", False, True, False),
+    Algorithm("qrdqn", "qrdqn", False, False, True),
+)
+ALGORITHMS = {algorithm.name: algorithm for algorithm in _ALL}
+
+
+def find_algorithm(name: str) -> Algorithm:
+    """An algorithm by its name.
+
+    Raises:
+        InvalidArgumentError: if there is none.
+    """
+    if name in ALGORITHMS:
+        return ALGORITHMS[name]
+    close = difflib.get_close_matches(name.lower(), ALGORITHMS, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise InvalidArgumentError(
+        f"unknown algorithm {name!r}; known are {', '.join(ALGORITHMS)}{hint}"
+    )
+
+
+def check_actions(algorithm: Algorithm, environment: Environment) -> None:
+    """Check that an algorithm can choose this environment's actions.
+
+    Raises:
+        InvalidArgumentError: if not; it names the algorithms that can.
+    """
+    discrete = environment.action_count is not None
+    if algorithm.discrete if discrete else algorithm.continuous:
+        return
+    fitting = [a.name for a in _ALL if (a.discrete if discrete else a.continuous)]
+    has, takes = ("discrete", "continuous") if discrete else ("continuous", "discrete")
+    raise InvalidArgumentError(
+        f"{environment.id} has {has} actions, {algorithm.name} takes {takes} ones; "
+        f"use {', '.join(fitting)}"
+    )

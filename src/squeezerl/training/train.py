@@ -1,0 +1,238 @@
+"""`train`: an agent from nothing, or from where an interrupted training stood."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import set_random_seed
+
+from squeezerl.compression.compress import compress
+from squeezerl.compression.result import CompressedPolicy
+from squeezerl.evaluation.evaluate import play
+from squeezerl.records import EvaluationRecord
+from squeezerl.runtimes.onnx_actor import OnnxActor
+from squeezerl.training.algorithms import check_actions
+from squeezerl.training.checkpoint import Checkpoint, remove_checkpoints, restore, save_checkpoint
+from squeezerl.training.evaluations import EVALUATION_SEED, Evaluations
+from squeezerl.training.folder import BEST, INT8, TrainingFolder
+from squeezerl.training.model import check_memory, make_model
+from squeezerl.training.policy import policy_of
+from squeezerl.training.qat import FakeQuantizedActor, check_supports_qat
+from squeezerl.training.result import Progress, TrainingProgress, TrainingResult
+from squeezerl.training.settings import TrainingSettings
+from squeezerl.training.tracking import check_tracker, tracked
+
+# Off-policy algorithms have no rollout to speak of; this many steps show what inputs are like.
+_WINDOW_STEPS = 1_000
+_REPORT_SECONDS = 0.2
+
+
+def train(
+    settings: TrainingSettings,
+    output: Path,
+    *,
+    resume: bool = False,
+    on_progress: Progress = lambda progress: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TrainingResult:
+    """Train an agent into an rl-zoo folder at `output`.
+
+    Args:
+        settings: what to train.
+        output: folder to write; new or empty, unless `resume`.
+        resume: go on with the training that `output` holds, from its last checkpoint.
+        on_progress: called now and then.
+        should_stop: asked after each step; if true, a checkpoint is written and the training ends.
+
+    Raises:
+        SqueezeRLError: before anything is trained, if the settings cannot be met.
+    """
+    check_actions(settings.algorithm, settings.environment)
+    if settings.qat is not None:
+        check_supports_qat(settings.algorithm)
+    check_tracker(settings.track)
+    folder = TrainingFolder(output, settings)
+    checkpoint = folder.prepare(resume=resume, replay_bytes=check_memory(settings))
+    start = time.perf_counter()
+    model = make_model(settings, folder.monitor())
+    try:
+        with tracked(settings, output) as logs:
+            model.tensorboard_log = None if logs is None else str(logs)
+            run = _Run(settings, folder, model, on_progress, should_stop)
+            begun = run.restore(checkpoint) if checkpoint is not None else 0
+            if begun < settings.steps and not (resume and folder.checkpoint_file.is_file()):
+                model.learn(
+                    settings.steps - begun,
+                    callback=_Callback(run),
+                    tb_log_name=settings.algorithm.name,
+                    reset_num_timesteps=checkpoint is None,
+                )
+            return run.finish(begun, time.perf_counter() - start)
+    finally:
+        model.env.close()
+
+
+class _Run:
+    """One model in training: when it is evaluated, quantized and saved."""
+
+    def __init__(
+        self,
+        settings: TrainingSettings,
+        folder: TrainingFolder,
+        model: Any,
+        on_progress: Progress,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self._settings, self._folder, self._model = settings, folder, model
+        self._on_progress, self._should_stop = on_progress, should_stop
+        self._qat = (
+            None
+            if settings.qat is None
+            else FakeQuantizedActor(model, settings.algorithm, settings.qat)
+        )
+        self._evaluations = Evaluations()
+        self._latest: EvaluationRecord | None = None
+        self._window_end = 0
+        self._rollout_start = 0
+        self._checkpoint_time = time.perf_counter()
+        self._report_time = 0.0
+        self._stopped = False
+
+    def restore(self, checkpoint: Checkpoint) -> int:
+        """Go on from a checkpoint; returns the steps that are done."""
+        qat = restore(checkpoint, self._model)
+        if self._qat is not None:
+            self._qat.load_state(qat)
+        self._evaluations = Evaluations(**checkpoint.notes)
+        steps = int(self._model.num_timesteps)
+        self._window_end = steps
+        # Neither exploration nor the environments shall repeat what they did before.
+        set_random_seed((self._settings.seed + steps) % 2**31)
+        self._model.action_space.seed(self._settings.seed + steps)
+        return steps
+
+    def between_rollouts(self) -> None:
+        """All that must not fall into the middle of one: the model is at rest here."""
+        steps = self._rollout_start = int(self._model.num_timesteps)
+        if self._qat is not None:
+            self._follow_ranges(self._qat, steps)
+        if steps >= self._next_evaluation():
+            self._evaluate(steps)
+        if time.perf_counter() - self._checkpoint_time >= self._settings.checkpoint_seconds:
+            self._save_checkpoint()
+
+    def after_step(self) -> bool:
+        """Report; whether to go on."""
+        if (now := time.perf_counter()) - self._report_time >= _REPORT_SECONDS:
+            self._report_time = now
+            episodes = self._model.ep_info_buffer
+            self._on_progress(
+                TrainingProgress(
+                    steps=int(self._model.num_timesteps),
+                    total_steps=self._settings.steps,
+                    mean_return=float(np.mean([e["r"] for e in episodes])) if episodes else None,
+                    evaluation=self._evaluations.mean() if self._evaluations.steps else None,
+                )
+            )
+        self._stopped = self._should_stop()
+        return not self._stopped
+
+    def finish(self, begun: int, seconds: float) -> TrainingResult:
+        """Save the trained agent; or, if the training was stopped, a checkpoint to go on from."""
+        steps = int(self._model.num_timesteps)
+        if self._stopped:
+            if self._settings.algorithm.on_policy:
+                # What was collected since the last update taught nothing: it is not counted.
+                steps = self._model.num_timesteps = self._rollout_start
+            self._save_checkpoint()
+        elif not self._folder.checkpoint_file.is_file():
+            if self._qat is not None:
+                self._follow_ranges(self._qat, steps)
+            if self._latest is None or self._evaluations.steps[-1] != steps:
+                self._evaluate(steps)
+            self._save(self._settings.env_name)
+            remove_checkpoints(self._folder.path)
+        best, artifact = self._evaluations.best, self._folder.path / INT8
+        return TrainingResult(
+            path=self._folder.path,
+            algorithm=self._settings.algorithm.name,
+            env_id=self._settings.environment.id,
+            seed=self._settings.seed,
+            steps=steps,
+            new_steps=steps - begun,
+            seconds=seconds,
+            complete=not self._stopped,
+            evaluation=self._latest,
+            best_return=None if best is None else self._evaluations.mean(best),
+            artifact=artifact if artifact.is_dir() else None,
+        )
+
+    def _follow_ranges(self, qat: FakeQuantizedActor, steps: int) -> None:
+        settings = self._settings
+        if settings.algorithm.on_policy or steps - self._window_end >= _WINDOW_STEPS:
+            qat.end_window()
+            self._window_end = steps
+        assert settings.qat is not None
+        if not qat.is_enabled and qat.is_ready and steps >= settings.qat.warmup * settings.steps:
+            qat.enable()
+
+    def _next_evaluation(self) -> float:
+        interval = self._settings.steps / self._settings.evaluations
+        done = self._evaluations.steps[-1] if self._evaluations.steps else 0
+        return (done // interval + 1) * interval
+
+    def _compressed(self) -> CompressedPolicy:
+        policy = policy_of(self._model, self._settings.algorithm)
+        if self._qat is not None and self._qat.is_enabled:
+            return self._qat.export(policy)
+        return compress(policy)
+
+    def _evaluate(self, steps: int) -> None:
+        """The policy as it would be deployed now."""
+        actor = OnnxActor(self._compressed().model.SerializeToString())
+        self._latest = play(
+            actor,
+            self._settings.environment,
+            episodes=self._settings.eval_episodes,
+            seed=EVALUATION_SEED,
+        )
+        # Of a training for int8, only what is int8 can be its best.
+        counts = self._qat is None or self._qat.is_enabled
+        if self._evaluations.add(steps, self._latest, may_be_best=counts):
+            self._save(BEST)
+        self._folder.save_evaluations(self._evaluations)
+
+    def _save(self, name: str) -> None:
+        self._folder.save_model(self._model, name)
+        if self._qat is not None and self._qat.is_enabled:
+            self._folder.save_int8(self._compressed(), name)
+
+    def _save_checkpoint(self) -> None:
+        save_checkpoint(
+            self._folder.path,
+            self._model,
+            identity=self._settings.identity(),
+            notes=self._evaluations.to_json(),
+            qat=None if self._qat is None else self._qat.state(),
+        )
+        self._checkpoint_time = time.perf_counter()
+
+
+@final
+class _Callback(BaseCallback):  # type: ignore[misc]
+    """Stable-Baselines3's moments, handed to the run."""
+
+    def __init__(self, run: _Run) -> None:
+        super().__init__()
+        self._run = run
+
+    def _on_rollout_start(self) -> None:
+        self._run.between_rollouts()
+
+    def _on_step(self) -> bool:
+        return self._run.after_step()

@@ -14,11 +14,11 @@ from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.monitor import load_results
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from squeezerl.evaluation.environment import Backend, Environment
+from squeezerl.evaluation.environment import Environment
 from squeezerl.training.vector_env import EnvPoolVecEnv, make_vector_env
 
 Array = npt.NDArray[Any]
-BACKENDS: list[Backend] = ["envpool", "gymnasium"]
+BACKENDS = ["envpool", "gymnasium"]
 ENVIRONMENTS = ["HalfCheetah-v4", "Hopper-v4", "CartPole-v1", "Pendulum-v1"]
 
 
@@ -34,7 +34,7 @@ def make() -> Iterator[Callable[..., Any]]:
 
     def make(
         env_id: str,
-        backend: Backend = "envpool",
+        backend: str = "envpool",
         n_envs: int = 3,
         seed: int = 7,
         monitor: Path | None = None,
@@ -60,7 +60,7 @@ def _actions(env: Any, steps: int, seed: int = 0) -> Array:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("env_id", ENVIRONMENTS)
 def test_it_gives_what_stable_baselines3_would_get_from_gymnasium(
-    make: Callable[..., Any], env_id: str, backend: Backend
+    make: Callable[..., Any], env_id: str, backend: str
 ) -> None:
     env = make(env_id, backend)
     theirs = DummyVecEnv([lambda: gymnasium.make(env_id)] * 3)
@@ -127,7 +127,7 @@ class _AloneInGymnasium:
         self._env.close()
 
 
-ALONE: dict[Backend, Any] = {"envpool": _Alone, "gymnasium": _AloneInGymnasium}
+ALONE: dict[str, Any] = {"envpool": _Alone, "gymnasium": _AloneInGymnasium}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -135,7 +135,7 @@ ALONE: dict[Backend, Any] = {"envpool": _Alone, "gymnasium": _AloneInGymnasium}
     ("env_id", "steps"), [("Hopper-v4", 200), ("CartPole-v1", 200), ("Pendulum-v1", 450)]
 )
 def test_each_environment_is_what_it_would_be_alone(
-    make: Callable[..., Any], env_id: str, steps: int, backend: Backend
+    make: Callable[..., Any], env_id: str, steps: int, backend: str
 ) -> None:
     env = make(env_id, backend, n_envs=3, seed=11)
     actions = _actions(env, steps)
@@ -166,7 +166,7 @@ def test_each_environment_is_what_it_would_be_alone(
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_time_limits_end_episodes_after_exactly_as_many_steps(
-    make: Callable[..., Any], backend: Backend
+    make: Callable[..., Any], backend: str
 ) -> None:
     env = make("HalfCheetah-v4", backend, n_envs=2)
     env.reset()
@@ -181,7 +181,7 @@ def test_time_limits_end_episodes_after_exactly_as_many_steps(
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_limit_of_ones_own_counts_anew_after_each_episode(
-    make: Callable[..., Any], backend: Backend
+    make: Callable[..., Any], backend: str
 ) -> None:
     env = make("Hopper-v4", backend, n_envs=4, max_episode_steps=25)
     env.reset()
@@ -199,7 +199,7 @@ def test_a_limit_of_ones_own_counts_anew_after_each_episode(
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_envpool_calls_an_end_at_the_limit_a_truncation(
-    make: Callable[..., Any], backend: Backend
+    make: Callable[..., Any], backend: str
 ) -> None:
     push = np.zeros(1, np.int64)
     free = make("CartPole-v1", backend, n_envs=1)
@@ -215,7 +215,7 @@ def test_envpool_calls_an_end_at_the_limit_a_truncation(
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_last_observation_is_where_the_hopper_fell(
-    make: Callable[..., Any], backend: Backend
+    make: Callable[..., Any], backend: str
 ) -> None:
     env = make("Hopper-v4", backend, n_envs=4)
     env.reset()
@@ -232,7 +232,7 @@ def test_the_last_observation_is_where_the_hopper_fell(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_seed_decides_everything(make: Callable[..., Any], backend: Backend) -> None:
+def test_the_seed_decides_everything(make: Callable[..., Any], backend: str) -> None:
     first, again, other = (make("Hopper-v4", backend, seed=seed) for seed in (1, 1, 2))
     actions = _actions(first, 40)
     trajectories = [
@@ -246,9 +246,7 @@ def test_the_seed_decides_everything(make: Callable[..., Any], backend: Backend)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_new_seed_holds_from_the_next_reset_on(
-    make: Callable[..., Any], backend: Backend
-) -> None:
+def test_a_new_seed_holds_from_the_next_reset_on(make: Callable[..., Any], backend: str) -> None:
     env, expected = make("CartPole-v1", backend, seed=1), make("CartPole-v1", backend, seed=5)
     first, second = env.reset(), env.reset()
     assert not np.array_equal(first, second)
@@ -286,7 +284,7 @@ def test_what_was_returned_is_not_overwritten_later(make: Callable[..., Any]) ->
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_episodes_are_logged(make: Callable[..., Any], backend: Backend, tmp_path: Path) -> None:
+def test_episodes_are_logged(make: Callable[..., Any], backend: str, tmp_path: Path) -> None:
     env = make("Pendulum-v1", backend, monitor=tmp_path / "logs" / "0")
     env.reset()
     for _ in range(400):
@@ -312,7 +310,7 @@ def test_the_environments_have_no_attributes() -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("env_id", ["HalfCheetah-v4", "CartPole-v1"])
 def test_an_agent_trained_on_it_goes_on_in_gymnasium(
-    make: Callable[..., Any], env_id: str, backend: Backend, tmp_path: Path
+    make: Callable[..., Any], env_id: str, backend: str, tmp_path: Path
 ) -> None:
     env = VecNormalize(make(env_id, backend, n_envs=4))
     model = PPO("MlpPolicy", env, n_steps=64, batch_size=64, seed=3, device="cpu")
@@ -335,7 +333,7 @@ def test_an_agent_trained_on_it_goes_on_in_gymnasium(
 @pytest.mark.parametrize(("algorithm", "env_id"), [(SAC, "Hopper-v4"), (DQN, "CartPole-v1")])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_off_policy_algorithms_run_on_it(
-    make: Callable[..., Any], algorithm: Any, env_id: str, backend: Backend, tmp_path: Path
+    make: Callable[..., Any], algorithm: Any, env_id: str, backend: str, tmp_path: Path
 ) -> None:
     env = make(env_id, backend, n_envs=2)
     model = algorithm("MlpPolicy", env, learning_starts=100, buffer_size=1000, seed=3, device="cpu")

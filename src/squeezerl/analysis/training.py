@@ -14,30 +14,31 @@ from squeezerl.records import Interval
 _FEWEST_EPISODES = 5
 
 
-def final_return_spread(final_returns: npt.ArrayLike, rng: np.random.Generator) -> Interval | None:
+def final_return_spread(final_returns: npt.ArrayLike, rng: np.random.Generator) -> Interval:
     """The interquartile range of the final return over training seeds, and its interval.
 
     The dispersion across runs of Chan et al. 2020 (arXiv 1912.05663), with the percentile bootstrap
-    over seeds. `None` for one seed.
+    over seeds.
 
-    With few seeds, read the interval as a lower limit of the uncertainty. A resample repeats some
-    seeds and never reaches beyond the outermost, so its range is too small on average and takes
-    few different values; the interval always includes 0 for two seeds and practically does up to
-    five. Of normal returns, it covers the true range in @ % of cases with 5 seeds, @ %
-    with 10, @ % with 20, @ % with 50.
+    With few seeds, the interval is too narrow: a resample repeats some seeds and never reaches
+    beyond the outermost. Of normal returns it covers the true range in 6, 14, 70 and 87 % of cases
+    with 2, 3, 4 and 5 seeds, in 96 % with ten and with twenty. It is coarse too, as few
+    different resamples exist: with two or three seeds it is [0, estimate] whatever the returns.
 
     Args:
         final_returns: (seeds,).
         rng: decides the resamples.
 
     Raises:
-        InvalidArgumentError: if the array has another shape.
+        InvalidArgumentError: if the array has another shape, fewer than two seeds, or returns that
+            are not finite.
     """
     sample = np.asarray(final_returns, dtype=np.float64)
-    if sample.ndim != 1 or not len(sample):
+    if sample.ndim != 1:
         raise InvalidArgumentError(f"final returns must be (seeds,), not {sample.shape}")
     if len(sample) < 2:
-        return None
+        raise InvalidArgumentError(f"a spread needs at least two seeds, not {len(sample)}")
+    _must_be_finite(sample)
     rows = rng.integers(len(sample), size=(RESAMPLES, len(sample)))
     (estimate,) = _interquartile_range(sample[np.newaxis])
     return percentile_interval(estimate, _interquartile_range(sample[rows]))
@@ -58,12 +59,17 @@ def convergence_steps(
     crosses it once if it is smooth. A noisy curve first does so by luck, and last after any dip;
     neither says much. Taken is the crossing that best divides the evaluations into those below and
     those above: it has the least sum of (return - threshold) before it. That is where the isotonic
-    (least-squares, never falling) fit of the curve crosses too (Groeneboom & Jongbloed 2014,
-    section 3.2, the switch relation), so a peak that was not held does not count, and neither
-    does a dip that was made up for. Between evaluations the curve is linear.
+    (least-squares, never falling) fit of the curve crosses too (the switch relation, Groeneboom &
+    Jongbloed 2014), so a peak that was not held does not count, and neither does a dip that was
+    made up for. Between evaluations the curve is linear.
 
     The bootstrap resamples seeds, and within each its episodes, whole curves at a time; each
-    resample has a start, a final return and a threshold of its own.
+    resample has a start, a final return and a threshold of its own. Resampling the seeds alone
+    would cover the truth in half of the cases with two seeds and in 83 % with five. This way it is
+    92 to 99 % where episodes vary much, so that the interval is rather too wide, and still too
+    narrow where much of the variation is between a few seeds (79 to 89 % with five, 88 % with
+    ten). The interval of one seed (91 % with ten episodes, 85 % with five) is that of this one
+    training: it knows nothing of others.
 
     Args:
         steps: (evaluations,), increasing.
@@ -75,12 +81,12 @@ def convergence_steps(
 
     Returns:
         The steps; the first evaluation's where it was already that good. `None` if the run did not
-        clearly improve: not in every resample, or fewer than five episodes an evaluation, over all
-        seeds, to show it.
+        clearly improve: the interval of final - start reaches down to 0, or there are fewer than
+        five episodes an evaluation, over all seeds, to show it.
 
     Raises:
-        InvalidArgumentError: if the shapes do not fit, the steps do not increase, or the share is
-            out of range.
+        InvalidArgumentError: if the shapes do not fit, returns are not finite, the steps do not
+            increase, or the share is out of range.
     """
     at = np.asarray(steps, dtype=np.float64)
     sample = np.asarray(returns, dtype=np.float64)
@@ -91,6 +97,7 @@ def convergence_steps(
             "steps must be (evaluations,) and returns ([seeds,] evaluations, episodes), not "
             f"{at.shape} and {np.shape(returns)}"
         )
+    _must_be_finite(sample)
     if not (np.diff(at) > 0).all():
         raise InvalidArgumentError("the steps of the evaluations must increase")
     if not 0 < share < 1:
@@ -102,10 +109,18 @@ def convergence_steps(
     curves = np.vstack([sample.mean(axis=(0, 2)), _resampled_curves(sample, rng)])
     final = curves[:, -max(1, len(at) // 10) :].mean(axis=1)
     begin = curves[:, 0] if start is None else np.full(len(curves), start)
-    if not (final > begin).all():
+    gain = final - begin
+    rounding = 1e-12 * np.abs(curves[0]).max()
+    if not percentile_interval(gain[0], gain[1:]).low > rounding:
         return None
-    crossings = _crossings(at, curves - (begin + share * (final - begin))[:, np.newaxis])
+    crossings = _crossings(at, curves - (begin + share * gain)[:, np.newaxis])
+    crossings[gain <= rounding] = at[-1]  # the few that learnt nothing reached nothing sooner
     return percentile_interval(crossings[0], crossings[1:])
+
+
+def _must_be_finite(returns: Array) -> None:
+    if not np.isfinite(returns).all():
+        raise InvalidArgumentError("returns must be finite numbers")
 
 
 def _interquartile_range(samples: Array) -> Array:

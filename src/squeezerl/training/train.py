@@ -206,6 +206,10 @@ class _Run:
         if self._evaluations.add(steps, self._latest, may_be_best=counts):
             self._save(BEST)
         self._folder.save_evaluations(self._evaluations)
+        # Under the names that Stable-Baselines3's own evaluations have.
+        self._model.logger.record("eval/mean_reward", self._evaluations.mean())
+        self._model.logger.record("eval/mean_ep_length", self._latest.steps / len(self._latest.episodes))
+        self._model.logger.dump(steps)
 
     def _save(self, name: str) -> None:
         self._folder.save_model(self._model, name)

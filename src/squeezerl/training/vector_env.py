@@ -68,11 +68,13 @@ class EnvPoolVecEnv(VecEnv):  # type: ignore[misc]
 
     def reset(self) -> Array:
         """First observations, shape (n_envs, *observation)."""
-        if self._seeds[0] is not None:
-            self.close()
-            self._pool = self._make_pool()
-            self._reset_seeds()
-        return self._cast(self._pool.reset()[0])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "Box low's precision lowered"
+            if self._seeds[0] is not None:
+                self.close()
+                self._pool = self._make_pool()
+                self._reset_seeds()
+            return self._cast(self._pool.reset()[0])
 
     def step_async(self, actions: Array) -> None:
         """Start a step, actions (n_envs, *action); returns at once."""
@@ -140,16 +142,14 @@ class EnvPoolVecEnv(VecEnv):  # type: ignore[misc]
     def _make_pool(self) -> Any:
         import envpool
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "Box low's precision lowered"
-            return envpool.make(
-                self._environment.id,
-                env_type="gymnasium",
-                num_envs=self.num_envs,
-                seed=[seed % _SEEDS for seed in self._seeds],
-                num_threads=min(_THREADS, self.num_envs),
-                **self._environment.kwargs,
-            )
+        return envpool.make(
+            self._environment.id,
+            env_type="gymnasium",
+            num_envs=self.num_envs,
+            seed=[seed % _SEEDS for seed in self._seeds],
+            num_threads=min(_THREADS, self.num_envs),
+            **self._environment.kwargs,
+        )
 
     def _cast(self, observations: Array) -> Array:
         """A copy of EnvPool's array in the type of the observation space."""

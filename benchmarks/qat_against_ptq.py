@@ -1,0 +1,271 @@
+"""Train agents in float and for int8, and compare that with quantizing the float ones afterwards.
+
+    python benchmarks/qat_against_ptq.py --output results/training --runs out/training
+
+Every cell (algorithm, environment, seed) is trained twice with the same published hyperparameters
+and the same steps: in float, and with `--qat int8`. The float agent is then quantized in two ways,
+PTDQ and PTSQ. All of them play the same 100 episodes, and so does a random policy. Trainings that
+are complete in `--runs` are not repeated, interrupted ones are continued.
+
+`naive` adds QAT with one scale per tensor and no warm-up, to see what the difference is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from squeezerl.agents.load import load_agent
+from squeezerl.analysis.retention import retention
+from squeezerl.analysis.timing import mean_t_interval
+from squeezerl.analysis.training import final_return_spread
+from squeezerl.api import load_any_actor, make_actor
+from squeezerl.compression.compress import compress
+from squeezerl.compression.specs import specs_for
+from squeezerl.evaluation.environment import Environment
+from squeezerl.evaluation.evaluate import calibrate, evaluate
+from squeezerl.evaluation.random_actor import RandomActor
+from squeezerl.measurement.host import host_facts
+from squeezerl.records import EvaluationRecord, to_json
+from squeezerl.report.text import format_interval, format_return, markdown_table
+from squeezerl.runtimes.actor import Actor
+from squeezerl.runtimes.onnx_actor import OnnxActor
+
+ON_POLICY = ("trpo", "ppo")
+OFF_POLICY = ("ddpg", "td3", "sac")
+ENVIRONMENTS = ("HalfCheetah-v4", "Hopper-v4")
+EPISODES = 100
+_MODES: dict[str, tuple[str, ...]] = {
+    "float": (),
+    "int8": ("--qat", "int8"),
+    "naive": ("--qat", "int8", "--qat-naive", "--qat-warmup", "0"),
+}
+# Table 1 of arXiv 2407.04803: mean return of the baseline and after QAT.
+STUDY = {
+    ("trpo", "HalfCheetah-v4"): (978.48, 287.94),
+    ("trpo", "Hopper-v4"): (164.06, 7.49),
+    ("ppo", "HalfCheetah-v4"): (1542.98, 432.21),
+    ("ppo", "Hopper-v4"): (8.33, 92.32),
+    ("ddpg", "HalfCheetah-v4"): (4475.62, 937.53),
+    ("ddpg", "Hopper-v4"): (1419.69, 996.61),
+    ("td3", "HalfCheetah-v4"): (8333.37, 4169.07),
+    ("td3", "Hopper-v4"): (3596.54, 1826.21),
+    ("sac", "HalfCheetah-v4"): (10460.06, 6163.8),
+    ("sac", "Hopper-v4"): (2539.05, 2998.79),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One algorithm in one environment with one seed."""
+
+    algorithm: str
+    env_id: str
+    seed: int
+    steps: int
+
+    def folder(self, runs: Path, mode: str) -> Path:
+        return runs / f"{self.algorithm}-{self.env_id}-{mode}-s{self.seed}"
+
+
+def train(cell: Cell, mode: str, runs: Path) -> None:
+    """Train or go on training; what the command prints stays beside the folder."""
+    folder = cell.folder(runs, mode)
+    log = folder.with_name(f"{folder.name}.json")
+    if (folder / f"{cell.env_id}.zip").is_file() and log.is_file() and log.stat().st_size:
+        return
+    command = [sys.executable, "-c", "from squeezerl.cli import main; main()", "train"]
+    command += [cell.algorithm, cell.env_id, "--steps", str(cell.steps), "--seed", str(cell.seed)]
+    command += ["--eval-episodes", "20", "--resume", "--json", "-o", str(folder), *_MODES[mode]]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    log.write_text(done.stdout, encoding="utf-8")
+
+
+def judge(cell: Cell, runs: Path, modes: list[str]) -> dict[str, Any]:
+    """All policies of a cell on the same episodes."""
+    environment = Environment.find(cell.env_id)
+    agent = load_agent(cell.folder(runs, "float"))
+    baseline = make_actor(agent)
+    observations, _ = calibrate(baseline, environment)
+    actors: dict[str, Actor] = {"random": RandomActor(environment, seed=0)}
+    actors["float"] = baseline
+    for method in ("ptdq", "ptsq"):
+        model = compress(agent.policy, specs_for(method), observations=observations).model
+        actors[method] = OnnxActor(model.SerializeToString())
+    for mode in modes:
+        if mode != "float":
+            name = "qat" if mode == "int8" else f"qat-{mode}"
+            actors[name], _ = load_any_actor(cell.folder(runs, mode) / "int8")
+            actors[f"{name}-master"] = make_actor(load_agent(cell.folder(runs, mode)))
+    records = {
+        name: evaluate(actor, environment, episodes=EPISODES) for name, actor in actors.items()
+    }
+    kept = {name: _retention(records, name) for name in records if name not in ("random", "float")}
+    return {
+        "algorithm": cell.algorithm,
+        "env_id": cell.env_id,
+        "seed": cell.seed,
+        "steps": cell.steps,
+        "training_seconds": {mode: _training(cell, runs, mode)["seconds"] for mode in modes},
+        "study": dict(zip(("baseline", "qat"), STUDY[cell.algorithm, cell.env_id], strict=True)),
+        "records": records,
+        "retention": kept,
+    }
+
+
+def _training(cell: Cell, runs: Path, mode: str) -> dict[str, Any]:
+    folder = cell.folder(runs, mode)
+    content: dict[str, Any] = json.loads(folder.with_name(f"{folder.name}.json").read_text())
+    return content
+
+
+def _retention(records: dict[str, EvaluationRecord], name: str) -> Any:
+    return retention(
+        records[name].returns,
+        records["float"].returns,
+        records["random"].returns,
+        threshold=0.9,
+        rng=np.random.default_rng(0),
+    )
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Returns of each run, and what each kind of int8 keeps of the float policy's."""
+    names = [name for name in rows[0]["records"] if not name.endswith("-master")]
+    lines = markdown_table(
+        (
+            *("algorithm", "environment", "seed", "steps", "minutes float / int8"),
+            *("study: float / QAT", *names),
+        ),
+        [
+            (
+                row["algorithm"].upper(),
+                row["env_id"],
+                str(row["seed"]),
+                f"{row['steps']:,}",
+                " / ".join(f"{s / 60:.1f}" for s in list(row["training_seconds"].values())[:2]),
+                f"{row['study']['baseline']:,.0f} / {row['study']['qat']:,.0f}",
+                *(format_return(row["records"][name]) for name in names),
+            )
+            for row in rows
+        ],
+        left=(0, 1),
+    )
+    kinds = [name for name in names if name not in ("random", "float")]
+    lines += ["", "Retention of the float policy's return, normalised by random:", ""]
+    lines += markdown_table(
+        ("algorithm", "environment", "seed", *kinds),
+        [
+            (
+                row["algorithm"].upper(),
+                row["env_id"],
+                str(row["seed"]),
+                *(format_interval(row["retention"][kind].normalized) for kind in kinds),
+            )
+            for row in rows
+        ],
+        left=(0, 1),
+    )
+    return "\n".join([*lines, *_over_seeds(rows)]) + "\n"
+
+
+def _over_seeds(rows: list[dict[str, Any]]) -> list[str]:
+    """QAT minus float, seed by seed, where there are several seeds."""
+    cells: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        cells.setdefault((row["algorithm"], row["env_id"]), []).append(row)
+    lines = []
+    for (algorithm, env_id), group in cells.items():
+        if len(group) < 2:
+            continue
+        returns = {
+            name: np.array([row["records"][name].mean_return for row in group])
+            for name in ("float", "qat")
+        }
+        difference = mean_t_interval(returns["qat"] - returns["float"])
+        assert difference is not None
+        spread = {
+            name: final_return_spread(values, np.random.default_rng(0))
+            for name, values in returns.items()
+        }
+        lines.append(
+            (
+                algorithm.upper(),
+                env_id,
+                str(len(group)),
+                f"{returns['float'].mean():,.0f}",
+                f"{returns['qat'].mean():,.0f}",
+                f"{difference.estimate:,.0f} [{difference.low:,.0f}, {difference.high:,.0f}]",
+                f"{spread['float'].estimate:,.0f}",
+                f"{spread['qat'].estimate:,.0f}",
+            )
+        )
+    if not lines:
+        return []
+    header = (
+        *("algorithm", "environment", "seeds", "float", "QAT", "QAT - float [95 %]"),
+        *("IQR float", "IQR QAT"),
+    )
+    title = "Over the seeds (Student's t; interquartile range of the final return):"
+    return ["", title, "", *markdown_table(header, lines, left=(0, 1))]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--algorithms", nargs="+", default=[*ON_POLICY, *OFF_POLICY])
+    parser.add_argument("--envs", nargs="+", default=list(ENVIRONMENTS))
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--on-policy-steps", type=int, default=300_000)
+    parser.add_argument("--off-policy-steps", type=int, default=50_000)
+    parser.add_argument("--modes", nargs="+", default=["float", "int8"], choices=list(_MODES))
+    parser.add_argument("--workers", type=int, default=2, help="trainings at the same time")
+    parser.add_argument("--runs", type=Path, default=Path("out/training"))
+    parser.add_argument("--output", type=Path, default=Path("results/training"))
+    arguments = parser.parse_args()
+    arguments.runs.mkdir(parents=True, exist_ok=True)
+    cells = [
+        Cell(
+            algorithm,
+            env_id,
+            seed,
+            arguments.on_policy_steps if algorithm in ON_POLICY else arguments.off_policy_steps,
+        )
+        for algorithm in arguments.algorithms
+        for env_id in arguments.envs
+        for seed in range(arguments.seeds)
+    ]
+    jobs = [(cell, mode, arguments.runs) for cell in cells for mode in arguments.modes]
+    with ThreadPoolExecutor(arguments.workers) as pool:
+        for finished in as_completed([pool.submit(train, *job) for job in jobs]):
+            finished.result()
+    rows = [judge(cell, arguments.runs, arguments.modes) for cell in cells]
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    host = host_facts()
+    data = {"host": to_json(host), "rows": to_json(rows)}
+    (arguments.output / "results.json").write_text(json.dumps(data) + "\n", encoding="utf-8")
+    text = "\n".join(
+        [
+            "# QAT against PTQ",
+            "",
+            f"Each policy played {EPISODES} complete episodes, the same for all. Made on {host.cpu}, "
+            f"{host.cores} cores, {host.system}, Python {host.python}, with "
+            + ", ".join(f"{name} {version}" for name, version in host.libraries.items())
+            + f"; {arguments.workers} trainings at a time, so minutes are no measurement.",
+            "",
+            table(rows),
+        ]
+    )
+    (arguments.output / "report.md").write_text(text, encoding="utf-8")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()

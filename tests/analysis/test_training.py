@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from squeezerl.analysis import training as module
+from squeezerl.analysis.bootstrap import percentile_interval
 from squeezerl.analysis.training import convergence_steps, final_return_spread
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.records import Interval
@@ -212,11 +213,12 @@ def test_noise_is_not_learning(
     assert sum(claim is not None for claim in claims) <= most
 
 
-@pytest.mark.parametrize("value", [0.0, 0.1, -1e4 / 3])
-def test_rounding_is_not_learning(value: float) -> None:
-    returns = np.full((3, 40, 7), value)
-    assert convergence_steps(STEPS, returns, _rng()) is None
-    assert convergence_steps(STEPS, returns, _rng(), start=value) is None
+def test_rounding_is_not_learning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RESAMPLES", 100)
+    for value in [0.0, *_rng().normal(0, 1e4, 50)]:
+        returns = np.full((3, 40, 7), value)
+        assert convergence_steps(STEPS, returns, _rng()) is None
+        assert convergence_steps(STEPS, returns, _rng(), start=value) is None
 
 
 @pytest.mark.parametrize(("gain", "clear"), [(0.5, False), (2.0, True)])
@@ -227,13 +229,23 @@ def test_an_improvement_is_clear_where_its_interval_excludes_0(gain: float, clea
     assert (interval is not None) == clear
 
 
-def test_a_few_resamples_that_learnt_nothing_do_not_decide() -> None:
+def test_resamples_that_learnt_nothing_count_as_late(monkeypatch: pytest.MonkeyPatch) -> None:
     first = stats.norm.ppf((np.arange(100) + 0.5) / 100) * 5
     returns = np.stack([first, np.full(100, 1.2), np.full(100, 1.2)])
-    # In 0.8 % of resamples the first evaluation is better than the last; no quantile of 2.5 %
-    # sees that, so the interval is that of the other resamples.
+    seen: list[Floats] = []
+
+    def record(estimate: float, resampled: Floats) -> Interval:
+        seen.append(resampled)
+        return percentile_interval(estimate, resampled)
+
+    monkeypatch.setattr(module, "percentile_interval", record)
+    # No quantile of 2.5 % sees the 0.8 % in which the first evaluation is better than the last.
     interval = convergence_steps(STEPS[:3], returns, _rng())
     assert _bounds(interval) == pytest.approx((1900.0,) * 3)
+    late = seen[-1] > 2000
+    np.testing.assert_array_equal(seen[-1][late], 3000.0)
+    np.testing.assert_allclose(seen[-1][~late], 1900.0)
+    assert late.mean() == pytest.approx(stats.norm.sf(1.2 / 0.5), abs=0.004)
 
 
 def test_a_run_that_gets_worse_did_not_converge() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from squeezerl.artifacts.manifest import MANIFEST_NAME
 from squeezerl.errors import OutputError
+
+_LEFTOVER = re.compile(r"\..+\.(probe|new|old)-[0-9a-f]{8}")
 
 
 def check_output(path: Path, *, force: bool) -> None:
@@ -109,6 +112,15 @@ def write_file(path: Path, content: bytes) -> None:
         raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
     finally:
         work.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Take away what a killed process left unfinished in a folder and those inside it."""
+    for leftover in [p for p in path.rglob(".*") if _LEFTOVER.fullmatch(p.name)]:
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 def _put_in_place(work: Path, path: Path, *, force: bool) -> None:

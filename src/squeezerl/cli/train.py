@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -115,7 +116,7 @@ def train(
     spec = QuantizationAwareTraining(
         per_channel=not qat_naive, per_feature=not qat_naive, keep=tuple(qat_keep or ())
     )
-    with _training_bar(f"{algorithm} {env}") as update, _stop_on_signals() as stop:
+    with _stop_on_signals(output) as stop, _training_bar(f"{algorithm} {env}") as update:
         result = train_agent(
             algorithm,
             env,
@@ -186,7 +187,7 @@ def _training_bar(description: str) -> Iterator[Callable[[TrainingProgress], Non
 
 
 @contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
+def _stop_on_signals(output: Path) -> Iterator[threading.Event]:
     """Ctrl-C and SIGTERM ask the training to stop; a second one ends it at once."""
     stop = threading.Event()
 
@@ -199,6 +200,9 @@ def _stop_on_signals() -> Iterator[threading.Event]:
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
+    except KeyboardInterrupt:
+        err.print(f"ended at once; {output} has the last checkpoint", style="yellow", markup=False)
+        raise typer.Exit(INTERRUPTED) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -36,10 +36,9 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One checkpoint on disk: whose training it is, and what the trainer itself noted."""
+    """One checkpoint on disk, and what the trainer itself noted in it."""
 
     path: Path
-    identity: dict[str, Any]
     notes: dict[str, Any]
 
 
@@ -47,7 +46,6 @@ def save_checkpoint(
     output: Path,
     model: Any,
     *,
-    identity: Mapping[str, Any],
     notes: Mapping[str, Any],
     qat: Mapping[str, Any] | None,
 ) -> None:
@@ -70,7 +68,7 @@ def save_checkpoint(
         torch.save(state, work / "model.pt")
         arrays: dict[str, Any] = {**_replay_arrays(model), **_normalizer_arrays(model)}
         np.savez(work / "arrays.npz", **arrays)
-        content = {"format": _FORMAT, "identity": identity, "notes": notes}
+        content = {"format": _FORMAT, "notes": notes}
         (work / "training.json").write_text(json.dumps(content), encoding="utf-8")
     for old in _folders(output):
         if old != path:
@@ -90,7 +88,7 @@ def find_checkpoint(output: Path) -> Checkpoint | None:
         content = json.loads((folders[-1] / "training.json").read_text(encoding="utf-8"))
         if content["format"] != _FORMAT:
             raise CheckpointError(f"{folders[-1]}: of another version of this library")
-        return Checkpoint(folders[-1], content["identity"], content["notes"])
+        return Checkpoint(folders[-1], content["notes"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folders[-1]}: damaged ({error!r})") from error
 
@@ -116,6 +114,11 @@ def restore(checkpoint: Checkpoint, model: Any) -> Any:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise CheckpointError(f"{checkpoint.path}: damaged ({reason})") from error
     return state["qat"]
+
+
+def has_checkpoints(output: Path) -> bool:
+    """Whether a training is under way, or was when it was interrupted."""
+    return (output / _FOLDER).exists()
 
 
 def remove_checkpoints(output: Path) -> None:

@@ -9,25 +9,29 @@ DIR/checkpoints/               while the training runs
 from __future__ import annotations
 
 import io
-import json
 import pickle
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from squeezerl.agents.load import load_agent
-from squeezerl.artifacts.output import write_file
+from squeezerl.agents.zoo import read_yaml
+from squeezerl.artifacts.output import remove_leftovers, write_file
 from squeezerl.artifacts.write import write_artifact
 from squeezerl.compression.result import CompressedPolicy
-from squeezerl.errors import OutputError
-from squeezerl.training.checkpoint import Checkpoint, find_checkpoint
+from squeezerl.compression.specs import spec_to_json
+from squeezerl.errors import CheckpointError, OutputError
+from squeezerl.training.checkpoint import Checkpoint, find_checkpoint, has_checkpoints
 from squeezerl.training.evaluations import Evaluations
 from squeezerl.training.settings import TrainingSettings
 
 BEST = "best_model"
 INT8 = "int8"
+# Arguments that decide how a training is watched, not what comes out.
+_WATCHING = ("device", "eval_episodes", "n_evaluations")
 _MARGIN_BYTES = 200 * 2**20
 
 
@@ -38,11 +42,6 @@ class TrainingFolder:
         self.path = path
         self._settings = settings
         self._stats = path / settings.env_name
-
-    @property
-    def checkpoint_file(self) -> Path:
-        """The trained agent; it exists if the training is complete."""
-        return self.path / f"{self._settings.env_name}.zip"
 
     def prepare(self, *, resume: bool, replay_bytes: int) -> Checkpoint | None:
         """Make the folder; returns the checkpoint to continue from, if there is one.
@@ -55,14 +54,32 @@ class TrainingFolder:
         try:
             if self.path.exists() and not self.path.is_dir():
                 raise OutputError(f"{self.path}: exists and is not a folder")
-            if self.path.is_dir() and any(self.path.iterdir()):
-                checkpoint = self._continue(resume)
+            if not self.is_empty:
+                self._check_same(resume)
+                remove_leftovers(self.path)
+                checkpoint = find_checkpoint(self.path)
             self._check_space(replay_bytes)
             self._stats.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from error
-        self._write_settings()
+        for name, content in self._contents().items():
+            write_file(self._stats / name, _yaml(content))
         return checkpoint
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it yet."""
+        return not self.path.is_dir() or not any(self.path.iterdir())
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the training has ended and all that it leaves is there."""
+        last = self.path / (INT8 if self._settings.qat else f"{self._settings.env_name}.zip")
+        return last.exists() and not has_checkpoints(self.path)
+
+    def remove(self) -> None:
+        """Take away what `prepare` made in an empty folder."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def monitor(self) -> Path:
         """The name of the next episode log: one for each time that the training was started."""
@@ -89,9 +106,22 @@ class TrainingFolder:
         """`evaluations.npz`, as Stable-Baselines3's EvalCallback writes it."""
         write_file(self.path / "evaluations.npz", evaluations.to_npz())
 
-    def _continue(self, resume: bool) -> Checkpoint | None:
-        arguments = self._stats / "args.yml"
-        if not arguments.is_file():
+    def load_evaluations(self) -> Evaluations:
+        """What `save_evaluations` wrote.
+
+        Raises:
+            CheckpointError: if it is damaged.
+        """
+        path = self.path / "evaluations.npz"
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return Evaluations.from_arrays({name: file[name] for name in file.files})
+        except Exception as error:  # a damaged file can make the reader fail in any way
+            raise CheckpointError(f"{path}: damaged ({error!r})") from error
+
+    def _check_same(self, resume: bool) -> None:
+        """Whether this training may go on in the folder: it must have been started there."""
+        if not (self._stats / "args.yml").is_file():
             raise OutputError(
                 f"{self.path}: not empty, and not a training of {self._settings.env_name}; "
                 "choose another folder"
@@ -101,10 +131,17 @@ class TrainingFolder:
                 f"{self.path}: holds a training already; --resume goes on with it, "
                 "or choose another folder"
             )
-        checkpoint = find_checkpoint(self.path)
-        if checkpoint is not None:
-            _check_same(self.path, checkpoint.identity, dict(self._settings.identity()))
-        return checkpoint
+        for file, now in self._contents().items():
+            before = read_yaml(self._stats / file)
+            now = yaml.safe_load(_yaml(now))
+            free = () if self.is_complete else ("n_timesteps",)
+            for name in sorted({*before, *now} - {*_WATCHING, *free}):
+                if before.get(name) != now.get(name):
+                    raise OutputError(
+                        f"{self.path}: was started with {name} {before.get(name)!r}, not "
+                        f"{now.get(name)!r}; resume with the same settings, or choose another "
+                        "folder (--init starts from a trained agent)"
+                    )
 
     def _check_space(self, replay_bytes: int) -> None:
         # A checkpoint is removed when the next one is whole, so there are two at times.
@@ -119,8 +156,9 @@ class TrainingFolder:
                 "(--hyperparams buffer_size:100000)"
             )
 
-    def _write_settings(self) -> None:
-        settings = self._settings
+    def _contents(self) -> dict[str, dict[str, Any]]:
+        """The settings as rl-zoo writes them, and what else decides the result."""
+        settings, qat = self._settings, self._settings.qat
         arguments = {
             "algo": settings.algorithm.name,
             "env": settings.environment.id,
@@ -129,23 +167,18 @@ class TrainingFolder:
             "n_timesteps": settings.steps,
             "device": settings.device,
             "eval_episodes": settings.eval_episodes,
-            "qat": settings.identity()["qat"],
+            "n_evaluations": settings.evaluations,
             "trained_agent": settings.init or "",
+            "qat": qat
+            and {
+                "spec": spec_to_json(qat.spec),
+                "warmup": qat.warmup,
+                "critic": qat.critic,
+            },
         }
-        write_file(self._stats / "args.yml", _yaml(arguments))
-        write_file(self._stats / "config.yml", _yaml(dict(settings.hyperparameters.raw)))
+        return {"args.yml": arguments, "config.yml": dict(settings.hyperparameters.raw)}
 
 
 def _yaml(data: dict[str, Any]) -> bytes:
     text: str = yaml.safe_dump(data)
     return text.encode()
-
-
-def _check_same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    now = json.loads(json.dumps(now))
-    for name in now:
-        if before.get(name) != now[name]:
-            raise OutputError(
-                f"{path}: was started with {name} {before.get(name)!r}, not {now[name]!r}; "
-                "resume with the same settings, or choose another folder"
-            )

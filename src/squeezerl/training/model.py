@@ -75,8 +75,8 @@ def check_memory(settings: TrainingSettings) -> int:
     environment = settings.environment
     features = int(np.prod(environment.observation_shape))
     actions = max(1, int(np.prod(environment.action_shape)))
-    # Both observations, action, reward, end of episode, and its reason, in single precision.
-    need = 4 * (2 * features + actions + 3) * _buffer_size(settings)
+    # Both observations (in double precision in many environments), action, reward, end, reason.
+    need = (8 * 2 * features + 4 * (actions + 3)) * _buffer_size(settings)
     available = psutil.virtual_memory().available
     if need > available:
         raise InvalidArgumentError(

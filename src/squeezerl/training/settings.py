@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from squeezerl.compression.specs import spec_to_json
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import check_numbers
@@ -65,6 +62,12 @@ class TrainingSettings:
         ):
             if not least <= value <= most:
                 raise InvalidArgumentError(f"{name} must be {least} to {most:,}, not {value}")
+        waits = self.hyperparameters.model.get("learning_starts", 0)
+        if not self.algorithm.on_policy and waits >= self.steps:
+            raise InvalidArgumentError(
+                f"{self.algorithm.name} would learn nothing: it collects {waits:,} steps first, of "
+                f"{self.steps:,}; more steps, or --hyperparams learning_starts:{self.steps // 10}"
+            )
         if self.track not in (None, *TRACKERS):
             raise InvalidArgumentError(f"track {self.track!r} is not one of {', '.join(TRACKERS)}")
 
@@ -72,20 +75,3 @@ class TrainingSettings:
     def env_name(self) -> str:
         """The environment's id without the module that registers it: the name of its files."""
         return self.environment.id.rpartition(":")[2].replace("/", "-")
-
-    def identity(self) -> Mapping[str, Any]:
-        """What must be the same for a training to be continued, as plain data."""
-        qat = self.qat and {
-            "spec": spec_to_json(self.qat.spec),
-            "warmup": self.qat.warmup,
-            "critic": self.qat.critic,
-        }
-        return {
-            "algorithm": self.algorithm.name,
-            "environment": self.environment.id,
-            "env_kwargs": dict(self.environment.kwargs),
-            "seed": self.seed,
-            "hyperparameters": dict(self.hyperparameters.raw),
-            "qat": qat,
-            "init": self.init,
-        }

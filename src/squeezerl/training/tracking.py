@@ -43,7 +43,14 @@ def tracked(settings: TrainingSettings, output: Path) -> Iterator[Path | None]:
             project="squeezerl",
             name=f"{settings.algorithm.name}-{settings.env_name}-{settings.seed}",
             dir=str(output),
-            config={**settings.identity(), "steps": settings.steps},
+            config={
+                **settings.hyperparameters.raw,
+                "algorithm": settings.algorithm.name,
+                "environment": settings.environment.id,
+                "steps": settings.steps,
+                "seed": settings.seed,
+                "qat": settings.qat is not None,
+            },
             sync_tensorboard=True,
         )
         try:

@@ -14,7 +14,6 @@ from stable_baselines3.common.utils import set_random_seed
 from squeezerl.compression.compress import compress
 from squeezerl.compression.result import CompressedPolicy
 from squeezerl.evaluation.evaluate import play
-from squeezerl.records import EvaluationRecord
 from squeezerl.runtimes.onnx_actor import OnnxActor
 from squeezerl.training.algorithms import check_actions
 from squeezerl.training.checkpoint import Checkpoint, remove_checkpoints, restore, save_checkpoint
@@ -57,15 +56,23 @@ def train(
         check_supports_qat(settings.algorithm)
     check_tracker(settings.track)
     folder = TrainingFolder(output, settings)
+    is_new = folder.is_empty
     checkpoint = folder.prepare(resume=resume, replay_bytes=check_memory(settings))
     start = time.perf_counter()
-    model = make_model(settings, folder.monitor())
+    if folder.is_complete:
+        return _result(settings, folder, folder.load_evaluations(), settings.steps)
+    try:
+        model = make_model(settings, folder.monitor())
+    except BaseException:
+        if is_new:
+            folder.remove()
+        raise
     try:
         with tracked(settings, output) as logs:
             model.tensorboard_log = None if logs is None else str(logs)
             run = _Run(settings, folder, model, on_progress, should_stop)
             begun = run.restore(checkpoint) if checkpoint is not None else 0
-            if begun < settings.steps and not (resume and folder.checkpoint_file.is_file()):
+            if begun < settings.steps:
                 model.learn(
                     settings.steps - begun,
                     callback=_Callback(run),
@@ -75,6 +82,32 @@ def train(
             return run.finish(begun, time.perf_counter() - start)
     finally:
         model.env.close()
+
+
+def _result(
+    settings: TrainingSettings,
+    folder: TrainingFolder,
+    evaluations: Evaluations,
+    steps: int,
+    *,
+    new_steps: int = 0,
+    seconds: float = 0.0,
+    complete: bool = True,
+) -> TrainingResult:
+    artifact = folder.path / INT8
+    return TrainingResult(
+        path=folder.path,
+        algorithm=settings.algorithm.name,
+        env_id=settings.environment.id,
+        seed=settings.seed,
+        steps=steps,
+        new_steps=new_steps,
+        seconds=seconds,
+        complete=complete,
+        evaluation=evaluations.latest(settings.environment),
+        best_return=evaluations.best_return,
+        artifact=artifact if complete and artifact.is_dir() else None,
+    )
 
 
 class _Run:
@@ -96,7 +129,6 @@ class _Run:
             else FakeQuantizedActor(model, settings.algorithm, settings.qat)
         )
         self._evaluations = Evaluations()
-        self._latest: EvaluationRecord | None = None
         self._window_end = 0
         self._rollout_start = 0
         self._checkpoint_time = time.perf_counter()
@@ -150,31 +182,26 @@ class _Run:
                 # What was collected since the last update taught nothing: it is not counted.
                 steps = self._model.num_timesteps = self._rollout_start
             self._save_checkpoint()
-        elif not self._folder.checkpoint_file.is_file():
+        else:
             if self._qat is not None:
-                self._follow_ranges(self._qat, steps)
-            if self._latest is None or self._evaluations.steps[-1] != steps:
+                self._follow_ranges(self._qat, steps, at_end=True)
+            if steps not in self._evaluations.steps[-1:]:
                 self._evaluate(steps)
             self._save(self._settings.env_name)
             remove_checkpoints(self._folder.path)
-        best, artifact = self._evaluations.best, self._folder.path / INT8
-        return TrainingResult(
-            path=self._folder.path,
-            algorithm=self._settings.algorithm.name,
-            env_id=self._settings.environment.id,
-            seed=self._settings.seed,
-            steps=steps,
+        return _result(
+            self._settings,
+            self._folder,
+            self._evaluations,
+            steps,
             new_steps=steps - begun,
             seconds=seconds,
             complete=not self._stopped,
-            evaluation=self._latest,
-            best_return=None if best is None else self._evaluations.mean(best),
-            artifact=artifact if artifact.is_dir() else None,
         )
 
-    def _follow_ranges(self, qat: FakeQuantizedActor, steps: int) -> None:
+    def _follow_ranges(self, qat: FakeQuantizedActor, steps: int, *, at_end: bool = False) -> None:
         settings = self._settings
-        if settings.algorithm.on_policy or steps - self._window_end >= _WINDOW_STEPS:
+        if settings.algorithm.on_policy or at_end or steps - self._window_end >= _WINDOW_STEPS:
             qat.end_window()
             self._window_end = steps
         assert settings.qat is not None
@@ -195,7 +222,7 @@ class _Run:
     def _evaluate(self, steps: int) -> None:
         """The policy as it would be deployed now."""
         actor = OnnxActor(self._compressed().model.SerializeToString())
-        self._latest = play(
+        record = play(
             actor,
             self._settings.environment,
             episodes=self._settings.eval_episodes,
@@ -203,12 +230,12 @@ class _Run:
         )
         # Of a training for int8, only what is int8 can be its best.
         counts = self._qat is None or self._qat.is_enabled
-        if self._evaluations.add(steps, self._latest, may_be_best=counts):
+        if self._evaluations.add(steps, record, may_be_best=counts):
             self._save(BEST)
         self._folder.save_evaluations(self._evaluations)
         # Under the names that Stable-Baselines3's own evaluations have.
         self._model.logger.record("eval/mean_reward", self._evaluations.mean())
-        self._model.logger.record("eval/mean_ep_length", self._latest.steps / len(self._latest.episodes))
+        self._model.logger.record("eval/mean_ep_length", record.steps / len(record.episodes))
         self._model.logger.dump(steps)
 
     def _save(self, name: str) -> None:
@@ -220,7 +247,6 @@ class _Run:
         save_checkpoint(
             self._folder.path,
             self._model,
-            identity=self._settings.identity(),
             notes=self._evaluations.to_json(),
             qat=None if self._qat is None else self._qat.state(),
         )

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from trainings import PPO, stop_after, train
+
+from squeezerl import load_agent
+from squeezerl.artifacts.read import read_artifact
+from squeezerl.training.checkpoint import find_checkpoint
+
+COMMAND = Path(sys.executable).with_name("squeezerl")
+PATIENCE_S = 120
+SMALL = (
+    "--env-kwargs", "max_episode_steps:20", "--eval-episodes", "1", "--device", "cpu",
+    "--hyperparams", "net_arch:[8]", "-o", "out", "--json",
+)  # fmt: skip
+SAC = (
+    "sac", "Pendulum-v1", "--steps", "3000", "--evaluations", "10", "--qat", "int8",
+    "--checkpoint-seconds", "0.1", "--hyperparams", "batch_size:8",
+    "--hyperparams", "train_freq:4", *SMALL,
+)  # fmt: skip
+
+
+def _default_signals() -> None:
+    """A shell in the background ignores Ctrl-C, and its children would as well."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    names = ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "PYTHONWARNINGS")
+    return subprocess.Popen(
+        [COMMAND, "train", *arguments],
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if name not in names},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_default_signals,
+    )
+
+
+def _wait_for(process: subprocess.Popen[str], happened: Callable[[], object]) -> bool:
+    """Whether it happened before the process ended."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not happened():
+        if process.poll() is not None:
+            return False
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    return True
+
+
+def _finish(folder: Path, *arguments: str) -> dict[str, Any]:
+    process = _start(folder, *arguments, "--resume")
+    stdout, stderr = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, stderr
+    data: dict[str, Any] = json.loads(stdout)
+    return data
+
+
+def _names(output: Path) -> set[str]:
+    return {path.name for path in (output / "checkpoints").glob("[0-9]*")}
+
+
+def _is_in_order(output: Path) -> None:
+    """Whatever is visible is whole."""
+    checkpoint = find_checkpoint(output)
+    assert checkpoint is not None
+    for path in (output / "checkpoints").glob("[0-9]*"):
+        state = torch.load(path / "model.pt", weights_only=True)
+        assert f"{state['counters']['num_timesteps']:012d}" == path.name
+        with np.load(path / "arrays.npz", allow_pickle=False) as file:
+            assert len(file["replay.rewards"]) == state["counters"]["num_timesteps"]
+        assert json.loads((path / "training.json").read_text())["identity"]["algorithm"] == "sac"
+    if (output / "evaluations.npz").exists():
+        with np.load(output / "evaluations.npz") as file:
+            assert len(file["timesteps"]) == len(file["results"])
+    if (output / "best_model.zip").exists():
+        load_agent(output / "best_model.zip")
+
+
+def _hidden(output: Path) -> list[str]:
+    return [str(path.relative_to(output)) for path in output.rglob(".*")]
+
+
+def test_a_training_that_is_killed_again_and_again_comes_to_its_end(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    rng = random.Random(0)
+    kills = 0
+    for attempt in range(3):
+        process = _start(tmp_path, *SAC, *(["--resume"] if attempt else []))
+        try:
+            before = _names(output)
+            if _wait_for(process, lambda before=before: _names(output) - before):
+                time.sleep(rng.uniform(0, 0.4))
+                process.kill()
+                kills += process.wait() == -signal.SIGKILL
+        finally:
+            process.kill()
+            process.communicate()
+        if (output / "Pendulum-v1.zip").exists():
+            break
+        _is_in_order(output)
+    assert kills >= 1
+    data = _finish(tmp_path, *SAC)
+    assert data["complete"]
+    assert (output / "Pendulum-v1.zip").is_file()
+    load_agent(output)
+    read_artifact(output / "int8")
+    assert not (output / "checkpoints").exists()
+    assert _hidden(output) == []
+    with np.load(output / "evaluations.npz") as file:
+        steps = file["timesteps"].tolist()
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 3000
+
+
+def test_a_kill_between_the_agent_and_its_artifact_is_made_good(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    process = _start(tmp_path, *SAC)
+    try:
+        assert _wait_for(process, (output / "Pendulum-v1.zip").exists)
+        process.kill()
+    finally:
+        process.kill()
+        process.communicate()
+    data = _finish(tmp_path, *SAC)
+    assert data["steps"] == 3000
+    assert data["artifact"] is not None
+    read_artifact(output / "int8")
+    assert not (output / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    "name", [".best_model.zip.new-0123abcd", "checkpoints/.000000000064.new-0"]
+)
+def test_leftovers_of_a_kill_are_gone_at_the_end(name: str, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    train(PPO, output, should_stop=stop_after(80))
+    (output / name).write_text("half of it")
+    train(PPO, output, resume=True)
+    assert _hidden(output) == []
+
+
+def test_ctrl_c_leaves_a_checkpoint_from_which_it_goes_on(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    process = _start(tmp_path, *SAC)
+    try:
+        assert _wait_for(process, lambda: _names(output))
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
+    assert process.returncode == 130, stderr
+    assert "stopping: writing a checkpoint" in stderr
+    assert "Traceback" not in stderr
+    data = json.loads(stdout)
+    assert not data["complete"]
+    assert _names(output) == {f"{data['steps']:012d}"}
+    _is_in_order(output)
+    assert _hidden(output) == []
+    finished = _finish(tmp_path, *SAC)
+    assert finished["complete"]
+    assert (finished["steps"], finished["new_steps"]) == (3000, 3000 - data["steps"])

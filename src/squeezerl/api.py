@@ -143,7 +143,7 @@ def train(
         env_kwargs: passed to the environment.
         backend: "envpool" or "gymnasium" to insist on one.
         on_progress: called now and then.
-        should_stop: asked after each step; if true, a checkpoint is written and the training ends.
+        should_stop: asked between rollouts; if true, a checkpoint is written and the training ends.
 
     Raises:
         SqueezeRLError: for bad input, before anything is trained.

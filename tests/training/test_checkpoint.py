@@ -48,7 +48,7 @@ def _make(name: str, *, seed: int = 0, buffer_size: int = 200, **settings: Any) 
 
 
 def _save(model: Any, output: Path, **more: Any) -> Checkpoint:
-    given = {"identity": {"seed": 0}, "notes": NOTES, "qat": None} | more
+    given = {"notes": NOTES, "qat": None} | more
     save_checkpoint(output, model, **given)
     checkpoint = find_checkpoint(output)
     assert checkpoint is not None
@@ -106,7 +106,7 @@ def test_a_new_model_gets_all_that_the_old_one_had(name: str, tmp_path: Path) ->
     assert _state(other) != _state(model)
     assert restore(checkpoint, other) == {"enabled": True}
     assert _state(other) == _state(model)
-    assert (checkpoint.identity, checkpoint.notes) == ({"seed": 0}, NOTES)
+    assert checkpoint.notes == NOTES
 
 
 @pytest.mark.parametrize("name", ["sac", "ppo", "dqn"])
@@ -269,7 +269,7 @@ def test_the_hostile_pickles_would_do_harm(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "null", "{}", '{"format": 1}', '{"format": 9, "identity": {}}']
+    "content", ["", "{", "[]", "null", "{}", '{"format": 1}', '{"format": 9, "notes": {}}']
 )
 def test_a_damaged_description_is_refused(content: str, spoiled: Path) -> None:
     _of(spoiled, "training.json").write_text(content)

@@ -41,6 +41,11 @@ class Checkpoint:
     path: Path
     notes: dict[str, Any]
 
+    @property
+    def steps(self) -> int:
+        """Environment steps until then."""
+        return int(self.path.name)
+
 
 def save_checkpoint(
     output: Path,
@@ -153,8 +158,9 @@ def _fill_replay(model: Any, arrays: Arrays) -> None:
     size = len(arrays["replay.rewards"])
     for name in _REPLAY:
         getattr(buffer, name)[:size] = arrays[f"replay.{name}"]
-    buffer.pos = int(arrays["replay.position"]) % buffer.buffer_size
+    # One that has grown since goes on behind all that it held.
     buffer.full = size == buffer.buffer_size
+    buffer.pos = int(arrays["replay.position"]) % size if buffer.full else size
 
 
 def _normalizer_arrays(model: Any) -> Arrays:

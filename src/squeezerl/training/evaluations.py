@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from squeezerl.errors import CheckpointError
 from squeezerl.evaluation.environment import Environment
 from squeezerl.records import Episode, EvaluationRecord
 
@@ -91,5 +92,17 @@ class Evaluations:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, for a checkpoint; the constructor takes it back."""
+        """Plain data, for a checkpoint."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Any) -> Evaluations:
+        """What `to_json` gave.
+
+        Raises:
+            CheckpointError: if it is something else.
+        """
+        try:
+            return cls(**data)
+        except TypeError as error:
+            raise CheckpointError(f"the checkpoint's evaluations are damaged ({error})") from error

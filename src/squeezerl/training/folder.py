@@ -31,7 +31,7 @@ from squeezerl.training.settings import TrainingSettings
 BEST = "best_model"
 INT8 = "int8"
 # Arguments that decide how a training is watched, not what comes out.
-_WATCHING = ("device", "eval_episodes", "n_evaluations")
+_WATCHING = ("device", "n_evaluations")
 _MARGIN_BYTES = 200 * 2**20
 
 
@@ -42,6 +42,7 @@ class TrainingFolder:
         self.path = path
         self._settings = settings
         self._stats = path / settings.env_name
+        self._was_empty = False
 
     def prepare(self, *, resume: bool, replay_bytes: int) -> Checkpoint | None:
         """Make the folder; returns the checkpoint to continue from, if there is one.
@@ -54,10 +55,16 @@ class TrainingFolder:
         try:
             if self.path.exists() and not self.path.is_dir():
                 raise OutputError(f"{self.path}: exists and is not a folder")
-            if not self.is_empty:
+            self._was_empty = not self.path.is_dir() or not any(self.path.iterdir())
+            if not self._was_empty:
                 self._check_same(resume)
                 remove_leftovers(self.path)
                 checkpoint = find_checkpoint(self.path)
+            if checkpoint is not None and checkpoint.steps > self._settings.steps:
+                raise OutputError(
+                    f"{self.path}: has {checkpoint.steps:,} steps already, more than the "
+                    f"{self._settings.steps:,} that were asked for"
+                )
             self._check_space(replay_bytes)
             self._stats.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -67,19 +74,15 @@ class TrainingFolder:
         return checkpoint
 
     @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing in it yet."""
-        return not self.path.is_dir() or not any(self.path.iterdir())
-
-    @property
     def is_complete(self) -> bool:
         """Whether the training has ended and all that it leaves is there."""
         last = self.path / (INT8 if self._settings.qat else f"{self._settings.env_name}.zip")
         return last.exists() and not has_checkpoints(self.path)
 
-    def remove(self) -> None:
-        """Take away what `prepare` made in an empty folder."""
-        shutil.rmtree(self.path, ignore_errors=True)
+    def undo(self) -> None:
+        """Take away what was made since `prepare`, if there was nothing before."""
+        if self._was_empty:
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def monitor(self) -> Path:
         """The name of the next episode log: one for each time that the training was started."""

@@ -145,14 +145,14 @@ def _start_from(model: Any, env: Any, path: Path) -> None:
         raise CheckpointError(
             f"{files.checkpoint}: its networks are not those of this training ({reason})"
         ) from error
+    normalizer = None if files.vecnormalize is None else read_vecnormalize(files.vecnormalize)
     if not isinstance(env, VecNormalize) or not env.norm_obs:
-        if files.vecnormalize is not None:
+        if normalizer is not None:
             raise CheckpointError(
                 f"{files.checkpoint}: trained on normalised observations, this training is not; "
                 "add --hyperparams normalize:true"
             )
         return
-    normalizer = None if files.vecnormalize is None else read_vecnormalize(files.vecnormalize)
     if normalizer is None:
         raise CheckpointError(
             f"{files.checkpoint}: trained on raw observations, this training normalises them; "

@@ -46,7 +46,7 @@ def train(
         output: folder to write; new or empty, unless `resume`.
         resume: go on with the training that `output` holds, from its last checkpoint.
         on_progress: called now and then.
-        should_stop: asked after each step; if true, a checkpoint is written and the training ends.
+        should_stop: asked between rollouts; if true, a checkpoint is written and the training ends.
 
     Raises:
         SqueezeRLError: before anything is trained, if the settings cannot be met.
@@ -56,32 +56,37 @@ def train(
         check_supports_qat(settings.algorithm)
     check_tracker(settings.track)
     folder = TrainingFolder(output, settings)
-    is_new = folder.is_empty
     checkpoint = folder.prepare(resume=resume, replay_bytes=check_memory(settings))
     start = time.perf_counter()
     if folder.is_complete:
         return _result(settings, folder, folder.load_evaluations(), settings.steps)
     try:
         model = make_model(settings, folder.monitor())
+        run = _Run(settings, folder, model, on_progress, should_stop)
     except BaseException:
-        if is_new:
-            folder.remove()
+        folder.undo()
         raise
     try:
         with tracked(settings, output) as logs:
             model.tensorboard_log = None if logs is None else str(logs)
-            run = _Run(settings, folder, model, on_progress, should_stop)
             begun = run.restore(checkpoint) if checkpoint is not None else 0
-            if begun < settings.steps:
-                model.learn(
-                    settings.steps - begun,
-                    callback=_Callback(run),
-                    tb_log_name=settings.algorithm.name,
-                    reset_num_timesteps=checkpoint is None,
-                )
+            try:
+                if begun < settings.steps:
+                    model.learn(
+                        settings.steps - begun,
+                        callback=_Callback(run),
+                        tb_log_name=settings.algorithm.name,
+                        reset_num_timesteps=checkpoint is None,
+                    )
+            except _Stopped:
+                return run.interrupt(begun, time.perf_counter() - start)
             return run.finish(begun, time.perf_counter() - start)
     finally:
         model.env.close()
+
+
+class _Stopped(Exception):  # noqa: N818 - it is no error
+    """The training was asked to stop, and is at rest."""
 
 
 def _result(
@@ -130,17 +135,15 @@ class _Run:
         )
         self._evaluations = Evaluations()
         self._window_end = 0
-        self._rollout_start = 0
         self._checkpoint_time = time.perf_counter()
         self._report_time = 0.0
-        self._stopped = False
 
     def restore(self, checkpoint: Checkpoint) -> int:
         """Go on from a checkpoint; returns the steps that are done."""
         qat = restore(checkpoint, self._model)
         if self._qat is not None:
             self._qat.load_state(qat)
-        self._evaluations = Evaluations(**checkpoint.notes)
+        self._evaluations = Evaluations.from_json(checkpoint.notes)
         steps = int(self._model.num_timesteps)
         self._window_end = steps
         # Neither exploration nor the environments shall repeat what they did before.
@@ -149,17 +152,23 @@ class _Run:
         return steps
 
     def between_rollouts(self) -> None:
-        """All that must not fall into the middle of one: the model is at rest here."""
-        steps = self._rollout_start = int(self._model.num_timesteps)
+        """All that must not fall into the middle of one: the model is at rest here.
+
+        Raises:
+            _Stopped: if the training was asked to stop.
+        """
+        if self._should_stop():
+            raise _Stopped
+        steps = int(self._model.num_timesteps)
         if self._qat is not None:
             self._follow_ranges(self._qat, steps)
-        if steps >= self._next_evaluation():
+        if self._evaluation_is_due(steps):
             self._evaluate(steps)
         if time.perf_counter() - self._checkpoint_time >= self._settings.checkpoint_seconds:
             self._save_checkpoint()
 
-    def after_step(self) -> bool:
-        """Report; whether to go on."""
+    def after_step(self) -> None:
+        """Report now and then."""
         if (now := time.perf_counter()) - self._report_time >= _REPORT_SECONDS:
             self._report_time = now
             episodes = self._model.ep_info_buffer
@@ -171,24 +180,25 @@ class _Run:
                     evaluation=self._evaluations.mean() if self._evaluations.steps else None,
                 )
             )
-        self._stopped = self._should_stop()
-        return not self._stopped
+
+    def interrupt(self, begun: int, seconds: float) -> TrainingResult:
+        """Save a checkpoint to go on from."""
+        self._save_checkpoint()
+        return self._result(begun, seconds, complete=False)
 
     def finish(self, begun: int, seconds: float) -> TrainingResult:
-        """Save the trained agent; or, if the training was stopped, a checkpoint to go on from."""
+        """Save the trained agent."""
         steps = int(self._model.num_timesteps)
-        if self._stopped:
-            if self._settings.algorithm.on_policy:
-                # What was collected since the last update taught nothing: it is not counted.
-                steps = self._model.num_timesteps = self._rollout_start
-            self._save_checkpoint()
-        else:
-            if self._qat is not None:
-                self._follow_ranges(self._qat, steps, at_end=True)
-            if steps not in self._evaluations.steps[-1:]:
-                self._evaluate(steps)
-            self._save(self._settings.env_name)
-            remove_checkpoints(self._folder.path)
+        if self._qat is not None:
+            self._follow_ranges(self._qat, steps, at_end=True)
+        if steps not in self._evaluations.steps[-1:]:
+            self._evaluate(steps)
+        self._save(self._settings.env_name)
+        remove_checkpoints(self._folder.path)
+        return self._result(begun, seconds, complete=True)
+
+    def _result(self, begun: int, seconds: float, *, complete: bool) -> TrainingResult:
+        steps = int(self._model.num_timesteps)
         return _result(
             self._settings,
             self._folder,
@@ -196,7 +206,7 @@ class _Run:
             steps,
             new_steps=steps - begun,
             seconds=seconds,
-            complete=not self._stopped,
+            complete=complete,
         )
 
     def _follow_ranges(self, qat: FakeQuantizedActor, steps: int, *, at_end: bool = False) -> None:
@@ -208,10 +218,11 @@ class _Run:
         if not qat.is_enabled and qat.is_ready and steps >= settings.qat.warmup * settings.steps:
             qat.enable()
 
-    def _next_evaluation(self) -> float:
-        interval = self._settings.steps / self._settings.evaluations
+    def _evaluation_is_due(self, steps: int) -> bool:
+        """Whether another of the evenly spaced points has been reached since the last one."""
+        total, count = self._settings.steps, self._settings.evaluations
         done = self._evaluations.steps[-1] if self._evaluations.steps else 0
-        return (done // interval + 1) * interval
+        return steps * count // total > done * count // total
 
     def _compressed(self) -> CompressedPolicy:
         policy = policy_of(self._model, self._settings.algorithm)
@@ -265,4 +276,5 @@ class _Callback(BaseCallback):  # type: ignore[misc]
         self._run.between_rollouts()
 
     def _on_step(self) -> bool:
-        return self._run.after_step()
+        self._run.after_step()
+        return True

@@ -83,7 +83,7 @@ def _is_in_order(output: Path) -> None:
         assert f"{state['counters']['num_timesteps']:012d}" == path.name
         with np.load(path / "arrays.npz", allow_pickle=False) as file:
             assert len(file["replay.rewards"]) == state["counters"]["num_timesteps"]
-        assert json.loads((path / "training.json").read_text())["identity"]["algorithm"] == "sac"
+        assert json.loads((path / "training.json").read_text())["notes"].keys() >= {"steps", "best"}
     if (output / "evaluations.npz").exists():
         with np.load(output / "evaluations.npz") as file:
             assert len(file["timesteps"]) == len(file["results"])
@@ -148,7 +148,7 @@ def test_a_kill_between_the_agent_and_its_artifact_is_made_good(tmp_path: Path) 
 )
 def test_leftovers_of_a_kill_are_gone_at_the_end(name: str, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    train(PPO, output, should_stop=stop_after(80))
+    train(PPO, output, should_stop=stop_after(2))
     (output / name).write_text("half of it")
     train(PPO, output, resume=True)
     assert _hidden(output) == []

@@ -121,7 +121,7 @@ def test_settings_are_readable(ppo: TrainingResult, ppo_int8: TrainingResult) ->
 
 def test_evaluations_are_those_of_stable_baselines3(ppo: TrainingResult) -> None:
     arrays = _evaluations(ppo.path)
-    assert sorted(arrays) == ["ep_lengths", "results", "timesteps"]
+    assert sorted(arrays) == ["best", "ep_lengths", "results", "seconds", "timesteps"]
     assert arrays["timesteps"].tolist() == [128, 256]
     assert arrays["results"].shape == arrays["ep_lengths"].shape == (2, 2)
     assert arrays["results"][-1].tolist() == _returns(ppo.evaluation)
@@ -242,8 +242,8 @@ def test_progress_is_told(tmp_path: Path) -> None:
 
 def test_a_stopped_training_goes_on_to_the_end(tmp_path: Path) -> None:
     output = tmp_path / "out"
-    stopped = train(ON_CARTPOLE, output, "normalize:true", should_stop=stop_after(80))
-    assert (stopped.complete, stopped.steps) == (False, 128)  # the third rollout taught nothing
+    stopped = train(ON_CARTPOLE, output, "normalize:true", should_stop=stop_after(2))
+    assert (stopped.complete, stopped.steps) == (False, 128)
     assert not (output / "CartPole-v1.zip").exists()
     assert _evaluations(output)["timesteps"].tolist() == [128]
     before = _evaluations(output)["results"].tolist()
@@ -275,7 +275,7 @@ def test_a_stopped_training_for_int8_goes_on_in_int8(tmp_path: Path) -> None:
     output = tmp_path / "out"
     settings: dict[str, Any] = {**QAT_SAC, "evaluations": 4}
     given = settings.pop("hyperparameters")
-    stopped = train(ON_PENDULUM, output, *given, should_stop=stop_after(1500), **settings)
+    stopped = train(ON_PENDULUM, output, *given, should_stop=stop_after(75), **settings)
     assert (stopped.complete, stopped.steps) == (False, 1500)
     assert stopped.artifact is None
     checkpoint = find_checkpoint(output)
@@ -287,12 +287,12 @@ def test_a_stopped_training_for_int8_goes_on_in_int8(tmp_path: Path) -> None:
         replay = file["replay.observations"]
 
     stopped = train(ON_PENDULUM, output, *given, should_stop=stop_after(1), resume=True, **settings)
-    assert (stopped.steps, stopped.new_steps) == (1501, 1)
+    assert (stopped.steps, stopped.new_steps) == (1520, 20)
     checkpoint = find_checkpoint(output)
     assert checkpoint is not None
     with np.load(checkpoint.path / "arrays.npz") as file:
         np.testing.assert_array_equal(file["replay.observations"][:1500], replay)
-        assert len(file["replay.rewards"]) == 1501
+        assert len(file["replay.rewards"]) == 1520
     assert torch.load(checkpoint.path / "model.pt", weights_only=True)["qat"]["enabled"]
 
     result = train(ON_PENDULUM, output, *given, resume=True, **settings)
@@ -314,7 +314,7 @@ def test_a_training_that_was_stopped_at_once_goes_on(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def stopped_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("stopped") / "out"
-    train(ON_CARTPOLE, output, should_stop=stop_after(80))
+    train(ON_CARTPOLE, output, should_stop=stop_after(2))
     return output
 
 
@@ -328,10 +328,10 @@ def stopped(stopped_once: Path, tmp_path: Path) -> Path:
     ("what", "more", "options", "difference"),
     [
         (ON_CARTPOLE, (), {"seed": 1}, "seed 0, not 1"),
-        (ON_CARTPOLE, ("gamma:0.5",), {}, "hyperparameters"),
+        (ON_CARTPOLE, ("gamma:0.5",), {}, "gamma 0.98, not 0.5"),
         (ON_CARTPOLE, (), {"qat": "int8"}, "qat None, not"),
         (ON_CARTPOLE, (), {"env_kwargs": {"max_episode_steps": 30}}, "env_kwargs"),
-        (("trpo", "CartPole-v1"), (), {}, "algorithm 'ppo', not 'trpo'"),
+        (("trpo", "CartPole-v1"), (), {}, "algo 'ppo', not 'trpo'"),
         (("ppo", "Acrobot-v1"), (), {}, "not a training of Acrobot-v1"),
     ],
 )

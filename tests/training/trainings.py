@@ -32,7 +32,7 @@ def train(what: tuple[str, str], output: Path, *more: str, **options: Any) -> Tr
     )
 
 
-def stop_after(count: int) -> Callable[[], bool]:
-    """Asked after each step of all environments: whether these many were made."""
-    asked = iter(range(1, count))
+def stop_after(rollouts: int) -> Callable[[], bool]:
+    """Asked between rollouts: whether these many were made."""
+    asked = iter(range(rollouts))
     return lambda: next(asked, None) is None

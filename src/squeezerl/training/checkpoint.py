@@ -115,10 +115,10 @@ def restore(checkpoint: Checkpoint, model: Any) -> Any:
             setattr(model, name, int(value))
         _fill_replay(model, arrays)
         _fill_normalizer(model, arrays)
+        return state["qat"]
     except Exception as error:  # a damaged file can make the readers fail in any way
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise CheckpointError(f"{checkpoint.path}: damaged ({reason})") from error
-    return state["qat"]
 
 
 def has_checkpoints(output: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,8 +97,8 @@ class Evaluations:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: Any) -> Evaluations:
-        """What `to_json` gave.
+    def from_json(cls, data: Any, path: Path) -> Evaluations:
+        """What `to_json` gave; `path` is where it was read.
 
         Raises:
             CheckpointError: if it is something else.
@@ -105,4 +106,4 @@ class Evaluations:
         try:
             return cls(**data)
         except TypeError as error:
-            raise CheckpointError(f"the checkpoint's evaluations are damaged ({error})") from error
+            raise CheckpointError(f"{path}: damaged ({error})") from error

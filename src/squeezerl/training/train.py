@@ -143,7 +143,7 @@ class _Run:
         qat = restore(checkpoint, self._model)
         if self._qat is not None:
             self._qat.load_state(qat)
-        self._evaluations = Evaluations.from_json(checkpoint.notes)
+        self._evaluations = Evaluations.from_json(checkpoint.notes, checkpoint.path)
         steps = int(self._model.num_timesteps)
         self._window_end = steps
         # Neither exploration nor the environments shall repeat what they did before.
@@ -157,8 +157,6 @@ class _Run:
         Raises:
             _Stopped: if the training was asked to stop.
         """
-        if self._should_stop():
-            raise _Stopped
         steps = int(self._model.num_timesteps)
         if self._qat is not None:
             self._follow_ranges(self._qat, steps)
@@ -166,6 +164,8 @@ class _Run:
             self._evaluate(steps)
         if time.perf_counter() - self._checkpoint_time >= self._settings.checkpoint_seconds:
             self._save_checkpoint()
+        if self._should_stop():
+            raise _Stopped
 
     def after_step(self) -> None:
         """Report now and then."""

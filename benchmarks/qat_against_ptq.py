@@ -255,8 +255,8 @@ def main() -> None:
         [
             "# QAT against PTQ",
             "",
-            f"Each policy played {EPISODES} complete episodes, the same for all. Made on {host.cpu}, "
-            f"{host.cores} cores, {host.system}, Python {host.python}, with "
+            f"Each policy played {EPISODES} complete episodes, the same for all. Made on "
+            f"{host.cpu}, {host.cores} cores, {host.system}, Python {host.python}, with "
             + ", ".join(f"{name} {version}" for name, version in host.libraries.items())
             + f"; {arguments.workers} trainings at a time, so minutes are no measurement.",
             "",

@@ -231,7 +231,7 @@ def test_an_improvement_is_clear_where_its_interval_excludes_0(gain: float, clea
 
 def test_resamples_that_learnt_nothing_count_as_late(monkeypatch: pytest.MonkeyPatch) -> None:
     first = stats.norm.ppf((np.arange(100) + 0.5) / 100) * 5
-    returns = np.stack([first, np.full(100, 1.2), np.full(100, 1.2)])
+    returns = np.stack([first] + [np.full(100, 1.2)] * 14)
     seen: list[Floats] = []
 
     def record(estimate: float, resampled: Floats) -> Interval:
@@ -240,10 +240,10 @@ def test_resamples_that_learnt_nothing_count_as_late(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(module, "percentile_interval", record)
     # No quantile of 2.5 % sees the 0.8 % in which the first evaluation is better than the last.
-    interval = convergence_steps(STEPS[:3], returns, _rng())
+    interval = convergence_steps(STEPS[:15], returns, _rng())
     assert _bounds(interval) == pytest.approx((1900.0,) * 3)
     late = seen[-1] > 2000
-    np.testing.assert_array_equal(seen[-1][late], 3000.0)
+    np.testing.assert_array_equal(seen[-1][late], 15_000.0)
     np.testing.assert_allclose(seen[-1][~late], 1900.0)
     assert late.mean() == pytest.approx(stats.norm.sf(1.2 / 0.5), abs=0.004)
 

@@ -154,6 +154,18 @@ def test_leftovers_of_a_kill_are_gone_at_the_end(name: str, tmp_path: Path) -> N
     assert _hidden(output) == []
 
 
+def test_a_kill_while_the_checkpoints_are_removed_is_made_good(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    before = train(PPO, output)
+    # The folder is renamed before it loses file by file.
+    assert not (output / "checkpoints").exists()
+    (output / ".checkpoints.old-0123abcd" / "000000000128").mkdir(parents=True)
+    result = train(PPO, output, resume=True)
+    assert (result.complete, result.steps) == (True, 256)
+    assert result.best_return == before.best_return
+    assert _hidden(output) == []
+
+
 def test_ctrl_c_leaves_a_checkpoint_from_which_it_goes_on(tmp_path: Path) -> None:
     output = tmp_path / "out"
     process = _start(tmp_path, *SAC)

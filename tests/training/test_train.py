@@ -304,6 +304,20 @@ def test_a_stopped_training_for_int8_goes_on_in_int8(tmp_path: Path) -> None:
     assert len(timesteps) == len(set(timesteps)) == 4
 
 
+@pytest.mark.parametrize("backend", ["envpool", "gymnasium"])
+def test_a_training_that_goes_on_meets_other_episodes(backend: str, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"steps": 200, "backend": backend}
+    for resume in (False, True):
+        stop = stop_after(60)
+        train(ON_PENDULUM, tmp_path / "out", resume=resume, should_stop=stop, **options)
+    checkpoint = find_checkpoint(tmp_path / "out")
+    assert checkpoint is not None
+    with np.load(checkpoint.path / "arrays.npz") as file:
+        observations = file["replay.observations"]
+    assert len(observations) == 120
+    assert not np.array_equal(observations[60], observations[0])
+
+
 def test_a_training_that_was_stopped_at_once_goes_on(tmp_path: Path) -> None:
     stopped = train(ON_CARTPOLE, tmp_path / "out", should_stop=lambda: True)
     assert (stopped.complete, stopped.steps) == (False, 0)

@@ -153,5 +153,5 @@ def _crossings(steps: Array, above: Array) -> Array:
     last = np.maximum(after - 1, 0)
     rows = np.arange(len(above))
     low, high = above[rows, last], above[rows, after]
-    part = np.divide(-low, high - low, out=np.zeros(len(above)), where=after > 0)
+    part = np.divide(-low, high - low, out=np.zeros(len(above)), where=high > low)
     return np.asarray(steps[last] + part * (steps[after] - steps[last]))

@@ -114,6 +114,11 @@ def write_file(path: Path, content: bytes) -> None:
         work.unlink(missing_ok=True)
 
 
+def set_aside(path: Path) -> Path:
+    """Rename to what `remove_leftovers` takes away; removing can then be interrupted."""
+    return path.rename(_beside(path, "old"))
+
+
 def remove_leftovers(path: Path) -> None:
     """Take away what a killed process left unfinished in a folder and those inside it."""
     for leftover in [p for p in path.rglob(".*") if _LEFTOVER.fullmatch(p.name)]:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 from stable_baselines3.common.vec_env import VecNormalize
 
-from squeezerl.artifacts.output import new_folder
+from squeezerl.artifacts.output import new_folder, set_aside
 from squeezerl.errors import CheckpointError
 
 _FORMAT = 1
@@ -128,7 +128,12 @@ def has_checkpoints(output: Path) -> bool:
 
 def remove_checkpoints(output: Path) -> None:
     """When a training is complete."""
-    shutil.rmtree(output / _FOLDER, ignore_errors=True)
+    folder = output / _FOLDER
+    if not folder.exists():
+        return
+    # A kill in the middle shall leave none that is half there.
+    aside = set_aside(folder)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _folders(output: Path) -> list[Path]:

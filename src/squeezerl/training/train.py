@@ -149,6 +149,7 @@ class _Run:
         # Neither exploration nor the environments shall repeat what they did before.
         set_random_seed((self._settings.seed + steps) % 2**31)
         self._model.action_space.seed(self._settings.seed + steps)
+        self._model.env.seed((self._settings.seed + steps) % 2**31)
         return steps
 
     def between_rollouts(self) -> None:

@@ -22,7 +22,7 @@ from squeezerl.policy.parts import policy_layers
 from squeezerl.policy.policy import LinearLayer, Policy
 
 # Algorithm → the family of its policies, as in `CheckpointMetadata`.
-_FAMILIES = {
+FAMILIES = {
     "ppo": "actor-critic",
     "a2c": "actor-critic",
     "trpo": "actor-critic",
@@ -68,7 +68,7 @@ class Sb3Predictor:
         with torch.random.fork_rng(devices=[]):  # the weights are drawn first, and then replaced
             self._model = make_model("MlpPolicy", env, device="cpu", **_settings(layers, algorithm))
         weights = self._model.policy.state_dict()
-        self._model.policy.load_state_dict(weights | actor_state(_FAMILIES[algorithm], layers))
+        self._model.policy.load_state_dict(weights | actor_state(FAMILIES[algorithm], layers))
         self._normalizer = (
             None if policy.normalizer is None else _vec_normalize(policy.normalizer, env)
         )
@@ -82,12 +82,12 @@ class Sb3Predictor:
 
 
 def _check(layers: list[LinearLayer], head: ActionHead, algorithm: str) -> None:
-    if algorithm not in _FAMILIES:
+    if algorithm not in FAMILIES:
         raise UnsupportedPolicyError(
-            f"algorithm {algorithm!r} is not supported; supported are {', '.join(_FAMILIES)}"
+            f"algorithm {algorithm!r} is not supported; supported are {', '.join(FAMILIES)}"
         )
     name = algorithm.upper()
-    heads = _HEADS[_FAMILIES[algorithm]]
+    heads = _HEADS[FAMILIES[algorithm]]
     if head.kind not in heads:
         raise UnsupportedPolicyError(
             f"{name} turns outputs into actions by {' or '.join(heads)}, this policy by {head.kind}"
@@ -117,7 +117,7 @@ def _settings(layers: list[LinearLayer], algorithm: str) -> dict[str, Any]:
         policy_kwargs["n_quantiles"] = 1
     # Nothing will be trained: the least that each algorithm takes without a warning.
     least: dict[str, Any] = {"buffer_size": 1}
-    if _FAMILIES[algorithm] == "actor-critic":
+    if FAMILIES[algorithm] == "actor-critic":
         least = {"n_steps": 2} if algorithm == "a2c" else {"n_steps": 2, "batch_size": 2}
     return {"policy_kwargs": policy_kwargs, **least}
 

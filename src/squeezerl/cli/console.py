@@ -70,6 +70,7 @@ OutputOption = Annotated[
     Path,
     typer.Option("--output", "-o", metavar="DIR", help="Folder to write.", show_default=False),
 ]
+BackendOption = Annotated[str, typer.Option(help="auto, envpool or gymnasium.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace the artifact at DIR.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the first episode.")]
 WattsOption = Annotated[

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from squeezerl.cli.console import (
+    BackendOption,
     EnvKwargsOption,
     EnvOption,
     JsonOption,
@@ -61,7 +62,7 @@ def evaluate(
         ),
     ] = None,
     env_kwargs: EnvKwargsOption = None,
-    backend: Annotated[str, typer.Option(help="auto, envpool or gymnasium.")] = "auto",
+    backend: BackendOption = "auto",
     vecnormalize: VecNormalizeOption = None,
     against_vecnormalize: Annotated[
         Path | None,

@@ -8,6 +8,7 @@ import typer
 
 from squeezerl.cli.console import (
     AgentArgument,
+    BackendOption,
     EnvKwargsOption,
     EnvOption,
     ForceOption,
@@ -43,7 +44,7 @@ def squeeze(
     ] = None,
     seed: SeedOption = 0,
     env_kwargs: EnvKwargsOption = None,
-    backend: Annotated[str, typer.Option(help="auto, envpool or gymnasium.")] = "auto",
+    backend: BackendOption = "auto",
     vecnormalize: VecNormalizeOption = None,
     measure: Annotated[
         bool,

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from squeezerl.cli.console import (
     INTERRUPTED,
+    BackendOption,
     EnvKwargsOption,
     JsonOption,
     OutputOption,
@@ -100,7 +101,7 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(help="Of torch.")] = 1,
     env_kwargs: EnvKwargsOption = None,
-    backend: Annotated[str, typer.Option(help="auto, envpool or gymnasium.")] = "auto",
+    backend: BackendOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Train an agent with Stable-Baselines3 into an rl-zoo folder, which all verbs can load.

@@ -6,23 +6,24 @@ import difflib
 from dataclasses import dataclass
 from typing import Any
 
-from squeezerl.agents.sb3_model import algorithm_class
+from squeezerl.agents.sb3_model import FAMILIES, algorithm_class
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.evaluation.environment import Environment
 
 
 @dataclass(frozen=True)
 class Algorithm:
-    """One algorithm of Stable-Baselines3 or sb3-contrib.
-
-    `family` says how its policies name their weights, as in `CheckpointMetadata`.
-    """
+    """One algorithm of Stable-Baselines3 or sb3-contrib, and the actions that it can choose."""
 
     name: str
-    family: str
     on_policy: bool
     continuous: bool
     discrete: bool
+
+    @property
+    def family(self) -> str:
+        """How its policies name their weights, as in `CheckpointMetadata`."""
+        return FAMILIES[self.name]
 
     def load(self) -> Any:
         """Its class; imports Stable-Baselines3.
@@ -34,15 +35,15 @@ class Algorithm:
 
 
 _ALL = (
-    Algorithm("trpo", "actor-critic", True, True, True),
-    Algorithm("ppo", "actor-critic", True, True, True),
-    Algorithm("ddpg", "td3", False, True, False),
-    Algorithm("td3", "td3", False, True, False),
-    Algorithm("sac", "sac", False, True, False),
-    Algorithm("a2c", "actor-critic", True, True, True),
-    Algorithm("dqn", "dqn", False, False, True),
-    Algorithm("tqc", "tqc", False, True, False),
-    Algorithm("qrdqn", "qrdqn", False, False, True),
+    Algorithm("trpo", on_policy=True, continuous=True, discrete=True),
+    Algorithm("ppo", on_policy=True, continuous=True, discrete=True),
+    Algorithm("ddpg", on_policy=False, continuous=True, discrete=False),
+    Algorithm("td3", on_policy=False, continuous=True, discrete=False),
+    Algorithm("sac", on_policy=False, continuous=True, discrete=False),
+    Algorithm("a2c", on_policy=True, continuous=True, discrete=True),
+    Algorithm("dqn", on_policy=False, continuous=False, discrete=True),
+    Algorithm("tqc", on_policy=False, continuous=True, discrete=False),
+    Algorithm("qrdqn", on_policy=False, continuous=False, discrete=True),
 )
 ALGORITHMS = {algorithm.name: algorithm for algorithm in _ALL}
 

@@ -59,16 +59,15 @@ def save_checkpoint(
     Raises:
         OutputError: if it cannot be written; the one before is then still there.
     """
-    folder = output / _FOLDER
-    path = folder / f"{model.num_timesteps:012d}"
+    path = output / _FOLDER / f"{model.num_timesteps:012d}"
+    if path.exists():
+        return  # nothing has been learned since
     state = {
         "parameters": model.get_parameters(),
         "variables": {name: attrgetter(name)(model).detach() for name in _variables(model)},
         "counters": {name: getattr(model, name) for name in _COUNTERS if hasattr(model, name)},
         "qat": qat,
     }
-    if path.exists():
-        return  # nothing has been learned since
     with new_folder(path) as work:
         torch.save(state, work / "model.pt")
         arrays: dict[str, Any] = {**_replay_arrays(model), **_normalizer_arrays(model)}
@@ -132,8 +131,7 @@ def remove_checkpoints(output: Path) -> None:
     if not folder.exists():
         return
     # A kill in the middle shall leave none that is half there.
-    aside = set_aside(folder)
-    shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(set_aside(folder), ignore_errors=True)
 
 
 def _folders(output: Path) -> list[Path]:
@@ -150,8 +148,6 @@ def _replay_arrays(model: Any) -> Arrays:
     buffer = getattr(model, "replay_buffer", None)
     if buffer is None:
         return {}
-    if buffer.optimize_memory_usage:
-        raise CheckpointError("optimize_memory_usage: such replay buffers are not saved")
     arrays = {f"replay.{name}": getattr(buffer, name)[: buffer.size()] for name in _REPLAY}
     return arrays | {"replay.position": np.array(buffer.pos)}
 

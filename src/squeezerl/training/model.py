@@ -94,11 +94,7 @@ def _buffer_size(settings: TrainingSettings) -> int:
 
 def _keywords(settings: TrainingSettings) -> dict[str, Any]:
     keywords = dict(settings.hyperparameters.model)
-    for name in _SCHEDULED:
-        if isinstance(keywords.get(name), str):
-            keywords[name] = schedule(keywords[name])
-    if isinstance(keywords.get("train_freq"), list):
-        keywords["train_freq"] = tuple(keywords["train_freq"])
+    keywords |= {name: schedule(keywords[name]) for name in _SCHEDULED if name in keywords}
     if not settings.algorithm.on_policy:
         keywords["buffer_size"] = _buffer_size(settings)
     if settings.hyperparameters.noise is not None:
@@ -113,9 +109,8 @@ def _policy_kwargs(given: Any) -> dict[str, Any]:
     keywords = dict(given)
     if "activation_fn" in keywords:
         keywords["activation_fn"] = ACTIVATIONS[keywords["activation_fn"]]
-    if "optimizer_class" not in keywords:
-        # The same arithmetic in one pass over the parameters instead of a dozen.
-        keywords["optimizer_kwargs"] = {"fused": True, **keywords.get("optimizer_kwargs", {})}
+    # The same arithmetic in one pass over the parameters instead of a dozen.
+    keywords["optimizer_kwargs"] = {"fused": True, **keywords.get("optimizer_kwargs", {})}
     return keywords
 
 

@@ -18,7 +18,7 @@ from squeezerl.training.algorithms import Algorithm
 
 def policy_of(model: Any, algorithm: Algorithm) -> Policy:
     """A copy of the model's deterministic policy, with its normaliser, on the CPU."""
-    use_sde = bool(model.use_sde) if hasattr(model, "use_sde") else False
+    use_sde = bool(getattr(model, "use_sde", False))
     clip_mean = getattr(getattr(model, "actor", None), "clip_mean", 0.0) if use_sde else 0.0
     metadata = CheckpointMetadata(
         family=algorithm.family,
@@ -29,17 +29,12 @@ def policy_of(model: Any, algorithm: Algorithm) -> Policy:
             if isinstance(model.action_space, Discrete)
             else _box(model.action_space)
         ),
-        activation=_activation(model.policy),
+        activation=model.policy.activation_fn.__name__,
         squashed_gsde=use_sde and bool(getattr(model.policy, "squash_output", False)),
         clip_mean=clip_mean if clip_mean > 0 else None,
     )
     state = {name: value.detach().cpu() for name, value in model.policy.state_dict().items()}
     return build_policy(metadata, state, _normalizer(model.get_vec_normalize_env()))
-
-
-def _activation(policy: Any) -> str:
-    """All of Stable-Baselines3's MLP policies keep the class, the actor-critic and the others."""
-    return str(policy.activation_fn.__name__)
 
 
 def _box(space: Any) -> BoxSpace:

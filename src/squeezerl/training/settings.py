@@ -11,7 +11,6 @@ from squeezerl.training.algorithms import Algorithm
 from squeezerl.training.hyperparameters import Hyperparameters
 from squeezerl.training.qat import QatSettings
 
-TRACKERS = ("tensorboard", "wandb")
 MAX_STEPS = 10_000_000_000
 
 
@@ -32,7 +31,7 @@ class TrainingSettings:
         evaluations: how often to evaluate, evenly over the training.
         eval_episodes: complete episodes each time.
         checkpoint_seconds: time between checkpoints.
-        track: where to log to.
+        track: where to log to, see `tracking`.
 
     Raises:
         InvalidArgumentError: if a number or a name is out of range.
@@ -68,8 +67,6 @@ class TrainingSettings:
                 f"{self.algorithm.name} would learn nothing: it collects {waits:,} steps first, of "
                 f"{self.steps:,}; more steps, or --hyperparams learning_starts:{self.steps // 10}"
             )
-        if self.track not in (None, *TRACKERS):
-            raise InvalidArgumentError(f"track {self.track!r} is not one of {', '.join(TRACKERS)}")
 
     @property
     def env_name(self) -> str:

@@ -19,8 +19,12 @@ _PACKAGES: dict[str, tuple[str, ...]] = {
 
 
 def check_tracker(track: str | None) -> None:
-    """Raise an `InvalidArgumentError` if its package is not installed."""
-    for package in _PACKAGES[track] if track else ():
+    """Raise an `InvalidArgumentError` if it does not exist, or its package is not installed."""
+    if track is None:
+        return
+    if track not in _PACKAGES:
+        raise InvalidArgumentError(f"track {track!r} is not one of {', '.join(_PACKAGES)}")
+    for package in _PACKAGES[track]:
         if importlib.util.find_spec(package) is None:
             raise InvalidArgumentError(
                 f"--track {track}: {package} is not installed; "

@@ -222,7 +222,7 @@ def test_the_range_widens_at_once_and_narrows_slowly() -> None:
     low, high = (value.item() for value in layer.range_state())
     assert -1.0 < low < -0.5
     assert 7.0 < high < 8.0
-    for _ in range(200):
+    for _ in range(2000):
         layer(torch.tensor([[0.0] * 5, [4.0] * 5]))
         layer.end_window()
     np.testing.assert_allclose([v.item() for v in layer.range_state()], [0.0, 4.0], atol=1e-3)

@@ -7,8 +7,9 @@ per environment step, and normalisation, seed by seed in turn, each in a fresh p
 machine to itself. Plain Stable-Baselines3 is what a user writes: one Gymnasium environment in a
 DummyVecEnv, torch with the threads that it takes by itself; and, to be fair, with one thread.
 
-Reported are environment steps per second of learning, without imports and evaluations, as medians,
-with the ratio seed by seed; and the return of what was learned, played by our evaluation engine.
+Reported are environment steps per second of learning, without imports and evaluations, with the
+median of the ratios seed by seed; and the return of what was learned, played by our evaluation
+engine. Off-policy algorithms count from the step at which they start to learn (10,000 on MuJoCo).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from squeezerl.api import make_actor
 from squeezerl.evaluation.evaluate import evaluate
 from squeezerl.measurement.host import host_facts
 from squeezerl.records import to_json
+from squeezerl.training.hyperparameters import load_hyperparameters
 
 _EPISODES = 50
 _SIDES = ("squeezerl", "sb3", "sb3-one-thread")
@@ -56,7 +58,7 @@ def learn_with_squeezerl(algorithm: str, env_id: str, steps: int, seed: int, out
         eval_episodes=1,
         on_progress=mark,
     )
-    return _rate(marks)
+    return _rate(marks, algorithm, env_id)
 
 
 def learn_with_sb3(
@@ -71,7 +73,6 @@ def learn_with_sb3(
 
     from squeezerl.policy.activations import ACTIVATIONS
     from squeezerl.training.algorithms import find_algorithm
-    from squeezerl.training.hyperparameters import load_hyperparameters
     from squeezerl.training.schedules import schedule
 
     if threads is not None:
@@ -113,12 +114,14 @@ def learn_with_sb3(
     model.save(output / f"{env_id}.zip")
     if settings.normalize is not None:
         env.save(str(output / env_id / "vecnormalize.pkl"))
-    return _rate(marks)
+    return _rate(marks, algorithm, env_id)
 
 
-def _rate(marks: list[tuple[int, float]]) -> float:
-    """Over whole updates: from the first mark after a tenth of the training to the last."""
-    later = [mark for mark in marks if mark[0] >= marks[-1][0] / 10]
+def _rate(marks: list[tuple[int, float]], algorithm: str, env_id: str) -> float:
+    """From a tenth of the training, or when learning starts if that is later, to the last mark."""
+    waits = load_hyperparameters(algorithm, env_id).model.get("learning_starts", 0)
+    first = max(marks[-1][0] / 10, waits + 1)
+    later = [mark for mark in marks if mark[0] >= first]
     return (later[-1][0] - later[0][0]) / (later[-1][1] - later[0][1])
 
 

@@ -1,0 +1,1 @@
+"""Results in SQLite or PostgreSQL: what was planned, what was measured, raw."""

@@ -1,0 +1,67 @@
+"""What analysis reads: the results of a study as data frames with named columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from squeezerl.errors import InvalidArgumentError
+
+RETURNS_COLUMNS = (
+    *("agent", "algorithm", "env_id", "train_seed", "method", "ratio"),
+    *("returns", "lengths", "first_seed", "file_bytes", "weight_bytes", "host_id"),
+)
+_MEASURED = ("latency_s", "energy_j", "memory_bytes", "latency_times", "energy_times")
+COSTS_COLUMNS = (
+    *("agent", "algorithm", "env_id", "train_seed", "method", "ratio", "runtime"),
+    *(f"{name}{bound}" for name in _MEASURED for bound in ("", "_low", "_high")),
+    *("memory_times", "file_bytes", "energy_estimated", "energy_source", "host_id"),
+)
+TRAININGS_COLUMNS = (
+    *("agent", "algorithm", "env_id", "train_seed", "method", "ratio"),
+    *("steps", "seconds", "timesteps", "evaluations", "host_id"),
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StudyData:
+    """The finished work of a study.
+
+    Rows are one policy each. `agent` names an agent in one environment over all of its training
+    seeds, for example "ppo-Hopper-v4"; `train_seed` tells its trainings apart and is missing for
+    agents that were trained elsewhere. `method` is "float" (the baseline), "random" (a random
+    policy; its agent and algorithm are ""), "ptdq", "ptsq", "qat", "l1", "l2" with the share of
+    neurons removed as `ratio` (missing for the others), "ticket-l1", "ticket-l2" and
+    "ticket-random" (pruned, rewound to the initial weights, trained again), or another name of the
+    study's own. Unknown figures are missing, never 0.
+
+    Args:
+        name: of the study.
+        returns: `RETURNS_COLUMNS`; `returns` and `lengths` are arrays (episodes,) in the order of
+            the seeds `first_seed`, `first_seed` + 1, ..., the same for all policies in one
+            environment.
+        costs: `COSTS_COLUMNS`; one row a policy and runtime. `..._times` says how many times less
+            than the float policy of the same agent, seed, runtime and host, measured side by side;
+            `_low` and `_high` bound the 95 % intervals.
+        trainings: `TRAININGS_COLUMNS`; `timesteps` (evaluations,) and `evaluations`
+            (evaluations, episodes) are the learning curve.
+        hosts: facts of each host, by its id.
+    """
+
+    name: str
+    returns: pd.DataFrame
+    costs: pd.DataFrame
+    trainings: pd.DataFrame
+    hosts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for frame, columns in (
+            (self.returns, RETURNS_COLUMNS),
+            (self.costs, COSTS_COLUMNS),
+            (self.trainings, TRAININGS_COLUMNS),
+        ):
+            if missing := [name for name in columns if name not in frame.columns]:
+                raise InvalidArgumentError(f"the study's frame lacks {', '.join(missing)}")

@@ -103,3 +103,16 @@ def test_an_observer_sees_each_step_of_each_episode_once(cart_pole: Environment)
         toppling(), cart_pole, range(50), observer=lambda batch: seen.append(len(batch))
     )
     assert sum(seen) == sum(episode.length for episode in played)
+
+
+def test_threads_change_neither_returns_nor_what_is_observed(
+    demo_actor: OnnxActor, cheetah: Environment
+) -> None:
+    """One thread acts and steps in turn, several overlap: order and numbers stay the same."""
+    seen: dict[int, list[np.ndarray]] = {1: [], 2: []}
+    episodes = [
+        rollout(demo_actor, cheetah, range(5), observer=seen[threads].append, threads=threads)
+        for threads in (1, 2)
+    ]
+    assert episodes[0] == episodes[1]
+    np.testing.assert_array_equal(np.concatenate(seen[1]), np.concatenate(seen[2]))

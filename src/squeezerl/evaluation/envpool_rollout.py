@@ -62,14 +62,16 @@ def run_envpool(
     seeds: Sequence[int],
     on_progress: Callable[[float], None],
     observer: Callable[[Observations], None],
+    threads: int | None = None,
 ) -> tuple[Episode, ...]:
     """See `rollout`. EnvPool seeds an environment once, so each serves for one episode only.
 
-    Two pools take turns: while the threads step one, the actor works on the other.
+    Two pools take turns: while the threads step one, the actor works on the other. With one thread,
+    the actor waits for it, so that the two together take one core; all else stays in its order.
     """
     episodes: list[Episode] = []
     waves = np.array_split(np.asarray(seeds), -(-len(seeds) // _WAVE))
-    threads = os.cpu_count() or 1
+    threads = threads or os.cpu_count() or 1
     for number, wave in enumerate(waves):
         halves = [half.tolist() for half in np.array_split(wave, 2) if len(half)]
         with warnings.catch_warnings(), ExitStack() as stack:
@@ -83,6 +85,7 @@ def run_envpool(
                 observer,
                 lambda done, number=number: on_progress((number + done) / len(waves)),  # type: ignore[misc]
                 environment.max_episode_steps,
+                in_turn=threads == 1,
             )
         episodes += [
             Episode(seed=seed, return_=float(return_), length=int(length))
@@ -98,22 +101,27 @@ def _run_wave(
     observer: Callable[[Observations], None],
     on_progress: Callable[[float], None],
     max_steps: int | None,
+    *,
+    in_turn: bool,
 ) -> None:
     def act(pool: _Pool) -> None:
         observer(pool.observations)
         pool.send(actor.act(pool.observations))
 
-    for pool in pools:
-        act(pool)
+    if not in_turn:
+        for pool in pools:
+            act(pool)
     running, step = list(pools), 0
     total = sum(len(pool.seeds) for pool in pools)
     while running:
         for pool in list(running):
-            pool.receive()
-            if len(pool.ids):
+            if in_turn:
                 act(pool)
-            else:
+            pool.receive()
+            if not len(pool.ids):
                 running.remove(pool)
+            elif not in_turn:
+                act(pool)
         step += 1
         if step % _PROGRESS_EVERY == 0 or not running:
             alive = sum(len(pool.ids) for pool in running)

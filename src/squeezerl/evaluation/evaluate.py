@@ -26,9 +26,12 @@ def evaluate(
     *,
     episodes: int = 100,
     seed: int = 0,
+    threads: int | None = None,
     on_progress: Progress = lambda fraction: None,
 ) -> EvaluationRecord:
     """Run complete episodes with the seeds `seed`, `seed + 1`, ...
+
+    `threads` of the environments are one a core unless given; returns do not depend on them.
 
     Raises:
         EnvError: if the environment is unknown or does not fit the policy.
@@ -37,7 +40,14 @@ def evaluate(
     check_numbers(episodes, seed)
     if isinstance(environment, str):
         environment = Environment.find(environment)
-    return play(actor, environment, episodes=episodes, seed=seed, on_progress=on_progress)
+    return play(
+        actor,
+        environment,
+        episodes=episodes,
+        seed=seed,
+        threads=threads,
+        on_progress=on_progress,
+    )
 
 
 def play(
@@ -46,11 +56,18 @@ def play(
     *,
     episodes: int,
     seed: int,
+    threads: int | None = None,
     on_progress: Progress = lambda fraction: None,
 ) -> EvaluationRecord:
     """`evaluate` for any seed, also those that are set apart for confirmation."""
     start = time.perf_counter()
-    played = rollout(actor, environment, range(seed, seed + episodes), on_progress=on_progress)
+    played = rollout(
+        actor,
+        environment,
+        range(seed, seed + episodes),
+        on_progress=on_progress,
+        threads=threads,
+    )
     return EvaluationRecord(
         env_id=environment.id,
         env_kwargs=dict(environment.kwargs),
@@ -90,6 +107,7 @@ def calibrate(
     episodes: int = 10,
     count: int = 4096,
     seed: int = 0,
+    threads: int | None = None,
     on_progress: Progress = lambda fraction: None,
 ) -> tuple[Observations, Calibration]:
     """Raw observations that the actor visited, (at most count, *shape), and how they came about.
@@ -109,6 +127,7 @@ def calibrate(
         range(first, first + episodes),
         on_progress=on_progress,
         observer=batches.append,
+        threads=threads,
     )
     visited: Observations = np.concatenate(batches)
     if len(visited) > count:

@@ -37,8 +37,9 @@ def run_gymnasium(
     seeds: Sequence[int],
     on_progress: Callable[[float], None],
     observer: Callable[[Observations], None],
+    threads: int | None = None,
 ) -> tuple[Episode, ...]:
-    """See `rollout`.
+    """See `rollout`; one thread is all there is.
 
     Some environments share each batch of actions; one whose episode has ended takes the next seed.
     Gymnasium's own vector environments would keep stepping those that have nothing left to play.

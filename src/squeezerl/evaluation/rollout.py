@@ -23,6 +23,7 @@ def rollout(
     *,
     on_progress: Progress = lambda fraction: None,
     observer: Observer = lambda observations: None,
+    threads: int | None = None,
 ) -> tuple[Episode, ...]:
     """Run one complete episode for each seed, to its end however long, and count them all.
 
@@ -36,6 +37,7 @@ def rollout(
         seeds: one for each episode.
         on_progress: called now and then with the share of the work that is done.
         observer: called with each batch of raw observations that the actor acts on.
+        threads: of the environments; unless given, one a core. Returns do not depend on it.
 
     Raises:
         EnvError: if policy and environment do not fit, or a return is not a number.
@@ -47,7 +49,7 @@ def rollout(
     else:
         run = run_gymnasium
     try:
-        episodes = run(actor, environment, seeds, on_progress, observer)
+        episodes = run(actor, environment, seeds, on_progress, observer, threads)
     except SqueezeRLError:
         raise
     except Exception as error:  # an environment's own code may raise anything

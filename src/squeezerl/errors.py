@@ -53,3 +53,7 @@ class MeasurementError(SqueezeRLError):
 
 class HyperparameterError(SqueezeRLError):
     """A setting for training is unknown, impossible or not readable."""
+
+
+class StudyError(SqueezeRLError):
+    """A study's file, its name, or a job of it makes no sense; for files with the line."""

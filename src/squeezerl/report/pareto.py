@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from squeezerl.report.style import METHODS
 from squeezerl.search.result import SqueezeResult
 
-_STYLE = {
-    "ptdq": ("PTDQ (dynamic int8)", "#0072B2", "s"),
-    "ptsq": ("PTSQ (static int8)", "#009E73", "D"),
-    "l1": ("L1 pruning", "#E69F00", "^"),
-    "l2": ("L2 pruning", "#CC79A7", "o"),
-}
+_SHOWN = ("ptdq", "ptsq", "l1", "l2")
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,8 @@ def draw_pareto(result: SqueezeResult, path: Path) -> None:
     axes.axhline(
         result.retain, color="0.4", linestyle="--", linewidth=1, label=f"asked: {result.retain:.0%}"
     )
-    for method, (label, color, marker) in _STYLE.items():
+    for method in _SHOWN:
+        label, color, marker, _ = METHODS[method]
         chosen = [point for point in points if point.method == method]
         if not chosen:
             continue

@@ -34,6 +34,21 @@ def resampled_means(samples: Array, rng: np.random.Generator, resamples: int = R
     return means
 
 
+def resample_weights(count: int, rng: np.random.Generator, resamples: int = RESAMPLES) -> Array:
+    """The share of each of `count` in bootstrap resamples, (resamples, count).
+
+    Their product with samples gives resampled means without the resamples themselves.
+    """
+    shares = np.empty((resamples, count))
+    chunk = max(1, _CHUNK // count)
+    for start in range(0, resamples, chunk):
+        rows = min(chunk, resamples - start)
+        drawn = rng.integers(count, size=(rows, count)) + count * np.arange(rows)[:, np.newaxis]
+        times = np.bincount(drawn.ravel(), minlength=rows * count)
+        shares[start : start + rows] = times.reshape(rows, count) / count
+    return shares
+
+
 def percentile_interval(
     estimate: float, resampled: Array, confidence: float = CONFIDENCE
 ) -> Interval:

@@ -56,7 +56,7 @@ def retention(
         resampled = (means[:, 0] - means[:, 2]) / gain
         normalized = percentile_interval(estimate, resampled)
         deciding = percentile_interval(estimate, resampled, confidence)
-        verdict = _verdict(deciding, threshold, len(samples))
+        verdict = verdict_of(deciding, threshold, len(samples))
     return Retention(
         ratio=ratio if several else None,
         normalized=normalized,
@@ -73,7 +73,8 @@ def fewest_to_keep(threshold: float) -> int:
     return math.ceil(round(3 / max(1 - threshold, 0.01), 6))
 
 
-def _verdict(interval: Interval, threshold: float, episodes: int) -> str:
+def verdict_of(interval: Interval, threshold: float, episodes: int) -> str:
+    """What an interval of the normalised retention over so many episodes decides."""
     if interval.low >= threshold and episodes >= fewest_to_keep(threshold):
         return "keeps"
     if interval.high < threshold and episodes >= _FEWEST_TO_LOSE:

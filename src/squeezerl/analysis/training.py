@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from squeezerl.analysis.bootstrap import RESAMPLES, Array, percentile_interval
+from squeezerl.analysis.bootstrap import (
+    RESAMPLES,
+    Array,
+    percentile_interval,
+    resample_weights,
+)
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.records import Interval
 
@@ -134,14 +139,10 @@ def _resampled_curves(sample: Array, rng: np.random.Generator) -> Array:
     seeds, _, episodes = sample.shape
     curves = np.zeros((RESAMPLES, sample.shape[1]))
     # How often each is drawn, instead of the draws: their product with the returns takes no memory.
-    for seed, drawn in enumerate(_weights(seeds, rng).T):
-        curves += drawn[:, np.newaxis] * (_weights(episodes, rng) @ sample[seed].T)
+    for seed, drawn in enumerate(resample_weights(seeds, rng, RESAMPLES).T):
+        weights = resample_weights(episodes, rng, RESAMPLES)
+        curves += drawn[:, np.newaxis] * (weights @ sample[seed].T)
     return curves
-
-
-def _weights(count: int, rng: np.random.Generator) -> Array:
-    """The share of each of `count` in bootstrap resamples, (resamples, count)."""
-    return rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES) / count
 
 
 def _crossings(steps: Array, above: Array) -> Array:

@@ -1,0 +1,269 @@
+"""The hierarchical bootstrap of a study: trainings are resampled, and within them episodes."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from squeezerl.analysis.bootstrap import CONFIDENCE, Array, percentile_interval, resample_weights
+from squeezerl.analysis.frames import StudyData
+from squeezerl.errors import InvalidArgumentError
+from squeezerl.records import Interval
+
+# The bounds of an interval then vary by about 2 % of its width from one generator to another.
+STUDY_RESAMPLES = 2_000
+
+Key = tuple[str, float | None]
+"""Method and ratio."""
+_Window = tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MethodDraws:
+    """Mean returns of one method of one agent: the estimate first, then those of the resamples.
+
+    All arrays are (1 + resamples,), from the same trainings and the same environment seeds: the
+    method's, that of the float policy and that of the random one, missing where there is none.
+    `episodes` counts those of one training.
+    """
+
+    policy: Array
+    baseline: Array | None
+    random: Array | None
+    train_seeds: int
+    episodes: int
+
+    @property
+    def trained(self) -> bool | None:
+        """Whether the float policy is better than the random one in every resample."""
+        if self.baseline is None or self.random is None:
+            return None
+        return bool((self.baseline > self.random).all()) and self.train_seeds * self.episodes > 1
+
+    @property
+    def retention(self) -> Array | None:
+        """The normalised retention; missing where the float policy is not clearly trained."""
+        if self.baseline is None or self.random is None or not self.trained:
+            return None
+        return np.asarray((self.policy - self.random) / (self.baseline - self.random))
+
+    @property
+    def ratio(self) -> Array | None:
+        """The plain ratio of returns; missing where the float policy's is not clearly positive."""
+        if self.baseline is None or not (self.baseline > 0).all():
+            return None
+        return np.asarray(self.policy / self.baseline)
+
+    def interval(self, values: Array) -> Interval:
+        """The 95 % interval of a statistic, shape (1 + resamples,), over these trainings."""
+        return percentile_interval(values[0], values[1:], seeds_confidence(self.train_seeds))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AgentDraws:
+    """All methods of one agent, resampled together: methods with the same trainings are paired."""
+
+    agent: str
+    algorithm: str
+    env_id: str
+    methods: Mapping[Key, MethodDraws]
+
+
+def agent_draws(
+    data: StudyData,
+    rng: np.random.Generator,
+    methods: Collection[str] | None = None,
+    resamples: int = STUDY_RESAMPLES,
+) -> Iterator[AgentDraws]:
+    """Resample every agent of a study, in the order of their names.
+
+    Trainings are drawn with replacement, and within each of them episodes, the same ones for all
+    methods and the float policy. The random policy has one row of episodes for all trainings: it
+    takes the draw of one of them, so that its own uncertainty is neither forgotten nor divided by
+    the number of trainings. With one training only episodes are drawn, as in `retention`. Compared
+    are the trainings that the method and the float policy share, over the environment seeds that
+    all of them met.
+
+    Args:
+        data: the study.
+        rng: decides the resamples.
+        methods: only these, beside "float".
+        resamples: how many.
+
+    Raises:
+        InvalidArgumentError: if a policy was evaluated twice, returns are not finite, or policies
+            to be compared met no common environment seeds.
+    """
+    frame = data.returns
+    randoms = {
+        env_id: _random(rows) for env_id, rows in frame[frame.method == "random"].groupby("env_id")
+    }
+    frame = frame[frame.method != "random"]
+    if methods is not None:
+        frame = frame[frame.method.isin({*methods, "float"})]
+    for agent, rows in frame.groupby("agent"):
+        first = rows.iloc[0]
+        yield AgentDraws(
+            agent=str(agent),
+            algorithm=first.algorithm,
+            env_id=first.env_id,
+            methods=_draws(_policies(rows), randoms.get(first.env_id), rng, resamples),
+        )
+
+
+def key_of(method: str, ratio: Any) -> Key:
+    """Method and ratio, the latter `None` where it is missing and without rounding errors."""
+    return method, None if ratio is None or math.isnan(ratio) else round(float(ratio), 6)
+
+
+@lru_cache
+def seeds_confidence(train_seeds: int) -> float:
+    """The nominal confidence that gives a percentile interval over so many seeds its 95 %.
+
+    Percentile intervals of a mean of few values are too narrow. These levels widen them by the
+    quantile of Student's t and the factor sqrt(n / (n - 1)) (Hesterberg 2015, arXiv 1411.5279,
+    section 4.3: the expanded percentile interval). With one training, only episodes are resampled,
+    and the level is left alone.
+    """
+    if train_seeds < 2:
+        return CONFIDENCE
+    reach = stats.t.ppf((1 + CONFIDENCE) / 2, train_seeds - 1)
+    reach *= math.sqrt(train_seeds / (train_seeds - 1))
+    return float(1 - 2 * stats.norm.sf(reach))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Episodes:
+    """Returns of the environment seeds from `first` on."""
+
+    first: int
+    returns: Array
+
+    @property
+    def end(self) -> int:
+        return self.first + len(self.returns)
+
+    def within(self, window: _Window) -> Array:
+        return self.returns[window[0] - self.first : window[1] - self.first]
+
+
+def _random(rows: Any) -> _Episodes:
+    """The random policies of one environment; several count as one that is their mean."""
+    several = [_episodes(row) for row in rows.itertuples()]
+    window = _window(several, f"random policies in {rows.env_id.iloc[0]}")
+    returns = np.mean([episodes.within(window) for episodes in several], axis=0)
+    return _Episodes(first=window[0], returns=returns)
+
+
+def _episodes(row: Any) -> _Episodes:
+    returns = np.asarray(row.returns, dtype=np.float64)
+    if not len(returns) or not np.isfinite(returns).all():
+        raise InvalidArgumentError(
+            f"returns of {row.agent or row.env_id} ({row.method}) must be finite numbers"
+        )
+    return _Episodes(first=int(row.first_seed), returns=returns)
+
+
+def _policies(rows: Any) -> dict[Key, dict[int | None, _Episodes]]:
+    policies: dict[Key, dict[int | None, _Episodes]] = defaultdict(dict)
+    for row in rows.itertuples():
+        trained = policies[key_of(row.method, row.ratio)]
+        seed = None if pd.isna(row.train_seed) else int(row.train_seed)
+        if seed in trained:
+            raise InvalidArgumentError(
+                f"{row.agent} has {row.method} twice for the same ratio and training seed {seed}"
+            )
+        trained[seed] = _episodes(row)
+    return policies
+
+
+def _draws(
+    policies: Mapping[Key, Mapping[int | None, _Episodes]],
+    random: _Episodes | None,
+    rng: np.random.Generator,
+    resamples: int,
+) -> dict[Key, MethodDraws]:
+    """Methods with the same trainings and episodes share their resamples."""
+    baseline = policies.get(("float", None), {})
+    groups = defaultdict(list)
+    for key, trained in policies.items():
+        seeds = tuple(sorted(set(trained) & set(baseline), key=_order))
+        paired = bool(seeds)
+        seeds = seeds or tuple(sorted(trained, key=_order))
+        compared = [trained[seed] for seed in seeds]
+        compared += [baseline[seed] for seed in seeds] if paired else []
+        window = _window([*compared, *([random] if random else [])], f"{key[0]} and what it is to")
+        groups[seeds, window, paired].append(key)
+    found: dict[Key, MethodDraws] = {}
+    order = sorted(groups, key=lambda group: ([_order(seed) for seed in group[0]], *group[1:]))
+    for seeds, window, paired in order:
+        keys = sorted(groups[seeds, window, paired], key=lambda key: (key[0], key[1] or 0.0))
+        columns = [policies[key] for key in keys] + ([baseline] if paired else [])
+        sample = np.array(
+            [[column[seed].within(window) for column in columns] for seed in seeds]
+        )  # (seeds, columns, episodes)
+        means, random_means = resampled_hierarchy(
+            sample, None if random is None else random.within(window), rng, resamples
+        )
+        for column, key in enumerate(keys):
+            found[key] = MethodDraws(
+                policy=means[:, column],
+                baseline=means[:, -1] if paired else None,
+                random=random_means,
+                train_seeds=len(seeds),
+                episodes=window[1] - window[0],
+            )
+    return found
+
+
+def resampled_hierarchy(
+    sample: Array,
+    random: Array | None,
+    rng: np.random.Generator,
+    resamples: int = STUDY_RESAMPLES,
+) -> tuple[Array, Array | None]:
+    """Means over trainings and episodes: the estimate first, then those of the resamples.
+
+    Args:
+        sample: (trainings, policies, episodes).
+        random: (episodes,) of the random policy.
+        rng: decides the resamples.
+        resamples: how many.
+
+    Returns:
+        (1 + resamples, policies), and (1 + resamples,) for the random policy.
+    """
+    trainings, policies, episodes = sample.shape
+    means = np.zeros((1 + resamples, policies))
+    means[0] = sample.mean(axis=(0, 2))
+    shares = (
+        np.ones((resamples, 1)) if trainings == 1 else resample_weights(trainings, rng, resamples)
+    )
+    random_means = None
+    for training, policy_returns in enumerate(sample):
+        weights = resample_weights(episodes, rng, resamples)
+        means[1:] += shares[:, training, np.newaxis] * (weights @ policy_returns.T)
+        if training == 0 and random is not None:
+            random_means = np.concatenate([[random.mean()], weights @ random])
+    return means, random_means
+
+
+def _order(seed: int | None) -> int:
+    return -1 if seed is None else seed
+
+
+def _window(several: Collection[_Episodes], whose: str) -> _Window:
+    """The environment seeds that all met: the first, and the one after the last."""
+    first = max(episodes.first for episodes in several)
+    end = min(episodes.end for episodes in several)
+    if first >= end:
+        raise InvalidArgumentError(f"{whose} be compared with met no common environment seeds")
+    return first, end

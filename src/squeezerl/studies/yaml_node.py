@@ -92,7 +92,9 @@ class YamlNode:
             pairs.append((key, YamlNode(value_node, self._file, text)))
         return pairs
 
-    def mapping(self, known: Collection[str], required: Collection[str] = ()) -> dict[str, YamlNode]:
+    def mapping(
+        self, known: Collection[str], required: Collection[str] = ()
+    ) -> dict[str, YamlNode]:
         """The values by key.
 
         Raises:

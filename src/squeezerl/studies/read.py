@@ -1,0 +1,198 @@
+"""A study's YAML file, read and checked as a whole before anything runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+from squeezerl.errors import StudyError
+from squeezerl.evaluation.evaluate import MAX_EPISODES, MAX_SEED
+from squeezerl.measurement.energy.choose import choose_meter
+from squeezerl.measurement.host import host_facts
+from squeezerl.measurement.settings import Settings
+from squeezerl.runtimes.bare.policy import GPU_RUNTIMES, RUNTIMES
+from squeezerl.studies.location import Location
+from squeezerl.studies.read_agents import read_agents
+from squeezerl.studies.read_methods import PRUNING, read_methods
+from squeezerl.studies.study import Measure, Study, Variant
+from squeezerl.studies.yaml_node import YamlNode, each, read_yaml_node, unknown
+
+_KEYS = ("name", "store", "artifacts", "agents", "environments", "methods")
+_MORE_KEYS = ("episodes", "seed", "measure")
+_MEASURE_KEYS = ("methods", "train_seeds", "runtimes", "seconds", "precision")
+_ENERGY_KEYS = ("energy", "watts_per_core")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+_SQLITE = "sqlite:///"
+BEST = "best"
+
+
+def read_study(
+    path: str | Path, *, store: str | None = None, artifacts: str | None = None
+) -> Study:
+    """The study in a YAML file; its agents are loaded, its environments made, once.
+
+    Args:
+        path: of the file.
+        store: URL of a database instead of the file's.
+        artifacts: URL of a folder instead of the file's.
+
+    Raises:
+        StudyError: for anything that is wrong in it, with the line.
+    """
+    root, text = read_yaml_node(Path(path))
+    parts = root.mapping((*_KEYS, *_MORE_KEYS), required=("name", "agents"))
+    name = read_name(parts["name"])
+    episodes, seed = 100, 0
+    if "episodes" in parts:
+        episodes = parts["episodes"].whole(1, MAX_EPISODES)
+    if "seed" in parts:
+        seed = parts["seed"].whole(0, MAX_SEED)
+    agents, trainings = read_agents(
+        parts["agents"], Path(path).absolute().parent, parts.get("environments")
+    )
+    variants: tuple[Variant, ...] = ()
+    if "methods" in parts:
+        variants = read_methods(parts["methods"], agents, trainings)
+    store_url, artifacts_url = _read_places(parts, name, store, artifacts)
+    return Study(
+        name=name,
+        store=store_url,
+        artifacts=artifacts_url,
+        agents=agents,
+        trainings=trainings,
+        variants=variants,
+        episodes=episodes,
+        seed=seed,
+        measure=_read_measure(parts["measure"], variants) if "measure" in parts else None,
+        text=text,
+    )
+
+
+def read_name(node: YamlNode) -> str:
+    """A study's name, which also names files.
+
+    Raises:
+        StudyError: if it is not fit for that.
+    """
+    name = node.text()
+    if not _NAME.fullmatch(name):
+        raise node.error(
+            f"name {name[:80]!r}: letters, digits, '.', '_' and '-', 80 at most, the first a "
+            "letter or digit"
+        )
+    return name
+
+
+def default_store(name: str) -> str:
+    """Where the store of a study is unless something else is said: in the current folder."""
+    return f"{_SQLITE}{name}.db"
+
+
+def check_store(url: str) -> None:
+    """What can be told of a store's URL without opening it.
+
+    Raises:
+        StudyError: if it is no URL of SQLite or PostgreSQL, or a package is missing.
+    """
+    if url.startswith(_SQLITE) and url != _SQLITE:
+        return
+    if not url.startswith(("postgresql://", "postgresql+psycopg://")):
+        # Not named as a whole: it may hold a password.
+        raise StudyError(
+            f"a store {url.split('@')[-1]!r} is not supported; give sqlite:///FILE.db or "
+            "postgresql://USER@HOST/DATABASE"
+        )
+    if importlib.util.find_spec("psycopg") is None:
+        raise StudyError(
+            'a PostgreSQL store needs a package more: pip install "squeezerl[postgresql]"'
+        )
+
+
+def _read_places(
+    parts: dict[str, YamlNode], name: str, store: str | None, artifacts: str | None
+) -> tuple[str, str]:
+    """The URLs of the store and of the artifacts."""
+    if store is not None:
+        check_store(store)
+    elif "store" in parts:
+        store = parts["store"].text()
+        with parts["store"].blamed():
+            try:
+                check_store(store)
+            except StudyError as error:
+                raise parts["store"].error(str(error)) from error
+    else:
+        store = default_store(name)
+    if artifacts is not None:
+        return store, Location(artifacts).url
+    if "artifacts" in parts:
+        node = parts["artifacts"]
+        try:
+            return store, Location(node.text()).url
+        except StudyError as error:
+            raise node.error(str(error)) from error
+    beside = Path()
+    if store.startswith(_SQLITE):
+        beside = Path(store.removeprefix(_SQLITE).partition("?")[0]).parent
+    return store, Location(str(beside / f"{name}-artifacts")).url
+
+
+def _read_measure(node: YamlNode, variants: tuple[Variant, ...]) -> Measure:
+    parts = node.mapping((*_MEASURE_KEYS, *_ENERGY_KEYS))
+    pruning = tuple(dict.fromkeys(v.method for v in variants if v.method in PRUNING))
+    best: tuple[str, ...] = pruning
+    chosen = tuple(v.name for v in variants if v.method not in PRUNING)
+    if "methods" in parts:
+        best, chosen = _read_measured(parts["methods"], variants, pruning)
+    runtimes: tuple[str, ...] = ("ort",)
+    if "runtimes" in parts:
+        runtimes = each(parts["runtimes"], lambda item: item.choice(RUNTIMES))
+    for runtime in runtimes:
+        if runtime in GPU_RUNTIMES:
+            raise parts["runtimes"].error(
+                f"{runtime} is not for studies; squeezerl profile measures it"
+            )
+    seconds = parts["seconds"].number(0.1, 60) if "seconds" in parts else 0.6
+    precision = parts["precision"].number(0.001, 1) if "precision" in parts else 0.05
+    energy, watts = "auto", None
+    with node.blamed():
+        if "energy" in parts:
+            energy = parts["energy"].text()
+        if "watts_per_core" in parts:
+            watts = parts["watts_per_core"].number(0.001, 10_000)
+        choose_meter(host_facts(), energy=energy, watts_per_core=watts)
+        Settings(runtimes=runtimes, seconds=seconds, precision=precision)
+    seeds = parts["train_seeds"].choice(("first", "all")) if "train_seeds" in parts else "first"
+    return Measure(
+        variants=chosen,
+        best=best,
+        all_seeds=seeds == "all",
+        runtimes=runtimes,
+        seconds=seconds,
+        precision=precision,
+        energy=energy,
+        watts_per_core=watts,
+    )
+
+
+def _read_measured(
+    node: YamlNode, variants: tuple[Variant, ...], pruning: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Of which methods the best percentage, and which variants by name."""
+    best: tuple[str, ...] = ()
+    chosen: list[str] = []
+    methods = tuple(dict.fromkeys(variant.method for variant in variants))
+    for item in node.items_or_one():
+        text = item.text()
+        if text == BEST:
+            if not pruning:
+                raise item.error("best is of l1 and l2, and the study's methods have neither")
+            best = pruning
+            continue
+        named = [v.name for v in variants if text in (v.method, v.name)]
+        if not named:
+            names = (*methods, *(v.name for v in variants if v.ratio is not None), BEST)
+            raise item.error(f"no method of this study: {unknown(text, names)}")
+        chosen += [name for name in named if name not in chosen]
+    return best, tuple(chosen)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from squeezerl.analysis.frames import StudyData
 
+# In the order of the study's tables; others follow by name.
+ALGORITHMS = ("trpo", "ppo", "ddpg", "td3", "sac")
+ENVIRONMENTS = ("HalfCheetah", "HumanoidStandup", "Ant", "Humanoid", "Hopper")
 QUANTIZED = ("ptdq", "ptsq", "qat")
 _CELL = ["agent", "algorithm", "env_id", "method", "ratio"]
 _TIMES = {"time": "latency_times", "energy": "energy_times", "memory": "memory_times"}
@@ -69,8 +72,7 @@ def retention_by_ratio(
 
 def untrained_agents(cells: pd.DataFrame) -> frozenset[str]:
     """Agents whose baseline is not clearly better than a random policy."""
-    known = cells[~cells["method"].isin(["random"])]
-    return frozenset(known.loc[~known["trained"].astype(bool), "agent"])
+    return frozenset(cells.loc[cells["trained"].eq(False), "agent"])
 
 
 def learning_curves(data: StudyData) -> pd.DataFrame:
@@ -106,8 +108,7 @@ def learning_curves(data: StudyData) -> pd.DataFrame:
 def mean_curve(curves: pd.DataFrame) -> pd.DataFrame:
     """The mean over the trainings of one agent and method, with their least and greatest.
 
-    Only steps at which every training was evaluated; trainings that ended early are left out of
-    no step silently, since the curve then ends with them.
+    Only steps at which every training was evaluated, so that the mean is always of the same ones.
 
     Returns:
         timesteps, value, low, high, seeds.
@@ -128,17 +129,29 @@ def random_levels(data: StudyData) -> dict[str, float]:
     }
 
 
+def in_order(names: Iterable[str], known: Sequence[str]) -> list[str]:
+    """Names without doubles: those known first, whatever their version, the others by name."""
+    place = {name: number for number, name in enumerate(known)}
+    return sorted(
+        set(names), key=lambda name: (place.get(name.rpartition("-v")[0] or name, len(known)), name)
+    )
+
+
 def panels(agents: pd.DataFrame) -> list[tuple[str, str, str]]:
     """The agents of a frame as (agent, algorithm, env_id), by environment, then algorithm."""
     seen = agents[["agent", "algorithm", "env_id"]].drop_duplicates()
-    ordered = seen.sort_values(["env_id", "algorithm", "agent"])
-    return [(str(a), str(b), str(c)) for a, b, c in ordered.itertuples(index=False)]
+    found = [(str(a), str(b), str(c)) for a, b, c in seen.itertuples(index=False)]
+    environments = in_order((env_id for _, _, env_id in found), ENVIRONMENTS)
+    algorithms = in_order((algorithm for _, algorithm, _ in found), ALGORITHMS)
+    return sorted(
+        found, key=lambda cell: (environments.index(cell[2]), algorithms.index(cell[1]), cell[0])
+    )
 
 
 def grid_shape(of: Sequence[tuple[str, str, str]]) -> tuple[list[str], list[str]] | None:
     """Environments and algorithms where the panels fill a grid of the two, each at most once."""
-    environments = sorted({env_id for _, _, env_id in of})
-    algorithms = sorted({algorithm for _, algorithm, _ in of})
+    environments = in_order((env_id for _, _, env_id in of), ENVIRONMENTS)
+    algorithms = in_order((algorithm for _, algorithm, _ in of), ALGORITHMS)
     pairs = {(env_id, algorithm) for _, algorithm, env_id in of}
     enough = len(of) > 0.6 * len(environments) * len(algorithms)
     if len(pairs) != len(of) or min(len(environments), len(algorithms)) < 2 or not enough:

@@ -101,7 +101,7 @@ def _cards(
                 speed=_envelope(group, "latency_times"),
                 verdict=cell["verdict"] if isinstance(cell["verdict"], str) else None,
             )
-            if cell["trained"]
+            if _unknown(cell["trained"]) or cell["trained"]
             else None,
         )
 
@@ -110,7 +110,8 @@ def _of_ratio(frame: pd.DataFrame | None, ratio: Any) -> pd.DataFrame | None:
     if frame is None:
         return None
     known = _known(ratio)
-    return frame[frame["ratio"].isna() if known is None else frame["ratio"] == known]
+    ratios = frame["ratio"].astype("float64")
+    return frame[ratios.isna() if known is None else (ratios - known).abs() < 1e-6]
 
 
 def _compression(baseline: pd.DataFrame | None, policy: pd.DataFrame | None) -> Interval | None:
@@ -143,6 +144,10 @@ def _interval(row: dict[Any, Any], name: str) -> Interval | None:
         return None
     estimate, low, high = (float(figure) for figure in figures if figure is not None)
     return Interval(estimate=estimate, low=low, high=high)
+
+
+def _unknown(value: Any) -> bool:
+    return value is None or value != value
 
 
 def _known(value: Any) -> float | None:

@@ -1,0 +1,152 @@
+"""Small multiples: one panel an agent, environments by algorithms where that fills a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from squeezerl.analysis.figure_data import grid_shape
+from squeezerl.report.style import algorithm_label
+
+Panel = tuple[str, str, str]  # agent, algorithm, env_id
+UNTRAINED_COLOR = "#8a8a8a"
+_COLUMNS = 5
+_SETTINGS = {
+    "svg.hashsalt": "squeezerl",  # the same names inside every time
+    "font.size": 8.0,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8.5,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "axes.edgecolor": "0.4",
+    "axes.axisbelow": True,
+    "legend.fontsize": 8.5,
+    "errorbar.capsize": 0.0,
+}
+
+
+@contextmanager
+def study_style() -> Iterator[None]:
+    """Draw with the settings that all of the study's figures share."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(_SETTINGS):
+        yield
+
+
+class PanelGrid:
+    """A figure with a panel for every agent.
+
+    Sizes are set here, in inches, rather than found by a layout engine, which takes seconds for
+    25 panels.
+
+    Args:
+        panels: agents in order.
+        title: of the whole figure.
+        x, y: labels of the axes.
+        share_y: whether all panels have one scale.
+        legend_rows: lines that the legend below the title takes.
+    """
+
+    def __init__(
+        self,
+        panels: Sequence[Panel],
+        *,
+        title: str,
+        x: str,
+        y: str,
+        share_y: bool = True,
+        legend_rows: int = 1,
+    ) -> None:
+        from matplotlib.figure import Figure
+
+        shape = grid_shape(panels)
+        columns = len(shape[1]) if shape else min(_COLUMNS, len(panels))
+        rows = len(shape[0]) if shape else -(-len(panels) // columns)
+        single = len(panels) == 1
+        width, height = (4.6, 3.0) if single else (2.0, 1.45)
+        left, right, bottom = 0.75, 0.15, 0.55
+        top = 0.62 + 0.2 * legend_rows
+        gap_x, gap_y = (0.16 if share_y else 0.5), 0.38
+        total_width = max(left + right + columns * width + (columns - 1) * gap_x, 5.5)
+        total_height = top + bottom + rows * height + (rows - 1) * gap_y
+        self.figure = Figure(figsize=(total_width, total_height), dpi=150)
+        grid = self.figure.subplots(
+            rows, columns, sharex=True, sharey=share_y, squeeze=False,
+            gridspec_kw={
+                "left": left / total_width,
+                "right": min(1 - right / total_width,
+                             (left + columns * width + (columns - 1) * gap_x) / total_width),
+                "top": 1 - top / total_height,
+                "bottom": bottom / total_height,
+                "wspace": gap_x / width,
+                "hspace": gap_y / height,
+            },
+        )  # fmt: skip
+        places: dict[tuple[int, int], Panel] = {}
+        for number, panel in enumerate(panels):
+            at = divmod(number, columns)
+            if shape:
+                at = (shape[0].index(panel[2]), shape[1].index(panel[1]))
+            places[at] = panel
+        self.axes: dict[str, Any] = {}
+        names = [(algorithm, env_id) for _, algorithm, env_id in panels]
+        for at in ((row, column) for row in range(rows) for column in range(columns)):
+            axes = grid[at]
+            if at not in places:
+                axes.set_visible(False)
+                continue
+            agent, algorithm, env_id = places[at]
+            own = names.count((algorithm, env_id)) == 1
+            axes.set_title(
+                f"{algorithm_label(algorithm)} · {env_id}" if own else agent, loc="left", pad=3
+            )
+            axes.grid(visible=True, color="0.92", linewidth=0.6)
+            axes.tick_params(length=2, color="0.4")
+            below = (at[0] + 1, at[1])
+            axes.tick_params(labelbottom=below not in places, labelleft=at[1] == 0 or not share_y)
+            self.axes[agent] = axes
+        self._legend_y = 1 - 0.36 / total_height
+        inch = 1 / total_height
+        self.figure.text(
+            0.12 / total_width, 1 - 0.12 * inch, title, va="top", fontsize=11, weight="bold"
+        )
+        self.figure.supxlabel(x, fontsize=9, y=0.1 * inch)
+        middle = (bottom + (total_height - top - bottom) / 2) * inch
+        self.figure.supylabel(y, fontsize=9, x=0.1 / total_width, y=middle)
+
+    def untrained(self, agent: str) -> None:
+        """Mark a panel whose baseline is not better than random."""
+        mark_untrained(self.axes[agent])
+
+    def legend(self, handles: Sequence[Any]) -> None:
+        """One line of handles below the title."""
+        self.figure.legend(
+            handles=handles, loc="upper left",
+            bbox_to_anchor=(0.08 / self.figure.get_figwidth(), self._legend_y),
+            ncols=len(handles), frameon=False, borderaxespad=0.1, handletextpad=0.5,
+            columnspacing=1.4,
+        )  # fmt: skip
+
+
+def mark_untrained(axes: Any, words: str = "untrained: baseline\nno better than random") -> None:
+    """Grey ground and words, so that nobody takes the cell for a result."""
+    axes.set_facecolor("#f3f3f3")
+    axes.text(
+        0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center",
+        fontsize=7.5, color="0.35", style="italic", zorder=10,
+        bbox={"facecolor": "#f3f3f3", "edgecolor": "none", "alpha": 0.85, "pad": 2},
+    )  # fmt: skip
+
+
+def save(figure: Any, folder: Path, name: str) -> tuple[Path, Path]:
+    """Write the picture as PNG and SVG, without a date, so that the same data give the same."""
+    png, svg = folder / f"{name}.png", folder / f"{name}.svg"
+    figure.savefig(png, dpi=150, facecolor="white")
+    figure.savefig(svg, metadata={"Date": None}, facecolor="white")
+    return png, svg

@@ -56,7 +56,7 @@ def cells(
         methods: only these, beside "float".
     """
     rows = [
-        _row(draws, key, threshold)
+        cell_row(draws, key, threshold)
         for draws in agent_draws(data, rng, methods)
         for key in sorted(draws.methods, key=lambda key: (key[0] != "float", key[0], key[1] or 0.0))
     ]
@@ -67,7 +67,8 @@ def cells(
 _SIZES = ("file_bytes", "weight_bytes", "file_times", "weight_times")
 
 
-def _row(agent: AgentDraws, key: Key, threshold: float) -> dict[str, Any]:
+def cell_row(agent: AgentDraws, key: Key, threshold: float = THRESHOLD) -> dict[str, Any]:
+    """The row of `cells` for one method of an agent, without its sizes."""
     method, ratio = key
     draws = agent.methods[key]
     retention = None if draws.retention is None else draws.interval(draws.retention)

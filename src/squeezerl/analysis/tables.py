@@ -1,0 +1,168 @@
+"""The study's Tables 1 to 3 from our own results, with intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from squeezerl.analysis.cells import CELL_COLUMNS, THRESHOLD, cell_row
+from squeezerl.analysis.frames import StudyData
+from squeezerl.analysis.hierarchy import AgentDraws, Key, MethodDraws, agent_draws
+
+QUANTIZED = ("ptdq", "ptsq", "qat")
+NORMS = ("l1", "l2")
+RULES = ("mean", "interval")
+_WHO = ("agent", "algorithm", "env_id")
+_SIZES = ("file_bytes", "weight_bytes", "file_times", "weight_times")
+RETURNS_TABLE_COLUMNS = (*(name for name in CELL_COLUMNS if name not in _SIZES), "best")
+_BOUNDS = ("", "_low", "_high")
+BEST_COLUMNS = (
+    *(*_WHO, "rule", "by", "trained", "norm", "ratio", "verdict"),
+    *(f"retention{bound}" for bound in _BOUNDS),
+)
+PRUNED_COLUMNS = (
+    *(*BEST_COLUMNS, "l1_ratio", "l2_ratio"),
+    *(f"{name}{bound}" for name in ("baseline", "pruned") for bound in _BOUNDS),
+)
+
+
+def table_returns(data: StudyData, rng: np.random.Generator) -> pd.DataFrame:
+    """Table 1: the returns of float, PTDQ, PTSQ and QAT; `RETURNS_TABLE_COLUMNS`.
+
+    One row an agent and method, as in `cells`. `best` is "best" for the one method whose return is
+    higher than that of each other by a paired interval that excludes 0; where there is none it is
+    "tied" for all that are not clearly lower than the highest mean, and "" for the others, for the
+    baseline, where the baseline is untrained and where there is one method only.
+    """
+    rows: list[dict[str, Any]] = []
+    for agent in agent_draws(data, rng, QUANTIZED):
+        best = best_methods(agent)
+        rows += [
+            cell_row(agent, (method, None)) | {"best": best.get(method, "")}
+            for method in ("float", *QUANTIZED)
+            if (method, None) in agent.methods
+        ]
+    return pd.DataFrame(rows, columns=list(RETURNS_TABLE_COLUMNS))
+
+
+def best_methods(agent: AgentDraws) -> dict[str, str]:
+    """The quantizations that are "best" or "tied" (see `table_returns`)."""
+    draws = {
+        method: agent.methods[method, None]
+        for method in QUANTIZED
+        if (method, None) in agent.methods
+    }
+    if len(draws) < 2 or not all(one.trained for one in draws.values()):
+        return {}
+    top = max(draws, key=lambda method: draws[method].policy[0])
+    rivals = [
+        method
+        for method in draws
+        if method != top and not _clearly_higher(draws[top], draws[method])
+    ]
+    return dict.fromkeys([top, *rivals], "tied") if rivals else {top: "best"}
+
+
+def table_pruned(data: StudyData, rng: np.random.Generator) -> pd.DataFrame:
+    """Table 2: the returns at the chosen percentage, by both rules; `PRUNED_COLUMNS`.
+
+    Two rows an agent. By the rule "mean", the study's, a norm reaches the highest ratio whose mean
+    return is at least 90 % of the baseline's (`by` is "ratio"). Where the baseline's mean is not
+    positive that makes no sense, and the normalised retention's estimate is asked for 90 % (`by`
+    is "retention"). By the rule "interval" it reaches the highest ratio up to which the verdict is
+    "keeps" at every ratio that was tried: tested in this order, each at its own 95 %, the chance
+    of going too far is that of one test (the fixed-sequence procedure).
+
+    `norm` is the one that got further; if both got as far, that with the higher mean, by the rule
+    "interval" only if the difference is clear, else "tie" (with the figures of the higher mean).
+    Ratios are missing where no ratio will do. Rows of untrained baselines say so: there, the rule
+    "mean" chooses among noise, and the rule "interval" nothing.
+    """
+    rows = [
+        _pruned_row(agent, rule)
+        for agent in agent_draws(data, rng, NORMS)
+        if any(method in NORMS for method, _ in agent.methods)
+        for rule in RULES
+    ]
+    return pd.DataFrame(rows, columns=list(PRUNED_COLUMNS))
+
+
+def table_best(data: StudyData, rng: np.random.Generator) -> pd.DataFrame:
+    """Table 3: the best norm and ratio by both rules (see `table_pruned`); `BEST_COLUMNS`."""
+    return table_pruned(data, rng)[list(BEST_COLUMNS)]
+
+
+def _pruned_row(agent: AgentDraws, rule: str) -> dict[str, Any]:
+    pruned = {key: cell_row(agent, key) for key in agent.methods if key[0] in NORMS}
+    baseline = agent.methods.get(("float", None))
+    positive = baseline is not None and baseline.policy[0] > 0
+    by = "ratio" if rule == "mean" and positive else "retention"
+    reached = {norm: _reached(pruned, norm, rule, by) for norm in NORMS}
+    norm, key = _better_norm(agent, reached, rule)
+    float_row = {} if baseline is None else cell_row(agent, ("float", None))
+    chosen = {} if key is None else pruned[key]
+    row = {
+        "agent": agent.agent,
+        "algorithm": agent.algorithm,
+        "env_id": agent.env_id,
+        "rule": rule,
+        "by": by,
+        "trained": None if baseline is None else baseline.trained,
+        "norm": norm,
+        "ratio": math.nan if key is None else key[1],
+        "verdict": chosen.get("verdict"),
+        "l1_ratio": reached["l1"],
+        "l2_ratio": reached["l2"],
+    }
+    for bound in _BOUNDS:
+        row[f"baseline{bound}"] = float_row.get(f"mean_return{bound}", math.nan)
+        row[f"pruned{bound}"] = chosen.get(f"mean_return{bound}", math.nan)
+        row[f"retention{bound}"] = chosen.get(f"retention{bound}", math.nan)
+    return row
+
+
+def _reached(pruned: Mapping[Key, Mapping[str, Any]], norm: str, rule: str, by: str) -> float:
+    """The highest ratio that will do."""
+    last = math.nan
+    for (method, ratio), row in sorted(pruned.items(), key=lambda item: item[0][1] or 0.0):
+        if method != norm or ratio is None:
+            continue
+        if rule == "mean":
+            last = ratio if mean_share(row, by) >= THRESHOLD else last
+        elif row["verdict"] == "keeps":
+            last = ratio
+        else:
+            break
+    return last
+
+
+def mean_share(row: Mapping[str, Any], by: str) -> float:
+    """What a policy keeps by its means alone; `by` is "ratio" or "retention"."""
+    origin = 0.0 if by == "ratio" else row["random_return"]
+    whole = row["baseline_return"] - origin
+    return float((row["mean_return"] - origin) / whole) if whole > 0 else math.nan
+
+
+def _better_norm(
+    agent: AgentDraws, reached: Mapping[str, float], rule: str
+) -> tuple[str | None, Key | None]:
+    keys: list[Key] = [(norm, ratio) for norm, ratio in reached.items() if not math.isnan(ratio)]
+    if not keys:
+        return None, None
+    top = max(keys, key=lambda key: (key[1] or 0.0, agent.methods[key].policy[0]))
+    equal = len({ratio for _, ratio in keys}) == 1 and len(keys) == len(NORMS)
+    if rule == "interval" and equal:
+        other = next(key for key in keys if key != top)
+        if not _clearly_higher(agent.methods[top], agent.methods[other]):
+            return "tie", top
+    return top[0], top
+
+
+def _clearly_higher(one: MethodDraws, other: MethodDraws) -> bool:
+    """Whether the interval of the difference excludes 0, the fewer trainings deciding its width."""
+    fewer = min(one, other, key=lambda draws: draws.train_seeds)
+    return fewer.interval(one.policy - other.policy).low > 0

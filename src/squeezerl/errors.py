@@ -57,3 +57,15 @@ class HyperparameterError(SqueezeRLError):
 
 class StudyError(SqueezeRLError):
     """A study's file, its name, or a job of it makes no sense; for files with the line."""
+
+
+class StoreError(SqueezeRLError):
+    """A store cannot be opened, read or written, or lacks what was asked for."""
+
+
+class StoreUnreachableError(StoreError):
+    """The database of a store is away; later it may be back."""
+
+
+class ExecutionError(SqueezeRLError):
+    """A study could not go on: its workers do not start, or end again and again."""

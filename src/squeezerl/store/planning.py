@@ -1,0 +1,122 @@
+"""Putting a study in: its jobs, what they need, and where they stand in the study."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from squeezerl.errors import StoreError
+from squeezerl.store import schema
+from squeezerl.store.encode import to_text
+from squeezerl.store.job import Job
+from squeezerl.store.records import Label
+
+# SQLite takes no more values than this in one statement.
+_AT_ONCE = 30_000
+_HINTS = ("exclusive", "estimate_s", "rank")
+
+
+class PreparedStudy:
+    """A study as rows, checked, before any transaction."""
+
+    def __init__(
+        self, name: str, spec: Mapping[str, Any], jobs: Sequence[tuple[Job, Label]]
+    ) -> None:
+        self.name = name
+        self.spec = to_text(spec, "the study's specification")
+        self.jobs = {job.id: job for job, _ in jobs}
+        for job in self.jobs.values():
+            if missing := next((need for need in job.needs if need not in self.jobs), None):
+                raise StoreError(f"a {job.kind} job needs {missing}, which is not in the study")
+        self.members = [(job.id, to_text(label, "a job's label")) for job, label in jobs]
+        hints = [(id_, job.exclusive, job.estimate_s) for id_, job in self.jobs.items()]
+        content = json.dumps([self.spec, self.members, hints], separators=(",", ":"))
+        self.digest = hashlib.sha256(content.encode()).hexdigest()
+
+
+def put(connection: sa.Connection, study: PreparedStudy, now: sa.ColumnElement[float]) -> None:
+    """Insert what is new and replace the memberships; nothing if it stands there already."""
+    stands = sa.select(schema.studies.c.digest).where(schema.studies.c.name == study.name)
+    if connection.execute(stands).scalar() == study.digest:
+        return
+    if connection.dialect.name == "postgresql":
+        # No job may be finished between reading what is done and counting open needs. SQLite has
+        # one writer anyway.
+        connection.execute(sa.text("LOCK TABLE jobs IN SHARE ROW EXCLUSIVE MODE"))
+    _put_jobs(connection, study)
+    id_ = connection.execute(
+        sa.text(
+            "INSERT INTO studies (name, spec, digest, created_s, updated_s) "
+            f"VALUES (:name, :spec, :digest, {now}, {now}) ON CONFLICT (name) DO UPDATE SET "
+            "spec = excluded.spec, digest = excluded.digest, updated_s = excluded.updated_s "
+            "RETURNING id"
+        ),
+        {"name": study.name, "spec": study.spec, "digest": study.digest},
+    ).scalar_one()
+    members = schema.memberships
+    connection.execute(sa.delete(members).where(members.c.study_id == id_))
+    if study.members:
+        connection.execute(
+            sa.insert(members),
+            [
+                {"study_id": id_, "position": position, "job_id": job_id, "label": label}
+                for position, (job_id, label) in enumerate(study.members)
+            ],
+        )
+
+
+def _put_jobs(connection: sa.Connection, study: PreparedStudy) -> None:
+    columns = schema.jobs.c
+    states: dict[str, str] = {}
+    hints: dict[str, dict[str, Any]] = {}
+    ids = list(study.jobs)
+    for first in range(0, len(ids), _AT_ONCE):
+        some = ids[first : first + _AT_ONCE]
+        found = sa.select(
+            columns.id, columns.state, columns.exclusive, columns.estimate_s, columns.rank
+        )
+        for row in connection.execute(found.where(columns.id.in_(some))):
+            states[row.id] = row.state
+            hints[row.id] = {name: row._mapping[name] for name in _HINTS}
+    new = [job for job in study.jobs.values() if job.id not in states]
+    known = [job for job in study.jobs.values() if hints.get(job.id) not in (None, _hints(job))]
+    if new:
+        connection.execute(sa.insert(schema.jobs), [_row(job, states) for job in new])
+    pairs = [{"job_id": job.id, "need_id": need} for job in new for need in set(job.needs)]
+    if pairs:
+        connection.execute(sa.insert(schema.needs), pairs)
+    if known:
+        # Not part of a job's identity, and the plan may know better now.
+        connection.execute(
+            sa.update(schema.jobs)
+            .where(columns.id == sa.bindparam("which"))
+            .values({name: sa.bindparam(name) for name in _HINTS}),
+            [{"which": job.id, **_hints(job)} for job in known],
+        )
+
+
+def _hints(job: Job) -> dict[str, Any]:
+    return {
+        "exclusive": job.exclusive,
+        "estimate_s": job.estimate_s,
+        "rank": -(job.estimate_s or 0.0),
+    }
+
+
+def _row(job: Job, states: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "version": job.version,
+        "params": to_text(job.params, "a job's parameters"),
+        "needs": " ".join(job.needs),
+        "state": "pending",
+        "open_needs": sum(states.get(need) != "done" for need in set(job.needs)),
+        "attempts": 0,
+        "failures": 0,
+        **_hints(job),
+    }

@@ -1,0 +1,255 @@
+"""Reading what stands in the store."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
+from squeezerl.errors import StoreError
+from squeezerl.store import schema
+from squeezerl.store.blob import unpack
+from squeezerl.store.encode import from_texts, make_job
+from squeezerl.store.job import Job
+from squeezerl.store.records import (
+    Counts,
+    Failure,
+    RunningJob,
+    Status,
+    StoredResult,
+    StoredRow,
+    StudyRecord,
+    Workload,
+)
+
+_j, _m, _r, _n = schema.jobs, schema.memberships, schema.results, schema.needs
+
+
+def study_names(connection: sa.Connection) -> tuple[str, ...]:
+    """All of them, in order."""
+    names = sa.select(schema.studies.c.name).order_by(schema.studies.c.name)
+    return tuple(connection.execute(names).scalars())
+
+
+def find_study(connection: sa.Connection, name: str) -> StudyRecord:
+    """One of them."""
+    row = _study(connection, name)
+    return StudyRecord(
+        name=row.name,
+        spec=json.loads(row.spec),
+        created_s=row.created_s,
+        updated_s=row.updated_s,
+    )
+
+
+def _study(connection: sa.Connection, name: str) -> Any:
+    found = sa.select(schema.studies).where(schema.studies.c.name == name)
+    row = connection.execute(found).one_or_none()
+    if row is None:
+        known = ", ".join(study_names(connection)) or "none"
+        raise StoreError(f"no study {name!r} in the store; there: {known}")
+    return row
+
+
+def _members(study_id: int) -> sa.ScalarSelect[str]:
+    return sa.select(_m.c.job_id).where(_m.c.study_id == study_id).scalar_subquery()
+
+
+def status(connection: sa.Connection, study: str, now: sa.ColumnElement[float]) -> Status:
+    """Counts, sums and what runs."""
+    study_id = _study(connection, study).id
+    members = _members(study_id)
+    sums = (
+        sa.select(
+            _j.c.kind,
+            _j.c.exclusive,
+            _j.c.state,
+            sa.func.count(),
+            sa.func.count(_j.c.estimate_s),
+            sa.func.coalesce(sa.func.sum(_j.c.estimate_s), 0.0),
+            # As taken by those that were estimated.
+            sa.func.coalesce(
+                sa.func.sum(sa.case((_j.c.estimate_s.is_not(None), _j.c.seconds))), 0.0
+            ),
+        )
+        .where(_j.c.id.in_(members))
+        .group_by(_j.c.kind, _j.c.exclusive, _j.c.state)
+        .order_by(_j.c.kind, _j.c.exclusive, _j.c.state)
+    )
+    workloads = []
+    counted = {"pending": 0, "running": 0, "done": 0, "failed": 0}
+    for kind, exclusive, state, jobs, estimated, estimate_s, seconds in connection.execute(sums):
+        counted[state] += jobs
+        workloads.append(
+            Workload(
+                kind=kind,
+                exclusive=exclusive,
+                state=state,
+                jobs=jobs,
+                estimated=estimated,
+                estimate_s=estimate_s,
+                seconds=seconds,
+            )
+        )
+    blocked = 0
+    if counted["failed"]:
+        blocked = _count_blocked(connection, members)
+        counted["pending"] -= blocked
+    running = _running(connection, study_id, now) if counted["running"] else ()
+    return Status(
+        counts=Counts(**counted, blocked=blocked), running=running, workloads=tuple(workloads)
+    )
+
+
+def _count_blocked(connection: sa.Connection, members: sa.ScalarSelect[str]) -> int:
+    """Jobs that need, directly or not, one that failed."""
+    blocked = (
+        sa.select(_n.c.job_id)
+        .join(_j, _j.c.id == _n.c.need_id)
+        .where(_j.c.state == schema.FAILED)
+        .cte("blocked", recursive=True)
+    )
+    blocked = blocked.union(sa.select(_n.c.job_id).join(blocked, _n.c.need_id == blocked.c.job_id))
+    count = sa.select(sa.func.count()).where(blocked.c.job_id.in_(members))
+    return connection.execute(count).scalar_one()
+
+
+def _running(
+    connection: sa.Connection, study_id: int, now: sa.ColumnElement[float]
+) -> tuple[RunningJob, ...]:
+    found = (
+        sa.select(
+            *(_j.c.id, _j.c.kind, _j.c.worker, _j.c.progress, _j.c.estimate_s),
+            (now - _j.c.started_s).label("seconds"),
+            sa.select(_m.c.label)
+            .where(_m.c.job_id == _j.c.id, _m.c.study_id == study_id)
+            .order_by(_m.c.position)
+            .limit(1)
+            .scalar_subquery()
+            .label("label"),
+        )
+        .where(_j.c.state == schema.RUNNING)
+        .order_by(_j.c.started_s)
+    )
+    return tuple(
+        RunningJob(
+            job_id=row.id,
+            kind=row.kind,
+            label=json.loads(row.label),
+            worker=row.worker,
+            seconds=max(row.seconds, 0.0),
+            progress=row.progress,
+            estimate_s=row.estimate_s,
+        )
+        for row in connection.execute(found)
+        if row.label is not None  # of other studies
+    )
+
+
+def running_workers(connection: sa.Connection) -> tuple[str, ...]:
+    """Those that hold jobs."""
+    found = sa.select(_j.c.worker).where(_j.c.state == schema.RUNNING).distinct()
+    return tuple(connection.execute(found).scalars())
+
+
+def find_job(connection: sa.Connection, job_id: str) -> Job:
+    """A job by its id."""
+    row = connection.execute(sa.select(_j).where(_j.c.id == job_id)).one_or_none()
+    if row is None:
+        raise StoreError(f"no job {job_id} in the store")
+    return make_job(row, json.loads(row.params))
+
+
+def result(connection: sa.Connection, job_id: str) -> StoredResult:
+    """What a job found."""
+    found = (
+        sa.select(_r, schema.arrays.c.data)
+        .outerjoin(schema.arrays, schema.arrays.c.job_id == _r.c.job_id)
+        .where(_r.c.job_id == job_id)
+    )
+    row = connection.execute(found).one_or_none()
+    if row is None:
+        raise StoreError(f"the store has no result of job {job_id}")
+    return StoredResult(
+        content=json.loads(row.content),
+        arrays=unpack(row.data),
+        host_id=row.host_id,
+        seconds=row.seconds,
+    )
+
+
+def results(
+    connection: sa.Connection, study: str, kinds: Sequence[str] | None, *, arrays: bool
+) -> list[StoredRow]:
+    """Finished jobs in the order of the study."""
+    columns = (*_j.c, _m.c.label, _r.c.content, _r.c.host_id, _r.c.seconds.label("taken_s"))
+    found = (
+        sa.select(*columns, *([schema.arrays.c.data] if arrays else []))
+        .select_from(_m)
+        .join(_j, _j.c.id == _m.c.job_id)
+        .join(_r, _r.c.job_id == _m.c.job_id)
+        .where(_m.c.study_id == _study(connection, study).id)
+        .order_by(_m.c.position)
+    )
+    if arrays:
+        found = found.outerjoin(schema.arrays, schema.arrays.c.job_id == _m.c.job_id)
+    if kinds is not None:
+        found = found.where(_j.c.kind.in_(list(kinds)))
+    rows = connection.execute(found).all()
+    with _no_collection():
+        labels = from_texts([row.label for row in rows])
+        contents = from_texts([row.content for row in rows])
+        params = from_texts([row.params for row in rows])
+        return [
+            StoredRow(
+                job=make_job(row, one_params),
+                label=label,
+                content=content,
+                arrays=unpack(row.data) if arrays else {},
+                host_id=row.host_id,
+                seconds=row.taken_s,
+            )
+            for row, label, content, one_params in zip(rows, labels, contents, params, strict=True)
+        ]
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Many objects and no garbage: looking for it again and again takes most of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def failures(connection: sa.Connection, study: str) -> list[Failure]:
+    """Failed jobs in the order of the study."""
+    found = (
+        sa.select(_j, _m.c.label)
+        .join(_m, _m.c.job_id == _j.c.id)
+        .where(_m.c.study_id == _study(connection, study).id, _j.c.state == schema.FAILED)
+        .order_by(_m.c.position)
+    )
+    return [
+        Failure(
+            job=make_job(row, json.loads(row.params)),
+            label=json.loads(row.label),
+            error=row.error,
+            attempts=row.attempts,
+            transient=row.transient,
+        )
+        for row in connection.execute(found)
+    ]
+
+
+def hosts(connection: sa.Connection) -> dict[str, dict[str, Any]]:
+    """Facts of each host by its id."""
+    found = connection.execute(sa.select(schema.hosts))
+    return {row.id: json.loads(row.facts) for row in found}

@@ -50,7 +50,7 @@ class PanelGrid:
         title: of the whole figure.
         x, y: labels of the axes.
         share_y: whether all panels have one scale.
-        legend_rows: lines that the legend below the title takes.
+        handles: of the legend, in one line below the title.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class PanelGrid:
         title: str,
         x: str,
         y: str,
+        handles: Sequence[Any],
         share_y: bool = True,
-        legend_rows: int = 1,
     ) -> None:
         from matplotlib.figure import Figure
 
@@ -71,17 +71,18 @@ class PanelGrid:
         single = len(panels) == 1
         width, height = (4.6, 3.0) if single else (2.0, 1.45)
         left, right, bottom = 0.75, 0.15, 0.55
-        top = 0.62 + 0.2 * legend_rows
+        top = 0.82
         gap_x, gap_y = (0.16 if share_y else 0.5), 0.38
-        total_width = max(left + right + columns * width + (columns - 1) * gap_x, 5.5)
+        gaps = left + right + (columns - 1) * gap_x
+        total_width = max(gaps + columns * width, heading_width(title, handles))
+        width = (total_width - gaps) / columns
         total_height = top + bottom + rows * height + (rows - 1) * gap_y
         self.figure = Figure(figsize=(total_width, total_height), dpi=150)
         grid = self.figure.subplots(
             rows, columns, sharex=True, sharey=share_y, squeeze=False,
             gridspec_kw={
                 "left": left / total_width,
-                "right": min(1 - right / total_width,
-                             (left + columns * width + (columns - 1) * gap_x) / total_width),
+                "right": 1 - right / total_width,
                 "top": 1 - top / total_height,
                 "bottom": bottom / total_height,
                 "wspace": gap_x / width,
@@ -111,11 +112,8 @@ class PanelGrid:
             below = (at[0] + 1, at[1])
             axes.tick_params(labelbottom=below not in places, labelleft=at[1] == 0 or not share_y)
             self.axes[agent] = axes
-        self._legend_y = 1 - 0.36 / total_height
+        heading(self.figure, title, handles)
         inch = 1 / total_height
-        self.figure.text(
-            0.12 / total_width, 1 - 0.12 * inch, title, va="top", fontsize=11, weight="bold"
-        )
         self.figure.supxlabel(x, fontsize=9, y=0.1 * inch)
         middle = (bottom + (total_height - top - bottom) / 2) * inch
         self.figure.supylabel(y, fontsize=9, x=0.1 / total_width, y=middle)
@@ -124,14 +122,53 @@ class PanelGrid:
         """Mark a panel whose baseline is not better than random."""
         mark_untrained(self.axes[agent])
 
-    def legend(self, handles: Sequence[Any]) -> None:
-        """One line of handles below the title."""
-        self.figure.legend(
-            handles=handles, loc="upper left",
-            bbox_to_anchor=(0.08 / self.figure.get_figwidth(), self._legend_y),
-            ncols=len(handles), frameon=False, borderaxespad=0.1, handletextpad=0.5,
-            columnspacing=1.4,
-        )  # fmt: skip
+
+def heading_width(title: str, handles: Sequence[Any]) -> float:
+    """Inches that the title and the legend need."""
+    legend = sum(0.55 + 0.075 * len(handle.get_label()) for handle in handles)
+    return max(0.3 + 0.1 * len(title), 0.2 + legend)
+
+
+def heading(figure: Any, title: str, handles: Sequence[Any]) -> None:
+    """The title and, below it, the legend in one line."""
+    width, height = figure.get_size_inches()
+    figure.text(0.12 / width, 1 - 0.12 / height, title, va="top", fontsize=11, weight="bold")
+    figure.legend(
+        handles=list(handles), loc="upper left", bbox_to_anchor=(0.08 / width, 1 - 0.36 / height),
+        ncols=len(handles), frameon=False, borderaxespad=0.1, handletextpad=0.5, columnspacing=1.4,
+    )  # fmt: skip
+
+
+def row_of_panels(
+    widths: Sequence[float],
+    *,
+    height: float,
+    title: str,
+    handles: Sequence[Any],
+    bottom: float = 0.55,
+) -> tuple[Any, list[Any]]:
+    """A figure with panels of these widths side by side, in inches, and one scale of y."""
+    from matplotlib.figure import Figure
+
+    left, right, top, gap = 0.8, 0.15, 0.85, 0.2
+    gaps = left + right + (len(widths) - 1) * gap
+    total_width = max(gaps + sum(widths), heading_width(title, handles))
+    total_height = top + bottom + height
+    figure = Figure(figsize=(total_width, total_height), dpi=150)
+    grid = figure.subplots(
+        1, len(widths), sharey=True, squeeze=False,
+        gridspec_kw={
+            "width_ratios": widths,
+            "left": left / total_width, "right": 1 - right / total_width,
+            "top": 1 - top / total_height, "bottom": bottom / total_height,
+            "wspace": gap / (sum(widths) / len(widths)),
+        },
+    )  # fmt: skip
+    for axes in grid[0]:
+        axes.grid(visible=True, color="0.92", linewidth=0.6)
+        axes.tick_params(length=2, color="0.4")
+    heading(figure, title, handles)
+    return figure, list(grid[0])
 
 
 def mark_untrained(axes: Any, words: str = "untrained: baseline\nno better than random") -> None:

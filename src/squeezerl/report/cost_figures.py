@@ -1,0 +1,202 @@
+"""Figures 1 to 3 of the study: time, energy and memory, scaled by the float policy's."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import pandas as pd
+
+from squeezerl.analysis.figure_data import ENVIRONMENTS, in_order, panels
+from squeezerl.report.marks import handle, ordered, rule_handle
+from squeezerl.report.panel_grid import (
+    UNTRAINED_COLOR,
+    PanelGrid,
+    heading,
+    heading_width,
+    study_style,
+)
+from squeezerl.report.style import QUANTITIES, Style, algorithm_label, method_style
+
+_BLOCK = 5  # environments side by side
+
+
+def draw_quantized_costs(frame: pd.DataFrame, untrained: Collection[str], title: str) -> Any:
+    """Figure 1: what quantization does to time, energy and memory, scaled by the baseline.
+
+    Args:
+        frame: rows of `scaled_costs` from one runtime and host.
+        untrained: agents to draw hollow.
+        title: of the figure.
+    """
+    from matplotlib.figure import Figure
+
+    quantities = [name for name in QUANTITIES if (frame["quantity"] == name).any()]
+    environments = in_order(frame["env_id"], ENVIRONMENTS)
+    flat = len(environments) == 1  # the quantities side by side, not below each other
+    blocks = [environments[i : i + _BLOCK] for i in range(0, len(environments), _BLOCK)]
+    columns = len(quantities) if flat else len(blocks[0])
+    rows = 1 if flat else len(quantities) * len(blocks)
+    most = frame.groupby("env_id")["agent"].nunique().max()
+    width, height = max(1.7 if flat else 1.5, 0.42 * most + 0.35), 2.0 if flat else 1.45
+    left, right, top, bottom = 0.8, 0.15, 0.95, 0.35 if flat else 0.45
+    gap_x, gap_y = 0.78 if flat else 0.16, 0.32
+    shown = [name for name in ordered(frame["method"]) if name != "float"]
+    handles = [handle(method_style(name, i), line=False) for i, name in enumerate(shown)]
+    handles.append(_baseline_handle())
+    if _any_untrained(frame, untrained):
+        handles.append(_hollow_handle())
+    gaps = left + right + (columns - 1) * gap_x
+    total_width = max(gaps + columns * width, heading_width(title, handles))
+    width = (total_width - gaps) / columns
+    total_height = top + bottom + rows * height + (rows - 1) * gap_y
+    with study_style():
+        figure = Figure(figsize=(total_width, total_height), dpi=150)
+        grid = figure.subplots(
+            rows, columns, sharey=False if flat else "row", squeeze=False,
+            gridspec_kw={
+                "left": left / total_width, "right": 1 - right / total_width,
+                "top": 1 - top / total_height, "bottom": bottom / total_height,
+                "wspace": gap_x / width, "hspace": gap_y / height,
+            },
+        )  # fmt: skip
+        for axes in grid.flat:
+            axes.set_visible(False)
+        for block, names in enumerate(blocks):
+            for line, quantity in enumerate(quantities):
+                for column, env_id in enumerate(names):
+                    row = block * len(quantities) + line
+                    axes = grid[(0, line) if flat else (row, column)]
+                    axes.set_visible(True)
+                    here = frame["env_id"] == env_id
+                    _costs_of_env(
+                        axes, frame[here & (frame["quantity"] == quantity)], frame, untrained
+                    )
+                    if line == 0:
+                        axes.set_title(env_id, loc="left", pad=4)
+                    last = line == len(quantities) - 1
+                    axes.tick_params(labelbottom=flat or last, labelleft=column == 0)
+                    if column == 0:
+                        axes.set_ylabel(_costs_label(frame, quantity))
+                    if column == len(names) - 1:
+                        _at_least(axes, 0.05)
+        heading(figure, title, handles)
+    return figure
+
+
+def _costs_of_env(
+    axes: Any, part: pd.DataFrame, frame: pd.DataFrame, untrained: Collection[str]
+) -> None:
+    env_agents = frame[frame["env_id"].isin(part["env_id"].unique())]
+    agents = [agent for agent, _, _ in panels(env_agents)]
+    labels = [algorithm_label(algorithm) for _, algorithm, _ in panels(env_agents)]
+    if len(set(labels)) < len(labels):
+        labels = agents
+    methods = [name for name in ordered(frame["method"]) if name != "float"]
+    step = 0.7 / max(1, len(methods))
+    axes.axhline(1.0, color="0.3", linewidth=0.8, linestyle="--", zorder=1)
+    for number, method in enumerate(methods):
+        style = method_style(method, number)
+        shift = (number - (len(methods) - 1) / 2) * step
+        for row in part[part["method"] == method].to_dict("records"):
+            _point(axes, agents.index(row["agent"]) + shift, row, style, row["agent"] in untrained)
+    axes.set_xlim(-0.6, max(len(agents), 1) - 0.4)
+    slanted = sum(len(label) for label in labels) > 28
+    axes.set_xticks(range(len(agents)), labels)
+    if slanted:
+        for label in axes.get_xticklabels():
+            label.set(rotation=30, ha="right")
+    axes.grid(visible=True, axis="y", color="0.92", linewidth=0.6)
+    axes.tick_params(length=2, color="0.4")
+
+
+def draw_pruned_costs(
+    frame: pd.DataFrame, untrained: Collection[str], method: str, title: str
+) -> Any:
+    """Figures 2 and 3: time, energy and memory against the share of neurons removed.
+
+    Args:
+        frame: rows of `scaled_costs` from one runtime and host.
+        untrained: agents to mark.
+        method: the pruning method.
+        title: of the figure.
+    """
+    rows = frame[(frame["method"] == method) & frame["ratio"].notna()]
+    with study_style():
+        shown = [name for name in QUANTITIES if (rows["quantity"] == name).any()]
+        handles = []
+        for name in shown:
+            estimated = bool(rows.loc[rows["quantity"] == name, "estimated"].any())
+            label = QUANTITIES[name].label + (" (estimate)" if estimated else "")
+            handles.append(handle(QUANTITIES[name]._replace(label=label)))
+        grid = PanelGrid(
+            panels(rows),
+            title=title,
+            x="neurons removed (%)",
+            y="share of the float policy's",
+            handles=[*handles, _baseline_handle()],
+        )
+        for agent, axes in grid.axes.items():
+            axes.axhline(1.0, color="0.3", linewidth=0.8, linestyle="--", zorder=1)
+            own = rows[rows["agent"] == agent]
+            for number, quantity in enumerate(shown):
+                line = own[own["quantity"] == quantity].sort_values("ratio")
+                # Side by side, so that intervals at the same percentage can be told apart.
+                shift = 0.7 * (number - (len(shown) - 1) / 2)
+                _interval_line(axes, line, QUANTITIES[quantity], shift)
+            if agent in untrained:
+                axes.set_facecolor("#f3f3f3")
+                axes.text(
+                    0.98, 0.95, "untrained", transform=axes.transAxes, ha="right", va="top",
+                    fontsize=7, style="italic", color="0.35",
+                )  # fmt: skip
+        first = next(iter(grid.axes.values()))
+        first.set_xlim(0, 100 * rows["ratio"].max() + 5)
+        _at_least(first, 0.05)
+    return grid.figure
+
+
+def _point(axes: Any, x: float, row: dict[Any, Any], style: Style, hollow: bool) -> None:
+    color = UNTRAINED_COLOR if hollow else style.color
+    if row["low"] == row["low"]:  # an interval is known
+        axes.plot([x, x], [row["low"], row["high"]], color=color, linewidth=1.2, zorder=2)
+    axes.plot(
+        x, row["value"], marker=style.marker, color=color, linestyle="none", markersize=4,
+        markerfacecolor="white" if hollow else color, markeredgewidth=0.9, zorder=3,
+    )  # fmt: skip
+
+
+def _interval_line(axes: Any, line: pd.DataFrame, style: Style, shift: float) -> None:
+    x = 100 * line["ratio"].to_numpy(dtype=float) + shift
+    axes.vlines(x, line["low"], line["high"], color=style.color, linewidth=1.1)
+    axes.plot(
+        x, line["value"], color=style.color, marker=style.marker, markersize=2.6, linewidth=0.9
+    )
+
+
+def _baseline_handle() -> Any:
+    return rule_handle("float policy")
+
+
+def _hollow_handle() -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D(
+        [], [], color=UNTRAINED_COLOR, marker="o", markerfacecolor="white", linestyle="none",
+        markersize=5, label="baseline untrained",
+    )  # fmt: skip
+
+
+def _costs_label(frame: pd.DataFrame, quantity: str) -> str:
+    estimated = frame.loc[frame["quantity"] == quantity, "estimated"].any()
+    return QUANTITIES[quantity].label + ("\n(estimate)" if estimated else "")
+
+
+def _any_untrained(frame: pd.DataFrame, untrained: Collection[str]) -> bool:
+    return bool(frame["agent"].isin(list(untrained)).any())
+
+
+def _at_least(axes: Any, reach: float) -> None:
+    """A scale that shows at least so much on either side of the baseline."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, 1 - reach), max(high, 1 + reach))

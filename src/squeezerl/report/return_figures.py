@@ -1,0 +1,220 @@
+"""Pictures of returns: against pruning, over the training, and over all cells at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from squeezerl.analysis.figure_data import mean_curve, panels
+from squeezerl.analysis.score import KEEP
+from squeezerl.report.marks import handle, ordered, rule_handle
+from squeezerl.report.panel_grid import PanelGrid, row_of_panels, study_style
+from squeezerl.report.style import Style, method_style, short_label
+
+_RETENTION_SCALE = (-0.3, 1.5)
+
+
+def draw_retention(frame: pd.DataFrame, untrained: Collection[str], title: str) -> Any:
+    """What is kept of the return against the share of neurons removed, with 95 % bands.
+
+    Args:
+        frame: of `retention_by_ratio`.
+        untrained: agents to mark.
+        title: of the figure.
+    """
+    with study_style():
+        methods = ordered(frame["method"])
+        handles = [handle(method_style(name, i)) for i, name in enumerate(methods)]
+        low = float(np.nanmin(frame["low"].to_numpy(dtype=float), initial=0.0))
+        high = float(np.nanmax(frame["high"].to_numpy(dtype=float), initial=1.0))
+        # A collapsed or lucky policy must not squeeze the rest: the scale ends there, and says so.
+        cut = low < _RETENTION_SCALE[0] or high > _RETENTION_SCALE[1]
+        grid = PanelGrid(
+            panels(frame),
+            title=title,
+            x="neurons removed (%)",
+            y="retention (0 random, 1 float policy" + (", cut at the edges)" if cut else ")"),
+            handles=[*handles, rule_handle(f"{100 * KEEP:.0f} % of the return")],
+        )
+        for agent, axes in grid.axes.items():
+            axes.axhline(KEEP, color="0.3", linewidth=0.8, linestyle="--", zorder=1)
+            axes.axhline(0.0, color="0.6", linewidth=0.6, zorder=1)
+            if agent in untrained:
+                grid.untrained(agent)
+                continue
+            own = frame[frame["agent"] == agent]
+            for number, method in enumerate(methods):
+                line = own[own["method"] == method].sort_values("ratio")
+                if len(line):
+                    _band(axes, 100 * line["ratio"], line, method_style(method, number))
+        first = next(iter(grid.axes.values()))
+        first.set_xlim(0, 100 * frame["ratio"].max() + 3)
+        first.set_ylim(max(low, _RETENTION_SCALE[0]) - 0.05, min(high, _RETENTION_SCALE[1]) + 0.05)
+    return grid.figure
+
+
+def draw_curves(
+    curves: pd.DataFrame, levels: dict[str, float], untrained: Collection[str], title: str
+) -> Any:
+    """Learning curves: every training thin, the mean of each method thick.
+
+    Args:
+        curves: of `learning_curves`.
+        levels: a random policy's mean return by environment.
+        untrained: agents to mark.
+        title: of the figure.
+    """
+    with study_style():
+        steps = curves["timesteps"].max()
+        unit, name = (1e6, "million steps") if steps >= 2e5 else (1e3, "thousand steps")
+        methods = ordered(curves["method"])
+        handles = [handle(method_style(own, i), marker=False) for i, own in enumerate(methods)]
+        if levels:
+            handles.append(rule_handle("random policy", ":"))
+        grid = PanelGrid(
+            panels(curves),
+            title=title,
+            x=f"training ({name})",
+            y="return",
+            handles=handles,
+            share_y=False,
+        )
+        for agent, algorithm, env_id in panels(curves):
+            del algorithm
+            axes = grid.axes[agent]
+            if env_id in levels:
+                axes.axhline(levels[env_id], color="0.3", linewidth=0.8, linestyle=":", zorder=1)
+            for number, method in enumerate(methods):
+                own = curves[(curves["agent"] == agent) & (curves["method"] == method)]
+                style = method_style(method, number)
+                if own["train_seed"].nunique(dropna=False) > 1:
+                    for _, single in own.groupby("train_seed", dropna=False):
+                        axes.plot(
+                            single["timesteps"] / unit, single["value"], color=style.color,
+                            linewidth=0.5, alpha=0.45,
+                        )  # fmt: skip
+                mean = mean_curve(own)
+                axes.plot(
+                    mean["timesteps"] / unit, mean["value"], color=style.color, linewidth=1.6,
+                    linestyle=style.dash,
+                )  # fmt: skip
+            if agent in untrained:
+                axes.set_facecolor("#f3f3f3")
+                axes.text(
+                    0.98, 0.04, "untrained", transform=axes.transAxes, ha="right", va="bottom",
+                    fontsize=7, style="italic", color="0.35",
+                )  # fmt: skip
+            axes.get_yaxis().set_major_formatter(lambda value, _: _thousands(value))
+            axes.get_yaxis().set_major_locator(_few_ticks())
+            axes.get_xaxis().set_major_locator(_few_ticks())
+    return grid.figure
+
+
+def _few_ticks() -> Any:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10])
+
+
+def _thousands(value: float) -> str:
+    return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:g}"
+
+
+def _band(axes: Any, x: pd.Series, line: pd.DataFrame, style: Style, size: float = 2.6) -> None:
+    if len(line) == 1:
+        axes.vlines(x, line["low"], line["high"], color=style.color, linewidth=1.2)
+    else:
+        axes.fill_between(x, line["low"], line["high"], color=style.color, alpha=0.22, linewidth=0)
+    axes.plot(
+        x, line["value"], color=style.color, marker=style.marker, markersize=size,
+        linewidth=1.1, linestyle=style.dash,
+    )  # fmt: skip
+
+
+def draw_iqm(aggregates: pd.DataFrame, title: str) -> Any:
+    """The interquartile mean over all trained cells, of every method with its 95 % interval.
+
+    Args:
+        aggregates: of `aggregate_table`.
+        title: of the figure.
+    """
+    rows = aggregates[aggregates["method"] != "random"]
+    by_ratio = [name for name in ordered(rows["method"]) if _has_ratios(rows, name)]
+    whole = [name for name in ordered(rows["method"]) if name not in by_ratio]
+    rule = rule_handle(f"{100 * KEEP:.0f} % of the return")
+    handles = [*(handle(method_style(name, i)) for i, name in enumerate(by_ratio)), rule]
+    sides = [side for side in (whole, by_ratio) if side]
+    with study_style():
+        figure, grid = row_of_panels(
+            [1.2 + 0.35 * len(side) if side is whole else 4.2 for side in sides],
+            height=2.6, title=title, handles=handles, bottom=0.95,
+        )  # fmt: skip
+        for axes, side in zip(grid, sides, strict=True):
+            axes.axhline(KEEP, color="0.3", linewidth=0.8, linestyle="--", zorder=1)
+            for number, method in enumerate(side):
+                line = rows[rows["method"] == method].sort_values("ratio")
+                line = line.rename(columns={"iqm": "value", "iqm_low": "low", "iqm_high": "high"})
+                style = method_style(method, number)
+                x = pd.Series([float(number)]) if side is whole else 100 * line["ratio"]
+                _band(axes, x, line, style, size=4.5 if side is whole else 3.0)
+            if side is whole:
+                axes.set_xlim(-0.6, len(side) - 0.4)
+                axes.set_xticks(range(len(side)), [short_label(name) for name in side])
+                for label in axes.get_xticklabels():
+                    label.set(rotation=30, ha="right")
+            else:
+                axes.set_xlabel("neurons removed (%)")
+                axes.set_xlim(0, 100 * rows["ratio"].max() + 3)
+        grid[0].set_ylabel("IQM of the score\n(0 random, 1 float policy)")
+    return figure
+
+
+def draw_profiles(profiles: pd.DataFrame, title: str) -> Any:
+    """Performance profiles: the share of runs above a score, quantized ones and each pruning.
+
+    Args:
+        profiles: of `profile_table`.
+        title: of the figure.
+    """
+    import matplotlib as mpl
+
+    by_ratio = [name for name in ordered(profiles["method"]) if _has_ratios(profiles, name)]
+    whole = [name for name in ordered(profiles["method"]) if name not in by_ratio]
+    sides = [*([whole] if whole else []), *([name] for name in by_ratio)]
+    rule = rule_handle(f"{100 * KEEP:.0f} % of the return")
+    with study_style():
+        figure, grid = row_of_panels([2.9] * len(sides), height=2.5, title=title, handles=[rule])
+        for axes, side in zip(grid, sides, strict=True):
+            axes.axvline(KEEP, color="0.3", linewidth=0.8, linestyle="--", zorder=1)
+            for number, method in enumerate(side):
+                style = method_style(method, number)
+                curves = profiles[profiles["method"] == method].groupby("ratio", dropna=False)
+                for place, (ratio, curve) in enumerate(curves):
+                    color, label = style.color, short_label(method)
+                    if side is not whole:
+                        # Of one method: light to dark as more is removed.
+                        shade = 0.9 - 0.85 * place / max(1, len(curves) - 1)
+                        color, label = mpl.colormaps["viridis"](shade), f"{100 * ratio:.0f} %"
+                    axes.fill_between(
+                        curve["threshold"], curve["low"], curve["high"], color=color, alpha=0.18,
+                        linewidth=0,
+                    )  # fmt: skip
+                    axes.plot(
+                        curve["threshold"], curve["value"], color=color, linewidth=1.5, label=label
+                    )
+            axes.set_title(
+                "whole networks" if side is whole else method_style(side[0]).label, loc="left"
+            )
+            axes.set_xlim(profiles["threshold"].min(), profiles["threshold"].max())
+            axes.set_ylim(-0.02, 1.02)
+            axes.set_xlabel("score τ (0 random, 1 float policy)")
+            axes.legend(frameon=False, fontsize=7.5, loc="lower left", handlelength=1.4)
+        grid[0].set_ylabel("share of runs above τ")
+    return figure
+
+
+def _has_ratios(frame: pd.DataFrame, method: str) -> bool:
+    return bool(frame.loc[frame["method"] == method, "ratio"].notna().any())

@@ -100,13 +100,16 @@ def train(
     *,
     output: str | Path,
     steps: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     hyperparameters: Sequence[str] = (),
     qat: str | None = None,
     qat_warmup: float = 0.1,
     qat_critic: bool = False,
     qat_spec: QuantizationAwareTraining | None = None,
     init: str | Path | None = None,
+    ticket_of: str | Path | None = None,
+    ticket: str | None = None,
+    ticket_ratio: float | None = None,
     resume: bool = False,
     evaluations: int = 20,
     eval_episodes: int = 10,
@@ -126,13 +129,19 @@ def train(
         env_id: a registered id, or `module:Id`.
         output: folder to write: new or empty, unless `resume`.
         steps: environment steps; unless given, as published for this environment, or 1,000,000.
-        seed: of everything random.
+        seed: of everything random; unless given, 0.
         hyperparameters: rl-zoo files and "key:value" pairs over the published settings.
         qat: "int8" to train for integers; the artifact to deploy is then `output/int8`.
         qat_warmup: share of the steps in float first.
         qat_critic: simulate int8 in the critic, too.
         qat_spec: how the integers are laid out, if not as usual.
         init: an agent whose weights to start from.
+        ticket_of: folder of a finished training, to train a lottery ticket of it: part of its
+            neurons, from the weights that they started from. Whatever else decides the result is
+            then the original's, and can be left out.
+        ticket: its neurons: "l1" or "l2" (unless given) for those that pruning with this norm
+            keeps, or "random".
+        ticket_ratio: share of each hidden layer's neurons to leave out; unless given, half.
         resume: go on with the training in `output` from its last checkpoint.
         evaluations: how often to evaluate on the way.
         eval_episodes: episodes of each evaluation.
@@ -154,12 +163,30 @@ def train(
     from squeezerl.training.algorithms import find_algorithm
     from squeezerl.training.hyperparameters import load_hyperparameters
     from squeezerl.training.qat import QatSettings
-    from squeezerl.training.settings import TrainingSettings
+    from squeezerl.training.settings import TrainingSettings, file_name
+    from squeezerl.training.tickets import Original, TicketSettings
     from squeezerl.training.train import train as run
 
     if qat not in (None, "int8"):
         raise InvalidArgumentError(f"qat {qat!r} is not supported; int8 is")
     chosen = find_algorithm(algorithm)
+    lottery = None
+    if ticket_of is None:
+        if ticket is not None or ticket_ratio is not None:
+            raise InvalidArgumentError(
+                "a ticket is of a finished training: name its folder with --ticket-of"
+            )
+    else:
+        lottery = TicketSettings(
+            of=str(ticket_of),
+            choice="l2" if ticket is None else ticket,
+            ratio=0.5 if ticket_ratio is None else ticket_ratio,
+        )
+        original = Original.read(Path(ticket_of), chosen.name, file_name(env_id))
+        steps = original.steps if steps is None else steps
+        seed = original.seed if seed is None else seed
+        hyperparameters = hyperparameters or (str(original.config),)
+        env_kwargs = env_kwargs or original.env_kwargs
     loaded = load_hyperparameters(chosen.name, env_id, hyperparameters)
     environment = Environment.find(
         env_id, {**loaded.env_kwargs, **(env_kwargs or {})}, backend=backend
@@ -169,13 +196,14 @@ def train(
         environment=environment,
         hyperparameters=loaded,
         steps=loaded.n_timesteps or _TRAINING_STEPS if steps is None else steps,
-        seed=seed,
+        seed=seed or 0,
         qat=None
         if qat is None
         else QatSettings(
             spec=qat_spec or QuantizationAwareTraining(), warmup=qat_warmup, critic=qat_critic
         ),
         init=None if init is None else str(init),
+        ticket=lottery,
         device=device,
         threads=threads,
         evaluations=evaluations,

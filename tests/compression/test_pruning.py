@@ -13,7 +13,7 @@ from torch_pruning.pruner import BasePruner
 
 from onnx_runner import torch_actions
 from small_policies import demo_policy, make_policy, random_observations
-from squeezerl.compression.pruning import prune
+from squeezerl.compression.pruning import kept_neurons, prune, random_neurons
 from squeezerl.compression.specs import StructuredPruning
 from squeezerl.errors import CompressionError
 from squeezerl.policy.activations import ACTIVATIONS
@@ -91,6 +91,37 @@ def test_the_neurons_of_largest_group_norm_stay_bit_for_bit(
     for (before, after), row, column in zip(layers, rows, columns, strict=True):
         np.testing.assert_array_equal(after.weight.detach(), before.weight.detach()[row][:, column])
         np.testing.assert_array_equal(after.bias.detach(), before.bias.detach()[row])
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("ratio", [0.1, 0.5, 0.7])
+def test_the_neurons_that_stay_are_told(ratio: float, norm: str) -> None:
+    policy = make_policy(5, 40, 30, 20, 3)
+    kept = kept_neurons(policy, StructuredPruning(norm=norm, ratio=ratio))
+    for told, expected in zip(kept, _kept(policy, NORMS[norm], ratio), strict=True):
+        np.testing.assert_array_equal(told, expected)
+
+
+def test_random_neurons_are_as_many_drawn_evenly() -> None:
+    policy, spec = make_policy(5, 40, 30, 3), StructuredPruning(ratio=0.7)
+    times = [np.zeros(40), np.zeros(30)]
+    for seed in range(2000):
+        kept = random_neurons(policy, spec, np.random.default_rng(seed))
+        assert [len(neurons) for neurons in kept] == [12, 9]
+        for count, neurons in zip(times, kept, strict=True):
+            assert (np.diff(neurons) > 0).all()
+            count[neurons] += 1
+    # Each has a chance of 0.3; the deviation of its share is 0.01.
+    for count in times:
+        np.testing.assert_allclose(count / 2000, 0.3, atol=0.05)
+
+
+@pytest.mark.parametrize("ratio", [0.01, 0.95])
+def test_random_neurons_are_refused_where_pruning_is(ratio: float) -> None:
+    with pytest.raises(CompressionError, match="at least one neuron"):
+        random_neurons(
+            make_policy(3, 5, 2), StructuredPruning(ratio=ratio), np.random.default_rng(0)
+        )
 
 
 def test_l1_and_l2_differ_where_one_weight_is_large() -> None:

@@ -52,7 +52,10 @@ def train(
             show_default=False,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Of everything random. [dim]default: 0[/dim]", show_default=False),
+    ] = None,
     hyperparams: Annotated[
         list[str] | None,
         typer.Option(
@@ -88,6 +91,29 @@ def train(
             metavar="AGENT", help="Start from a trained agent's weights.", show_default=False
         ),
     ] = None,
+    ticket_of: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="A finished training: prune its actor, rewind to the first weights, train again.",
+            show_default=False,
+        ),
+    ] = None,
+    ticket: Annotated[
+        str | None,
+        typer.Option(
+            help="Neurons that stay: l1, l2 or random. [dim]default: l2[/dim]",
+            metavar="l1|l2|random",
+            show_default=False,
+        ),
+    ] = None,
+    ticket_ratio: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the hidden neurons that go. [dim]default: 0.5[/dim]",
+            show_default=False,
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the training that DIR holds.")
     ] = False,
@@ -108,8 +134,11 @@ def train(
 
     With --qat int8 the policy learns behind simulated integers, and DIR/int8 is the artifact to
     deploy. Ctrl-C, and even kill -9, lose little: the same command with --resume goes on.
+    With --ticket-of part of a trained network learns again from the weights that it started with.
 
     Example: squeezerl train sac Hopper-v4 --steps 50_000 --qat int8 -o hopper
+
+    Example: squeezerl train ppo Ant-v4 --ticket-of ant --ticket l2 --ticket-ratio 0.7 -o ticket
     """
     from squeezerl.api import train as train_agent
     from squeezerl.compression.specs import QuantizationAwareTraining
@@ -130,6 +159,9 @@ def train(
             qat_critic=qat_critic,
             qat_spec=spec,
             init=init,
+            ticket_of=ticket_of,
+            ticket=ticket,
+            ticket_ratio=ticket_ratio,
             resume=resume,
             evaluations=evaluations,
             eval_episodes=eval_episodes,

@@ -27,11 +27,12 @@ from squeezerl.errors import CheckpointError, OutputError
 from squeezerl.training.checkpoint import Checkpoint, find_checkpoint, has_checkpoints
 from squeezerl.training.evaluations import Evaluations
 from squeezerl.training.settings import TrainingSettings
+from squeezerl.training.tickets import ticket_identity
 
 BEST = "best_model"
 INT8 = "int8"
-# Arguments that decide how a training is watched, not what comes out.
-_WATCHING = ("device", "n_evaluations")
+# How a training is watched, and where its original lies: it decides nothing that comes out.
+_WATCHING = ("device", "n_evaluations", "ticket_of")
 _MARGIN_BYTES = 200 * 2**20
 
 
@@ -178,6 +179,8 @@ class TrainingFolder:
                 "warmup": qat.warmup,
                 "critic": qat.critic,
             },
+            "ticket": ticket_identity(settings),
+            "ticket_of": settings.ticket and settings.ticket.of,
         }
         return {"args.yml": arguments, "config.yml": dict(settings.hyperparameters.raw)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from squeezerl.agents.archive import MAX_WEIGHTS_BYTES, CheckpointArchive
 from squeezerl.agents.vecnormalize import read_vecnormalize
 from squeezerl.agents.weights import read_state_dict
 from squeezerl.agents.zoo import find_agent
-from squeezerl.errors import CheckpointError, InvalidArgumentError
+from squeezerl.errors import CheckpointError, InvalidArgumentError, SqueezeRLError
 from squeezerl.policy.activations import ACTIVATIONS
 from squeezerl.training.algorithms import Algorithm
 from squeezerl.training.schedules import schedule
 from squeezerl.training.settings import TrainingSettings
+from squeezerl.training.tickets import rewind
 from squeezerl.training.vector_env import make_vector_env
 
 _SCHEDULED = ("learning_rate", "clip_range", "clip_range_vf")
@@ -48,19 +50,43 @@ def make_model(settings: TrainingSettings, monitor: Path) -> Any:
             gamma=keywords.get("gamma", 0.99),
         )
     try:
-        model = algorithm.load()(
-            "MlpPolicy",
-            env,
-            seed=settings.seed,
-            device=_device(settings.device, algorithm),
-            policy_kwargs=_policy_kwargs(hyperparameters.policy_kwargs),
-            **keywords,
-        )
+        if settings.ticket is None:
+            model = _construct(settings, env, keywords, {})
+        else:
+            model = _construct_ticket(settings, env, keywords)
+    except SqueezeRLError:
+        env.close()
+        raise
     except (ValueError, TypeError, AssertionError) as error:
         env.close()
         raise InvalidArgumentError(f"{algorithm.name} refuses these settings: {error}") from error
     if settings.init is not None:
         _start_from(model, env, Path(settings.init))
+    return model
+
+
+def _construct(
+    settings: TrainingSettings, env: Any, keywords: Mapping[str, Any], networks: Mapping[str, Any]
+) -> Any:
+    """A model with its initial weights, which the seed decides."""
+    return settings.algorithm.load()(
+        "MlpPolicy",
+        env,
+        seed=settings.seed,
+        device=_device(settings.device, settings.algorithm),
+        policy_kwargs=_policy_kwargs({**settings.hyperparameters.policy_kwargs, **networks}),
+        **keywords,
+    )
+
+
+def _construct_ticket(settings: TrainingSettings, env: Any, keywords: Mapping[str, Any]) -> Any:
+    """A smaller model with the weights that the original's neurons started from."""
+    # The whole one plays nothing.
+    least = {} if settings.algorithm.on_policy else {"buffer_size": 1}
+    whole = _construct(settings, env, {**keywords, **least}, {})
+    net_arch, state = rewind(settings, whole)
+    model = _construct(settings, env, keywords, {"net_arch": net_arch})
+    model.policy.load_state_dict(state)
     return model
 
 

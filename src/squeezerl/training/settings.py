@@ -10,6 +10,7 @@ from squeezerl.evaluation.evaluate import check_numbers
 from squeezerl.training.algorithms import Algorithm
 from squeezerl.training.hyperparameters import Hyperparameters
 from squeezerl.training.qat import QatSettings
+from squeezerl.training.tickets import TicketSettings
 
 MAX_STEPS = 10_000_000_000
 
@@ -26,6 +27,7 @@ class TrainingSettings:
         seed: of everything random.
         qat: train for int8; `None` for a float policy.
         init: checkpoint of an agent whose weights to start from.
+        ticket: neurons of a finished training to start with, at their initial weights.
         device: "cpu", "cuda" or "auto".
         threads: of torch.
         evaluations: how often to evaluate, evenly over the training.
@@ -44,6 +46,7 @@ class TrainingSettings:
     seed: int = 0
     qat: QatSettings | None = None
     init: str | None = None
+    ticket: TicketSettings | None = None
     device: str = "auto"
     threads: int = 1
     evaluations: int = 20
@@ -52,6 +55,12 @@ class TrainingSettings:
     track: str | None = None
 
     def __post_init__(self) -> None:
+        if self.ticket is not None and (self.init is not None or self.qat is not None):
+            other = "init" if self.init is not None else "qat"
+            raise InvalidArgumentError(
+                f"--ticket-of and --{other} exclude each other: a ticket starts from the weights "
+                "that its original started from, and is trained as that was"
+            )
         check_numbers(self.eval_episodes, self.seed)
         for name, value, least, most in (
             ("steps", self.steps, 1, MAX_STEPS),
@@ -71,4 +80,9 @@ class TrainingSettings:
     @property
     def env_name(self) -> str:
         """The environment's id without the module that registers it: the name of its files."""
-        return self.environment.id.rpartition(":")[2].replace("/", "-")
+        return file_name(self.environment.id)
+
+
+def file_name(env_id: str) -> str:
+    """An environment's name in the names of files, without the module that registers it."""
+    return env_id.rpartition(":")[2].replace("/", "-")

@@ -24,6 +24,7 @@ from squeezerl.training.policy import policy_of
 from squeezerl.training.qat import FakeQuantizedActor, check_supports_qat
 from squeezerl.training.result import Progress, TrainingProgress, TrainingResult
 from squeezerl.training.settings import TrainingSettings
+from squeezerl.training.tickets import check_ticket
 from squeezerl.training.tracking import check_tracker, tracked
 
 # Off-policy algorithms have no rollout to speak of; this many steps show what inputs are like.
@@ -54,6 +55,8 @@ def train(
     check_actions(settings.algorithm, settings.environment)
     if settings.qat is not None:
         check_supports_qat(settings.algorithm)
+    if settings.ticket is not None:
+        check_ticket(settings)
     check_tracker(settings.track)
     folder = TrainingFolder(output, settings)
     checkpoint = folder.prepare(resume=resume, replay_bytes=check_memory(settings))

@@ -134,6 +134,7 @@ def _read_existing(
             environment = environments.find(place)
             actor = OnnxActor(compress(agent.policy).model.SerializeToString())
             environment.check_fits(actor)
+        place = dataclasses.replace(place, max_steps=environment.max_episode_steps)
         suffix = parts["name"].text() if "name" in parts else ""
         agents.append(
             ExistingAgent(

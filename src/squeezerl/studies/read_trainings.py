@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from squeezerl.agents.sb3_model import import_contrib, import_sb3
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import MAX_SEED
+from squeezerl.studies.estimate import learning_s
 from squeezerl.studies.study import Place, Training
 from squeezerl.studies.yaml_node import YamlNode, each
 
@@ -78,6 +83,7 @@ def _read_cell(
     with env_node.blamed():
         environment = find(place)
         check_actions(find_algorithm(algorithm), environment)
+    place = dataclasses.replace(place, max_steps=environment.max_episode_steps)
     steps = loaded.n_timesteps or _STEPS_UNLESS_PUBLISHED
     blame = algorithm_node
     if "steps" in parts and (step_node := _steps_of(parts["steps"], algorithm)) is not None:
@@ -101,6 +107,17 @@ def _read_cell(
                 eval_episodes=eval_episodes,
             )
     raw = {key: value for key, value in loaded.raw.items() if key not in _ELSEWHERE}
+    on_policy = find_algorithm(algorithm).on_policy
+    learning = learning_s(
+        algorithm,
+        place,
+        on_policy=on_policy,
+        steps=steps,
+        evaluation_episodes=evaluations * eval_episodes,
+        model=loaded.model,
+        parameters=_parameters(algorithm, loaded.policy_kwargs.get("net_arch"), environment),
+    )
+    scratch_bytes = 0 if on_policy else 2 * _replay_bytes(loaded.model, steps, environment)
     env_name = env_id.rpartition(":")[2].replace("/", "-")
     return [
         Training(
@@ -112,9 +129,34 @@ def _read_cell(
             hyperparameters=json.loads(json.dumps(raw)),
             evaluations=evaluations,
             eval_episodes=eval_episodes,
+            learning_s=learning,
+            scratch_bytes=scratch_bytes,
         )
         for seed in seeds
     ]
+
+
+_WIDTHS = {"trpo": (64, 64), "ppo": (64, 64), "a2c": (64, 64), "dqn": (64, 64), "qrdqn": (64, 64)}
+_WIDTHS |= {"ddpg": (400, 300), "td3": (400, 300)}
+_NETWORKS = {"td3": 3, "sac": 3, "tqc": 3, "dqn": 1, "qrdqn": 1}
+
+
+def _parameters(algorithm: str, net_arch: Any, environment: Environment) -> int:
+    """Roughly, of all networks that learn."""
+    if isinstance(net_arch, dict):
+        net_arch = next(iter(net_arch.values()), None)
+    widths = [int(np.prod(environment.observation_shape))]
+    widths += net_arch if net_arch is not None else _WIDTHS.get(algorithm, (256, 256))
+    one = sum(a * b for a, b in itertools.pairwise(widths))
+    return one * _NETWORKS.get(algorithm, 2)
+
+
+def _replay_bytes(model: Mapping[str, Any], steps: int, environment: Environment) -> int:
+    """Of a full replay buffer, which checkpoints hold."""
+    size = min(int(model.get("buffer_size", 1_000_000)), steps)
+    features = int(np.prod(environment.observation_shape))
+    actions = max(1, int(np.prod(environment.action_shape)))
+    return (8 * 2 * features + 4 * (actions + 3)) * size
 
 
 def _read_seeds(node: YamlNode) -> tuple[int, ...]:

@@ -20,10 +20,11 @@ QAT_WARMUP = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """An environment to train or to play in."""
+    """An environment to train or to play in; `max_steps` of an episode are for estimates only."""
 
     env_id: str
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    max_steps: int | None = field(default=None, compare=False)
 
     @property
     def params(self) -> dict[str, Any]:
@@ -65,7 +66,7 @@ class Training:
     """An agent to train, with one seed.
 
     `hyperparameters` are rl-zoo's, resolved, without the number of steps and the environment's
-    arguments, which have places of their own.
+    arguments, which have places of their own. `learning_s` and `scratch_bytes` are estimates.
     """
 
     name: str
@@ -76,6 +77,8 @@ class Training:
     hyperparameters: Mapping[str, Any]
     evaluations: int = 20
     eval_episodes: int = 10
+    learning_s: float = field(default=0.0, compare=False)
+    scratch_bytes: int = field(default=0, compare=False)
 
 
 TicketNorm = Literal["l1", "l2", "random"]
@@ -172,6 +175,11 @@ class Study:
     seed: int = 0
     measure: Measure | None = None
     text: str = ""
+
+    @property
+    def everyone(self) -> list[Training | ExistingAgent]:
+        """All agents, those to train first."""
+        return [*self.trainings, *self.agents]
 
     @property
     def spec(self) -> dict[str, Any]:

@@ -1,0 +1,183 @@
+"""What jobs will take: from finished ones of the same sort, else from rates of one machine.
+
+The constants are CPU seconds of one thread, taken in November 2026 on a virtual machine with two
+cores of an Intel Xeon (AVX-512) at about 70 % load by others; elsewhere they are off by what the
+machines differ. Each fits its measurements within a factor of two; the order of magnitude is what
+they are for.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from squeezerl.store.job import Job
+from squeezerl.studies.study import CALIBRATION_EPISODES, Measure, Place, Training
+
+if TYPE_CHECKING:
+    from squeezerl.store.records import StoredRow
+
+# Seconds of one environment step with the float policy, by the environment's name without version.
+_STEP_S = {
+    "HalfCheetah": 75e-6,
+    "Hopper": 80e-6,
+    "Walker2d": 100e-6,
+    "Ant": 320e-6,
+    "Humanoid": 400e-6,
+    "HumanoidStandup": 490e-6,
+    "Pendulum": 12e-6,
+    "CartPole": 20e-6,
+}
+_OTHER_STEP_S = 100e-6
+_STEPS = 1000  # of an episode without a limit of its own
+# One gradient step: a part that does not depend on the networks, and one for each parameter and
+# sample of the batch.
+_UPDATE_S = {
+    "ppo": 1.2e-3,
+    "a2c": 2.0e-3,
+    "ddpg": 2.4e-3,
+    "td3": 2.4e-3,
+    "sac": 3.5e-3,
+    "tqc": 4.5e-3,
+    "dqn": 1.5e-3,
+    "qrdqn": 2.0e-3,
+}
+_PARAMETER_SAMPLE_S = 1.8e-10
+_TRPO_STEP_S = 0.2e-3  # of learning, for each environment step
+_ROLLOUT_STEP_S = {True: 0.05e-3, False: 0.3e-3}  # on-policy algorithms play 8 side by side
+_QAT_TIMES = 1.35
+_START_S = 4.0  # of a training: imports, environments, the first of everything
+_COMPRESS_S = 0.5
+_MEASURE_ROW_S = 10.0  # six fresh processes, without what `seconds` asks for
+# Bytes that a finished job leaves.
+_TRAIN_BYTES = {"on": 2_500_000, "off": 6_000_000}
+_COMPRESS_BYTES = 250_000
+_EPISODE_BYTES = 24
+_PROFILE_SECOND_BYTES = 300_000
+_ROW_BYTES = 2_000
+
+
+def train_s(training: Training, *, qat: bool = False) -> float:
+    """Seconds of a training."""
+    return _START_S + training.learning_s * (_QAT_TIMES if qat else 1.0)
+
+
+def learning_s(
+    algorithm: str,
+    place: Place,
+    *,
+    on_policy: bool,
+    steps: int,
+    evaluation_episodes: int,
+    model: Mapping[str, Any],
+    parameters: int,
+) -> float:
+    """Seconds of learning and evaluating.
+
+    Args:
+        algorithm: its name.
+        place: where.
+        on_policy: whether it learns from what it has just played only.
+        steps: environment steps.
+        evaluation_episodes: over all evaluations.
+        model: hyperparameters of the algorithm.
+        parameters: of all networks that learn.
+    """
+    rollout = steps * (_step_s(place) + _ROLLOUT_STEP_S[on_policy])
+    playing = evaluation_episodes * _episode_s(place)
+    if algorithm == "trpo":
+        return rollout + playing + steps * _TRPO_STEP_S
+    batch = int(model.get("batch_size", 64 if on_policy else 256))
+    if algorithm == "a2c":
+        updates = steps / (8 * int(model.get("n_steps", 5)))
+    elif on_policy:
+        updates = steps * int(model.get("n_epochs", 10)) / batch
+    else:
+        frequency = model.get("train_freq", 1)
+        every = int(frequency if isinstance(frequency, int | float) else frequency[0])
+        times = int(model.get("gradient_steps", 1))
+        updates = max(0, steps - int(model.get("learning_starts", 100)))
+        updates *= 1 if times < 0 else times / max(1, every)
+    update_s = _UPDATE_S[algorithm] + _PARAMETER_SAMPLE_S * parameters * batch
+    return rollout + playing + updates * update_s
+
+
+def compress_s(place: Place, *, calibrated: bool) -> float:
+    """Seconds of a compression."""
+    return _COMPRESS_S + (CALIBRATION_EPISODES * _episode_s(place) if calibrated else 0.0)
+
+
+def evaluate_s(place: Place, episodes: int) -> float:
+    """Seconds of an evaluation whose episodes go to their limit."""
+    return episodes * _episode_s(place)
+
+
+def profile_s(measure: Measure, *, rows: int) -> float:
+    """Seconds of a profile with these many policies and runtimes."""
+    return rows * (_MEASURE_ROW_S + 2 * measure.seconds)
+
+
+def stored_bytes(job: Job) -> float:
+    """What a job leaves at the location and in the store."""
+    params = job.params
+    if job.kind == "train":
+        return _TRAIN_BYTES["on" if params["algorithm"] in ("trpo", "ppo", "a2c") else "off"]
+    if job.kind == "compress":
+        return _COMPRESS_BYTES
+    if job.kind == "evaluate":
+        return _ROW_BYTES + _EPISODE_BYTES * float(params["episodes"])
+    rows = 1 + len(params["subjects"]) + len(params["best_of"])
+    return _ROW_BYTES + _PROFILE_SECOND_BYTES * float(params["seconds"]) * rows
+
+
+def refined(jobs: Iterable[Job], finished: Iterable[StoredRow]) -> dict[str, float]:
+    """Estimates for jobs, by their ids, from finished ones of the same sort.
+
+    The sort of a training is its algorithm, environment, settings and whether it is for int8; what
+    was taken is scaled by the number of steps or episodes.
+    """
+    rates: dict[str, list[float]] = {}
+    for row in finished:
+        seconds = float(row.content.get("seconds", 0)) if row.job.kind == "train" else row.seconds
+        rates.setdefault(_sort(row.job), []).append(seconds / _amount(row.job))
+    medians = {sort: statistics.median(values) for sort, values in rates.items()}
+    return {job.id: medians[sort] * _amount(job) for job in jobs if (sort := _sort(job)) in medians}
+
+
+def _sort(job: Job) -> str:
+    params = job.params
+    parts: list[Any] = [job.kind]
+    if job.kind == "train":
+        parts += [params["algorithm"], params["env_id"], params["hyperparameters"]]
+        parts += [params["qat"] is not None, params["evaluations"], params["eval_episodes"]]
+        parts += [params["ticket"] is not None]
+    elif job.kind == "evaluate":
+        parts += [params["env_id"], "random" in params["policy"]]
+    elif job.kind == "compress":
+        calibration = params["calibration"]
+        parts += [[spec["kind"] for spec in params["specs"]], calibration and calibration["env_id"]]
+    else:
+        parts += [params["seconds"], params["runtimes"]]
+    return repr(parts)
+
+
+def _amount(job: Job) -> float:
+    params = job.params
+    if job.kind == "train":
+        return float(params["steps"])
+    if job.kind == "evaluate":
+        return float(params["episodes"])
+    if job.kind == "profile":
+        return 1.0 + len(params["subjects"]) + len(params["best_of"])
+    return 1.0
+
+
+def _step_s(place: Place) -> float:
+    name = re.sub(r"-v\d+$", "", place.env_id.rpartition(":")[2])
+    return _STEP_S.get(name, _OTHER_STEP_S)
+
+
+def _episode_s(place: Place) -> float:
+    return (place.max_steps or _STEPS) * _step_s(place)

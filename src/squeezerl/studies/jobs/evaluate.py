@@ -1,0 +1,66 @@
+"""`evaluate`: complete episodes of an artifact, or of a random policy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from squeezerl.analysis.bootstrap import mean_interval
+from squeezerl.artifacts.read import read_artifact
+from squeezerl.evaluation.environment import Environment
+from squeezerl.evaluation.evaluate import check_numbers, play
+from squeezerl.evaluation.random_actor import RandomActor
+from squeezerl.runtimes.actor import Actor
+from squeezerl.runtimes.onnx_actor import OnnxActor
+from squeezerl.store.job import Job, Outcome
+from squeezerl.studies.context import JobContext
+from squeezerl.studies.jobs.stopping import stoppable
+
+
+def evaluate(job: Job, context: JobContext) -> Outcome:
+    """Play the episodes with the seeds `seed`, `seed` + 1, ..., and keep each.
+
+    Raises:
+        Interrupted: if it was asked to stop.
+        SqueezeRLError: if policy and environment do not fit.
+    """
+    params = job.params
+    check_numbers(params["episodes"], params["seed"])
+    environment = Environment.find(params["env_id"], params["env_kwargs"])
+    actor = _actor(params["policy"], environment, context)
+    with stoppable(context) as progress:
+        record = play(
+            actor,
+            environment,
+            episodes=params["episodes"],
+            seed=params["seed"],
+            threads=context.threads,
+            on_progress=progress,
+        )
+    ci95 = None
+    if len(record.episodes) > 1:
+        interval = mean_interval(record.returns, np.random.default_rng(record.seed))
+        ci95 = [interval.low, interval.high]
+    return Outcome(
+        content={
+            "mean_return": record.mean_return,
+            "ci95": ci95,
+            "episodes": len(record.episodes),
+            "steps": record.steps,
+            "seconds": record.seconds,
+            "backend": record.backend,
+        },
+        arrays={
+            "seeds": np.array([episode.seed for episode in record.episodes], dtype=np.int64),
+            "returns": np.array(record.returns, dtype=np.float64),
+            "lengths": np.array([episode.length for episode in record.episodes], dtype=np.int64),
+        },
+    )
+
+
+def _actor(policy: dict[str, Any], environment: Environment, context: JobContext) -> Actor:
+    if "random" in policy:
+        return RandomActor(environment, policy["random"])
+    folder = context.location.fetch(policy["job"]) / policy["folder"]
+    return OnnxActor(read_artifact(folder).model)

@@ -1,0 +1,294 @@
+"""The plan: a study's grid becomes jobs that need each other, none of them twice."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from squeezerl.compression.specs import StaticQuantization, spec_to_json
+from squeezerl.store.job import Job
+from squeezerl.studies import estimate
+from squeezerl.studies.kinds import VERSIONS
+from squeezerl.studies.study import (
+    CALIBRATION_EPISODES,
+    CALIBRATION_OBSERVATIONS,
+    QAT_WARMUP,
+    ExistingAgent,
+    Measure,
+    Place,
+    Study,
+    Training,
+    Variant,
+)
+
+Label = dict[str, Any]
+_INT8 = "int8"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The jobs of a study with what each is for, those that others need first.
+
+    Args:
+        study: that it is of.
+        jobs: with their labels: role, agent, algorithm, env_id, train_seed, method, ratio.
+    """
+
+    study: Study
+    jobs: tuple[tuple[Job, Label], ...]
+
+
+@dataclass(frozen=True)
+class _Policy:
+    """A policy that can be played: the job that makes it, and where in what that leaves."""
+
+    job: str
+    folder: str = ""
+
+    def params(self) -> dict[str, Any]:
+        return {"job": self.job, "folder": self.folder}
+
+
+def plan_study(study: Study) -> Plan:
+    """The jobs of a study."""
+    planner = _Planner(study)
+    for agent in study.everyone:
+        planner.add_agent(agent)
+        planner.add_random(agent.place)
+    # The longest trainings first: whatever is short fits in at the end.
+    order = {"train": 0, "compress": 1, "evaluate": 2, "profile": 3}
+    jobs = sorted(
+        planner.jobs.values(),
+        key=lambda entry: (
+            order[entry[0].kind],
+            len(entry[0].needs) if entry[0].kind == "train" else 0,
+            -(entry[0].estimate_s or 0) if entry[0].kind == "train" else 0,
+        ),
+    )
+    return Plan(study, tuple(jobs))
+
+
+class _Planner:
+    """Collects the jobs by their ids."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self.jobs: dict[str, tuple[Job, Label]] = {}
+        self._measured: set[str] = set()
+
+    def add_random(self, place: Place) -> str:
+        """The random policy's evaluation: one an environment."""
+        label = {"agent": "", "algorithm": "", "env_id": place.env_id, "train_seed": None}
+        policy = {"random": self._study.seed}
+        return self._evaluate(policy, place, (), {**label, "method": "random", "ratio": None})
+
+    def add_agent(self, agent: Training | ExistingAgent) -> None:
+        """The float policy of an agent, and all variants that are for it."""
+        label: Label = {
+            "agent": agent.name,
+            "algorithm": agent.algorithm,
+            "env_id": agent.place.env_id,
+            "train_seed": agent.seed if isinstance(agent, Training) else None,
+        }
+        source: dict[str, Any]
+        if isinstance(agent, Training):
+            source = {"job": self._train(agent, {**label, "method": "float", "ratio": None})}
+        else:
+            source = {"sha256": agent.key}
+        baseline = self._add_policy(Variant(method="float"), agent, source, label)
+        made: list[tuple[Variant, _Policy, str]] = []
+        for variant in self._study.variants:
+            if not variant.is_for(agent.algorithm, agent.place.env_id):
+                continue
+            if variant.trains and not isinstance(agent, Training):
+                continue
+            policy, evaluation = self._add_policy(variant, agent, source, label)
+            made.append((variant, policy, evaluation))
+        measure = self._study.measure
+        if measure is not None and (measure.all_seeds or agent.name not in self._measured):
+            self._measured.add(agent.name)
+            self._profile(measure, agent, label, baseline, made)
+
+    def _add_policy(
+        self,
+        variant: Variant,
+        agent: Training | ExistingAgent,
+        source: Mapping[str, Any],
+        label: Label,
+    ) -> tuple[_Policy, str]:
+        """The jobs that make a variant's policy and evaluate it."""
+        label = {**label, "method": variant.method, "ratio": variant.ratio}
+        if isinstance(agent, Training) and variant.qat is not None:
+            qat = {"spec": spec_to_json(variant.qat), "warmup": QAT_WARMUP, "critic": False}
+            policy = _Policy(self._train(agent, label, qat=qat), _INT8)
+        elif isinstance(agent, Training) and variant.ticket is not None:
+            ticket = {"of": source["job"], "norm": variant.ticket, "ratio": variant.ratio}
+            trained = {"job": self._train(agent, label, ticket=ticket)}
+            policy = self._compress(variant, agent, trained, label)
+        else:
+            policy = self._compress(variant, agent, source, label)
+        evaluation = self._evaluate(policy.params(), agent.place, (policy.job,), label)
+        return policy, evaluation
+
+    def _train(
+        self,
+        training: Training,
+        label: Label,
+        *,
+        qat: dict[str, Any] | None = None,
+        ticket: dict[str, Any] | None = None,
+    ) -> str:
+        return self._add(
+            "train",
+            {
+                "algorithm": training.algorithm,
+                **training.place.params,
+                "steps": training.steps,
+                "seed": training.seed,
+                "hyperparameters": dict(training.hyperparameters),
+                "qat": qat,
+                "ticket": ticket,
+                "evaluations": training.evaluations,
+                "eval_episodes": training.eval_episodes,
+            },
+            label,
+            needs=() if ticket is None else (ticket["of"],),
+            estimate_s=estimate.train_s(training, qat=qat is not None),
+        )
+
+    def _compress(
+        self,
+        variant: Variant,
+        agent: Training | ExistingAgent,
+        source: Mapping[str, Any],
+        label: Label,
+    ) -> _Policy:
+        calibrated = any(isinstance(spec, StaticQuantization) for spec in variant.specs)
+        job = self._add(
+            "compress",
+            {
+                "agent": dict(source),
+                "specs": [spec_to_json(spec) for spec in variant.specs],
+                "calibration": self._calibration(agent.place) if calibrated else None,
+            },
+            label,
+            needs=(source["job"],) if "job" in source else (),
+            estimate_s=estimate.compress_s(agent.place, calibrated=calibrated),
+        )
+        return _Policy(job)
+
+    def _evaluate(
+        self, policy: Mapping[str, Any], place: Place, needs: Sequence[str], label: Label
+    ) -> str:
+        study = self._study
+        return self._add(
+            "evaluate",
+            {
+                "policy": dict(policy),
+                **place.params,
+                "episodes": study.episodes,
+                "seed": study.seed,
+            },
+            label,
+            needs=tuple(needs),
+            estimate_s=estimate.evaluate_s(place, study.episodes),
+        )
+
+    def _profile(
+        self,
+        measure: Measure,
+        agent: Training | ExistingAgent,
+        label: Label,
+        baseline: tuple[_Policy, str],
+        made: Sequence[tuple[Variant, _Policy, str]],
+    ) -> None:
+        """One profile of an agent: the float policy beside all that are to be measured."""
+        subjects = [
+            {"method": variant.method, "ratio": variant.ratio, **policy.params()}
+            for variant, policy, _ in made
+            if variant.name in measure.variants
+        ]
+        best = []
+        needs = [baseline[0].job, *(subject["job"] for subject in subjects)]
+        for method in measure.best:
+            candidates = [made_ for made_ in made if made_[0].method == method]
+            if not candidates:
+                continue
+            entries = [
+                {"ratio": variant.ratio, **policy.params(), "evaluation": evaluation}
+                for variant, policy, evaluation in candidates
+            ]
+            best.append({"method": method, "candidates": entries})
+            needs += [
+                id_ for _, policy, evaluation in candidates for id_ in (policy.job, evaluation)
+            ]
+        reference, evaluation = baseline
+        random = self.add_random(agent.place) if best else None
+        if random is not None:
+            needs += [evaluation, random]
+        self._add(
+            "profile",
+            {
+                "reference": reference.params(),
+                "reference_evaluation": evaluation if best else None,
+                "random_evaluation": random,
+                "subjects": subjects,
+                "best_of": best,
+                "calibration": self._calibration(agent.place),
+                "runtimes": list(measure.runtimes),
+                "seconds": measure.seconds,
+                "precision": measure.precision,
+                "energy": measure.energy,
+                "watts_per_core": measure.watts_per_core,
+                "seed": self._study.seed,
+            },
+            {**label, "method": None, "ratio": None},
+            needs=tuple(dict.fromkeys(needs)),
+            exclusive=True,
+            estimate_s=estimate.profile_s(
+                measure, rows=(1 + len(subjects) + len(best)) * len(measure.runtimes)
+            ),
+        )
+
+    def _calibration(self, place: Place) -> dict[str, Any]:
+        return {
+            **place.params,
+            "seed": self._study.seed,
+            "episodes": CALIBRATION_EPISODES,
+            "count": CALIBRATION_OBSERVATIONS,
+        }
+
+    def _add(
+        self,
+        kind: str,
+        params: dict[str, Any],
+        label: Label,
+        *,
+        needs: tuple[str, ...],
+        estimate_s: float,
+        exclusive: bool = False,
+    ) -> str:
+        job = Job(
+            kind=kind,
+            version=VERSIONS[kind],
+            params=params,
+            needs=needs,
+            exclusive=exclusive,
+            estimate_s=estimate_s,
+        )
+        # The first one's label: the same work for another name is the same work.
+        self.jobs.setdefault(job.id, (job, {"role": kind, **label}))
+        return job.id
+
+
+def with_estimates(plan: Plan, seconds: Mapping[str, float]) -> Plan:
+    """The plan with better estimates for some of its jobs, by their ids."""
+    return Plan(
+        plan.study,
+        tuple(
+            (dataclasses.replace(job, estimate_s=seconds.get(job.id, job.estimate_s)), label)
+            for job, label in plan.jobs
+        ),
+    )

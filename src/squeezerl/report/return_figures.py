@@ -150,7 +150,7 @@ def draw_iqm(aggregates: pd.DataFrame, title: str) -> Any:
     with study_style():
         figure, grid = row_of_panels(
             [1.2 + 0.35 * len(side) if side is whole else 4.2 for side in sides],
-            height=2.6, title=title, handles=handles, bottom=0.95,
+            height=2.6, title=title, handles=handles, bottom=0.7,
         )  # fmt: skip
         for axes, side in zip(grid, sides, strict=True):
             axes.axhline(KEEP, color="0.3", linewidth=0.8, linestyle="--", zorder=1)
@@ -179,41 +179,52 @@ def draw_profiles(profiles: pd.DataFrame, title: str) -> Any:
         profiles: of `profile_table`.
         title: of the figure.
     """
-    import matplotlib as mpl
-
     by_ratio = [name for name in ordered(profiles["method"]) if _has_ratios(profiles, name)]
     whole = [name for name in ordered(profiles["method"]) if name not in by_ratio]
     sides = [*([whole] if whole else []), *([name] for name in by_ratio)]
-    rule = rule_handle(f"{100 * KEEP:.0f} % of the return")
+    ratios = sorted(profiles["ratio"].dropna().unique())
+    shades = dict(zip(ratios, _shades(len(ratios)), strict=True))
+    handles = [
+        *(handle(method_style(name, i), marker=False) for i, name in enumerate(whole)),
+        *(
+            handle(Style(f"{100 * ratio:.0f} %", shades[ratio], ""), marker=False)
+            for ratio in ratios
+        ),
+        rule_handle(f"{100 * KEEP:.0f} % of the return"),
+    ]
     with study_style():
-        figure, grid = row_of_panels([2.9] * len(sides), height=2.5, title=title, handles=[rule])
+        figure, grid = row_of_panels([2.7] * len(sides), height=2.4, title=title, handles=handles)
         for axes, side in zip(grid, sides, strict=True):
             axes.axvline(KEEP, color="0.3", linewidth=0.8, linestyle="--", zorder=1)
             for number, method in enumerate(side):
-                style = method_style(method, number)
                 curves = profiles[profiles["method"] == method].groupby("ratio", dropna=False)
-                for place, (ratio, curve) in enumerate(curves):
-                    color, label = style.color, short_label(method)
-                    if side is not whole:
-                        # Of one method: light to dark as more is removed.
-                        shade = 0.9 - 0.85 * place / max(1, len(curves) - 1)
-                        color, label = mpl.colormaps["viridis"](shade), f"{100 * ratio:.0f} %"
-                    axes.fill_between(
-                        curve["threshold"], curve["low"], curve["high"], color=color, alpha=0.18,
-                        linewidth=0,
-                    )  # fmt: skip
-                    axes.plot(
-                        curve["threshold"], curve["value"], color=color, linewidth=1.5, label=label
-                    )
+                for ratio, curve in curves:
+                    color = method_style(method, number).color
+                    _steps(axes, curve, color if side is whole else shades[ratio])
             axes.set_title(
-                "whole networks" if side is whole else method_style(side[0]).label, loc="left"
-            )
+                "no neurons removed" if side is whole else method_style(side[0]).label,
+                loc="left", pad=4,
+            )  # fmt: skip
             axes.set_xlim(profiles["threshold"].min(), profiles["threshold"].max())
+            axes.set_xticks(np.linspace(0, 1, 6))
             axes.set_ylim(-0.02, 1.02)
             axes.set_xlabel("score τ (0 random, 1 float policy)")
-            axes.legend(frameon=False, fontsize=7.5, loc="lower left", handlelength=1.4)
         grid[0].set_ylabel("share of runs above τ")
     return figure
+
+
+def _shades(count: int) -> list[str]:
+    """Light to dark, as more is removed."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    return [to_hex(colormaps["viridis"](x)) for x in np.linspace(0.9, 0.05, count)]
+
+
+def _steps(axes: Any, curve: pd.DataFrame, color: str) -> None:
+    x = curve["threshold"]
+    axes.fill_between(x, curve["low"], curve["high"], color=color, alpha=0.18, linewidth=0)
+    axes.plot(x, curve["value"], color=color, linewidth=1.5)
 
 
 def _has_ratios(frame: pd.DataFrame, method: str) -> bool:

@@ -29,7 +29,17 @@ def format_return(record: EvaluationRecord) -> str:
     interval = return_interval(record)
     if interval is None:
         return f"{record.mean_return:,.1f} [one episode]"
+    return format_number_interval(interval)
+
+
+def format_number_interval(interval: Interval) -> str:
+    """For example "1,234.5 [1,200.0, 1,269.0]"."""
     return f"{interval.estimate:,.1f} [{interval.low:,.1f}, {interval.high:,.1f}]"
+
+
+def format_times_interval(interval: Interval) -> str:
+    """For example "1.05x [1.02, 1.08]"."""
+    return f"{interval.estimate:.2f}x [{interval.low:.2f}, {interval.high:.2f}]"
 
 
 def markdown_table(

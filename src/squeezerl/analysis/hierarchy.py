@@ -23,6 +23,7 @@ STUDY_RESAMPLES = 2_000
 
 Key = tuple[str, float | None]
 """Method and ratio."""
+_FLOAT: Key = ("float", None)
 _Window = tuple[int, int]
 
 
@@ -62,9 +63,14 @@ class MethodDraws:
             return None
         return np.asarray(self.policy / self.baseline)
 
-    def interval(self, values: Array) -> Interval:
-        """The 95 % interval of a statistic, shape (1 + resamples,), over these trainings."""
-        return percentile_interval(values[0], values[1:], seeds_confidence(self.train_seeds))
+    @property
+    def kept(self) -> float:
+        """The estimate of the normalised retention; NaN where it is missing."""
+        return math.nan if self.retention is None else float(self.retention[0])
+
+    def interval(self, values: Array, confidence: float = CONFIDENCE) -> Interval:
+        """The interval of a statistic, shape (1 + resamples,), over these trainings."""
+        return expanded_interval(values, self.train_seeds, confidence)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,6 +81,10 @@ class AgentDraws:
     algorithm: str
     env_id: str
     methods: Mapping[Key, MethodDraws]
+
+    def is_trained(self, key: Key) -> bool:
+        """Whether the method was run, and on an agent that is better than random."""
+        return key in self.methods and bool(self.methods[key].trained)
 
 
 def agent_draws(
@@ -125,19 +135,39 @@ def key_of(method: str, ratio: Any) -> Key:
 
 
 @lru_cache
-def seeds_confidence(train_seeds: int) -> float:
-    """The nominal confidence that gives a percentile interval over so many seeds its 95 %.
+def expanded_confidence(count: int, confidence: float = CONFIDENCE) -> float:
+    """The nominal confidence that gives a percentile interval over so few the one that is asked.
 
     Percentile intervals of a mean of few values are too narrow. These levels widen them by the
     quantile of Student's t and the factor sqrt(n / (n - 1)) (Hesterberg 2015, arXiv 1411.5279,
-    section 4.3: the expanded percentile interval). With one training, only episodes are resampled,
-    and the level is left alone.
+    section 4.3: the expanded percentile interval).
+
+    Args:
+        count: of trainings, or whatever is resampled as a whole. Of one nothing can be said, and
+            its interval over episodes keeps the level.
+        confidence: that is asked for.
     """
-    if train_seeds < 2:
-        return CONFIDENCE
-    reach = stats.t.ppf((1 + CONFIDENCE) / 2, train_seeds - 1)
-    reach *= math.sqrt(train_seeds / (train_seeds - 1))
+    if count < 2:
+        return confidence
+    reach = stats.t.ppf((1 + confidence) / 2, count - 1) * math.sqrt(count / (count - 1))
     return float(1 - 2 * stats.norm.sf(reach))
+
+
+def expanded_interval(values: Array, count: int, confidence: float = CONFIDENCE) -> Interval:
+    """The expanded percentile interval of a statistic.
+
+    Args:
+        values: (1 + resamples,), the estimate first.
+        count: of what was resampled (see `expanded_confidence`).
+        confidence: that is asked for.
+    """
+    interval = percentile_interval(values[0], values[1:], expanded_confidence(count, confidence))
+    # Where nothing varies, rounding may put the estimate beside its bounds.
+    return Interval(
+        estimate=interval.estimate,
+        low=min(interval.low, interval.estimate),
+        high=max(interval.high, interval.estimate),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -192,7 +222,7 @@ def _draws(
     resamples: int,
 ) -> dict[Key, MethodDraws]:
     """Methods with the same trainings and episodes share their resamples."""
-    baseline = policies.get(("float", None), {})
+    baseline = policies.get(_FLOAT, {})
     groups = defaultdict(list)
     for key, trained in policies.items():
         seeds = tuple(sorted(set(trained) & set(baseline), key=_order))
@@ -216,7 +246,8 @@ def _draws(
         for column, key in enumerate(keys):
             found[key] = MethodDraws(
                 policy=means[:, column],
-                baseline=means[:, -1] if paired else None,
+                # Its own column for the float policy itself, which keeps exactly all.
+                baseline=means[:, column if key == _FLOAT else -1] if paired else None,
                 random=random_means,
                 train_seeds=len(seeds),
                 episodes=window[1] - window[0],

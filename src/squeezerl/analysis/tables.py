@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from squeezerl.analysis.bootstrap import Array
 from squeezerl.analysis.cells import CELL_COLUMNS, THRESHOLD, cell_row
 from squeezerl.analysis.frames import StudyData
 from squeezerl.analysis.hierarchy import AgentDraws, Key, MethodDraws, agent_draws
@@ -62,7 +63,7 @@ def best_methods(agent: AgentDraws) -> dict[str, str]:
     rivals = [
         method
         for method in draws
-        if method != top and not _clearly_higher(draws[top], draws[method])
+        if method != top and not clearly_higher(draws[top], draws[method])
     ]
     return dict.fromkeys([top, *rivals], "tied") if rivals else {top: "best"}
 
@@ -157,12 +158,19 @@ def _better_norm(
     equal = len({ratio for _, ratio in keys}) == 1 and len(keys) == len(NORMS)
     if rule == "interval" and equal:
         other = next(key for key in keys if key != top)
-        if not _clearly_higher(agent.methods[top], agent.methods[other]):
+        if not clearly_higher(agent.methods[top], agent.methods[other]):
             return "tie", top
     return top[0], top
 
 
-def _clearly_higher(one: MethodDraws, other: MethodDraws) -> bool:
+def clearly_higher(one: MethodDraws, other: MethodDraws) -> bool:
     """Whether the interval of the difference excludes 0, the fewer trainings deciding its width."""
     fewer = min(one, other, key=lambda draws: draws.train_seeds)
-    return fewer.interval(one.policy - other.policy).low > 0
+    return fewer.interval(difference(one, other)).low > 0
+
+
+def difference(one: MethodDraws, other: MethodDraws) -> Array:
+    """How much higher the mean return is, (1 + resamples,); equal policies differ by exactly 0."""
+    apart = one.policy - other.policy
+    rounding = 1e-9 * np.maximum(np.abs(one.policy), np.abs(other.policy))
+    return np.where(np.abs(apart) > rounding, apart, 0.0)

@@ -1,0 +1,164 @@
+"""A finding of the study as a hypothesis with a decision, and what decides over many cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from squeezerl.analysis.bootstrap import CONFIDENCE, resample_weights
+from squeezerl.analysis.cells import THRESHOLD
+from squeezerl.analysis.hierarchy import STUDY_RESAMPLES, AgentDraws, Key, expanded_interval
+from squeezerl.analysis.retention import verdict_of
+from squeezerl.records import Interval
+
+SUPPORTED = "supported"
+REFUTED = "refuted"
+UNDECIDED = "undecided"
+# The findings speak of models at large. Five cells would all point the same way by chance in 1 of
+# 16 cases; six in 1 of 32, which is less than the error of a 95 % interval.
+FEWEST_CELLS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One hypothesis of a finding.
+
+    Args:
+        number: of the finding, 1 to 6 in the order of the study.
+        part: "a", "b", ...; a finding holds if all of its parts do.
+        claim: what the study says.
+        hypothesis: what is tested, with the rule of the decision.
+        statistic: what `estimate` is.
+        estimate: with its 95 % interval; `None` if there is nothing to compute it from.
+        verdict: "supported", "refuted" or "undecided".
+        evidence: a sentence with the figures, or with what is missing.
+        samples: cells that went in.
+    """
+
+    number: int
+    part: str
+    claim: str
+    hypothesis: str
+    statistic: str
+    estimate: Interval | None
+    verdict: str
+    evidence: str
+    samples: int
+
+    @property
+    def label(self) -> str:
+        """Number and part, for example "3a"."""
+        return f"{self.number}{self.part}"
+
+
+def overall(verdicts: Iterable[str]) -> str:
+    """The verdict of a finding from those of its parts: all must be supported, or one refuted."""
+    found = set(verdicts)
+    if REFUTED in found:
+        return REFUTED
+    return SUPPORTED if found == {SUPPORTED} else UNDECIDED
+
+
+def over_cells(
+    values: npt.ArrayLike, rng: np.random.Generator, comparisons: int = 1
+) -> Interval | None:
+    """The mean over cells, shape (cells,), with its interval from resampled cells.
+
+    Cells are the clusters: what varies within them varies their values too, and is thus counted
+    once. They count as independent, although they share algorithms and environments.
+
+    Args:
+        values: one a cell; missing ones (NaN) are left out.
+        rng: decides the resamples.
+        comparisons: how many such intervals a decision takes the best of (Bonferroni).
+
+    Returns:
+        `None` for fewer than two cells.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    array = array[~np.isnan(array)]
+    if len(array) < 2:
+        return None
+    resampled = resample_weights(len(array), rng, STUDY_RESAMPLES) @ array
+    values = np.concatenate([[array.mean()], resampled])
+    return expanded_interval(values, len(array), 1 - (1 - CONFIDENCE) / comparisons)
+
+
+def share_interval(least: int, most: int, cells: int, comparisons: int = 1) -> Interval:
+    """A share of cells of which between `least` and `most` are clear.
+
+    The estimate is in the middle; the exact interval (Clopper-Pearson) reaches from the low of the
+    least to the high of the most. `comparisons` as in `over_cells`.
+    """
+    level = 1 - (1 - CONFIDENCE) / comparisons
+    low, high = (
+        stats.binomtest(hits, cells).proportion_ci(level, method="exact") for hits in (least, most)
+    )
+    return Interval(estimate=(least + most) / 2 / cells, low=float(low.low), high=float(high.high))
+
+
+def verdict_at(agent: AgentDraws, key: Key, comparisons: int = 1) -> str:
+    """What the retention of a method of a trained agent decides about 90 %.
+
+    Args:
+        agent: of which `is_trained(key)`.
+        key: method and ratio.
+        comparisons: how many such verdicts a decision takes the best of (Bonferroni).
+    """
+    draws = agent.methods[key]
+    assert draws.retention is not None
+    interval = draws.interval(draws.retention, 1 - (1 - CONFIDENCE) / comparisons)
+    return verdict_of(interval, THRESHOLD, draws.train_seeds * draws.episodes)
+
+
+def too_few(what: str, cells: int) -> str:
+    """The evidence where there is next to none."""
+    return f"Takes trained cells {what}: there {'is' if cells == 1 else 'are'} {cells or 'none'}."
+
+
+def exponential(interval: Interval | None) -> Interval | None:
+    """Back from logarithms."""
+    if interval is None:
+        return None
+    return Interval(
+        estimate=float(np.exp(interval.estimate)),
+        low=float(np.exp(interval.low)),
+        high=float(np.exp(interval.high)),
+    )
+
+
+def inside(interval: Interval | None, low: float, high: float) -> str:
+    """Supported if all of the interval is inside, refuted if none of it is."""
+    if interval is None:
+        return UNDECIDED
+    if low <= interval.low and interval.high <= high:
+        return SUPPORTED
+    return REFUTED if interval.low > high or interval.high < low else UNDECIDED
+
+
+def figure(interval: Interval | None, digits: int = 2, unit: str = "") -> str:
+    """An interval in words."""
+    if interval is None:
+        return "unknown"
+    estimate, low, high = (
+        f"{number:.{digits}f}{unit}" for number in (interval.estimate, interval.low, interval.high)
+    )
+    return f"{estimate} ({low} to {high})"
+
+
+def percent(interval: Interval | None, digits: int = 0) -> str:
+    """A share in words."""
+    if interval is None:
+        return "unknown"
+    hundred = (100 * number for number in (interval.estimate, interval.low, interval.high))
+    estimate, low, high = (f"{number:.{digits}f}" for number in hundred)
+    return f"{estimate} % ({low} to {high} %)"
+
+
+def listing(intervals: Mapping[str, Interval | None], digits: int = 2) -> str:
+    """Several intervals by name."""
+    return ", ".join(f"{name} {figure(interval, digits)}" for name, interval in intervals.items())

@@ -1,0 +1,241 @@
+"""Findings 3 and 4: which norm and which quantization keeps most of the return."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from squeezerl.analysis.finding import (
+    FEWEST_CELLS,
+    REFUTED,
+    SUPPORTED,
+    UNDECIDED,
+    Finding,
+    figure,
+    inside,
+    over_cells,
+    share_interval,
+    too_few,
+    verdict_at,
+)
+from squeezerl.analysis.hierarchy import AgentDraws, Key
+from squeezerl.analysis.published import published_cell
+from squeezerl.analysis.tables import QUANTIZED, best_methods, clearly_higher, difference
+from squeezerl.records import Interval
+
+_EXCEPTION = ("PPO", "HalfCheetah")
+_TEN_PERCENT: Key = ("l2", 0.1)
+
+
+def l2_beats_l1(agents: Sequence[AgentDraws], rng: np.random.Generator) -> Finding:
+    """3a."""
+    ahead, gains = [], []
+    for agent in agents:
+        ratios = [r for m, r in agent.methods if m == "l1" and ("l2", r) in agent.methods]
+        pairs = [(agent.methods["l2", r], agent.methods["l1", r]) for r in ratios]
+        pairs = [(l2, l1) for l2, l1 in pairs if l2.trained and l1.trained]
+        if not pairs:
+            continue
+        # The share of resamples in which it is ahead, equal ones by half: near 1/2 where the two
+        # cannot be told apart, so that noise counts neither way.
+        ahead.append(np.mean([(1 + np.sign(difference(*pair)[1:]).mean()) / 2 for pair in pairs]))
+        gains.append(np.mean([a.kept - b.kept for a, b in pairs]))
+    improvement = over_cells(ahead, rng)
+    return Finding(
+        number=3,
+        part="a",
+        claim="L2 pruning beats L1.",
+        hypothesis="At the same ratio L2 is more likely to have the higher mean return than L1: "
+        "supported if the interval of the probability is above 1/2, refuted if below.",
+        statistic="probability that L2's mean return is higher, over ratios, mean over cells",
+        estimate=improvement,
+        verdict=inside(improvement, 0.5, 1.0) if len(ahead) >= FEWEST_CELLS else UNDECIDED,
+        evidence=f"L2 is ahead with probability {figure(improvement)}; its retention is higher by "
+        f"{figure(over_cells(gains, rng), 3)}."
+        if improvement
+        else too_few("pruned by L1 and L2", len(ahead)),
+        samples=len(ahead),
+    )
+
+
+def ten_percent_keeps(agents: Sequence[AgentDraws]) -> Finding:
+    """3b."""
+    cells = [agent for agent in agents if agent.is_trained(_TEN_PERCENT)]
+    cells = [agent for agent in cells if _cell(agent) != _EXCEPTION]
+    verdicts = {agent.agent: verdict_at(agent, _TEN_PERCENT) for agent in cells}
+    kept = sum(verdict == "keeps" for verdict in verdicts.values())
+    lost = sum(verdict == "loses" for verdict in verdicts.values())
+    # One loser refutes, so that the error must be shared between all that could be one.
+    certain = [
+        agent.agent for agent in cells if verdict_at(agent, _TEN_PERCENT, len(cells)) == "loses"
+    ]
+    verdict = UNDECIDED
+    if certain:
+        verdict = REFUTED
+    elif len(cells) >= FEWEST_CELLS and kept == len(cells):
+        verdict = SUPPORTED
+    return Finding(
+        number=3,
+        part="b",
+        claim="About 10 % L2 pruning is beneficial, except for PPO on HalfCheetah.",
+        hypothesis="L2 pruning of 10 % keeps 90 % of the normalised return in every other cell: "
+        "supported if all keep, refuted if one clearly loses (by Bonferroni over cells).",
+        statistic="share of cells that keep 90 %",
+        estimate=share_interval(kept, len(cells) - lost, len(cells)) if cells else None,
+        verdict=verdict,
+        evidence=f"Of {len(cells)} cells {kept} keep 90 %, {lost} lose"
+        + (f" (beyond doubt {', '.join(sorted(certain))})" if certain else "")
+        + f", {len(cells) - kept - lost} are undecided."
+        if cells
+        else too_few("pruned to 10 % by L2", 0),
+        samples=len(cells),
+    )
+
+
+def ppo_halfcheetah_is_the_exception(agents: Sequence[AgentDraws]) -> Finding:
+    """3c."""
+    cells = [a for a in agents if _cell(a) == _EXCEPTION and a.is_trained(_TEN_PERCENT)]
+    verdicts = {agent.agent: verdict_at(agent, _TEN_PERCENT) for agent in cells}
+    retention = None
+    if len(cells) == 1:
+        draws = cells[0].methods[_TEN_PERCENT]
+        assert draws.retention is not None
+        retention = draws.interval(draws.retention)
+    verdict = UNDECIDED
+    if "keeps" in verdicts.values():
+        verdict = REFUTED
+    elif verdicts and set(verdicts.values()) == {"loses"}:
+        verdict = SUPPORTED
+    said = ", ".join(f"{name} {outcome}" for name, outcome in sorted(verdicts.items()))
+    return Finding(
+        number=3,
+        part="c",
+        claim="About 10 % L2 pruning is beneficial, except for PPO on HalfCheetah.",
+        hypothesis="L2 pruning of 10 % loses the 90 % with PPO on HalfCheetah: supported if the "
+        "verdict is that it loses, refuted if it keeps.",
+        statistic="normalised retention",
+        estimate=retention,
+        verdict=verdict,
+        evidence=f"At 10 % L2: {said}; retention {figure(retention)}."
+        if said
+        else too_few("of PPO on HalfCheetah pruned to 10 % by L2", 0),
+        samples=len(cells),
+    )
+
+
+def ptdq_is_best(agents: Sequence[AgentDraws], rng: np.random.Generator) -> Finding:
+    """4a."""
+    return _extreme(
+        agents,
+        rng,
+        method="ptdq",
+        sign=1,
+        part="a",
+        claim="PTDQ is the best quantization (in 40 % of models; QAT 36 %, PTSQ 24 %).",
+    )
+
+
+def ptsq_is_worst(agents: Sequence[AgentDraws], rng: np.random.Generator) -> Finding:
+    """4b."""
+    return _extreme(
+        agents,
+        rng,
+        method="ptsq",
+        sign=-1,
+        part="b",
+        claim="PTSQ is the worst quantization.",
+    )
+
+
+def shift_explains_ptsq() -> Finding:
+    """4c."""
+    return Finding(
+        number=4,
+        part="c",
+        claim="PTSQ is the worst for the shift between calibration data and deployment.",
+        hypothesis="PTSQ keeps more the closer its calibration data are to what it meets deployed.",
+        statistic="retention of PTSQ against the calibration data it was given",
+        estimate=None,
+        verdict=UNDECIDED,
+        evidence="Takes PTSQ with several calibration data of known distance from deployment, "
+        "which no study holds; that PTSQ is worse would not show why.",
+        samples=0,
+    )
+
+
+def _extreme(
+    agents: Sequence[AgentDraws],
+    rng: np.random.Generator,
+    *,
+    method: str,
+    sign: int,
+    part: str,
+    claim: str,
+) -> Finding:
+    """Whether a quantization is better (sign 1) or worse (-1) than each of the others."""
+    others = [other for other in QUANTIZED if other != method]
+    outcomes = {other: _outcomes(agents, method, other) for other in others}
+    # To support takes all of them, each at its own level; to refute, one of them.
+    each = {other: _share_of_clear(values, sign) for other, values in outcomes.items()}
+    strict = [_share_of_clear(values, sign, len(others)) for values in outcomes.values()]
+    verdict = UNDECIDED
+    if any(share and share.high < 0.5 for share in strict):
+        verdict = REFUTED
+    elif all(share and share.low > 0.5 for share in each.values()):
+        verdict = SUPPORTED
+    # Nearest to refuting it.
+    least = min((i for i in each.values() if i), key=lambda i: i.estimate, default=None)
+    better = "better" if sign > 0 else "worse"
+    against = [
+        f"{other}: better in {sum(v > 0 for v in values)}, worse in {sum(v < 0 for v in values)}, "
+        f"tied in {sum(v == 0 for v in values)} of {len(values)}"
+        for other, values in outcomes.items()
+    ]
+    samples = min((len(values) for values in outcomes.values() if values), default=0)
+    return Finding(
+        number=4,
+        part=part,
+        claim=claim,
+        hypothesis=f"Against each other quantization, {method} is clearly {better} in more cells "
+        "than it is clearly the contrary; differences whose interval holds 0 are ties and left "
+        "out. Supported if the interval of the share is above 1/2 against each, refuted if it is "
+        "below against one (exact binomial intervals).",
+        statistic=f"share of the cells without a tie where {method} is {better}, against the "
+        "quantization against which it is the least",
+        estimate=least,
+        verdict=verdict,
+        evidence=f"{method} against {'; '.join(against)} cells. {_best_shares(agents)}",
+        samples=samples,
+    )
+
+
+def _share_of_clear(outcomes: Sequence[int], sign: int, comparisons: int = 1) -> Interval | None:
+    """The share of those with this sign among those that are no ties."""
+    hits = sum(outcome == sign for outcome in outcomes)
+    clear = sum(outcome != 0 for outcome in outcomes)
+    if len(outcomes) < FEWEST_CELLS or not clear:
+        return None
+    return share_interval(hits, hits, clear, comparisons)
+
+
+def _outcomes(agents: Sequence[AgentDraws], method: str, other: str) -> list[int]:
+    """1 where the method's return is clearly higher, -1 where it is clearly lower, else 0."""
+    found = []
+    for agent in agents:
+        one, two = (agent.methods.get((name, None)) for name in (method, other))
+        if one is None or two is None or not (one.trained and two.trained):
+            continue
+        found.append(int(clearly_higher(one, two)) - int(clearly_higher(two, one)))
+    return found
+
+
+def _best_shares(agents: Sequence[AgentDraws]) -> str:
+    every = [best for agent in agents if (best := best_methods(agent))]
+    clear = [next(iter(best)) for best in every if "best" in best.values()]
+    counts = ", ".join(f"{method} {clear.count(method)}" for method in QUANTIZED)
+    return f"Clearly the best: {counts}; tied in {len(every) - len(clear)} of {len(every)} cells."
+
+
+def _cell(agent: AgentDraws) -> tuple[str, str]:
+    return published_cell(agent.algorithm, agent.env_id)

@@ -1,9 +1,8 @@
 """What jobs will take: from finished ones of the same sort, else from rates of one machine.
 
 The constants are CPU seconds of one thread, taken in November 2026 on a virtual machine with two
-cores of an Intel Xeon (AVX-512) at about 70 % load by others; elsewhere they are off by what the
-machines differ. Each fits its measurements within a factor of two; the order of magnitude is what
-they are for.
+cores of an AMD EPYC, both busy with other work too; elsewhere they are off by what the machines
+differ. They are for the order of magnitude.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ _PARAMETER_SAMPLE_S = 1.8e-10
 _TRPO_STEP_S = 0.2e-3  # of learning, for each environment step
 _ROLLOUT_STEP_S = {True: 0.05e-3, False: 0.3e-3}  # on-policy algorithms play 8 side by side
 _QAT_TIMES = 1.35
-_START_S = 4.0  # of a training: imports, environments, the first of everything
+_START_S = 1.5  # of a training: imports, environments, the first of everything
 _COMPRESS_S = 0.5
 _MEASURE_ROW_S = 10.0  # six fresh processes, without what `seconds` asks for
 # Bytes that a finished job leaves.

@@ -161,7 +161,10 @@ def _read_measure(node: YamlNode, variants: tuple[Variant, ...]) -> Measure:
             energy = parts["energy"].text()
         if "watts_per_core" in parts:
             watts = parts["watts_per_core"].number(0.001, 10_000)
-        choose_meter(host_facts(), energy=energy, watts_per_core=watts)
+        # The watts are for hosts without a sensor.
+        choose_meter(host_facts(), energy=energy)
+        if watts is not None:
+            choose_meter(host_facts(), watts_per_core=watts)
         Settings(runtimes=runtimes, seconds=seconds, precision=precision)
     seeds = parts["train_seeds"].choice(("first", "all")) if "train_seeds" in parts else "first"
     return Measure(

@@ -6,16 +6,20 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from squeezerl.agents.sb3_model import import_contrib, import_sb3
+from squeezerl.errors import HyperparameterError
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import MAX_SEED
 from squeezerl.studies.estimate import learning_s
 from squeezerl.studies.study import Place, Training
 from squeezerl.studies.yaml_node import YamlNode, each
+
+if TYPE_CHECKING:
+    from squeezerl.training.hyperparameters import Hyperparameters
 
 TRAIN_KEYS = (
     *("algorithms", "environments", "seeds", "steps", "hyperparameters", "env_kwargs"),
@@ -67,15 +71,14 @@ def _read_cell(
 ) -> list[Training]:
     """One algorithm in one environment, with all seeds."""
     from squeezerl.training.algorithms import check_actions, find_algorithm
-    from squeezerl.training.hyperparameters import load_hyperparameters
     from squeezerl.training.settings import TrainingSettings
 
     env_id = env_node.text()
-    given: list[str] = []
+    given: dict[str, YamlNode] = {}
     if "hyperparameters" in parts:
         given = _read_hyperparameters(parts["hyperparameters"], algorithm)
     with parts.get("hyperparameters", algorithm_node).blamed():
-        loaded = load_hyperparameters(algorithm, env_id, given)
+        loaded = _load_hyperparameters(given, algorithm, env_id)
     kwargs = dict(loaded.env_kwargs)
     if "env_kwargs" in parts:
         kwargs |= {key.text(): value.plain() for key, value in parts["env_kwargs"].entries()}
@@ -179,15 +182,33 @@ def _steps_of(node: YamlNode, algorithm: str) -> YamlNode | None:
     return found
 
 
-def _read_hyperparameters(node: YamlNode, algorithm: str) -> list[str]:
-    """The settings for one algorithm, as `load_hyperparameters` takes them."""
+def _read_hyperparameters(node: YamlNode, algorithm: str) -> dict[str, YamlNode]:
+    """Where each setting for one algorithm stands."""
     from squeezerl.training.algorithms import ALGORITHMS
 
     values = node.mapping((*ALGORITHMS, _DEFAULT))
-    merged: dict[str, Any] = {}
+    settings: dict[str, YamlNode] = {}
     for name in (_DEFAULT, algorithm):
         if name in values:
-            merged |= {key.text(): item.plain() for key, item in values[name].entries()}
-    return [
-        f"{key}:{value if isinstance(value, str) else repr(value)}" for key, value in merged.items()
-    ]
+            settings |= {key.text(): item for key, item in values[name].entries()}
+    return settings
+
+
+def _load_hyperparameters(
+    settings: Mapping[str, YamlNode], algorithm: str, env_id: str
+) -> Hyperparameters:
+    """The published settings with these over them."""
+    from squeezerl.training.hyperparameters import load_hyperparameters
+
+    pairs = {}
+    for key, node in settings.items():
+        value = node.plain()
+        pairs[key] = f"{key}:{value if isinstance(value, str) else repr(value)}"
+    try:
+        return load_hyperparameters(algorithm, env_id, tuple(pairs.values()))
+    except HyperparameterError:
+        # If one is to blame alone, its line says more.
+        for key, pair in pairs.items():
+            with settings[key].blamed():
+                load_hyperparameters(algorithm, env_id, (pair,))
+        raise

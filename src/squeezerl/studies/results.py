@@ -85,7 +85,9 @@ def _frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.Data
 
     frame = pd.DataFrame(rows, columns=list(columns))
     texts = ("agent", "algorithm", "env_id", "method", "runtime", "energy_source", "host_id")
-    objects = (*texts, "returns", "lengths", "timesteps", "evaluations", "energy_estimated")
+    whole = ("first_seed", "steps")
+    arrays = ("returns", "lengths", "timesteps", "evaluations")
+    objects = (*texts, *whole, *arrays, "energy_estimated")
     for name in columns:
         if name not in objects:
             frame[name] = pd.to_numeric(frame[name]).astype("float64")

@@ -135,7 +135,7 @@ class Measure:
         seconds: of timed decisions for each policy in each runtime.
         precision: that the median latency should have.
         energy: "auto", "none" or a meter's name.
-        watts_per_core: for an estimate of energy.
+        watts_per_core: for an estimate of energy where there is no sensor.
     """
 
     variants: tuple[str, ...]

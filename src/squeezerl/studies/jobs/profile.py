@@ -49,9 +49,9 @@ def profile(job: Job, context: JobContext) -> Outcome:
     """
     params = job.params
     chosen = _choose(params, context)
-    meter, meter_problem = choose_meter(
-        host_facts(), energy=params["energy"], watts_per_core=params["watts_per_core"]
-    )
+    meter, meter_problem = choose_meter(host_facts(), energy=params["energy"])
+    if meter is None and params["watts_per_core"] is not None:
+        meter, meter_problem = choose_meter(host_facts(), watts_per_core=params["watts_per_core"])
     settings = Settings(
         runtimes=tuple(params["runtimes"]),
         seconds=params["seconds"],

@@ -1,0 +1,169 @@
+"""What jobs leave comes back as it was; what is hostile does not come back at all."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import stat
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from squeezerl.errors import ArtifactError, StudyError
+from squeezerl.studies.location import Location, unpack
+
+JOB = "ab" * 16
+
+
+def made_folder(path: Path) -> Path:
+    (path / "inner").mkdir(parents=True)
+    (path / "a.bin").write_bytes(bytes(range(256)))
+    (path / "inner" / "b.txt").write_text("b", encoding="utf-8")
+    (path / "empty").write_bytes(b"")
+    return path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("kind", ["local", "memory"])
+def test_a_folder_comes_back_as_it_was(tmp_path: Path, kind: str) -> None:
+    url = str(tmp_path / "there") if kind == "local" else f"memory://{tmp_path.name}"
+    location = Location(url, cache=tmp_path / "cache")
+    folder = made_folder(tmp_path / "out")
+
+    assert not location.has(JOB)
+    size = location.put(JOB, folder)
+
+    assert size > 0
+    assert location.has(JOB)
+    assert contents(location.fetch(JOB)) == contents(folder)
+    assert location.fetch(JOB) == location.fetch(JOB)
+
+
+def test_one_object_a_job_and_nothing_else(tmp_path: Path) -> None:
+    location = Location(str(tmp_path / "there"), cache=tmp_path / "cache")
+    folder = made_folder(tmp_path / "out")
+    location.put(JOB, folder)
+    first = contents(tmp_path / "there")
+
+    location.put(JOB, folder)
+
+    assert list(first) == [f"jobs/ab/{JOB}.zip"]
+    assert contents(tmp_path / "there") == first
+
+
+def test_what_is_put_again_is_fetched_anew(tmp_path: Path) -> None:
+    location = Location(str(tmp_path / "there"), cache=tmp_path / "cache")
+    folder = made_folder(tmp_path / "out")
+    location.put(JOB, folder)
+    location.fetch(JOB)
+    (folder / "a.bin").write_bytes(b"other")
+    location.put(JOB, folder)
+
+    assert contents(location.fetch(JOB))["a.bin"] == b"other"
+
+
+def test_a_location_goes_to_other_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    location = Location("there", cache=tmp_path / "cache")
+    location.put(JOB, made_folder(tmp_path / "out"))
+    monkeypatch.chdir("/")
+
+    copy = pickle.loads(pickle.dumps(location))
+
+    assert copy.url == str(tmp_path / "there")
+    assert contents(copy.fetch(JOB)) == contents(tmp_path / "out")
+
+
+def test_agents_have_their_own_place(tmp_path: Path) -> None:
+    location = Location(str(tmp_path / "there"), cache=tmp_path / "cache")
+    folder = made_folder(tmp_path / "agent")
+    location.put_agent("key", folder)
+    (folder / "a.bin").unlink()
+    location.put_agent("key", folder)  # what is known by its content needs no second copy
+
+    assert "a.bin" in contents(location.fetch_agent("key"))
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    location = Location(str(tmp_path / "there"), cache=tmp_path / "cache")
+    with pytest.raises(ArtifactError, match="is not there"):
+        location.fetch(JOB)
+    with pytest.raises(StudyError, match="nowhere"):
+        Location("nowhere://bucket")
+
+
+def test_links_are_not_followed_out_of_the_folder(tmp_path: Path) -> None:
+    location = Location(str(tmp_path / "there"), cache=tmp_path / "cache")
+    folder = made_folder(tmp_path / "out")
+    (tmp_path / "secret").write_text("secret", encoding="utf-8")
+    os.symlink(tmp_path / "secret", folder / "link")  # noqa: PTH211
+
+    location.put(JOB, folder)
+
+    assert "link" not in contents(location.fetch(JOB))
+
+
+def zip_of(members: dict[str, bytes], mode: int = stat.S_IFREG | 0o644) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            info = zipfile.ZipInfo(name)
+            info.external_attr = mode << 16
+            info.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(info, data)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (zip_of({"../out": b"x"}), "leads out"),
+        (zip_of({"a/../../out": b"x"}), "leads out"),
+        (zip_of({"/out": b"x"}), "leads out"),
+        (zip_of({"C:\\out": b"x"}), "leads out"),
+        (zip_of({"link": b"/etc/passwd"}, stat.S_IFLNK | 0o777), "no plain file"),
+        (zip_of({"bomb": bytes(50 * 2**20)}), "zip bomb"),
+        (zip_of({"a": b"x"})[:-10], "damaged"),
+        (b"no zip", "damaged"),
+        (b"", "damaged"),
+    ],
+)
+def test_hostile_zips_are_refused_and_leave_nothing(
+    tmp_path: Path, content: bytes, says: str
+) -> None:
+    folder = tmp_path / "in" / "here"
+    with pytest.raises(ArtifactError, match=says):
+        unpack(content, folder, "it")
+
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "in" / "out").exists()
+    if folder.exists():
+        assert not contents(folder)
+
+
+def test_many_small_files_are_a_bomb_too(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="zip bomb"):
+        unpack(zip_of({str(i): b"" for i in range(10_001)}), tmp_path / "a", "it")
+
+
+def test_a_damaged_object_leaves_no_folder_in_the_cache(tmp_path: Path) -> None:
+    location = Location(str(tmp_path / "there"), cache=tmp_path / "cache")
+    location.put(JOB, made_folder(tmp_path / "out"))
+    (path,) = (tmp_path / "there").rglob("*.zip")
+    path.write_bytes(path.read_bytes()[:-30])
+
+    with pytest.raises(ArtifactError, match="damaged"):
+        location.fetch(JOB)
+
+    assert not list((tmp_path / "cache").iterdir())

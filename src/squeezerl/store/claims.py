@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from squeezerl.store import schema
+from squeezerl.store.clock import NOW
 from squeezerl.store.encode import make_job
 from squeezerl.store.records import Claim
 
@@ -15,18 +16,69 @@ ATTEMPTS = 3
 
 _jobs = schema.jobs
 _c = schema.jobs.c
-_FREE: dict[str, Any] = {
-    "worker": None, "token": None, "lease_until_s": None, "progress": None, "started_s": None
-}  # fmt: skip
-
-Now = sa.ColumnElement[float]
+_FREE: dict[str, Any] = dict.fromkeys(("worker", "token", "lease_until_s", "progress", "started_s"))
 
 
-def in_study(study: str) -> sa.ColumnElement[bool]:
-    """Whether a job is in a study."""
+def _in_study() -> sa.ColumnElement[bool]:
     members = schema.memberships
-    id_ = sa.select(schema.studies.c.id).where(schema.studies.c.name == study).scalar_subquery()
-    return sa.exists().where(members.c.job_id == _c.id, members.c.study_id == id_)
+    name = sa.bindparam("study", type_=sa.Text)
+    id_ = sa.select(schema.studies.c.id).where(schema.studies.c.name == name).scalar_subquery()
+    # Not SELECT *: SQLite would then pass by the index that covers this.
+    one: sa.Select[Any] = sa.select(sa.literal_column("1"))
+    return one.where(members.c.job_id == _c.id, members.c.study_id == id_).exists()
+
+
+# Made once: making them takes longer than running them.
+_READY = (
+    sa.select(_c.id)
+    .where(
+        _c.state == schema.PENDING,
+        _c.open_needs == sa.literal_column("0"),
+        _c.exclusive == sa.bindparam("alone", type_=sa.Boolean),
+        _in_study(),
+    )
+    .order_by(_c.rank)
+    .limit(sa.literal_column("1", sa.Integer))
+    .with_for_update(skip_locked=True, of=_jobs)
+)
+_TAKE = (
+    sa.update(_jobs)
+    .where(_c.id == _READY.scalar_subquery(), _c.state == schema.PENDING)
+    .values(
+        state=schema.RUNNING,
+        worker=sa.bindparam("by", type_=sa.Text),
+        token=sa.bindparam("new_token", type_=sa.Text),
+        attempts=_c.attempts + 1,
+        lease_until_s=NOW + sa.bindparam("lease_s", type_=sa.Double),
+        started_s=NOW,
+        progress=None,
+    )
+    .returning(*_c)
+)
+_FINISH = (
+    sa.update(_jobs)
+    .where(
+        _c.id == sa.bindparam("job_id", type_=sa.Text),
+        _c.state == schema.RUNNING,
+        _c.token == sa.bindparam("held", type_=sa.Text),
+    )
+    .values(
+        state=schema.DONE,
+        seconds=sa.bindparam("took_s", type_=sa.Double),
+        lease_until_s=None,
+        progress=None,
+        error=None,
+    )
+)
+_HOST = sa.text("INSERT INTO hosts (id, facts) VALUES (:id, :facts) ON CONFLICT DO NOTHING")
+_RESULT = sa.insert(schema.results).values(finished_s=NOW)
+_ARRAYS = sa.insert(schema.arrays)
+_WAITING = sa.select(schema.needs.c.job_id).where(
+    schema.needs.c.need_id == sa.bindparam("job_id", type_=sa.Text)
+)
+# In one order, so that two that finish at once do not wait for each other.
+_LOCK_WAITING = sa.select(_c.id).where(_c.id.in_(_WAITING)).order_by(_c.id).with_for_update()
+_COUNT_DOWN = sa.update(_jobs).where(_c.id.in_(_WAITING)).values(open_needs=_c.open_needs - 1)
 
 
 def take(
@@ -37,36 +89,16 @@ def take(
     token: str,
     exclusive: bool,
     lease_s: float,
-    now: Now,
 ) -> Claim | None:
     """Let a worker have the longest job that is ready."""
-    ready = (
-        sa.select(_c.id)
-        .where(
-            _c.state == schema.PENDING,
-            _c.open_needs == sa.literal_column("0"),
-            _c.exclusive == exclusive,
-            in_study(study),
-        )
-        .order_by(_c.rank)
-        .limit(1)
-        .with_for_update(skip_locked=True, of=_jobs)
-    )
-    taken = (
-        sa.update(_jobs)
-        .where(_c.id == ready.scalar_subquery(), _c.state == schema.PENDING)
-        .values(
-            state=schema.RUNNING,
-            worker=worker,
-            token=token,
-            attempts=_c.attempts + 1,
-            lease_until_s=now + lease_s,
-            started_s=now,
-            progress=None,
-        )
-        .returning(*_c)
-    )
-    return _claim(connection.execute(taken).one_or_none())
+    values = {
+        "study": study,
+        "by": worker,
+        "new_token": token,
+        "alone": exclusive,
+        "lease_s": lease_s,
+    }
+    return _claim(connection.execute(_TAKE, values).one_or_none())
 
 
 def find(connection: sa.Connection, worker: str, token: str) -> Claim | None:
@@ -99,11 +131,9 @@ def _ended(connection: sa.Connection, claim: Claim, *states: str) -> bool:
     return connection.execute(state).scalar() in states
 
 
-def extend(
-    connection: sa.Connection, claim: Claim, lease_s: float, progress: float | None, now: Now
-) -> bool:
+def extend(connection: sa.Connection, claim: Claim, lease_s: float, progress: float | None) -> bool:
     """Extend a lease."""
-    values: dict[str, Any] = {"lease_until_s": now + lease_s}
+    values: dict[str, Any] = {"lease_until_s": NOW + lease_s}
     if progress is not None:
         values["progress"] = progress
     done = sa.update(_jobs).where(*_held(claim)).values(values)
@@ -119,40 +149,25 @@ def finish(
     host_id: str,
     facts: str,
     seconds: float,
-    now: Now,
 ) -> bool:
     """Result, state and what waited for it, together."""
-    done = (
-        sa.update(_jobs)
-        .where(*_held(claim))
-        .values(state=schema.DONE, seconds=seconds, lease_until_s=None, progress=None, error=None)
-    )
-    if connection.execute(done).rowcount == 0:
-        return _ended(connection, claim, "done")
-    connection.execute(
-        sa.text("INSERT INTO hosts (id, facts) VALUES (:id, :facts) ON CONFLICT DO NOTHING"),
-        {"id": host_id, "facts": facts},
-    )
     job_id = claim.job.id
+    done = {"job_id": job_id, "held": claim.token, "took_s": seconds}
+    if connection.execute(_FINISH, done).rowcount == 0:
+        return _ended(connection, claim, "done")
+    connection.execute(_HOST, {"id": host_id, "facts": facts})
     connection.execute(
-        sa.insert(schema.results).values(
-            job_id=job_id, content=content, host_id=host_id, seconds=seconds, finished_s=now
-        )
+        _RESULT, {"job_id": job_id, "content": content, "host_id": host_id, "seconds": seconds}
     )
     if arrays is not None:
-        connection.execute(sa.insert(schema.arrays).values(job_id=job_id, data=arrays))
-    waiting = sa.select(schema.needs.c.job_id).where(schema.needs.c.need_id == job_id)
-    # In one order, so that two that finish at once do not wait for each other.
-    lock = sa.select(_c.id).where(_c.id.in_(waiting)).order_by(_c.id).with_for_update()
-    if connection.execute(lock).scalars().all():
-        connection.execute(
-            sa.update(_jobs).where(_c.id.in_(waiting)).values(open_needs=_c.open_needs - 1)
-        )
+        connection.execute(_ARRAYS, {"job_id": job_id, "data": arrays})
+    if connection.execute(_LOCK_WAITING, {"job_id": job_id}).scalars().all():
+        connection.execute(_COUNT_DOWN, {"job_id": job_id})
     return True
 
 
 def _failed(error: str, *, transient: bool) -> dict[str, Any]:
-    """One more failure; with `transient`, not the last before there were enough."""
+    """One more failure; if it is transient, the last one only when there were enough."""
     again = sa.case((_c.failures + 1 < ATTEMPTS, schema.PENDING), else_=schema.FAILED)
     return {
         "state": again if transient else schema.FAILED,
@@ -166,8 +181,9 @@ def fail(connection: sa.Connection, claim: Claim, error: str, *, transient: bool
     """Record a failure."""
     # The token stays, to know this transaction by; the next claim replaces it.
     free = {name: None for name in _FREE if name != "token"}
+    failed = sa.update(_jobs).where(*_held(claim))
     values = {**free, **_failed(error, transient=transient)}
-    if connection.execute(sa.update(_jobs).where(*_held(claim)).values(values)).rowcount == 1:
+    if connection.execute(failed.values(values)).rowcount == 1:
         return True
     return _ended(connection, claim, "pending", "failed")
 
@@ -197,8 +213,9 @@ def release(
 
 def retry(connection: sa.Connection, study: str, *, transient_only: bool) -> int:
     """Let failed jobs of a study be tried again."""
-    which = [_c.state == schema.FAILED, in_study(study)]
+    which = [_c.state == schema.FAILED, _in_study()]
     if transient_only:
         which.append(_c.transient.is_(True))
     values = {**_FREE, "state": schema.PENDING, "failures": 0}
-    return connection.execute(sa.update(_jobs).where(*which).values(values)).rowcount
+    again = sa.update(_jobs).where(*which).values(values)
+    return connection.execute(again, {"study": study}).rowcount

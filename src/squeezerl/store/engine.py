@@ -96,10 +96,3 @@ def _postgresql(url: sa.URL) -> sa.Engine:
         connection.commit()
 
     return engine
-
-
-def now(engine: sa.Engine) -> sa.ColumnElement[float]:
-    """Seconds since the epoch by the database's clock, as an expression."""
-    if engine.dialect.name == "sqlite":
-        return sa.literal_column("((julianday('now') - 2440587.5) * 86400.0)", sa.Double)
-    return sa.literal_column("CAST(extract(epoch FROM clock_timestamp()) AS float8)", sa.Double)

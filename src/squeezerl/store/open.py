@@ -19,7 +19,5 @@ def open_store(url: str) -> Store:
     try:
         from squeezerl.store.store import Store
     except ModuleNotFoundError as error:
-        raise StoreError(
-            f'studies need {error.name}: pip install "squeezerl[studies]"'
-        ) from error
+        raise StoreError(f'studies need {error.name}: pip install "squeezerl[studies]"') from error
     return Store.open(url)

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from squeezerl.errors import StoreError
 from squeezerl.store import schema
+from squeezerl.store.clock import NOW
 from squeezerl.store.encode import to_text
 from squeezerl.store.job import Job
 from squeezerl.store.records import Label
@@ -38,7 +39,7 @@ class PreparedStudy:
         self.digest = hashlib.sha256(content.encode()).hexdigest()
 
 
-def put(connection: sa.Connection, study: PreparedStudy, now: sa.ColumnElement[float]) -> None:
+def put(connection: sa.Connection, study: PreparedStudy) -> None:
     """Insert what is new and replace the memberships; nothing if it stands there already."""
     stands = sa.select(schema.studies.c.digest).where(schema.studies.c.name == study.name)
     if connection.execute(stands).scalar() == study.digest:
@@ -48,15 +49,14 @@ def put(connection: sa.Connection, study: PreparedStudy, now: sa.ColumnElement[f
         # one writer anyway.
         connection.execute(sa.text("LOCK TABLE jobs IN SHARE ROW EXCLUSIVE MODE"))
     _put_jobs(connection, study)
-    id_ = connection.execute(
-        sa.text(
-            "INSERT INTO studies (name, spec, digest, created_s, updated_s) "
-            f"VALUES (:name, :spec, :digest, {now}, {now}) ON CONFLICT (name) DO UPDATE SET "
-            "spec = excluded.spec, digest = excluded.digest, updated_s = excluded.updated_s "
-            "RETURNING id"
-        ),
-        {"name": study.name, "spec": study.spec, "digest": study.digest},
-    ).scalar_one()
+    studies = schema.studies
+    id_ = connection.execute(sa.select(studies.c.id).where(studies.c.name == study.name)).scalar()
+    values = {"spec": study.spec, "digest": study.digest, "updated_s": NOW}
+    if id_ is None:
+        new = sa.insert(studies).values(name=study.name, created_s=NOW, **values)
+        id_ = connection.execute(new.returning(studies.c.id)).scalar_one()
+    else:
+        connection.execute(sa.update(studies).where(studies.c.id == id_).values(values))
     members = schema.memberships
     connection.execute(sa.delete(members).where(members.c.study_id == id_))
     if study.members:

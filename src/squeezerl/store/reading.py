@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from squeezerl.errors import StoreError
 from squeezerl.store import schema
 from squeezerl.store.blob import unpack
+from squeezerl.store.clock import NOW
 from squeezerl.store.encode import from_texts, make_job
 from squeezerl.store.job import Job
 from squeezerl.store.records import (
@@ -59,7 +60,7 @@ def _members(study_id: int) -> sa.ScalarSelect[str]:
     return sa.select(_m.c.job_id).where(_m.c.study_id == study_id).scalar_subquery()
 
 
-def status(connection: sa.Connection, study: str, now: sa.ColumnElement[float]) -> Status:
+def status(connection: sa.Connection, study: str) -> Status:
     """Counts, sums and what runs."""
     study_id = _study(connection, study).id
     members = _members(study_id)
@@ -99,7 +100,7 @@ def status(connection: sa.Connection, study: str, now: sa.ColumnElement[float]) 
     if counted["failed"]:
         blocked = _count_blocked(connection, members)
         counted["pending"] -= blocked
-    running = _running(connection, study_id, now) if counted["running"] else ()
+    running = _running(connection, study_id) if counted["running"] else ()
     return Status(
         counts=Counts(**counted, blocked=blocked), running=running, workloads=tuple(workloads)
     )
@@ -118,13 +119,11 @@ def _count_blocked(connection: sa.Connection, members: sa.ScalarSelect[str]) -> 
     return connection.execute(count).scalar_one()
 
 
-def _running(
-    connection: sa.Connection, study_id: int, now: sa.ColumnElement[float]
-) -> tuple[RunningJob, ...]:
+def _running(connection: sa.Connection, study_id: int) -> tuple[RunningJob, ...]:
     found = (
         sa.select(
             *(_j.c.id, _j.c.kind, _j.c.worker, _j.c.progress, _j.c.estimate_s),
-            (now - _j.c.started_s).label("seconds"),
+            (NOW - _j.c.started_s).label("seconds"),
             sa.select(_m.c.label)
             .where(_m.c.job_id == _j.c.id, _m.c.study_id == study_id)
             .order_by(_m.c.position)

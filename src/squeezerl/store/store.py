@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from squeezerl.store import claims, engine, planning, reading
 from squeezerl.store.blob import pack
+from squeezerl.store.clock import NOW
 from squeezerl.store.encode import clean, to_text
 from squeezerl.store.job import Job, Outcome
 from squeezerl.store.migrate import migrate
@@ -47,7 +48,6 @@ class Store:
         self._writing = engine_.execution_options(writes=True)
         self._where = where
         self._patience_s = patience_s
-        self._now = engine.now(engine_)
 
     @classmethod
     def open(cls, url: str, *, patience_s: float = PATIENCE_S) -> Store:
@@ -112,7 +112,7 @@ class Store:
                 them.
         """
         study = planning.PreparedStudy(name, spec, jobs)
-        self._write(lambda connection: planning.put(connection, study, self._now))
+        self._write(lambda connection: planning.put(connection, study))
 
     def study_names(self) -> tuple[str, ...]:
         """Names of the studies."""
@@ -147,16 +147,13 @@ class Store:
                 token=token,
                 exclusive=exclusive,
                 lease_s=lease_s,
-                now=self._now,
             )
 
         return self._write(take)
 
     def heartbeat(self, claim: Claim, lease_s: float, progress: float | None = None) -> bool:
         """Extend the lease; false if it was lost. `progress` is the share that is done."""
-        return self._write(
-            lambda connection: claims.extend(connection, claim, lease_s, progress, self._now)
-        )
+        return self._write(lambda connection: claims.extend(connection, claim, lease_s, progress))
 
     def finish(
         self, claim: Claim, outcome: Outcome, host: Mapping[str, Any], seconds: float
@@ -187,7 +184,6 @@ class Store:
                 host_id=str(host["id"]),
                 facts=facts,
                 seconds=seconds,
-                now=self._now,
             )
         )
 
@@ -214,7 +210,7 @@ class Store:
 
     def release_expired(self) -> int:
         """Free what nobody sent a heartbeat for, and tell how many jobs that were."""
-        expired = _jobs.c.lease_until_s < self._now
+        expired = _jobs.c.lease_until_s < NOW
         return self._write(lambda connection: claims.release(connection, expired))
 
     def retry_failed(self, study: str, *, transient_only: bool = False) -> int:
@@ -235,7 +231,7 @@ class Store:
 
     def status(self, study: str) -> Status:
         """Counts, sums of estimates, and what runs."""
-        return self._read(lambda connection: reading.status(connection, study, self._now))
+        return self._read(lambda connection: reading.status(connection, study))
 
     def job(self, job_id: str) -> Job:
         """A job by its id."""

@@ -61,7 +61,7 @@ def cells(
         for key in sorted(draws.methods, key=lambda key: (key[0] != "float", key[0], key[1] or 0.0))
     ]
     frame = pd.DataFrame(rows, columns=[name for name in CELL_COLUMNS if name not in _SIZES])
-    return _with_sizes(frame, data.returns)
+    return _with_sizes(frame.astype({"ratio": np.float64}), data.returns)
 
 
 _SIZES = ("file_bytes", "weight_bytes", "file_times", "weight_times")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import pandas as pd
 
 from squeezerl.analysis.frames import StudyData
+from squeezerl.analysis.hierarchy import key_of
 from squeezerl.analysis.score import Score, score
 from squeezerl.records import Interval
 
@@ -56,33 +59,53 @@ def score_cards(data: StudyData, cells: pd.DataFrame) -> tuple[ScoreCard, ...]:
         data: of the study.
         cells: what `squeezerl.analysis.cells.cells` says of it.
     """
-    keys = ["agent", "method"]
-    costs = dict(iter(data.costs.groupby(keys, sort=False)))
-    sizes = dict(iter(data.returns.groupby(keys, sort=False)))
+    costs = _by_policy(data.costs)
+    times = _times_smaller(data.returns)
     cards: list[ScoreCard] = []
     for cell in cells[~cells["method"].isin(_BASELINES)].to_dict("records"):
-        cards += _cards(cell, costs, sizes)
+        key = (cell["agent"], *key_of(cell["method"], cell["ratio"]))
+        cards += _cards(cell, costs.get(key, []), times.get(key))
     return tuple(cards)
 
 
+_Policy = tuple[str, str, float | None]  # agent, method, ratio
+
+
+def _by_policy(costs: pd.DataFrame) -> dict[_Policy, list[dict[Any, Any]]]:
+    found: dict[_Policy, list[dict[Any, Any]]] = defaultdict(list)
+    for row in costs.to_dict("records"):
+        found[(row["agent"], *key_of(row["method"], row["ratio"]))].append(row)
+    return found
+
+
+def _times_smaller(returns: pd.DataFrame) -> dict[_Policy, Interval]:
+    """How many times smaller the files are, over the training seeds that have both."""
+    sizes: dict[_Policy, dict[float | None, float]] = defaultdict(dict)
+    for row in returns.itertuples():
+        size = _known(row.file_bytes)
+        if size:
+            key = (row.agent, *key_of(row.method, row.ratio))
+            sizes[key][_known(row.train_seed)] = size
+    found = {}
+    for key, own in sizes.items():
+        baseline = sizes.get((key[0], "float", None), {})
+        times = [baseline[seed] / own[seed] for seed in own if seed in baseline]
+        if times:
+            found[key] = Interval(estimate=median(times), low=min(times), high=max(times))
+    return found
+
+
 def _cards(
-    cell: dict[Any, Any], costs: dict[Any, pd.DataFrame], sizes: dict[Any, pd.DataFrame]
+    cell: dict[Any, Any], costs: list[dict[Any, Any]], compression: Interval | None
 ) -> Iterable[ScoreCard]:
-    key = (cell["agent"], cell["method"])
-    compression = _compression(
-        sizes.get((cell["agent"], "float")), _of_ratio(sizes.get(key), cell["ratio"])
-    )
-    measured = _of_ratio(costs.get(key), cell["ratio"])
-    places: list[tuple[str | None, str | None, pd.DataFrame | None]] = [(None, None, None)]
-    if measured is not None and len(measured):
-        places = [
-            (runtime, host, group)
-            for (runtime, host), group in measured.groupby(
-                ["runtime", "host_id"], sort=False, dropna=False
-            )
-        ]
-    for runtime, host, group in places:
-        energy = _envelope(group, "energy_times")
+    places: dict[tuple[str | None, str | None], list[dict[Any, Any]]] = defaultdict(list)
+    for row in costs:
+        places[row["runtime"], row["host_id"]].append(row)
+    if not costs:
+        places[None, None] = []
+    for (runtime, host), rows in places.items():
+        energy = _envelope(rows, "energy_times")
+        estimated = any(_known(row["energy_estimated"]) == 1 for row in rows)
         yield ScoreCard(
             agent=cell["agent"],
             algorithm=cell["algorithm"],
@@ -91,51 +114,30 @@ def _cards(
             ratio=_known(cell["ratio"]),
             runtime=runtime,
             host_id=host,
-            energy_estimated=None
-            if energy is None or group is None
-            else bool((group["energy_estimated"] == True).any()),  # noqa: E712 - may be missing
+            energy_estimated=None if energy is None else estimated,
             score=score(
                 retention=_interval(cell, "retention"),
                 compression=compression,
                 energy=energy,
-                speed=_envelope(group, "latency_times"),
+                speed=_envelope(rows, "latency_times"),
                 verdict=cell["verdict"] if isinstance(cell["verdict"], str) else None,
             )
-            if _unknown(cell["trained"]) or cell["trained"]
+            if _known(cell["trained"]) != 0
             else None,
         )
 
 
-def _of_ratio(frame: pd.DataFrame | None, ratio: Any) -> pd.DataFrame | None:
-    if frame is None:
-        return None
-    known = _known(ratio)
-    ratios = frame["ratio"].astype("float64")
-    return frame[ratios.isna() if known is None else (ratios - known).abs() < 1e-6]
-
-
-def _compression(baseline: pd.DataFrame | None, policy: pd.DataFrame | None) -> Interval | None:
-    """How many times smaller the file is, over the training seeds that have both."""
-    if baseline is None or policy is None:
-        return None
-    pairs = baseline[["train_seed", "file_bytes"]].merge(
-        policy[["train_seed", "file_bytes"]], on="train_seed", suffixes=("_float", "")
-    )
-    times = (pairs["file_bytes_float"] / pairs["file_bytes"]).dropna()
-    if times.empty:
-        return None
-    return Interval(estimate=float(times.median()), low=float(times.min()), high=float(times.max()))
-
-
-def _envelope(frame: pd.DataFrame | None, name: str) -> Interval | None:
+def _envelope(rows: list[dict[Any, Any]], name: str) -> Interval | None:
     """One interval around those of all rows; `None` where a row lacks its own."""
-    if frame is None:
+    intervals = [_interval(row, name) for row in rows]
+    known = [interval for interval in intervals if interval is not None]
+    if not known or len(known) < len(intervals):
         return None
-    bounds = frame[[name, f"{name}_low", f"{name}_high"]].astype("float64")
-    if bounds.empty or bounds.isna().to_numpy().any():
-        return None
-    estimate, low, high = (bounds[column] for column in bounds.columns)
-    return Interval(estimate=float(estimate.median()), low=float(low.min()), high=float(high.max()))
+    return Interval(
+        estimate=median(interval.estimate for interval in known),
+        low=min(interval.low for interval in known),
+        high=max(interval.high for interval in known),
+    )
 
 
 def _interval(row: dict[Any, Any], name: str) -> Interval | None:
@@ -144,10 +146,6 @@ def _interval(row: dict[Any, Any], name: str) -> Interval | None:
         return None
     estimate, low, high = (float(figure) for figure in figures if figure is not None)
     return Interval(estimate=estimate, low=low, high=high)
-
-
-def _unknown(value: Any) -> bool:
-    return value is None or value != value
 
 
 def _known(value: Any) -> float | None:

@@ -17,14 +17,14 @@ from squeezerl.errors import OutputError
 _LEFTOVER = re.compile(r"\..+\.(probe|new|old)-[0-9a-f]{8}")
 
 
-def check_output(path: Path, *, force: bool) -> None:
+def check_output(path: Path, *, force: bool, marker: str = MANIFEST_NAME) -> None:
     """Fail early where `new_folder` would fail late.
 
     Raises:
         OutputError: if the folder is not empty and not to be replaced, or cannot be made.
     """
     try:
-        _check_replaceable(path, force=force)
+        _check_replaceable(path, force=force, marker=marker)
         absolute = path.absolute()
         ancestor = next(p for p in (absolute, *absolute.parents) if p.exists())
         probe = _beside(absolute if ancestor == absolute else ancestor / path.name, "probe")
@@ -34,7 +34,7 @@ def check_output(path: Path, *, force: bool) -> None:
         raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
 
 
-def _check_replaceable(path: Path, *, force: bool) -> None:
+def _check_replaceable(path: Path, *, force: bool, marker: str) -> None:
     if path.exists() and not path.is_dir():
         raise OutputError(f"{path}: exists and is not a folder")
     if os.path.ismount(path) or path.absolute() == Path.cwd():
@@ -43,22 +43,22 @@ def _check_replaceable(path: Path, *, force: bool) -> None:
         return
     if not force:
         raise OutputError(f"{path}: not empty; choose another folder, or --force to replace it")
-    if not (path / MANIFEST_NAME).is_file():
-        raise OutputError(
-            f"{path}: not an artifact (no {MANIFEST_NAME}), and --force replaces only those"
-        )
+    if not (path / marker).is_file():
+        kind = "an artifact" if marker == MANIFEST_NAME else "one of ours"
+        raise OutputError(f"{path}: not {kind} (no {marker}), and --force replaces only those")
 
 
 @contextmanager
-def new_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
+def new_folder(path: Path, *, force: bool = False, marker: str = MANIFEST_NAME) -> Iterator[Path]:
     """A temporary folder that takes the place of `path` if the block succeeds.
 
-    If the block raises, nothing is left and what stood at `path` is untouched.
+    If the block raises, nothing is left and what stood at `path` is untouched. What stands there is
+    replaced, with `force`, only if it holds the file `marker`.
 
     Raises:
         OutputError: as `check_output`, or if the folder cannot be put in its place.
     """
-    check_output(path, force=force)
+    check_output(path, force=force, marker=marker)
     made = [parent for parent in path.absolute().parents if not parent.exists()]
     work = _beside(path, "new")
     try:

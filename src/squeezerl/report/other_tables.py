@@ -103,8 +103,8 @@ def costs_table(costs: pd.DataFrame) -> StudyTable:
     return StudyTable(
         name="costs",
         title="What a decision takes",
-        note="Time and energy of one decision, and resident memory, with 95 % intervals; faster and "
-        "less: the float policy's figures divided by a row's, measured side by side. "
+        note="Time and energy of one decision, and resident memory, with 95 % intervals; faster "
+        "and less: the float policy's figures divided by a row's, measured side by side. "
         + (f"~ is an estimate. Energy: {'; '.join(sources)}." if sources else "Energy is unknown."),
         header=(*head, *words, "time", "faster", "energy", "less energy", "memory", "less memory"),
         rows=tuple(rows),
@@ -131,8 +131,8 @@ def aggregates_table(aggregates: pd.DataFrame) -> StudyTable:
     return StudyTable(
         name="aggregates",
         title="Over all cells with a trained baseline",
-        note="Scores are normalised: 0 is random, 100 % the mean of the cell's float policies. IQM: "
-        "mean of the middle half of all runs. Optimality gap: by how much runs fall short of 100 % "
+        note="Scores are normalised: 0 is random, 100 % the mean of the cell's float policies. "
+        "IQM: mean of the middle half of all runs. Optimality gap: by how much runs fall short of 100 % "
         "on average. Better than float: the probability that a run of the method scores higher "
         f"than one of the float policy. Runs are {over}; 95 % intervals from the stratified "
         "bootstrap over them.",

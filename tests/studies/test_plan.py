@@ -1,0 +1,251 @@
+"""Whatever the grid, its jobs are whole, in order, and each of them is there once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from squeezerl.agents.load import demo_agent_path
+from squeezerl.compression.specs import QuantizationAwareTraining, specs_for
+from squeezerl.records import AgentSource
+from squeezerl.store.job import Job
+from squeezerl.studies.plan import Plan, plan_study
+from squeezerl.studies.read import read_study
+from squeezerl.studies.study import ExistingAgent, Measure, Place, Study, Training, Variant
+
+ENVIRONMENTS = ("Hopper-v4", "Pendulum-v1", "Ant-v4")
+
+
+def training(algorithm: str = "ppo", env_id: str = "Hopper-v4", **changes: Any) -> Training:
+    values: dict[str, Any] = {
+        "name": f"{algorithm}-{env_id}",
+        "algorithm": algorithm,
+        "place": Place(env_id=env_id),
+        "seed": 0,
+        "steps": 1000,
+        "hyperparameters": {"gamma": 0.99},
+    }
+    return Training(**(values | changes))
+
+
+def existing(
+    env_id: str = "Hopper-v4", sha256: str = "0" * 64, path: str = "here"
+) -> ExistingAgent:
+    source = AgentSource(
+        path=path,
+        sha256=sha256,
+        algorithm="sac",
+        env_id=env_id,
+        env_kwargs={},
+        sb3_version=None,
+        vecnormalize=None,
+        vecnormalize_sha256=None,
+    )
+    place = Place(env_id=env_id)
+    return ExistingAgent(name=f"sac-{env_id}", path=Path(path), source=source, place=place)
+
+
+VARIANTS = (
+    Variant(method="ptdq", specs=specs_for("ptdq")),
+    Variant(method="ptsq", specs=specs_for("ptsq")),
+    Variant(method="qat", qat=QuantizationAwareTraining()),
+    *(Variant(method=m, ratio=r, specs=specs_for(m, r)) for m in ("l1", "l2") for r in (0.1, 0.5)),
+    Variant(method="ticket-l2", ratio=0.5, ticket="l2"),
+    Variant(method="ticket-random", ratio=0.5, ticket="random", environments=("Hopper-v4",)),
+)
+MEASURE = Measure(variants=("ptdq", "qat"), best=("l1", "l2"))
+
+studies = st.builds(
+    lambda cells, seeds, agents, variants, measure, episodes: Study(
+        name="made",
+        store="sqlite:///made.db",
+        artifacts="made",
+        trainings=tuple(
+            training(a, e, seed=seed) for a, e in sorted(cells) for seed in range(seeds)
+        ),
+        agents=tuple(existing(env_id) for env_id in agents),
+        variants=tuple(variants),
+        measure=measure,
+        episodes=episodes,
+    ),
+    st.sets(st.tuples(st.sampled_from(("ppo", "td3")), st.sampled_from(ENVIRONMENTS)), max_size=4),
+    st.integers(1, 3),
+    st.lists(st.sampled_from(ENVIRONMENTS), unique=True, max_size=2),
+    st.lists(st.sampled_from(VARIANTS), unique=True),
+    st.sampled_from([None, MEASURE, dataclasses.replace(MEASURE, all_seeds=True)]),
+    st.integers(1, 100),
+)
+
+
+def by_id(plan: Plan) -> dict[str, Job]:
+    return {job.id: job for job, _ in plan.jobs}
+
+
+def counts(plan: Plan) -> Counter[str]:
+    return Counter(job.kind for job, _ in plan.jobs)
+
+
+@given(studies)
+def test_no_job_stands_twice_and_what_a_job_needs_comes_before_it(study: Study) -> None:
+    plan = plan_study(study)
+
+    done: set[str] = set()
+    for job, label in plan.jobs:
+        assert job.id not in done
+        assert set(job.needs) <= done
+        assert label["role"] == job.kind
+        assert set(label) == {
+            *("role", "agent", "algorithm", "env_id", "train_seed", "method", "ratio")
+        }
+        done.add(job.id)
+
+
+@given(studies)
+def test_jobs_name_all_that_they_need(study: Study) -> None:
+    plan = plan_study(study)
+    known = by_id(plan)
+
+    for job, _ in plan.jobs:
+        named = {word for word in _words(json.loads(json.dumps(job.params))) if word in known}
+        assert named == set(job.needs)
+
+
+def _words(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        return set().union(*map(_words, value.values()))
+    if isinstance(value, list):
+        return set().union(*map(_words, value))
+    return {value} if isinstance(value, str) else set()
+
+
+@given(studies, st.randoms(use_true_random=False))
+def test_identities_do_not_hang_on_the_order_of_the_grid(
+    study: Study, shuffler: random.Random
+) -> None:
+    trainings, agents = list(study.trainings), list(study.agents)
+    shuffler.shuffle(trainings)
+    shuffler.shuffle(agents)
+    shuffled = dataclasses.replace(study, trainings=tuple(trainings), agents=tuple(agents))
+
+    def without_profiles(plan: Plan) -> set[str]:  # "first" is what stands first
+        return {job.id for job, _ in plan.jobs if job.kind != "profile"}
+
+    assert without_profiles(plan_study(shuffled)) == without_profiles(plan_study(study))
+
+
+@given(studies)
+def test_every_policy_is_evaluated_and_random_once_an_environment(study: Study) -> None:
+    plan = plan_study(study)
+    evaluated = [
+        (label["agent"], label["train_seed"], label["method"], label["ratio"])
+        for job, label in plan.jobs
+        if job.kind == "evaluate"
+    ]
+
+    assert len(set(evaluated) - {("", None, "random", None)}) + len(
+        {agent.place.env_id for agent in study.everyone}
+    ) == len(evaluated)
+    for agent in study.everyone:
+        seed = agent.seed if isinstance(agent, Training) else None
+        assert (agent.name, seed, "float", None) in evaluated
+        for variant in study.variants:
+            asked = variant.is_for(agent.algorithm, agent.place.env_id)
+            asked = asked and (isinstance(agent, Training) or not variant.trains)
+            assert ((agent.name, seed, variant.method, variant.ratio) in evaluated) == asked
+
+
+@given(studies)
+def test_only_profiles_are_alone_and_all_jobs_have_estimates(study: Study) -> None:
+    for job, _ in plan_study(study).jobs:
+        assert job.exclusive == (job.kind == "profile")
+        assert job.estimate_s is not None
+        assert job.estimate_s > 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 1},
+        {"steps": 1001},
+        {"hyperparameters": {"gamma": 0.98}},
+        {"place": Place(env_id="Hopper-v4", env_kwargs={"reset_noise_scale": 0.1})},
+        {"evaluations": 3},
+    ],
+)
+def test_whatever_decides_a_result_is_part_of_the_identity(changes: dict[str, Any]) -> None:
+    def ids(agent: Training) -> set[str]:
+        study = Study(name="a", store="", artifacts="", trainings=(agent,))
+        return {job.id for job, label in plan_study(study).jobs if label["agent"]}
+
+    assert not ids(training()) & ids(training(**changes))
+
+
+def test_what_decides_no_result_is_no_part_of_the_identity() -> None:
+    def ids(**changes: Any) -> set[str]:
+        values: dict[str, Any] = {
+            "name": "a",
+            "store": "",
+            "artifacts": "",
+            "agents": (existing(),),
+        }
+        return set(by_id(plan_study(Study(**(values | changes)))))
+
+    renamed = dataclasses.replace(existing(path="elsewhere"), name="sac-mine")
+    assert ids() == ids(name="b", store="x", artifacts="y", text="z")
+    assert ids() == ids(agents=(renamed,))
+    # Another agent shares nothing but the random policy's episodes.
+    assert len(ids() & ids(agents=(existing(sha256="1" * 64),))) == 1
+
+
+def test_calibration_is_part_of_ptsq_alone() -> None:
+    study = Study(
+        name="a",
+        store="",
+        artifacts="",
+        agents=(existing(),),
+        variants=(VARIANTS[0], VARIANTS[1]),
+        seed=7,
+    )
+    calibrations = {
+        label["method"]: job.params["calibration"]
+        for job, label in plan_study(study).jobs
+        if job.kind == "compress"
+    }
+
+    assert calibrations["float"] is None
+    assert calibrations["ptdq"] is None
+    assert calibrations["ptsq"]["seed"] == 7
+    assert calibrations["ptsq"]["env_id"] == "Hopper-v4"
+
+
+def test_changed_packaged_settings_change_the_identity(tmp_path: Path) -> None:
+    """The settings are in the job as resolved, not as the user wrote them."""
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        "name: a\nagents:\n  - train: {algorithms: ppo, environments: Hopper-v4}\n",
+        encoding="utf-8",
+    )
+    (job,) = [job for job, _ in plan_study(read_study(path)).jobs if job.kind == "train"]
+
+    assert job.params["hyperparameters"]["learning_rate"] == pytest.approx(9.80828e-05)
+    assert job.params["steps"] == 1_000_000
+    assert "n_timesteps" not in job.params["hyperparameters"]
+
+
+def test_the_same_files_elsewhere_are_the_same_agent(tmp_path: Path) -> None:
+    shutil.copytree(demo_agent_path(), tmp_path / "copies" / "HalfCheetah-v5_7")
+    path = tmp_path / "study.yaml"
+    path.write_text("name: a\nagents: [demo, copies/*]\nmethods: [ptdq]\n", encoding="utf-8")
+
+    plan = plan_study(read_study(path))
+
+    assert counts(plan) == {"compress": 2, "evaluate": 3}

@@ -1,0 +1,48 @@
+"""What is in the store comes out as the frames that analysis reads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from finished import Finished
+
+from squeezerl.analysis.cells import cells
+from squeezerl.errors import StoreError
+from squeezerl.studies.results import load_study
+
+
+def test_all_policies_are_there_with_their_episodes_and_sizes(finished: Finished) -> None:
+    data = load_study(finished.store, "finished")
+    returns = data.returns
+
+    assert len(returns) == 2 + 5 + 7
+    assert set(returns["first_seed"]) == {11}
+    assert all(len(row) == 3 for row in returns["returns"])
+    assert all(len(row) == 3 for row in returns["lengths"])
+    sized = returns[returns["method"] != "random"]
+    assert (sized["file_bytes"] > sized["weight_bytes"]).all()
+    assert returns[returns["method"] == "random"]["file_bytes"].isna().all()
+    assert set(returns[returns["agent"] == "ppo-HalfCheetah-v5"]["train_seed"].isna()) == {True}
+    assert set(returns[returns["agent"] == "ppo-CartPole-v1"]["train_seed"]) == {0}
+
+
+def test_costs_and_trainings_are_there(finished: Finished) -> None:
+    data = load_study(finished.store, "finished")
+
+    assert list(data.costs["method"]) == ["float", "ptdq", "l2"] * 2
+    assert data.costs["latency_s"].notna().all()
+    assert data.costs["ratio"].dtype == np.float64
+    assert sorted(data.trainings["method"]) == ["float", "qat", "ticket-random"]
+    assert all(curve.shape == (2, 2) for curve in data.trainings["evaluations"])
+    assert "here" in data.hosts
+
+
+def test_analysis_takes_them(finished: Finished) -> None:
+    table = cells(load_study(finished.store, "finished"), np.random.default_rng(0))
+
+    assert len(table) == 5 + 7
+
+
+def test_a_study_that_is_not_there_is_named(finished: Finished) -> None:
+    with pytest.raises(StoreError, match="finished"):
+        load_study(finished.store, "other")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -55,9 +55,16 @@ def cells(
         threshold: the normalised retention that is asked for.
         methods: only these, beside "float".
     """
+    return cells_of(agent_draws(data, rng, methods), data, threshold)
+
+
+def cells_of(
+    agents: Iterable[AgentDraws], data: StudyData, threshold: float = THRESHOLD
+) -> pd.DataFrame:
+    """The cells of agents that were resampled already; the study gives their sizes."""
     rows = [
         cell_row(draws, key, threshold)
-        for draws in agent_draws(data, rng, methods)
+        for draws in agents
         for key in sorted(draws.methods, key=lambda key: (key[0] != "float", key[0], key[1] or 0.0))
     ]
     frame = pd.DataFrame(rows, columns=[name for name in CELL_COLUMNS if name not in _SIZES])

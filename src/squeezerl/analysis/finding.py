@@ -84,7 +84,8 @@ def over_cells(
     if len(array) < 2:
         return None
     resampled = resample_weights(len(array), rng, STUDY_RESAMPLES) @ array
-    values = np.concatenate([[array.mean()], resampled])
+    # No mean lies beyond all values, except by rounding.
+    values = np.clip(np.concatenate([[array.mean()], resampled]), array.min(), array.max())
     return expanded_interval(values, len(array), 1 - (1 - CONFIDENCE) / comparisons)
 
 

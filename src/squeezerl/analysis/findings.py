@@ -8,7 +8,7 @@ import numpy as np
 
 from squeezerl.analysis import cost_findings, lottery, return_findings
 from squeezerl.analysis.cell_costs import cell_costs
-from squeezerl.analysis.cells import cells
+from squeezerl.analysis.cells import cells_of
 from squeezerl.analysis.finding import Finding, overall
 from squeezerl.analysis.frames import StudyData
 from squeezerl.analysis.hierarchy import agent_draws
@@ -33,9 +33,9 @@ def findings(
         rng: decides the resamples.
         runtime: whose energy and memory are asked about; the study's is ONNX Runtime.
     """
-    table = cells(data, rng, methods=(*QUANTIZED, *NORMS))
-    costs = cell_costs(data, table, runtime)
     agents = list(agent_draws(data, rng, (*QUANTIZED, *NORMS, *TICKETS, RANDOM_TICKET)))
+    table = cells_of(agents, data)
+    costs = cell_costs(data, table, runtime)
     found = (
         cost_findings.energy_does_not_improve(costs, rng),
         cost_findings.memory_does_not_improve(costs, rng),

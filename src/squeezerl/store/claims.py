@@ -10,40 +10,42 @@ import sqlalchemy as sa
 from squeezerl.store import schema
 from squeezerl.store.clock import NOW
 from squeezerl.store.encode import make_job
+from squeezerl.store.ready import make_ready
 from squeezerl.store.records import Claim
 
 ATTEMPTS = 3
 
 _jobs = schema.jobs
 _c = schema.jobs.c
+_ready = schema.ready
 _FREE: dict[str, Any] = dict.fromkeys(("worker", "token", "lease_until_s", "progress", "started_s"))
 
 
-def _in_study() -> sa.ColumnElement[bool]:
-    members = schema.memberships
-    name = sa.bindparam("study", type_=sa.Text)
-    id_ = sa.select(schema.studies.c.id).where(schema.studies.c.name == name).scalar_subquery()
-    # Not SELECT *: SQLite would then pass by the index that covers this.
-    one: sa.Select[Any] = sa.select(sa.literal_column("1"))
-    return one.where(members.c.job_id == _c.id, members.c.study_id == id_).exists()
-
+_JOB_ID = sa.bindparam("job_id", type_=sa.Text)
+_STUDY_ID = (
+    sa.select(schema.studies.c.id)
+    .where(schema.studies.c.name == sa.bindparam("study", type_=sa.Text))
+    .scalar_subquery()
+)
 
 # Made once: making them takes longer than running them.
-_READY = (
-    sa.select(_c.id)
+_NEXT = (
+    sa.select(_ready.c.job_id)
+    .join(_jobs, _c.id == _ready.c.job_id)
     .where(
+        _ready.c.study_id == _STUDY_ID,
+        _ready.c.exclusive == sa.bindparam("alone", type_=sa.Boolean),
         _c.state == schema.PENDING,
-        _c.open_needs == sa.literal_column("0"),
-        _c.exclusive == sa.bindparam("alone", type_=sa.Boolean),
-        _in_study(),
+        _c.open_needs == 0,
     )
-    .order_by(_c.rank)
+    .order_by(_ready.c.rank, _ready.c.job_id)
     .limit(sa.literal_column("1", sa.Integer))
+    # The job, which is one, and not its entry here, of which each study has one.
     .with_for_update(skip_locked=True, of=_jobs)
 )
 _TAKE = (
     sa.update(_jobs)
-    .where(_c.id == _READY.scalar_subquery(), _c.state == schema.PENDING)
+    .where(_c.id == _JOB_ID)
     .values(
         state=schema.RUNNING,
         worker=sa.bindparam("by", type_=sa.Text),
@@ -55,10 +57,11 @@ _TAKE = (
     )
     .returning(*_c)
 )
+_NOT_READY = sa.delete(_ready).where(_ready.c.job_id == _JOB_ID)
 _FINISH = (
     sa.update(_jobs)
     .where(
-        _c.id == sa.bindparam("job_id", type_=sa.Text),
+        _c.id == _JOB_ID,
         _c.state == schema.RUNNING,
         _c.token == sa.bindparam("held", type_=sa.Text),
     )
@@ -73,9 +76,7 @@ _FINISH = (
 _HOST = sa.text("INSERT INTO hosts (id, facts) VALUES (:id, :facts) ON CONFLICT DO NOTHING")
 _RESULT = sa.insert(schema.results).values(finished_s=NOW)
 _ARRAYS = sa.insert(schema.arrays)
-_WAITING = sa.select(schema.needs.c.job_id).where(
-    schema.needs.c.need_id == sa.bindparam("job_id", type_=sa.Text)
-)
+_WAITING = sa.select(schema.needs.c.job_id).where(schema.needs.c.need_id == _JOB_ID)
 # In one order, so that two that finish at once do not wait for each other.
 _LOCK_WAITING = sa.select(_c.id).where(_c.id.in_(_WAITING)).order_by(_c.id).with_for_update()
 _COUNT_DOWN = sa.update(_jobs).where(_c.id.in_(_WAITING)).values(open_needs=_c.open_needs - 1)
@@ -91,14 +92,13 @@ def take(
     lease_s: float,
 ) -> Claim | None:
     """Let a worker have the longest job that is ready."""
-    values = {
-        "study": study,
-        "by": worker,
-        "new_token": token,
-        "alone": exclusive,
-        "lease_s": lease_s,
-    }
-    return _claim(connection.execute(_TAKE, values).one_or_none())
+    found = connection.execute(_NEXT, {"study": study, "alone": exclusive}).scalar()
+    if found is None:
+        return None
+    values = {"job_id": found, "by": worker, "new_token": token, "lease_s": lease_s}
+    claim = _claim(connection.execute(_TAKE, values).one_or_none())
+    connection.execute(_NOT_READY, {"job_id": found})
+    return claim
 
 
 def find(connection: sa.Connection, worker: str, token: str) -> Claim | None:
@@ -161,8 +161,9 @@ def finish(
     )
     if arrays is not None:
         connection.execute(_ARRAYS, {"job_id": job_id, "data": arrays})
-    if connection.execute(_LOCK_WAITING, {"job_id": job_id}).scalars().all():
+    if waiting := connection.execute(_LOCK_WAITING, {"job_id": job_id}).scalars().all():
         connection.execute(_COUNT_DOWN, {"job_id": job_id})
+        make_ready(connection, waiting)
     return True
 
 
@@ -184,14 +185,14 @@ def fail(connection: sa.Connection, claim: Claim, error: str, *, transient: bool
     failed = sa.update(_jobs).where(*_held(claim))
     values = {**free, **_failed(error, transient=transient)}
     if connection.execute(failed.values(values)).rowcount == 1:
+        make_ready(connection, [claim.job.id])
         return True
     return _ended(connection, claim, "pending", "failed")
 
 
 def give_back(connection: sa.Connection, claim: Claim) -> bool:
     """Undo a claim, as if it had not been."""
-    values = {**_FREE, "state": schema.PENDING}
-    return connection.execute(sa.update(_jobs).where(*_held(claim)).values(values)).rowcount == 1
+    return _set_free(connection, sa.and_(*_held(claim)), {"state": schema.PENDING}) == 1
 
 
 def release(
@@ -199,23 +200,30 @@ def release(
 ) -> int:
     """Free running jobs; with an error, it counts as a failure of theirs."""
     some = sa.select(_c.id).where(_c.state == schema.RUNNING, which)
-    values = {**_FREE, "state": schema.PENDING}
-    if error is not None:
-        values |= _failed(error, transient=True)
-    free = (
-        sa.update(_jobs)
-        # What a transaction holds locked just now is not to be waited for.
-        .where(_c.id.in_(some.with_for_update(skip_locked=True)), _c.state == schema.RUNNING)
-        .values(values)
-    )
-    return connection.execute(free).rowcount
+    values = {"state": schema.PENDING} if error is None else _failed(error, transient=True)
+    # What a transaction holds locked just now is not to be waited for.
+    unlocked = _c.id.in_(some.with_for_update(skip_locked=True))
+    return _set_free(connection, sa.and_(unlocked, _c.state == schema.RUNNING), values)
 
 
 def retry(connection: sa.Connection, study: str, *, transient_only: bool) -> int:
     """Let failed jobs of a study be tried again."""
-    which = [_c.state == schema.FAILED, _in_study()]
+    members = schema.memberships
+    in_study = sa.select(members.c.job_id).where(members.c.study_id == _STUDY_ID)
+    which = [_c.state == schema.FAILED, _c.id.in_(in_study)]
     if transient_only:
         which.append(_c.transient.is_(True))
-    values = {**_FREE, "state": schema.PENDING, "failures": 0}
-    again = sa.update(_jobs).where(*which).values(values)
-    return connection.execute(again, {"study": study}).rowcount
+    values = {"state": schema.PENDING, "failures": 0}
+    return _set_free(connection, sa.and_(*which), values, {"study": study})
+
+
+def _set_free(
+    connection: sa.Connection,
+    which: sa.ColumnElement[bool],
+    values: dict[str, Any],
+    parameters: dict[str, Any] | None = None,
+) -> int:
+    freed = sa.update(_jobs).where(which).values({**_FREE, **values}).returning(_c.id)
+    ids = connection.execute(freed, parameters or {}).scalars().all()
+    make_ready(connection, ids)
+    return len(ids)

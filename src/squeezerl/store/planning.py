@@ -14,6 +14,7 @@ from squeezerl.store import schema
 from squeezerl.store.clock import NOW
 from squeezerl.store.encode import to_text
 from squeezerl.store.job import Job
+from squeezerl.store.ready import leave, make_ready, make_study_ready
 from squeezerl.store.records import Label
 
 # SQLite takes no more values than this in one statement.
@@ -67,6 +68,7 @@ def put(connection: sa.Connection, study: PreparedStudy) -> None:
                 for position, (job_id, label) in enumerate(study.members)
             ],
         )
+    make_study_ready(connection, id_)
 
 
 def _put_jobs(connection: sa.Connection, study: PreparedStudy) -> None:
@@ -90,6 +92,8 @@ def _put_jobs(connection: sa.Connection, study: PreparedStudy) -> None:
     if pairs:
         connection.execute(sa.insert(schema.needs), pairs)
     if known:
+        ids = [job.id for job in known]
+        leave(connection, ids)
         # Not part of a job's identity, and the plan may know better now.
         connection.execute(
             sa.update(schema.jobs)
@@ -97,6 +101,7 @@ def _put_jobs(connection: sa.Connection, study: PreparedStudy) -> None:
             .values({name: sa.bindparam(name) for name in _HINTS}),
             [{"which": job.id, **_hints(job)} for job in known],
         )
+        make_ready(connection, ids)
 
 
 def _hints(job: Job) -> dict[str, Any]:

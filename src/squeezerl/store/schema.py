@@ -11,7 +11,6 @@ PENDING = sa.literal_column("'pending'", sa.String)
 RUNNING = sa.literal_column("'running'", sa.String)
 DONE = sa.literal_column("'done'", sa.String)
 FAILED = sa.literal_column("'failed'", sa.String)
-_READY = sa.text("state = 'pending' AND open_needs = 0")
 _RUNNING = sa.text("state = 'running'")
 _FAILED = sa.text("state = 'failed'")
 
@@ -42,7 +41,6 @@ jobs = sa.Table(
     sa.Column("seconds", sa.Double),
     sa.Column("error", sa.Text),
     sa.Column("transient", sa.Boolean),
-    sa.Index("jobs_ready", "exclusive", "rank", sqlite_where=_READY, postgresql_where=_READY),
     sa.Index("jobs_running", "worker", sqlite_where=_RUNNING, postgresql_where=_RUNNING),
     sa.Index("jobs_failed", "id", sqlite_where=_FAILED, postgresql_where=_FAILED),
     sqlite_with_rowid=False,
@@ -66,6 +64,19 @@ studies = sa.Table(
     sa.Column("digest", sa.String(64), nullable=False),
     sa.Column("created_s", sa.Double, nullable=False),
     sa.Column("updated_s", sa.Double, nullable=False),
+)
+
+# What can be claimed, study by study: pending jobs without open needs. Kept in the transactions
+# that change those, so that a claim does not search, however much other studies have waiting.
+ready = sa.Table(
+    "ready",
+    metadata,
+    sa.Column("study_id", sa.Integer, sa.ForeignKey("studies.id"), primary_key=True),
+    sa.Column("exclusive", sa.Boolean, primary_key=True),
+    sa.Column("rank", sa.Double, primary_key=True),
+    sa.Column("job_id", sa.String(32), sa.ForeignKey("jobs.id"), primary_key=True),
+    sa.Index("ready_of_job", "job_id"),
+    sqlite_with_rowid=False,
 )
 
 # A job may stand in a study more than once, under other labels.

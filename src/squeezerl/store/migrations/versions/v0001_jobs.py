@@ -34,7 +34,6 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     for name, columns, where in (
-        ("jobs_ready", ["exclusive", "rank"], "state = 'pending' AND open_needs = 0"),
         ("jobs_running", ["worker"], "state = 'running'"),
         ("jobs_failed", ["id"], "state = 'failed'"),
     ):
@@ -56,6 +55,15 @@ def upgrade() -> None:
         sa.Column("created_s", sa.Double, nullable=False),
         sa.Column("updated_s", sa.Double, nullable=False),
     )
+    op.create_table(
+        "ready",
+        sa.Column("study_id", sa.Integer, sa.ForeignKey("studies.id"), primary_key=True),
+        sa.Column("exclusive", sa.Boolean, primary_key=True),
+        sa.Column("rank", sa.Double, primary_key=True),
+        sa.Column("job_id", sa.String(32), sa.ForeignKey("jobs.id"), primary_key=True),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ready_of_job", "ready", ["job_id"])
     op.create_table(
         "memberships",
         sa.Column("study_id", sa.Integer, sa.ForeignKey("studies.id"), primary_key=True),

@@ -55,7 +55,7 @@ PARTS: Mapping[str, Steps] = MappingProxyType(
 KEEP = 0.9  # the study's rule of what is still good
 # The least that is a gain worth a deployment: above what a part's middle step forgives.
 _GAIN = {"compression": 1.2, "energy": 1.1, "speed": 1.05}
-_HARM = {"energy": (0.95, "a decision's energy is"), "speed": (0.95, "a decision's time is")}
+_HARM = {"energy": "a decision's energy is", "speed": "a decision's time is"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,9 +195,9 @@ def _may_gain(part: Part) -> bool:
 def _harm(parts: list[Part]) -> str:
     """What certainly gets worse, as times the baseline's at least."""
     words = [
-        f"{_HARM[part.name][1]} at least {1 / part.interval.high:.2f} times the baseline's"
+        f"{_HARM[part.name]} at least {1 / part.interval.high:.2f} times the baseline's"
         for part in parts
-        if part.name in _HARM and part.interval and part.interval.high < _HARM[part.name][0]
+        if part.name in _HARM and part.interval and part.interval.high < 1
     ]
     return f", but {' and '.join(words)}" if words else ""
 

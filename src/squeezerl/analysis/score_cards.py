@@ -26,7 +26,7 @@ class ScoreCard:
 
     `score` is `None` where the baseline is not clearly better than random. `runtime` and `host_id`
     tell where energy and speed were measured, `None` where they were not; `energy_estimated` is
-    `None` where energy is unknown.
+    `None` where energy is unknown; `verdict` is the cell's.
     """
 
     agent: str
@@ -37,6 +37,7 @@ class ScoreCard:
     runtime: str | None
     host_id: str | None
     energy_estimated: bool | None
+    verdict: str | None
     score: Score | None
 
     @property
@@ -103,6 +104,7 @@ def _cards(
         places[row["runtime"], row["host_id"]].append(row)
     if not costs:
         places[None, None] = []
+    verdict = cell["verdict"] if isinstance(cell["verdict"], str) else None
     for (runtime, host), rows in places.items():
         energy = _envelope(rows, "energy_times")
         estimated = any(_known(row["energy_estimated"]) == 1 for row in rows)
@@ -115,12 +117,13 @@ def _cards(
             runtime=runtime,
             host_id=host,
             energy_estimated=None if energy is None else estimated,
+            verdict=verdict,
             score=score(
                 retention=_interval(cell, "retention"),
                 compression=compression,
                 energy=energy,
                 speed=_envelope(rows, "latency_times"),
-                verdict=cell["verdict"] if isinstance(cell["verdict"], str) else None,
+                verdict=verdict,
             )
             if _known(cell["trained"]) != 0
             else None,

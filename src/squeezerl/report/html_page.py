@@ -10,6 +10,7 @@ from pathlib import Path
 from squeezerl.errors import StudyError
 
 _IMAGE = re.compile(r'<img alt="([^"]*)" src="(figures/[\w.-]+)\.png" />')
+_WORDS = re.compile(r"<td>([^\n]{36,})</td>")  # a cell with a sentence, which may be broken
 _STYLE = """
 :root { color-scheme: light; --ink: #1d2327; --soft: #5b6670; --line: #d9dee3; --tint: #f6f8fa; }
 * { box-sizing: border-box; }
@@ -20,21 +21,22 @@ h2 { font-size: 1.35rem; margin: 3rem 0 1rem; padding-top: .9rem;
      border-top: 1px solid var(--line); }
 h3 { font-size: 1.05rem; margin: 2rem 0 .6rem; }
 p, li { max-width: 50rem; }
+p:has(img) { max-width: none; }
 a { color: #0b5cad; }
 nav { margin: 1.2rem 0; padding: .8rem 1.1rem; background: var(--tint); border-radius: 6px; }
 nav ul { margin: 0; padding: 0; list-style: none; columns: 3 14rem; }
-nav ul ul { display: none; }
 .wide { overflow-x: auto; margin: .6rem 0; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
-th, td { padding: .28rem .65rem; text-align: left; vertical-align: top; }
-th { border-bottom: 2px solid var(--ink); font-weight: 600; white-space: nowrap; }
+th, td { padding: .28rem .65rem; text-align: left; vertical-align: top; white-space: nowrap; }
+th { border-bottom: 2px solid var(--ink); font-weight: 600; }
 td { border-bottom: 1px solid var(--line); }
-td[style*="right"], th[style*="right"] { white-space: nowrap; }
+td.words { white-space: normal; min-width: 14rem; }
 tbody tr:hover { background: var(--tint); }
 img { max-width: 100%; height: auto; display: block; margin: 1.4rem 0 .4rem; }
 pre { padding: .8rem 1rem; background: var(--tint); overflow-x: auto; font-size: 12.5px; }
 code { font-size: .92em; }
-table + p, .wide + p, img + em { color: var(--soft); font-size: 13.5px; }
+.wide + p, p:has(img) + p { color: var(--soft); font-size: 13.5px; max-width: 62rem; }
+p:has(img) + p em { font-style: normal; }
 strong { font-weight: 650; }
 @media print { nav { display: none; } h2 { break-after: avoid; } }
 """.strip()
@@ -57,13 +59,14 @@ def html_page(markdown_text: str, folder: Path, title: str) -> str:
         raise StudyError('reports need markdown: pip install "squeezerl[studies]"') from error
 
     renderer = markdown.Markdown(
-        extensions=["tables", "toc"], extension_configs={"toc": {"toc_depth": "2"}}
+        extensions=["tables", "toc"], extension_configs={"toc": {"toc_depth": "2-2"}}
     )
     body = renderer.convert(markdown_text)
     body = _IMAGE.sub(lambda match: _inlined(match, folder), body)
     body = body.replace("<table>", '<div class="wide"><table>').replace(
         "</table>", "</table></div>"
     )
+    body = _WORDS.sub(r'<td class="words">\1</td>', body)
     contents = f"<nav>{renderer.toc}</nav>"
     body = body.replace("<h2 ", f"{contents}\n<h2 ", 1)
     return "\n".join(

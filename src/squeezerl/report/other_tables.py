@@ -62,7 +62,7 @@ def runs_table(data: StudyData, cells: pd.DataFrame) -> StudyTable:
               "random return", "trained")  # fmt: skip
     return StudyTable(
         name="runs",
-        title="What was run",
+        title="Agents and their baselines",
         note="Trained: the float policy is better than a random one in every bootstrap resample.",
         header=(*head, *titles),
         rows=tuple(rows),
@@ -132,9 +132,9 @@ def aggregates_table(aggregates: pd.DataFrame) -> StudyTable:
         name="aggregates",
         title="Over all cells with a trained baseline",
         note="Scores are normalised: 0 is random, 100 % the mean of the cell's float policies. "
-        "IQM: mean of the middle half of all runs. Optimality gap: by how much runs fall short of 100 % "
-        "on average. Better than float: the probability that a run of the method scores higher "
-        f"than one of the float policy. Runs are {over}; 95 % intervals from the stratified "
+        "IQM: mean of the middle half of all runs. Optimality gap: by how much runs fall short of "
+        "100 % on average. Better than float: the probability that a run of the method scores "
+        f"higher than one of the float policy. Runs are {over}; 95 % intervals from the stratified "
         "bootstrap over them.",
         header=("method", "cells", "runs", *_AGGREGATES.values()),
         rows=tuple(rows),
@@ -176,27 +176,29 @@ def score_frame(cards: Sequence[ScoreCard]) -> pd.DataFrame:
     return pd.DataFrame(records, columns=[*columns, *figures, *last])
 
 
-def score_table(cards: Sequence[ScoreCard], name: str, title: str, note: str = "") -> StudyTable:
-    """Score cards, one row each."""
+def score_table(cards: Sequence[ScoreCard], *, best: bool = False) -> StudyTable:
+    """Score cards, one row each; with `best` only the one of each agent that scores highest."""
+    cards = best_cards(cards) if best else cards
     frame = score_frame(cards)
     head = who_header(frame)
+    order = {agent: number for number, (agent, _, _) in enumerate(panels(frame))}
     place = len({(card.runtime, card.host_id) for card in cards} - {(None, None)}) > 1
     rows = [
         (
             *who(frame, card.agent, card.algorithm, card.env_id),
-            method_name(card.method, card.ratio),
+            DASH if best and card.score is None else method_name(card.method, card.ratio),
             *((" ".join(filter(None, (card.runtime, card.host_id))) or DASH,) if place else ()),
             *(_part(card, part) for part in PARTS),
             _total(card),
             card.recommendation,
         )
-        for card in cards
+        for card in sorted(cards, key=lambda card: order[card.agent])
     ]
     words = (*head, "method", *(("runtime",) if place else ()))
     return StudyTable(
-        name=name,
-        title=title,
-        note=f"{SCORE_NOTE} {note}".strip(),
+        name="score-cards-best" if best else "score-cards",
+        title="Score cards: the best of each cell" if best else "Score cards: all policies",
+        note=SCORE_NOTE + (" Shown is the policy whose score is highest for certain." * best),
         header=(*words, *PARTS, "score", "recommendation"),
         rows=tuple(rows),
         left=(*range(len(words)), len(words) + len(PARTS) + 1),

@@ -314,7 +314,7 @@ def cells_table(cells: pd.DataFrame) -> StudyTable:
                "verdict", "bytes", "smaller")  # fmt: skip
     return StudyTable(
         name="cells",
-        title="Every policy of the study",
+        title="All policies",
         note="Retention is normalised: 0 is random, 100 % the float policy. Verdict for 90 %. "
         "Bytes of the model file, mean over the trainings.",
         header=(*head, *columns),

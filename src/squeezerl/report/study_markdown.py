@@ -18,7 +18,7 @@ from squeezerl.report.study_figures import Picture
 from squeezerl.report.study_tables import StudyTable, escape_markdown, markdown_lines
 from squeezerl.report.text import markdown_table
 
-_SHOWN = 60  # rows; longer tables are files beside the report
+_SHOWN = 100  # rows; longer tables are files beside the report
 _ERROR_LINES = 12
 
 
@@ -74,7 +74,7 @@ def study_markdown(
         "## What was run",
         "",
         *table("runs"),
-        *_untrained(analysis, data),
+        *_untrained(analysis),
         *picture(curves),
         "## Returns of quantized policies",
         "",
@@ -206,8 +206,7 @@ def _picture(picture: Picture) -> list[str]:
     return [f"![{title}](figures/{picture.name}.png)", "", f"*{picture.caption}* {link}", ""]
 
 
-def _untrained(analysis: StudyAnalysis, data: StudyData) -> list[str]:
-    del data
+def _untrained(analysis: StudyAnalysis) -> list[str]:
     agents = sorted(untrained_agents(analysis.cells))
     if not agents:
         return []
@@ -239,7 +238,7 @@ def _failures(failures: Sequence[FailedJob]) -> list[str]:
         error = failure.error.strip().splitlines()[-_ERROR_LINES:]
         lines += [
             f"**{escape_markdown(failure.kind)}**: {escape_markdown(label_text(failure.label))}, "
-            f"tried {failure.attempts} times",
+            f"{failure.attempts} {'attempt' if failure.attempts == 1 else 'attempts'}",
             "",
             *(f"    {line}" for line in error or ["no message"]),
             "",

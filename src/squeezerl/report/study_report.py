@@ -16,7 +16,6 @@ from squeezerl.report.html_page import html_page
 from squeezerl.report.intervals import bounds, estimate
 from squeezerl.report.other_tables import (
     aggregates_table,
-    best_cards,
     costs_table,
     runs_table,
     score_frame,
@@ -91,13 +90,10 @@ def study_tables(data: StudyData, analysis: StudyAnalysis) -> list[StudyTable]:
         *comparison_tables(analysis.comparison, analysis.percentages),
         aggregates_table(analysis.aggregates),
         costs_table(data.costs),
-        score_table(
-            best_cards(analysis.cards), "score-cards-best", "Score cards: the best of each cell",
-            "Shown is the policy whose score is highest for certain.",
-        ),
-        score_table(analysis.cards, "score-cards", "Score cards: every policy"),
+        score_table(analysis.cards, best=True),
+        score_table(analysis.cards),
         cells_table(analysis.cells),
-    ]  # fmt: skip
+    ]
 
 
 def study_json(data: StudyData, analysis: StudyAnalysis, seed: int) -> dict[str, Any]:

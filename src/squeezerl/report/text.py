@@ -29,12 +29,15 @@ def format_return(record: EvaluationRecord) -> str:
     interval = return_interval(record)
     if interval is None:
         return f"{record.mean_return:,.1f} [one episode]"
-    return format_number_interval(interval)
+    return f"{interval.estimate:,.1f} [{interval.low:,.1f}, {interval.high:,.1f}]"
 
 
 def format_number_interval(interval: Interval) -> str:
-    """For example "1,234.5 [1,200.0, 1,269.0]"."""
-    return f"{interval.estimate:,.1f} [{interval.low:,.1f}, {interval.high:,.1f}]"
+    """For example "123.4 [120.0, 126.9]"; without decimals from 1,000 on."""
+    digits = 0 if max(abs(interval.low), abs(interval.high)) >= 1000 else 1
+    return (
+        f"{interval.estimate:,.{digits}f} [{interval.low:,.{digits}f}, {interval.high:,.{digits}f}]"
+    )
 
 
 def format_times_interval(interval: Interval) -> str:

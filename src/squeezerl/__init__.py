@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from squeezerl.report.profile_table import profile_markdown as profile_markdown
     from squeezerl.report.squeeze_report import summary as summary
     from squeezerl.runtimes.onnx_actor import load_actor as load_actor
+    from squeezerl.studies.run import run_study as run_study
 
 __version__ = "0.1.0"
 
@@ -49,6 +50,7 @@ _HOMES = {
     "profile_json": "squeezerl.report.profile_contract",
     "profile_markdown": "squeezerl.report.profile_table",
     "read_artifact": "squeezerl.artifacts.read",
+    "run_study": "squeezerl.studies.run",
     "squeeze": "squeezerl.api",
     "summary": "squeezerl.report.squeeze_report",
     "train": "squeezerl.api",

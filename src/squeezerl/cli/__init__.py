@@ -18,6 +18,7 @@ from squeezerl.cli.evaluate import evaluate
 from squeezerl.cli.inspect import inspect
 from squeezerl.cli.profile import profile
 from squeezerl.cli.squeeze import squeeze
+from squeezerl.cli.study import study
 from squeezerl.cli.train import train
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 for command in (inspect, compress, evaluate, squeeze, profile, train):
     app.command(no_args_is_help=True)(command)
+app.add_typer(study)
 app.command()(doctor)
 
 

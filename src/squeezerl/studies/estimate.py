@@ -48,8 +48,8 @@ _TRPO_STEP_S = 0.2e-3  # of learning, for each environment step
 _ROLLOUT_STEP_S = {True: 0.05e-3, False: 0.3e-3}  # on-policy algorithms play 8 side by side
 _QAT_TIMES = 1.35
 _START_S = 1.5  # of a training: imports, environments, the first of everything
-_COMPRESS_S = 0.5
-_MEASURE_ROW_S = 10.0  # six fresh processes, without what `seconds` asks for
+_COMPRESS_S = 0.1
+_MEASURE_ROW_S = 6.5  # six fresh processes, without what `seconds` asks for
 # Bytes that a finished job leaves.
 _TRAIN_BYTES = {"on": 2_500_000, "off": 6_000_000}
 _COMPRESS_BYTES = 250_000

@@ -1,0 +1,114 @@
+"""What a plan will take, for those who want to know before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from squeezerl.studies import estimate
+from squeezerl.studies.plan import Plan, with_estimates
+
+if TYPE_CHECKING:
+    from squeezerl.store.records import StoredRow
+
+_SQLITE = "sqlite:///"
+
+
+@dataclass(frozen=True)
+class KindForecast:
+    """The jobs of one kind: how many, how many of them are done, and what the others will take.
+
+    `seconds` are of one worker, `stored_bytes` at the location and in the store.
+    """
+
+    kind: str
+    jobs: int
+    done: int
+    seconds: float
+    stored_bytes: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A plan before it runs.
+
+    Args:
+        kinds: one for each.
+        workers: that share the work; measurements have their host to themselves.
+        seconds: until all is done.
+        stored_bytes: at the location and in the store, beside what is there.
+        scratch_bytes: on the hosts' own disks, while the largest trainings run.
+        from_finished: jobs whose estimate comes from finished ones of the same sort.
+    """
+
+    kinds: tuple[KindForecast, ...]
+    workers: int
+    seconds: float
+    stored_bytes: float
+    scratch_bytes: float
+    from_finished: int
+
+
+def forecast(plan: Plan, finished: Iterable[StoredRow], *, workers: int) -> tuple[Plan, Forecast]:
+    """What is left to do of a plan and what that will take; the plan with these estimates.
+
+    Args:
+        plan: of a study.
+        finished: jobs that are done, of any study.
+        workers: that will share the work.
+    """
+    rows = list(finished)
+    done = {row.job.id for row in rows}
+    better = estimate.refined((job for job, _ in plan.jobs), rows)
+    plan = with_estimates(plan, better)
+    kinds = tuple(
+        _of_kind(kind, plan, done) for kind in dict.fromkeys(job.kind for job, _ in plan.jobs)
+    )
+    alone = sum(kind.seconds for kind in kinds if kind.kind == "profile")
+    shared = sum(kind.seconds for kind in kinds) - alone
+    left = [job for job, _ in plan.jobs if job.id not in done]
+    longest = max((job.estimate_s or 0.0 for job in left if not job.exclusive), default=0.0)
+    training = any(job.kind == "train" for job in left)
+    scratch = sorted((t.scratch_bytes for t in plan.study.trainings), reverse=True)
+    return plan, Forecast(
+        kinds=kinds,
+        workers=workers,
+        seconds=alone + max(shared / workers, longest),
+        stored_bytes=sum(kind.stored_bytes for kind in kinds),
+        scratch_bytes=sum(scratch[:workers]) if training else 0,
+        from_finished=sum(job.id in better for job in left),
+    )
+
+
+def finished_jobs(store_url: str) -> list[StoredRow]:
+    """All finished jobs of a store, without their arrays; none if there is no store yet.
+
+    Raises:
+        StoreError: if it cannot be read.
+    """
+    if store_url.startswith(_SQLITE):
+        # To look whether there is one shall not make one.
+        path = store_url.removeprefix(_SQLITE).partition("?")[0]
+        if not Path(path).is_file():
+            return []
+    from squeezerl.store.open import open_store
+
+    rows: dict[str, StoredRow] = {}
+    with open_store(store_url) as store:
+        for name in store.study_names():
+            rows |= {row.job.id: row for row in store.results(name, arrays=False)}
+    return list(rows.values())
+
+
+def _of_kind(kind: str, plan: Plan, done: Collection[str]) -> KindForecast:
+    jobs = [job for job, _ in plan.jobs if job.kind == kind]
+    left = [job for job in jobs if job.id not in done]
+    return KindForecast(
+        kind=kind,
+        jobs=len(jobs),
+        done=len(jobs) - len(left),
+        seconds=sum(job.estimate_s or 0.0 for job in left),
+        stored_bytes=sum(estimate.stored_bytes(job) for job in left),
+    )

@@ -1,0 +1,185 @@
+"""`run_study`: read, plan, execute; and where a study is that was run before."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from squeezerl.errors import StudyError
+from squeezerl.studies.forecast import Forecast, finished_jobs, forecast
+from squeezerl.studies.location import Location
+from squeezerl.studies.plan import Plan, plan_study
+from squeezerl.studies.publish import publish_agents
+from squeezerl.studies.read import check_store, default_store, read_name, read_study
+from squeezerl.studies.yaml_node import read_yaml_node
+
+if TYPE_CHECKING:
+    from squeezerl.analysis.frames import StudyData
+    from squeezerl.store.records import Counts, Status
+    from squeezerl.store.store import Store
+
+_SQLITE = "sqlite:///"
+_YAML = (".yaml", ".yml")
+Executor = Literal["local", "ray"]
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """A study as far as it has been done.
+
+    Args:
+        name: of the study.
+        store: URL of its database.
+        counts: jobs by state.
+    """
+
+    name: str
+    store: str
+    counts: Counts
+
+    @property
+    def data(self) -> StudyData:
+        """What has been found so far, as data frames."""
+        from squeezerl.studies.results import load_study
+
+        with open_existing(self.store) as store:
+            return load_study(store, self.name)
+
+
+def prepare(
+    path: str | Path,
+    *,
+    store: str | None = None,
+    artifacts: str | None = None,
+    workers: int | None = None,
+) -> tuple[Plan, Forecast]:
+    """The plan of a study's file and what it will take; nothing is run or written.
+
+    Raises:
+        SqueezeRLError: for whatever is wrong in the file, with the line.
+    """
+    study = read_study(path, store=store, artifacts=artifacts)
+    return forecast(
+        plan_study(study), finished_jobs(study.store), workers=workers or os.cpu_count() or 1
+    )
+
+
+def run_plan(
+    plan: Plan,
+    *,
+    workers: int | None = None,
+    executor: Executor = "local",
+    address: str | None = None,
+    retry_failed: bool = False,
+    on_status: Callable[[Status], None] = lambda status: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> StudyRun:
+    """Do what is left of a plan.
+
+    Raises:
+        SqueezeRLError: if the store or the artifacts' location cannot be used.
+    """
+    from squeezerl.store.open import open_store
+    from squeezerl.studies.execute import execute
+
+    study = plan.study
+    location = Location(study.artifacts)
+    with open_store(study.store) as store:
+        store.put_study(study.name, study.spec, plan.jobs)
+        if retry_failed:
+            store.retry_failed(study.name)
+    publish_agents(study.agents, location)
+    counts = execute(
+        study.store,
+        study.name,
+        location=location,
+        workers=workers,
+        executor=executor,
+        address=address,
+        on_progress=on_status,
+        should_stop=should_stop,
+    )
+    return StudyRun(study.name, study.store, counts)
+
+
+def run_study(
+    path: str | Path,
+    *,
+    store: str | None = None,
+    artifacts: str | None = None,
+    workers: int | None = None,
+    executor: Executor = "local",
+    address: str | None = None,
+    retry_failed: bool = False,
+    on_status: Callable[[Status], None] = lambda status: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> StudyRun:
+    """Run a study, or what is left of it.
+
+    Args:
+        path: of the study's YAML file.
+        store: URL of the database, sqlite:///FILE or postgresql://..., instead of the file's.
+        artifacts: URL of the folder for what jobs leave, instead of the file's.
+        workers: jobs side by side; unless given, one a core.
+        executor: "local" for processes on this machine, "ray" for a cluster.
+        address: of the Ray cluster; unless given, one is started here.
+        retry_failed: also do again what failed before.
+        on_status: called now and then with where the study stands.
+        should_stop: asked now and then; if true, no job is started any more, and trainings write
+            checkpoints.
+
+    Raises:
+        SqueezeRLError: for whatever is wrong in the file, before anything runs.
+    """
+    plan, _ = prepare(path, store=store, artifacts=artifacts, workers=workers)
+    return run_plan(
+        plan,
+        workers=workers,
+        executor=executor,
+        address=address,
+        retry_failed=retry_failed,
+        on_status=on_status,
+        should_stop=should_stop,
+    )
+
+
+def find_study(name_or_file: str, store: str | None = None) -> tuple[str, str]:
+    """The name of a study and the URL of its store, from either its name or its file.
+
+    Raises:
+        StudyError: if it is neither.
+    """
+    if not name_or_file.endswith(_YAML):
+        url = store or default_store(name_or_file)
+        check_store(url)
+        return name_or_file, url
+    root, _ = read_yaml_node(Path(name_or_file))
+    parts = {key.text(): value for key, value in root.entries()}
+    if "name" not in parts:
+        raise root.error("the study lacks name")
+    name = read_name(parts["name"])
+    url = store or (parts["store"].text() if "store" in parts else default_store(name))
+    check_store(url)
+    return name, url
+
+
+def open_existing(store_url: str) -> Store:
+    """A store that is there already: to look at results shall not make one.
+
+    Raises:
+        StudyError: if there is none.
+        StoreError: if it cannot be read.
+    """
+    from squeezerl.store.open import open_store
+
+    if store_url.startswith(_SQLITE):
+        path = store_url.removeprefix(_SQLITE).partition("?")[0]
+        if not Path(path).is_file():
+            raise StudyError(
+                f"{path}: no such store; studies make one where they run: go there, or name it "
+                "with --store"
+            )
+    return open_store(store_url)

@@ -351,6 +351,10 @@ def _show_forecast(
             for kind in forecast.kinds
         ],
     )
+    places = f"store: {_hidden(store)}\nartifacts: {artifacts}"
+    if all(kind.done == kind.jobs for kind in forecast.kinds):
+        say(f"\nAll is done.\n{places}")
+        return
     scratch = ""
     if forecast.scratch_bytes:
         scratch = f", and up to {_bytes(forecast.scratch_bytes)} for checkpoints while it trains"
@@ -365,7 +369,7 @@ def _show_forecast(
         f"{_bytes(forecast.stored_bytes)} of disk{scratch}.\n"
         f"{source} from rates of a two-core virtual machine (AMD EPYC), with episodes that go to "
         "their limit: good for the order of magnitude.\n"
-        f"store: {_hidden(store)}\nartifacts: {artifacts}"
+        f"{places}"
     )
 
 

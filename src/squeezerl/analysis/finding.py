@@ -85,8 +85,9 @@ def over_cells(
         return None
     resampled = resample_weights(len(array), rng, STUDY_RESAMPLES) @ array
     # No mean lies beyond all values, except by rounding.
-    values = np.clip(np.concatenate([[array.mean()], resampled]), array.min(), array.max())
-    return expanded_interval(values, len(array), 1 - (1 - CONFIDENCE) / comparisons)
+    values = np.concatenate([[array.mean()], resampled]).clip(array.min(), array.max())
+    level = 1 - (1 - CONFIDENCE) / comparisons
+    return expanded_interval(np.asarray(values, dtype=np.float64), len(array), level)
 
 
 def share_interval(least: int, most: int, cells: int, comparisons: int = 1) -> Interval:

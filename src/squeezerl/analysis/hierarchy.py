@@ -125,7 +125,7 @@ def agent_draws(
             agent=str(agent),
             algorithm=first.algorithm,
             env_id=first.env_id,
-            methods=_draws(_policies(rows), randoms.get(first.env_id), rng, resamples),
+            methods=_draws(str(agent), _policies(rows), randoms.get(first.env_id), rng, resamples),
         )
 
 
@@ -216,6 +216,7 @@ def _policies(rows: Any) -> dict[Key, dict[int | None, _Episodes]]:
 
 
 def _draws(
+    agent: str,
     policies: Mapping[Key, Mapping[int | None, _Episodes]],
     random: _Episodes | None,
     rng: np.random.Generator,
@@ -230,7 +231,10 @@ def _draws(
         seeds = seeds or tuple(sorted(trained, key=_order))
         compared = [trained[seed] for seed in seeds]
         compared += [baseline[seed] for seed in seeds] if paired else []
-        window = _window([*compared, *([random] if random else [])], f"{key[0]} and what it is to")
+        window = _window(
+            [*compared, *([random] if random else [])],
+            f"{key[0]} of {agent} and what it is compared with",
+        )
         groups[seeds, window, paired].append(key)
     found: dict[Key, MethodDraws] = {}
     order = sorted(groups, key=lambda group: ([_order(seed) for seed in group[0]], *group[1:]))
@@ -296,5 +300,5 @@ def _window(several: Collection[_Episodes], whose: str) -> _Window:
     first = max(episodes.first for episodes in several)
     end = min(episodes.end for episodes in several)
     if first >= end:
-        raise InvalidArgumentError(f"{whose} be compared with met no common environment seeds")
+        raise InvalidArgumentError(f"{whose} met no common environment seeds")
     return first, end

@@ -1,0 +1,178 @@
+"""Workers as actors of a Ray cluster."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, final
+
+from squeezerl.errors import ExecutionError
+from squeezerl.store.store import Store
+from squeezerl.studies.pool import FruitlessEnds, Pool
+from squeezerl.studies.worker import Assignment, work
+from squeezerl.studies.worker_name import free_dead, worker_name
+
+_START_S = 60.0
+
+
+@final
+class RayWorker:
+    """What runs in an actor: `work` in one thread, `stop` in another."""
+
+    def __init__(self, assignment: Assignment, *, first: bool) -> None:
+        self._assignment = assignment
+        self._stop = threading.Event()
+        if first:
+            # Of a run that was killed as a whole; later the driver looks after its workers.
+            with Store.open(assignment.store_url) as store:
+                free_dead(store)
+
+    def name(self) -> str:
+        """The worker's name, with its host."""
+        return worker_name()
+
+    def work(self) -> None:
+        """Work until `stop`."""
+        work(self._assignment, worker_name(), self._stop)
+
+    def stop(self) -> None:
+        """Take no more jobs."""
+        self._stop.set()
+
+
+@final
+class RayPool(Pool):
+    """Actors of this driver: Ray ends them when it ends."""
+
+    def __init__(
+        self, assignment: Assignment, workers: int | None, store: Store, address: str | None
+    ) -> None:
+        self._ray = _connect(address)
+        self._assignment = assignment
+        self._store = store
+        self._stopping = False
+        self._fruitless = FruitlessEnds()
+        count = workers or int(self._ray.cluster_resources().get("CPU", 1))
+        self._actors = [_Actor(self._ray, assignment, first=True) for _ in range(count)]
+
+    def tend(self) -> None:
+        """See `Pool`."""
+        for index, actor in enumerate(self._actors):
+            if not actor.ended():
+                continue
+            told, jobs = actor.told(), 0
+            if told is None and self._stopping:
+                continue
+            if (name := actor.name()) is not None:
+                jobs = self._store.release_worker(name, f"its worker ended: {told}")
+            if not self._stopping:
+                self._fruitless.note(had_job=jobs > 0, killed=actor.died(), told=str(told))
+                self._actors[index] = _Actor(self._ray, self._assignment, first=False)
+        if self._stopping:
+            self._actors = [actor for actor in self._actors if not actor.ended()]
+
+    def names(self) -> set[str]:
+        """See `Pool`."""
+        return {name for actor in self._actors if (name := actor.name()) is not None}
+
+    def ask_to_stop(self) -> None:
+        """See `Pool`."""
+        self._stopping = True
+        for actor in self._actors:
+            actor.ask_to_stop()
+
+    def ended(self) -> bool:
+        """See `Pool`."""
+        return all(actor.ended() for actor in self._actors)
+
+    def wait(self, seconds: float) -> None:
+        """See `Pool`."""
+        works = [actor.working for actor in self._actors]
+        if works:
+            self._ray.wait(works, num_returns=1, timeout=seconds)
+
+    def close(self) -> None:
+        """See `Pool`."""
+        for actor in self._actors:
+            name = actor.name()
+            actor.kill()
+            if name is not None:
+                self._store.release_worker(name)
+        self._actors = []
+        with suppress(Exception):
+            self._ray.shutdown()
+
+
+@final
+class _Actor:
+    """One worker's actor, which may wait for its place in the cluster."""
+
+    def __init__(self, ray: Any, assignment: Assignment, *, first: bool) -> None:
+        self._ray = ray
+        threads = assignment.threads
+        remote = ray.remote(num_cpus=threads, max_restarts=0, max_concurrency=3)(RayWorker)
+        variables = {"OMP_NUM_THREADS": str(threads)}
+        self._handle = remote.options(runtime_env={"env_vars": variables}).remote(
+            assignment, first=first
+        )
+        self._named = self._handle.name.remote()
+        self.working = self._handle.work.remote()
+
+    def ended(self) -> bool:
+        return bool(self._ray.wait([self.working], timeout=0)[0])
+
+    def told(self) -> str | None:
+        """What ended it; `None` if it was asked to."""
+        try:
+            self._ray.get(self.working)
+        except Exception as error:
+            return str(error)
+        return None
+
+    def died(self) -> bool:
+        """Whether it was killed, rather than ended with an error of its own."""
+        try:
+            self._ray.get(self.working)
+        except self._ray.exceptions.RayActorError:
+            return True
+        except Exception:
+            return False
+        return False
+
+    def name(self) -> str | None:
+        """Its worker's name, if it ever started."""
+        try:
+            name: str = self._ray.get(self._named, timeout=0.5)
+        except Exception:
+            return None
+        return name
+
+    def ask_to_stop(self) -> None:
+        self._handle.stop.remote()
+
+    def kill(self) -> None:
+        with suppress(Exception):
+            self._ray.kill(self._handle)
+
+
+def _connect(address: str | None) -> Any:
+    """Ray, connected to a cluster, or with one of its own on this machine."""
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise ExecutionError('the executor ray needs Ray: pip install "squeezerl[ray]"') from error
+    # What this process can import, the workers shall, where it is there.
+    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            include_dashboard=False if address is None else None,
+            runtime_env={"env_vars": {"PYTHONPATH": path}},
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ExecutionError(f"no Ray cluster at {address or 'this machine'}: {error}") from error
+    return ray

@@ -42,7 +42,7 @@ PARTS: Mapping[str, Steps] = MappingProxyType(
             weight=0.2,
             steps=((1.2, 1.0), (1.1, 0.8), (0.95, 0.6)),
             lowest=0.3,
-            noun="times less energy a decision",
+            noun="times more frugal",
         ),
         "speed": Steps(
             weight=0.1,
@@ -203,7 +203,8 @@ def _harm(parts: list[Part]) -> str:
 
 
 def _listed(parts: Sequence[Part], say: Callable[[Part], str]) -> str:
-    return " and ".join(say(part) for part in parts)
+    *rest, last = (say(part) for part in parts)
+    return f"{', '.join(rest)} and {last}" if rest else last
 
 
 def _least(part: Part) -> str:

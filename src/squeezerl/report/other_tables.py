@@ -13,7 +13,7 @@ from squeezerl.analysis.frames import StudyData
 from squeezerl.analysis.score import PARTS
 from squeezerl.analysis.score_cards import ScoreCard
 from squeezerl.report.marks import ordered
-from squeezerl.report.return_tables import DASH, interval_of, method_name, who, who_header
+from squeezerl.report.return_tables import DASH, Who, interval_of, method_name
 from squeezerl.report.study_tables import StudyTable
 from squeezerl.report.style import algorithm_label
 from squeezerl.report.text import (
@@ -27,7 +27,8 @@ from squeezerl.report.text import (
 
 def runs_table(data: StudyData, cells: pd.DataFrame) -> StudyTable:
     """What was run: one row an agent."""
-    head = who_header(cells) if len(cells) else ("algorithm", "environment")
+    who = Who(cells)
+    head = who.header
     columns = ["agent", "algorithm", "env_id", "trainings", "steps", "policies", "episodes",
                "baseline_return", "random_return", "trained"]  # fmt: skip
     rows, records = [], []
@@ -43,7 +44,7 @@ def runs_table(data: StudyData, cells: pd.DataFrame) -> StudyTable:
         known = is_trained is not None and not pd.isna(is_trained)
         rows.append(
             (
-                *who(cells, *cell),
+                *who.row(*cell),
                 str(int(own["train_seeds"].max())),
                 DASH if steps is None else f"{int(steps):,}",
                 f"{len(returns):,}",
@@ -73,7 +74,8 @@ def runs_table(data: StudyData, cells: pd.DataFrame) -> StudyTable:
 
 def costs_table(costs: pd.DataFrame) -> StudyTable:
     """What one decision takes, every policy and runtime."""
-    head = who_header(costs) if len(costs) else ("algorithm", "environment")
+    who = Who(costs)
+    head = who.header
     seeds, hosts = costs["train_seed"].notna().any(), costs["host_id"].nunique() > 1
     order = {name: number for number, name in enumerate(ordered(costs["method"]))}
     rows = []
@@ -84,7 +86,7 @@ def costs_table(costs: pd.DataFrame) -> StudyTable:
         )
         rows += [
             (
-                *who(costs, *cell),
+                *who.row(*cell),
                 method_name(str(row["method"]), row["ratio"]),
                 *((_seed(row["train_seed"]),) if seeds else ()),
                 str(row["runtime"]),
@@ -180,12 +182,13 @@ def score_table(cards: Sequence[ScoreCard], *, best: bool = False) -> StudyTable
     """Score cards, one row each; with `best` only the one of each agent that scores highest."""
     cards = best_cards(cards) if best else cards
     frame = score_frame(cards)
-    head = who_header(frame)
+    who = Who(frame)
+    head = who.header
     order = {agent: number for number, (agent, _, _) in enumerate(panels(frame))}
     place = len({(card.runtime, card.host_id) for card in cards} - {(None, None)}) > 1
     rows = [
         (
-            *who(frame, card.agent, card.algorithm, card.env_id),
+            *who.row(card.agent, card.algorithm, card.env_id),
             DASH if best and card.score is None else method_name(card.method, card.ratio),
             *((" ".join(filter(None, (card.runtime, card.host_id))) or DASH,) if place else ()),
             *(_part(card, part) for part in PARTS),

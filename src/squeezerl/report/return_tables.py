@@ -1,4 +1,4 @@
-"""The study's Tables 1 to 3, the comparison with the published ones, and every cell, as text."""
+"""The study's Tables 1 to 3, and every cell, as text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 
 from squeezerl.analysis.figure_data import grid_shape, panels
-from squeezerl.analysis.published import SOURCE
 from squeezerl.records import Interval
 from squeezerl.report.marks import ordered
 from squeezerl.report.study_tables import StudyTable
@@ -23,7 +22,7 @@ _LEGEND = (
     "? undecided."
 )
 _STARS = "★ is clearly the best quantization of its cell, ☆ not clearly worse than the best."
-_RULES = {
+RULES = {
     "mean": "the highest percentage whose mean return is at least 90 % of the baseline's (the "
     "study's rule)",
     "interval": "the highest percentage up to which the interval says at every one that 90 % of "
@@ -52,20 +51,22 @@ def percentage(ratio: Any) -> str:
     return DASH if pd.isna(ratio) else f"{100 * ratio:.0f} %"
 
 
-def who_header(frame: pd.DataFrame) -> tuple[str, ...]:
-    """Titles that name a cell; the agent too where algorithm and environment do not tell."""
-    return ("algorithm", "environment", *(("agent",) if _ambiguous(frame) else ()))
+class Who:
+    """The columns that name a cell; the agent too where algorithm and environment do not tell.
 
+    Args:
+        frame: with agent, algorithm and env_id.
+    """
 
-def who(frame: pd.DataFrame, agent: str, algorithm: str, env_id: str) -> tuple[str, ...]:
-    """The cells below `who_header`."""
-    name = (algorithm_label(algorithm), env_id)
-    return (*name, agent) if _ambiguous(frame) else name
+    def __init__(self, frame: pd.DataFrame) -> None:
+        seen = frame[["agent", "algorithm", "env_id"]].drop_duplicates()
+        self._ambiguous = bool(seen.duplicated(["algorithm", "env_id"]).any())
+        self.header = ("algorithm", "environment", *(("agent",) if self._ambiguous else ()))
 
-
-def _ambiguous(frame: pd.DataFrame) -> bool:
-    seen = frame[["agent", "algorithm", "env_id"]].drop_duplicates()
-    return bool(seen.duplicated(["algorithm", "env_id"]).any())
+    def row(self, agent: str, algorithm: str, env_id: str) -> tuple[str, ...]:
+        """The cells below the header."""
+        name = (algorithm_label(algorithm), env_id)
+        return (*name, agent) if self._ambiguous else name
 
 
 def returns_tables(table: pd.DataFrame) -> list[StudyTable]:
@@ -106,14 +107,15 @@ def _by_method(
     title: str,
     note: str,
 ) -> StudyTable:
+    who = Who(table)
+    head = who.header
     rows = []
     found = {(row["agent"], row["method"]): row for row in table.to_dict("records")}
     for agent, algorithm, env_id in panels(table):
         cells = [
             say(found[agent, method]) if (agent, method) in found else DASH for method in methods
         ]
-        rows.append((*who(table, agent, algorithm, env_id), *cells))
-    head = who_header(table)
+        rows.append((*who.row(agent, algorithm, env_id), *cells))
     return StudyTable(
         name=name,
         title=title,
@@ -128,16 +130,17 @@ def _by_method(
 def pruned_tables(table: pd.DataFrame) -> list[StudyTable]:
     """Table 2 and Table 3 by both rules."""
     tables = []
-    for rule, words in _RULES.items():
+    for rule, words in RULES.items():
         frame = table[table["rule"] == rule]
-        head = who_header(frame)
+        who = Who(frame)
+        head = who.header
         rows = []
         for agent, algorithm, env_id in panels(frame):
             row = frame[frame["agent"] == agent].iloc[0].to_dict()
             baseline, pruned = (interval_of(row, name) for name in ("baseline", "pruned"))
             rows.append(
                 (
-                    *who(frame, agent, algorithm, env_id),
+                    *who.row(agent, algorithm, env_id),
                     DASH if baseline is None else format_number_interval(baseline),
                     DASH if pruned is None else format_number_interval(pruned),
                     percentage(row["l1_ratio"]),
@@ -158,12 +161,12 @@ def pruned_tables(table: pd.DataFrame) -> list[StudyTable]:
                 frame=frame,
             )
         )
-    tables += [_best_table(table[table["rule"] == rule], rule) for rule in _RULES]
+    tables += [_best_table(table[table["rule"] == rule], rule) for rule in RULES]
     return tables
 
 
 def _chosen(row: Any) -> str:
-    if _untrained(row["trained"]):
+    if is_untrained(row["trained"]):
         return "untrained"
     if row["norm"] is None or pd.isna(row["ratio"]):
         return DASH
@@ -171,7 +174,8 @@ def _chosen(row: Any) -> str:
     return f"{norm} {percentage(row['ratio'])}" + VERDICTS.get(row["verdict"], "")
 
 
-def _untrained(trained: Any) -> bool:
+def is_untrained(trained: Any) -> bool:
+    """Whether it is known that the baseline is not better than random."""
     return trained is not None and not pd.isna(trained) and not trained
 
 
@@ -193,13 +197,14 @@ def _best_table(frame: pd.DataFrame, rule: str) -> StudyTable:
         ]
         left: Iterable[int] = range(len(header))
     else:
-        header = (*who_header(frame), "chosen")
-        rows = [(*who(frame, *cell), chosen[cell[0]]) for cell in cells]
+        who = Who(frame)
+        header = (*who.header, "chosen")
+        rows = [(*who.row(*cell), chosen[cell[0]]) for cell in cells]
         left = range(len(header))
     return StudyTable(
         name=f"table3-{rule}",
         title=f"Table 3: best pruning of each cell, rule “{rule}”",
-        note=f"Chosen: {_RULES[rule]}. A dash: none will do. {_LEGEND}",
+        note=f"Chosen: {RULES[rule]}. A dash: none will do. {_LEGEND}",
         header=header,
         rows=tuple(rows),
         left=tuple(left),
@@ -207,99 +212,21 @@ def _best_table(frame: pd.DataFrame, rule: str) -> StudyTable:
     )
 
 
-def comparison_tables(comparison: pd.DataFrame, percentages: pd.DataFrame) -> list[StudyTable]:
-    """Ours beside the published figures, cell by cell."""
-    head = who_header(comparison)
-    rows = []
-    for cell in panels(comparison):
-        for row in comparison[comparison["agent"] == cell[0]].to_dict("records"):
-            change = interval_of(row, "change")
-            rows.append(
-                (
-                    *who(comparison, *cell),
-                    _compared_method(row),
-                    f"{row['published_baseline']:,.1f}",
-                    f"{row['published_return']:,.1f}",
-                    _signed(row["published_change"]),
-                    DASH if change is None else _signed_interval(change),
-                    format_interval(interval_of(row, "retention")),
-                    str(row["direction_agrees"]),
-                    str(row["keeps_agrees"]),
-                )
-            )
-    columns = ("method", "published baseline", "published", "published change", "our change",
-               "our retention", "direction", "90 % kept")  # fmt: skip
-    tables = [
-        StudyTable(
-            name="comparison",
-            title="Beside the published tables",
-            note=f"Published: {SOURCE}, Tables 1 and 2. Change: of the mean return, relative to "
-            "the baseline's. Direction: whether the return rises or falls, ours by the interval of "
-            "the normalised retention; 90 % kept: the published means against our verdict.",
-            header=(*head, *columns),
-            rows=tuple(rows),
-            left=(*range(len(head) + 1), len(head) + 6, len(head) + 7),
-            frame=comparison,
-        )
-    ]
-    rows = []
-    for cell in panels(percentages):
-        for row in percentages[percentages["agent"] == cell[0]].to_dict("records"):
-            trained = "untrained" if _untrained(row["trained"]) else ""
-            ratios = (row["published_ratio"], row["ratio_mean"], row["ratio_interval"])
-            rows.append(
-                (
-                    *who(percentages, *cell),
-                    short_label(row["norm"]),
-                    *(percentage(ratio) for ratio in ratios),
-                    trained,
-                )
-            )
-    head = who_header(percentages)
-    tables.append(
-        StudyTable(
-            name="comparison-percentages",
-            title="Percentages that pruning reached, beside the published ones",
-            note=f"Published: {SOURCE}, Table 2. Mean: {_RULES['mean']}. Interval: "
-            f"{_RULES['interval']}.",
-            header=(*head, "norm", "published", "ours, mean", "ours, interval", "baseline"),
-            rows=tuple(rows),
-            left=(*range(len(head) + 1), len(head) + 4),
-            frame=percentages,
-        )
-    )
-    return tables
-
-
-def _compared_method(row: Any) -> str:
-    if row["method"] != "pruned":
-        return short_label(str(row["method"]))
-    return method_name(str(row["norm"]), row["ratio"])
-
-
-def _signed(share: float) -> str:
-    return f"{100 * share:+.0f} %".replace("-", "−")
-
-
-def _signed_interval(interval: Interval) -> str:
-    low, high = (f"{100 * end:+.0f}".replace("-", "−") for end in (interval.low, interval.high))
-    return f"{_signed(interval.estimate)} [{low}, {high}]"
-
-
 def cells_table(cells: pd.DataFrame) -> StudyTable:
     """Everything that was evaluated, one row each."""
-    head = who_header(cells)
+    who = Who(cells)
+    head = who.header
     rows = []
     for cell in panels(cells):
         for row in cells[cells["agent"] == cell[0]].to_dict("records"):
             interval = interval_of(row, "mean_return")
             retention = format_interval(interval_of(row, "retention"))
-            if _untrained(row["trained"]):
+            if is_untrained(row["trained"]):
                 retention = "untrained"
             times = row["file_times"]
             rows.append(
                 (
-                    *who(cells, *cell),
+                    *who.row(*cell),
                     method_name(str(row["method"]), row["ratio"]),
                     f"{row['train_seeds']}",
                     f"{row['episodes']}",

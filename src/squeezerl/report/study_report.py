@@ -12,6 +12,7 @@ from squeezerl.analysis.findings import overall_verdicts
 from squeezerl.analysis.frames import StudyData
 from squeezerl.analysis.study_analysis import StudyAnalysis, analyse
 from squeezerl.artifacts.output import new_folder
+from squeezerl.report.comparison_tables import comparison_tables
 from squeezerl.report.html_page import html_page
 from squeezerl.report.intervals import bounds, estimate
 from squeezerl.report.other_tables import (
@@ -23,7 +24,6 @@ from squeezerl.report.other_tables import (
 )
 from squeezerl.report.return_tables import (
     cells_table,
-    comparison_tables,
     pruned_tables,
     returns_tables,
 )

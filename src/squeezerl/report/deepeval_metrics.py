@@ -159,9 +159,8 @@ def _reason(part: Part) -> str:
 
 def _figures(test_case: Any) -> Mapping[str, Any]:
     """What the test case holds of `PARTS`."""
-    metadata = getattr(test_case, "metadata", None) or getattr(
-        test_case, "additional_metadata", None
-    )
+    name = "metadata" if hasattr(test_case, "metadata") else "additional_metadata"
+    metadata = getattr(test_case, name, None)
     if isinstance(metadata, Mapping) and (set(metadata) & set(PARTS)):
         return metadata
     try:

@@ -184,6 +184,7 @@ def mark_untrained(axes: Any, words: str = "untrained: baseline\nno better than 
 def save(figure: Any, folder: Path, name: str) -> tuple[Path, Path]:
     """Write the picture as PNG and SVG, without a date, so that the same data give the same."""
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
-    figure.savefig(png, dpi=150, facecolor="white")
-    figure.savefig(svg, metadata={"Date": None}, facecolor="white")
+    with study_style():  # the salt of the names counts here
+        figure.savefig(png, dpi=150, facecolor="white")
+        figure.savefig(svg, metadata={"Date": None}, facecolor="white")
     return png, svg

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from made_study import HOST, made_study
+from squeezerl.analysis.frames import StudyData
+from squeezerl.errors import OutputError
+from squeezerl.report.study_report import FailedJob, write_study_report
+
+SMALL: dict[str, Any] = {"ratios": (0.05, 0.5), "episodes": 20, "train_seeds": 2}
+FAILED = FailedJob(
+    kind="compress",
+    label={"agent": "ppo-Hopper-v4", "method": "l1", "ratio": 0.5},
+    error="Traceback\nCompressionError: layer <0> | has *no* neurons",
+    attempts=2,
+)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study") / "report"
+    data = made_study(**SMALL, untrained=("sac-Hopper-v4",))
+    write_study_report(data, folder, unfinished={"pending": 3, "running": 0}, failures=[FAILED])
+    return folder
+
+
+def test_the_report_says_all_that_was_asked(report: Path) -> None:
+    text = (report / "report.md").read_text(encoding="utf-8")
+    for heading in (
+        "Findings of the published study", "What was run", "Returns of quantized policies",
+        "Returns of pruned policies", "Best pruning", "Over all cells", "What a decision takes",
+        "Beside the published tables", "Score cards", "Every policy", "Failed jobs", "Hosts",
+    ):  # fmt: skip
+        assert f"## {heading}" in text
+    assert "**The study is not complete: 3 pending jobs.**" in text
+    assert "sac-Hopper-v4" in text.split("Untrained, and thus")[1].split("\n")[0]
+    assert "untrained" in text.split("Table 1 as retention")[1].split("##")[0]
+    assert "2 attempts" in text
+    assert "    CompressionError: layer <0> | has *no* neurons" in text
+    assert HOST in text
+    assert "| 1a |" in text
+
+
+def test_every_link_leads_somewhere(report: Path) -> None:
+    text = (report / "report.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(links) > 30
+    for link in links:
+        assert (report / link).is_file(), link
+
+
+def test_tables_have_as_many_cells_as_titles(report: Path) -> None:
+    for path in (report / "tables").glob("*.md"):
+        rows = [
+            len(re.findall(r"(?<!\\)\|", line))
+            for line in path.read_text(encoding="utf-8").splitlines()
+            if line.startswith("|")
+        ]
+        assert len(set(rows)) == 1, path.name
+        # As many lines as the tidy data, where the table is not laid out in another way.
+        if path.stem in ("runs", "cells", "costs", "score-cards", "comparison", "aggregates"):
+            assert len(rows) - 2 == len(pd.read_csv(path.with_suffix(".csv")))
+
+
+class _Page(HTMLParser):
+    """Collects what a page would fetch or run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sources: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.sources += [value or "" for name, value in attrs if name == "src"]
+
+
+def test_the_page_needs_nothing_else(report: Path) -> None:
+    text = (report / "index.html").read_text(encoding="utf-8")
+    page = _Page()
+    page.feed(text)
+    assert not page.tags & {"script", "link", "iframe"}
+    assert len(page.sources) == len(list((report / "figures").glob("*.svg")))
+    for source in page.sources:
+        kind, _, data = source.partition(",")
+        assert kind == "data:image/svg+xml;base64"
+        assert b"<svg" in base64.b64decode(data)
+    assert "layer &lt;0&gt; | has *no* neurons" in text
+    assert "<table>" in text
+
+
+def test_programs_read_the_findings_and_cards(report: Path) -> None:
+    content = json.loads((report / "study.json").read_text(encoding="utf-8"))
+    assert content["study"] == "made"
+    assert {finding["number"] for finding in content["findings"]["ort"]} == {1, 2, 3, 4, 5, 6}
+    cards = content["score_cards"]
+    assert len(cards) == len(pd.read_csv(report / "tables" / "score-cards.csv"))
+    untrained = [card for card in cards if card["agent"] == "sac-Hopper-v4"]
+    assert untrained
+    assert all(card["score"] is None for card in untrained)
+
+
+def test_the_same_data_and_seed_give_the_same_files(tmp_path: Path) -> None:
+    data = made_study(**SMALL, algorithms=("ppo",))
+    for name in ("a", "b"):
+        write_study_report(data, tmp_path / name)
+    files = [path for path in (tmp_path / "a").rglob("*") if path.is_file()]
+    assert len(files) > 40
+    for path in files:
+        other = tmp_path / "b" / path.relative_to(tmp_path / "a")
+        assert path.read_bytes() == other.read_bytes(), path.name
+    write_study_report(data, tmp_path / "c", seed=1)
+    cells = [(tmp_path / name / "tables" / "cells.csv").read_text() for name in ("a", "c")]
+    assert cells[0] != cells[1]
+
+
+def _empty(data: StudyData) -> StudyData:
+    return dataclasses.replace(
+        data,
+        returns=data.returns.iloc[:0],
+        costs=data.costs.iloc[:0],
+        trainings=data.trainings.iloc[:0],
+        hosts={},
+    )
+
+
+def _without(data: StudyData, **values: Any) -> StudyData:
+    rows = data.returns
+    for name, value in values.items():
+        rows = rows[rows[name] != value]
+    return dataclasses.replace(data, returns=rows)
+
+
+ONE = {"algorithms": ("ppo",), "environments": ("Hopper-v4",)}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        _empty(made_study(**SMALL, **ONE)),
+        _without(made_study(**SMALL, **ONE), method="float"),
+        _without(made_study(**SMALL, **ONE), method="random"),
+        _without(made_study(**SMALL), agent="ppo-Hopper-v4"),
+        made_study(**SMALL, **ONE, costs=False, pruned=(), tickets=()),
+        made_study(**SMALL, **ONE, quantized=(), energy=False),
+        made_study(ratios=(0.1,), train_seeds=1, episodes=1, **ONE),
+        made_study(**SMALL, environments=("Hopper-v4",), untrained=("ppo-Hopper-v4",)),
+    ],
+    ids=[
+        "nothing", "no float", "no random", "a cell missing", "no costs", "no energy",
+        "one episode", "untrained",
+    ],
+)  # fmt: skip
+def test_a_study_is_reported_as_far_as_it_went(data: StudyData, tmp_path: Path) -> None:
+    write_study_report(data, tmp_path / "report")
+    text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
+    assert not re.search(r"\bnan\b|None", text)
+    assert (tmp_path / "report" / "index.html").stat().st_size > 1000
+
+
+def test_agents_that_share_algorithm_and_environment_are_told_apart(tmp_path: Path) -> None:
+    data = made_study(**SMALL, **ONE)
+    twins = data.returns[data.returns["method"] != "random"].assign(agent="other-ppo")
+    both = pd.concat([data.returns, twins], ignore_index=True)
+    write_study_report(dataclasses.replace(data, returns=both), tmp_path / "report")
+    text = (tmp_path / "report" / "tables" / "table1.md").read_text(encoding="utf-8")
+    assert "| other-ppo |" in text
+    assert "| ppo-Hopper-v4 |" in text
+
+
+def test_only_a_report_is_replaced_and_only_with_force(report: Path, tmp_path: Path) -> None:
+    data = made_study(**SMALL, **ONE, costs=False, tickets=())
+    with pytest.raises(OutputError, match="not empty"):
+        write_study_report(data, report)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.txt").write_text("years of work")
+    with pytest.raises(OutputError, match="not one of ours"):
+        write_study_report(data, other, force=True)
+    assert (other / "thesis.txt").read_text() == "years of work"
+    write_study_report(data, tmp_path / "mine")
+    write_study_report(data, tmp_path / "mine", force=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "other"]

@@ -34,4 +34,8 @@ fi
 echo "installing the pinned packages into .venv"
 .venv/bin/pip install --quiet --disable-pip-version-check -r requirements.lock
 .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+# Zeus brings it, and does without; on a machine without AMD's own library it keeps Ray from loading.
+if ! .venv/bin/python -c 'import amdsmi' >/dev/null 2>&1; then
+    .venv/bin/pip uninstall --quiet --yes --disable-pip-version-check amdsmi
+fi
 touch .venv/.installed

@@ -164,6 +164,11 @@ def _connect(address: str | None) -> Any:
         import ray
     except ModuleNotFoundError as error:
         raise ExecutionError('the executor ray needs Ray: pip install "squeezerl[ray]"') from error
+    except Exception as error:
+        raise ExecutionError(
+            f"Ray does not load: {error}. If that names libamd_smi.so: pip uninstall amdsmi, which "
+            "the extra zeus brought and Ray takes for an AMD GPU's library"
+        ) from error
     # What this process can import, the workers shall, where it is there.
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 from hypothesis import settings
 
 from made_agents import RECIPES, MadeAgent, make_agent
+from postgresql_server import ABSENT as NO_POSTGRESQL
+from postgresql_server import PostgreSQLServer, find_binaries, running_server
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
@@ -50,3 +53,22 @@ def made_agent(
 ) -> MadeAgent:
     """Each recipe's agent in turn: random weights, saved by Stable-Baselines3."""
     return make_agent(request.param, tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgreSQLServer]:
+    """A PostgreSQL server that runs for these tests only."""
+    binaries = find_binaries()
+    if binaries is None:
+        pytest.skip(NO_POSTGRESQL)
+    with running_server(binaries) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty store in SQLite, then in PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'store.db'}"
+    server: PostgreSQLServer = request.getfixturevalue("postgresql_server")
+    return server.create_database()

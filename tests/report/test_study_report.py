@@ -140,6 +140,15 @@ def _without(data: StudyData, **values: Any) -> StudyData:
     return dataclasses.replace(data, returns=rows)
 
 
+def _as_objects(data: StudyData) -> StudyData:
+    """As frames come that were made from rows with None."""
+    frames = {
+        name: getattr(data, name).astype(object).where(getattr(data, name).notna(), None)
+        for name in ("returns", "costs", "trainings")
+    }
+    return dataclasses.replace(data, **frames)
+
+
 ONE = {"algorithms": ("ppo",), "environments": ("Hopper-v4",)}
 
 
@@ -154,10 +163,11 @@ ONE = {"algorithms": ("ppo",), "environments": ("Hopper-v4",)}
         made_study(**SMALL, **ONE, quantized=(), energy=False),
         made_study(ratios=(0.1,), train_seeds=1, episodes=1, **ONE),
         made_study(**SMALL, environments=("Hopper-v4",), untrained=("ppo-Hopper-v4",)),
+        _as_objects(made_study(ratios=(0.05, 0.5), train_seeds=1, episodes=20, **ONE)),
     ],
     ids=[
         "nothing", "no float", "no random", "a cell missing", "no costs", "no energy",
-        "one episode", "untrained",
+        "one episode", "untrained", "objects",
     ],
 )  # fmt: skip
 def test_a_study_is_reported_as_far_as_it_went(data: StudyData, tmp_path: Path) -> None:

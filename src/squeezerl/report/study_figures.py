@@ -74,14 +74,16 @@ def draw_study_figures(
         (3, ("l2",), "L2 pruning"),
     ):
         for suffix, where, part in _places(scaled_costs(data, methods)):
-            title = f"Figure {number}. {what}: time, energy, memory{where}"
+            known = [name for name in ("time", "energy", "memory") if _has(part, name)]
+            title = f"Figure {number}. {what}: {', '.join(known) or 'costs'}{where}"
+            caption = _COSTS_CAPTION + ("" if "energy" in known else " Energy is unknown.")
             make = (
                 partial(draw_quantized_costs, part, untrained, title)
                 if number == 1
                 else partial(draw_pruned_costs, part, untrained, methods[0], title)
             )
             lack = "nothing was measured for these methods"
-            draw(f"figure{number}{suffix}", title, _COSTS_CAPTION, part, make, lack)
+            draw(f"figure{number}{suffix}", title, caption, part, make, lack)
     kept = retention_by_ratio(cells)
     title = "Return kept after pruning"
     make = partial(draw_retention, kept, untrained, title)
@@ -110,6 +112,10 @@ def draw_study_figures(
         make = partial(draw_curves, curves, levels, untrained, title)
         draw(name, title, _CURVES_CAPTION, curves, make, "nothing was trained in this study")
     return tuple(pictures)
+
+
+def _has(costs: pd.DataFrame, quantity: str) -> bool:
+    return bool((costs["quantity"] == quantity).any())
 
 
 def _places(costs: pd.DataFrame) -> Iterable[tuple[str, str, pd.DataFrame]]:

@@ -104,7 +104,7 @@ def costs_table(costs: pd.DataFrame) -> StudyTable:
     sources = sorted(costs["energy_source"].dropna().unique())
     return StudyTable(
         name="costs",
-        title="What a decision takes",
+        title="All measured policies",
         note="Time and energy of one decision, and resident memory, with 95 % intervals; faster "
         "and less: the float policy's figures divided by a row's, measured side by side. "
         + (f"~ is an estimate. Energy: {'; '.join(sources)}." if sources else "Energy is unknown."),

@@ -157,8 +157,8 @@ def _verdict_list(analysis: StudyAnalysis) -> list[str]:
 def _findings(found: Mapping[str, tuple[Finding, ...]]) -> list[str]:
     lines = _paragraph(
         f"The findings of {SOURCE}, each split into hypotheses that can fail. A finding is "
-        "supported if all of its parts are, refuted if one is, else undecided; with too few trained "
-        "cells a part that is about all of them stays undecided."
+        "supported if all of its parts are, refuted if one is, else undecided; with too few "
+        "trained cells a part that is about all of them stays undecided."
     )
     for runtime, several in found.items():
         if len(found) > 1:

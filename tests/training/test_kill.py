@@ -18,6 +18,7 @@ from trainings import PPO, stop_after, train
 
 from squeezerl import load_agent
 from squeezerl.artifacts.read import read_artifact
+from squeezerl.errors import OutputError
 from squeezerl.training.checkpoint import find_checkpoint
 
 COMMAND = Path(sys.executable).with_name("squeezerl")
@@ -27,7 +28,7 @@ SMALL = (
     "--hyperparams", "net_arch:[8]", "-o", "out", "--json",
 )  # fmt: skip
 SAC = (
-    "sac", "Pendulum-v1", "--steps", "3000", "--evaluations", "10", "--qat", "int8",
+    "sac", "Pendulum-v1", "--steps", "1200", "--evaluations", "10", "--qat", "int8",
     "--checkpoint-seconds", "0.1", "--hyperparams", "batch_size:8",
     "--hyperparams", "train_freq:4", *SMALL,
 )  # fmt: skip
@@ -124,7 +125,7 @@ def test_a_training_that_is_killed_again_and_again_comes_to_its_end(tmp_path: Pa
     with np.load(output / "evaluations.npz") as file:
         steps = file["timesteps"].tolist()
     assert steps == sorted(set(steps))
-    assert steps[-1] == 3000
+    assert steps[-1] == 1200
 
 
 def test_a_kill_between_the_agent_and_its_artifact_is_made_good(tmp_path: Path) -> None:
@@ -137,7 +138,7 @@ def test_a_kill_between_the_agent_and_its_artifact_is_made_good(tmp_path: Path) 
         process.kill()
         process.communicate()
     data = _finish(tmp_path, *SAC)
-    assert data["steps"] == 3000
+    assert data["steps"] == 1200
     assert data["artifact"] is not None
     read_artifact(output / "int8")
     assert not (output / "checkpoints").exists()
@@ -166,6 +167,25 @@ def test_a_kill_while_the_checkpoints_are_removed_is_made_good(tmp_path: Path) -
     assert _hidden(output) == []
 
 
+def test_while_one_process_trains_another_is_refused(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    process = _start(tmp_path, *SAC)
+    try:
+        assert _wait_for(process, lambda: _names(output))
+        process.send_signal(signal.SIGSTOP)
+        with pytest.raises(OutputError, match="another process is training in it"):
+            train(PPO, output, resume=True)
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+        _, stderr = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
+    assert process.returncode == 143, stderr
+    assert find_checkpoint(output) is not None
+    with pytest.raises(OutputError, match="not a training of CartPole-v1"):  # free, but not ours
+        train(PPO, output, resume=True)
+
+
 def test_ctrl_c_leaves_a_checkpoint_from_which_it_goes_on(tmp_path: Path) -> None:
     output = tmp_path / "out"
     process = _start(tmp_path, *SAC)
@@ -185,4 +205,4 @@ def test_ctrl_c_leaves_a_checkpoint_from_which_it_goes_on(tmp_path: Path) -> Non
     assert _hidden(output) == []
     finished = _finish(tmp_path, *SAC)
     assert finished["complete"]
-    assert (finished["steps"], finished["new_steps"]) == (3000, 3000 - data["steps"])
+    assert (finished["steps"], finished["new_steps"]) == (1200, 1200 - data["steps"])

@@ -212,6 +212,21 @@ def test_a_training_for_int8_never_ends_without_an_artifact(tmp_path: Path) -> N
     assert isinstance(outcome, SqueezeRLError) or outcome.artifact is not None
 
 
+def test_int8_begins_soon_after_a_short_training_has_begun_to_learn(tmp_path: Path) -> None:
+    # 50 of these steps are random, and a tenth of the others show what inputs are like.
+    output = tmp_path / "out"
+    train(ON_PENDULUM, output, "train_freq:10", qat="int8", should_stop=stop_after(9))
+    checkpoint = find_checkpoint(output)
+    assert checkpoint is not None
+    assert checkpoint.steps == 90
+    assert torch.load(checkpoint.path / "model.pt", weights_only=True)["qat"]["enabled"]
+
+
+def test_what_is_set_for_speed_is_undone(tmp_path: Path) -> None:
+    train(ON_CARTPOLE, tmp_path / "out", steps=64)
+    assert (torch.tensor(1e-39) * 1).item() > 0
+
+
 # Determinism
 
 
@@ -477,6 +492,24 @@ def test_it_starts_from_the_weights_of_an_agent(ppo: TrainingResult, tmp_path: P
         normalize = VecNormalize.load(str(ppo.path / "CartPole-v1" / "vecnormalize.pkl"), env)
         np.testing.assert_allclose(file["observation.mean"], normalize.obs_rms.mean, atol=1e-4)
         np.testing.assert_allclose(file["observation.var"], normalize.obs_rms.var, rtol=1e-3)
+
+
+def test_it_starts_from_the_bundled_agent(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    train(
+        ("ppo", "HalfCheetah-v5"),
+        output,
+        "net_arch:dict(pi=[128, 128], vf=[64, 64])",
+        "activation_fn:ReLU",
+        "normalize:true",
+        init="demo",
+        should_stop=lambda: True,
+    )
+    checkpoint = find_checkpoint(output)
+    assert checkpoint is not None
+    state = torch.load(checkpoint.path / "model.pt", weights_only=True)["parameters"]["policy"]
+    weights = load_agent("demo").policy.state_dict()
+    assert state["action_net.bias"].tolist() in [value.tolist() for value in weights.values()]
 
 
 def _plain(state: dict[str, torch.Tensor]) -> dict[str, Any]:

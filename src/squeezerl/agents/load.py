@@ -32,6 +32,15 @@ def demo_agent_path() -> Path:
     return Path(__file__).parent / "demo" / "ppo" / "HalfCheetah-v5_1"
 
 
+def agent_path(name: str | Path) -> Path:
+    """Where an agent lies: "demo" is the bundled one, unless there is something of that name."""
+    return demo_agent_path() if _is_demo(name) else Path(name)
+
+
+def _is_demo(name: str | Path) -> bool:
+    return str(name) == DEMO and not Path(name).exists()
+
+
 def load_agent(path: str | Path, *, vecnormalize: str | Path | None = None) -> Agent:
     """Load a Stable-Baselines3 zip or an rl-zoo folder; "demo" is the bundled agent.
 
@@ -43,8 +52,7 @@ def load_agent(path: str | Path, *, vecnormalize: str | Path | None = None) -> A
         CheckpointError: if a file is missing, damaged, hostile or inconsistent.
         UnsupportedPolicyError: if the policy is of a kind that is not supported.
     """
-    is_demo = str(path) == DEMO and not Path(path).exists()
-    files = find_agent(demo_agent_path() if is_demo else Path(path))
+    files = find_agent(agent_path(path))
     normalizer_path = Path(vecnormalize) if vecnormalize is not None else files.vecnormalize
     if normalizer_path is None and files.normalized:
         raise CheckpointError(
@@ -72,7 +80,7 @@ def load_agent(path: str | Path, *, vecnormalize: str | Path | None = None) -> A
     finally:
         archive.close()
     source = AgentSource(
-        path=DEMO if is_demo else str(path),
+        path=DEMO if _is_demo(path) else str(path),
         sha256=_sha256(files.checkpoint),
         algorithm=metadata.algorithm,
         env_id=files.env_id,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,6 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from squeezerl.cli.console import (
-    INTERRUPTED,
     BackendOption,
     EnvKwargsOption,
     JsonOption,
@@ -37,7 +35,8 @@ def train(
         str,
         typer.Argument(
             metavar="ALGO",
-            help="trpo, ppo, ddpg, td3, sac, a2c, tqc; dqn and qrdqn for discrete actions.",
+            help="trpo, ppo, a2c; ddpg, td3, sac, tqc for continuous actions; dqn, qrdqn for "
+            "discrete ones.",
             show_default=False,
         ),
     ],
@@ -88,7 +87,9 @@ def train(
     init: Annotated[
         str | None,
         typer.Option(
-            metavar="AGENT", help="Start from a trained agent's weights.", show_default=False
+            metavar="AGENT",
+            help="Start from the weights of a trained agent, or of 'demo'.",
+            show_default=False,
         ),
     ] = None,
     ticket_of: Annotated[
@@ -172,7 +173,7 @@ def train(
             env_kwargs=parse_kwargs(env_kwargs or ()),
             backend=backend,
             on_progress=update,
-            should_stop=stop.is_set,
+            should_stop=stop.is_asked,
         )
     if as_json:
         from squeezerl.report.training_contract import training_json
@@ -181,7 +182,7 @@ def train(
     else:
         _say_result(result)
     if not result.complete:
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(stop.exit_code)
 
 
 @contextmanager
@@ -219,15 +220,29 @@ def _training_bar(description: str) -> Iterator[Callable[[TrainingProgress], Non
         yield update
 
 
+class _Stop:
+    """Whether a signal asked the training to stop, and with which code that ends the command."""
+
+    signal_number: int | None = None
+
+    def is_asked(self) -> bool:
+        return self.signal_number is not None
+
+    @property
+    def exit_code(self) -> int:
+        """130 after Ctrl-C, 143 after SIGTERM, as a shell has it."""
+        return 128 + (self.signal_number or signal.SIGINT)
+
+
 @contextmanager
-def _stop_on_signals(output: Path) -> Iterator[threading.Event]:
+def _stop_on_signals(output: Path) -> Iterator[_Stop]:
     """Ctrl-C and SIGTERM ask the training to stop; a second one ends it at once."""
-    stop = threading.Event()
+    stop = _Stop()
 
     def ask(number: int, frame: FrameType | None) -> Any:
-        if stop.is_set():
+        if stop.is_asked():
             raise KeyboardInterrupt
-        stop.set()
+        stop.signal_number = number
         err.print("stopping: writing a checkpoint (again to end at once)", style="yellow")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -235,7 +250,7 @@ def _stop_on_signals(output: Path) -> Iterator[threading.Event]:
         yield stop
     except KeyboardInterrupt:
         err.print(f"ended at once; {output} has the last checkpoint", style="yellow", markup=False)
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(stop.exit_code) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -8,7 +8,10 @@ DIR/checkpoints/               while the training runs
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import io
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -44,18 +47,22 @@ class TrainingFolder:
         self._settings = settings
         self._stats = path / settings.env_name
         self._was_empty = False
+        self._lock: int | None = None
 
     def prepare(self, *, resume: bool, replay_bytes: int) -> Checkpoint | None:
         """Make the folder; returns the checkpoint to continue from, if there is one.
 
         Raises:
-            OutputError: if it holds something else, cannot be written, or the disk is too full.
+            OutputError: if it holds something else, another process trains in it, it cannot be
+                written, or the disk is too full.
             CheckpointError: if the checkpoint is damaged.
         """
         checkpoint = None
         try:
             if self.path.exists() and not self.path.is_dir():
                 raise OutputError(f"{self.path}: exists and is not a folder")
+            if self.path.is_dir():
+                self._take_lock()
             self._was_empty = not self.path.is_dir() or not any(self.path.iterdir())
             if not self._was_empty:
                 self._check_same(resume)
@@ -68,11 +75,34 @@ class TrainingFolder:
                 )
             self._check_space(replay_bytes)
             self._stats.mkdir(parents=True, exist_ok=True)
+            self._take_lock()
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from error
         for name, content in self._contents().items():
             write_file(self._stats / name, _yaml(content))
         return checkpoint
+
+    def close(self) -> None:
+        """Let other processes train in the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _take_lock(self) -> None:
+        """On the folder itself: it leaves no file, and ends with the process that holds it."""
+        if self._lock is not None:
+            return
+        self._lock = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                return  # a file system that cannot lock folders, as NFS
+            self.close()
+            raise OutputError(
+                f"{self.path}: another process is training in it; wait for its end, stop it, or "
+                "choose another folder"
+            ) from error
 
     @property
     def is_complete(self) -> bool:

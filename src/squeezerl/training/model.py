@@ -13,6 +13,7 @@ from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckA
 from stable_baselines3.common.vec_env import VecNormalize
 
 from squeezerl.agents.archive import MAX_WEIGHTS_BYTES, CheckpointArchive
+from squeezerl.agents.load import agent_path
 from squeezerl.agents.vecnormalize import read_vecnormalize
 from squeezerl.agents.weights import read_state_dict
 from squeezerl.agents.zoo import find_agent
@@ -54,14 +55,14 @@ def make_model(settings: TrainingSettings, monitor: Path) -> Any:
             model = _construct(settings, env, keywords, {})
         else:
             model = _construct_ticket(settings, env, keywords)
+        if settings.init is not None:
+            _start_from(model, env, agent_path(settings.init))
     except SqueezeRLError:
         env.close()
         raise
     except (ValueError, TypeError, AssertionError) as error:
         env.close()
         raise InvalidArgumentError(f"{algorithm.name} refuses these settings: {error}") from error
-    if settings.init is not None:
-        _start_from(model, env, Path(settings.init))
     return model
 
 
@@ -164,7 +165,8 @@ def _start_from(model: Any, env: Any, path: Path) -> None:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(
-            f"{files.checkpoint}: its networks are not those of this training ({reason})"
+            f"{files.checkpoint}: its networks are not those of this training, which "
+            f"--hyperparams net_arch:[...] decides ({reason})"
         ) from error
     normalizer = None if files.vecnormalize is None else read_vecnormalize(files.vecnormalize)
     if not isinstance(env, VecNormalize) or not env.norm_obs:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
+import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import set_random_seed
 
@@ -27,8 +29,10 @@ from squeezerl.training.settings import TrainingSettings
 from squeezerl.training.tickets import check_ticket
 from squeezerl.training.tracking import check_tracker, tracked
 
-# Off-policy algorithms have no rollout to speak of; this many steps show what inputs are like.
+# Off-policy algorithms have no rollout to speak of; this many steps show what inputs are like, or
+# this share of the steps in which they learn: int8 needs one such window before it can begin.
 _WINDOW_STEPS = 1_000
+_WINDOW_SHARE = 0.1
 _REPORT_SECONDS = 0.2
 
 
@@ -58,11 +62,39 @@ def train(
     if settings.ticket is not None:
         check_ticket(settings)
     check_tracker(settings.track)
-    folder = TrainingFolder(output, settings)
+    with closing(TrainingFolder(output, settings)) as folder, _denormals_are_zero():
+        return _train(settings, folder, resume, on_progress, should_stop)
+
+
+@contextmanager
+def _denormals_are_zero() -> Iterator[None]:
+    """Adam's moments of a neuron that fell silent shrink for ever; below 1e-38 they cost time.
+
+    After 47,000 gradient steps of PPO on Hopper an eighth of all moments were such numbers, and
+    Adam's step took 0.21 ms instead of the 0.15 ms with zeros in their place.
+    """
+    was_on = (torch.tensor(1e-39) * 1.0).item() == 0
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(was_on)
+
+
+def _train(
+    settings: TrainingSettings,
+    folder: TrainingFolder,
+    resume: bool,
+    on_progress: Progress,
+    should_stop: Callable[[], bool],
+) -> TrainingResult:
     checkpoint = folder.prepare(resume=resume, replay_bytes=check_memory(settings))
     start = time.perf_counter()
     if folder.is_complete:
-        return _result(settings, folder, folder.load_evaluations(), settings.steps)
+        evaluations = folder.load_evaluations()
+        # Whole rollouts can be more than was asked for; the last evaluation was at the end.
+        steps = evaluations.steps[-1] if evaluations.steps else settings.steps
+        return _result(settings, folder, evaluations, steps)
     try:
         model = make_model(settings, folder.monitor())
         run = _Run(settings, folder, model, on_progress, should_stop)
@@ -70,7 +102,7 @@ def train(
         folder.undo()
         raise
     try:
-        with tracked(settings, output) as logs:
+        with tracked(settings, folder.path) as logs:
             model.tensorboard_log = None if logs is None else str(logs)
             begun = run.restore(checkpoint) if checkpoint is not None else 0
             try:
@@ -138,6 +170,8 @@ class _Run:
         )
         self._evaluations = Evaluations()
         self._window_end = 0
+        learning = settings.steps - settings.hyperparameters.model.get("learning_starts", 0)
+        self._window_steps = min(_WINDOW_STEPS, _WINDOW_SHARE * learning)
         self._checkpoint_time = time.perf_counter()
         self._report_time = 0.0
 
@@ -215,7 +249,7 @@ class _Run:
 
     def _follow_ranges(self, qat: FakeQuantizedActor, steps: int, *, at_end: bool = False) -> None:
         settings = self._settings
-        if settings.algorithm.on_policy or at_end or steps - self._window_end >= _WINDOW_STEPS:
+        if settings.algorithm.on_policy or at_end or steps - self._window_end >= self._window_steps:
             qat.end_window()
             self._window_end = steps
         assert settings.qat is not None

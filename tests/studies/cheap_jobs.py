@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +26,7 @@ def cheap_job(
     seconds: float = 0.0,
     exclusive: bool = False,
     fault: str | None = None,
+    estimate_s: float | None = None,
 ) -> Job:
     """A job whose value is its number and the sum of those that it needs."""
     return Job(
@@ -35,6 +39,7 @@ def cheap_job(
         },
         needs=tuple(job.id for job in needs),
         exclusive=exclusive,
+        estimate_s=estimate_s,
     )
 
 
@@ -52,7 +57,8 @@ def run_cheap(job: Job, context: JobContext) -> Outcome:
             time.sleep(min(left, 0.01))
     finally:
         _note(job, "end")
-    return Outcome(content={"value": value}, arrays=arrays_of(job))
+    content = {"value": {value} if params["fault"] == "not-json" else value}
+    return Outcome(content=content, arrays=arrays_of(job))
 
 
 def arrays_of(job: Job) -> dict[str, np.ndarray]:
@@ -63,7 +69,7 @@ def arrays_of(job: Job) -> dict[str, np.ndarray]:
 
 def _fault(job: Job, context: JobContext) -> None:
     match job.params["fault"]:
-        case None:
+        case None | "not-json":
             return
         case "bug":
             raise ZeroDivisionError("a bug")
@@ -80,18 +86,34 @@ def _fault(job: Job, context: JobContext) -> None:
         case "die":
             os.kill(os.getpid(), 9)
         case "exit":
+            sys.stdout.write("last words")
+            sys.stdout.flush()
             os._exit(7)
-        case "not-json":
-            raise_not = {1, 2}
-            _return_not_json(raise_not)
+        case "until-lost":
+            if len(_starts(job)) == 1:
+                while not context.should_stop():
+                    time.sleep(0.01)
+        case "orphan":
+            _leave_an_orphan(Path(job.params["trace"]) / "orphan")
         case "until-stopped":
             while not context.should_stop():
                 time.sleep(0.01)
             raise Interrupted
 
 
-def _return_not_json(value: set[int]) -> None:
-    raise TypeError(f"{value}")
+def _leave_an_orphan(path: Path) -> None:
+    """The first time, start a process and wait for being killed; the second time, do nothing."""
+    if path.exists():
+        return
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    path.write_text(str(process.pid), encoding="utf-8")
+    process.wait()
+
+
+def _starts(job: Job) -> list[dict[str, Any]]:
+    lines = (Path(job.params["trace"]) / "trace.jsonl").read_text(encoding="utf-8").splitlines()
+    events = [json.loads(line) for line in lines]
+    return [e for e in events if (e["job"], e["event"]) == (job.id, "start")]
 
 
 def _note(job: Job, event: str) -> None:

@@ -64,7 +64,8 @@ def reference(run: RunJob | str) -> str:
     if isinstance(run, str):
         return run
     name = f"{run.__module__}:{run.__qualname__}"
-    if run.__module__ == "__main__" or resolve(name) is not run:
+    local = run.__module__ == "__main__" or "<" in run.__qualname__
+    if local or resolve(name) is not run:
         raise ExecutionError(f"{name}: workers cannot import it; put it into a module")
     return name
 

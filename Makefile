@@ -14,6 +14,7 @@ demo: .venv/.installed  ## Squeeze the bundled agent, in a few minutes.
 	@echo "  $(BIN)/squeezerl evaluate $(DEMO_OUT) --env HalfCheetah-v5 --against demo"
 
 test: .venv/.installed  ## The whole suite, on all cores.
+	@scripts/install_postgresql.sh
 	$(BIN)/pytest -n auto
 
 lint: .venv/.installed

@@ -173,11 +173,11 @@ def _connect(address: str | None) -> Any:
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     try:
         ray.init(
-            address=address,
+            address=address or "local",
             log_to_driver=False,
             include_dashboard=False if address is None else None,
             runtime_env={"env_vars": {"PYTHONPATH": path}},
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise ExecutionError(f"no Ray cluster at {address or 'this machine'}: {error}") from error
     return ray

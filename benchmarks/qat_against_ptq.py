@@ -118,7 +118,17 @@ def judge(cell: Cell, runs: Path, modes: list[str]) -> dict[str, Any]:
         "study": dict(zip(("baseline", "qat"), STUDY[cell.algorithm, cell.env_id], strict=True)),
         "records": records,
         "retention": kept,
+        "evaluations": {mode: _evaluations(cell.folder(runs, mode)) for mode in modes},
     }
+
+
+def _evaluations(folder: Path) -> dict[str, list[float]]:
+    """Steps and mean return of the evaluations while it learned."""
+    with np.load(folder / "evaluations.npz", allow_pickle=False) as file:
+        return {
+            "steps": file["timesteps"].tolist(),
+            "mean_returns": file["results"].mean(axis=1).round(1).tolist(),
+        }
 
 
 def _training(cell: Cell, runs: Path, mode: str) -> dict[str, Any]:
@@ -174,7 +184,33 @@ def table(rows: list[dict[str, Any]]) -> str:
         ],
         left=(0, 1),
     )
-    return "\n".join([*lines, *_over_seeds(rows)]) + "\n"
+    return "\n".join([*lines, *_over_seeds(rows), *_falls(rows)]) + "\n"
+
+
+def _falls(rows: list[dict[str, Any]]) -> list[str]:
+    """How often a policy lost while learning what it had been able to do."""
+    lines = []
+    for row in rows:
+        for mode, curve in row["evaluations"].items():
+            returns = np.array(curve["mean_returns"])
+            best = np.maximum.accumulate(returns)
+            fell = np.flatnonzero(returns < best / 2)
+            at = ", ".join(f"{curve['steps'][i] // 1000}k" for i in fell)
+            lines.append(
+                (
+                    row["algorithm"].upper(),
+                    row["env_id"],
+                    mode,
+                    str(row["seed"]),
+                    f"{best[-1]:,.0f}",
+                    f"{returns[-1]:,.0f}",
+                    f"{len(fell)} of {len(returns)}",
+                    at or "-",
+                )
+            )
+    header = ("algorithm", "environment", "mode", "seed", "best", "last", "fallen", "at steps")
+    title = "Evaluations while learning, and those below half of the best one until then:"
+    return ["", title, "", *markdown_table(header, lines, left=(0, 1, 2, 7))]
 
 
 def _over_seeds(rows: list[dict[str, Any]]) -> list[str]:

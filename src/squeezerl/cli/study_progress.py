@@ -105,7 +105,11 @@ def _summary(status: Status, workers: int) -> str:
     if counts.failed:
         parts.append(f"{counts.failed} failed")
     left = seconds_left(status, workers)
-    if left is not None and counts.open:
+    alone = sum(w.jobs for w in status.workloads if w.exclusive and w.state == "pending")
+    if counts.pending and counts.pending == alone and not counts.running:
+        # As long as another study has jobs here; between two of our own it is a moment.
+        parts.append("measurements wait to have the host alone")
+    elif left is not None and counts.open:
         parts.append(f"about {duration(left)} left")
     return ", ".join(parts)
 

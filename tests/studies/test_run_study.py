@@ -1,0 +1,156 @@
+"""A whole small study through worker processes, from its file to its data frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from finished import STUDY, Finished
+
+import squeezerl
+from squeezerl.errors import StudyError
+from squeezerl.store.store import Store
+from squeezerl.studies.results import load_study
+from squeezerl.studies.run import StudyRun, find_study, open_existing, prepare
+
+SMALL = """\
+name: small
+agents: [demo]
+methods: [ptdq, ptsq, l2: {percent: [10]}]
+episodes: 2
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder; locks of the host are this test's own."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path
+
+
+def run(text: str, name: str = "small.yaml") -> StudyRun:
+    Path(name).write_text(text, encoding="utf-8")
+    return squeezerl.run_study(name, workers=2)
+
+
+def attempts(store_url: str) -> dict[str, float]:
+    """When each finished job was done is what tells a second time from the first: its seconds."""
+    with Store.open(store_url) as store:
+        return {
+            row.job.id: row.seconds
+            for name in store.study_names()
+            for row in store.results(name, arrays=False)
+        }
+
+
+def test_a_study_runs_and_a_second_run_does_nothing(here: Path) -> None:
+    done = run(SMALL)
+
+    assert (done.counts.done, done.counts.total) == (4 + 5, 4 + 5)
+    assert sorted(done.data.returns["method"]) == ["float", "l2", "ptdq", "ptsq", "random"]
+    assert (here / "small.db").is_file()
+    assert (here / "small-artifacts" / "agents").is_dir()
+    first = attempts(done.store)
+
+    again = run(SMALL)
+
+    assert again.counts == done.counts
+    assert attempts(done.store) == first
+
+
+def test_studies_share_what_they_have_in_common(here: Path) -> None:
+    run(SMALL)
+    first = attempts("sqlite:///small.db")
+    other = SMALL.replace("name: small", "name: other\nstore: sqlite:///small.db").replace(
+        "l2: {percent: [10]}", "l2: {percent: [10, 20]}"
+    )
+    # As it is called elsewhere, or lies elsewhere, it is still the same agent.
+    other += "artifacts: small-artifacts\n"
+    _, forecast = prepare(_written(other), workers=2)
+    assert sum(kind.done for kind in forecast.kinds) == len(first)
+
+    done = run(other, "other.yaml")
+
+    assert done.counts.done == len(first) + 2
+    after = attempts("sqlite:///small.db")
+    assert {job: after[job] for job in first} == first
+
+
+def _written(text: str) -> str:
+    Path("other.yaml").write_text(text, encoding="utf-8")
+    return "other.yaml"
+
+
+def test_workers_find_what_one_process_finds(here: Path, finished: Finished) -> None:
+    """Trainings, tickets and int8 included, all returns are the same ones."""
+    text = STUDY.replace("measure:", "# measure:")
+    done = run(text, "finished.yaml")
+
+    assert done.counts.failed == 0
+    assert done.counts.done == done.counts.total
+    ours = _returns(done.data.returns)
+    assert ours == _returns(load_study(finished.store, "finished").returns)
+    assert len(ours) == 14
+
+
+def _returns(frame: object) -> dict[tuple[str, ...], list[float]]:
+    return {
+        (row.agent, row.env_id, row.method, str(row.ratio)): list(row.returns)
+        for row in frame.itertuples()  # type: ignore[attr-defined]
+    }
+
+
+def test_a_dry_look_writes_nothing(here: Path) -> None:
+    Path("small.yaml").write_text(SMALL, encoding="utf-8")
+
+    plan, forecast = prepare("small.yaml", workers=2)
+
+    assert len(plan.jobs) == 9
+    assert {kind.kind: (kind.jobs, kind.done) for kind in forecast.kinds} == {
+        "compress": (4, 0),
+        "evaluate": (5, 0),
+    }
+    assert forecast.seconds > 0
+    assert sorted(path.name for path in here.iterdir()) == ["small.yaml", "tmp"]
+
+
+def test_finished_jobs_make_the_estimate(here: Path) -> None:
+    run(SMALL)
+    Path("small.yaml").write_text(SMALL.replace("episodes: 2", "episodes: 200"), encoding="utf-8")
+    seconds = attempts("sqlite:///small.db")
+
+    plan, forecast = prepare("small.yaml", workers=1)
+
+    assert forecast.from_finished == 5
+    estimates = [j.estimate_s for j, label in plan.jobs if label["role"] == "evaluate"]
+    assert min(filter(None, estimates)) < 100 * max(seconds.values())
+
+
+def test_a_job_that_fails_does_not_stop_the_rest(here: Path) -> None:
+    text = SMALL.replace("[10]", "[10, 95]").replace("ptdq", "ptdq: {keep: [layer9]}")
+
+    done = run(text)
+
+    assert done.counts.failed == 1
+    assert done.counts.blocked == 1
+    with open_existing(done.store) as store:
+        (failure,) = store.failures("small")
+    assert "layer9" in failure.error
+    assert failure.attempts == 1
+
+
+def test_a_study_is_found_by_name_and_by_file(here: Path) -> None:
+    Path("a.yaml").write_text("name: mine\nstore: sqlite:///x.db\nagents: []\n", encoding="utf-8")
+
+    assert find_study("mine") == ("mine", "sqlite:///mine.db")
+    assert find_study("a.yaml") == ("mine", "sqlite:///x.db")
+    assert find_study("a.yaml", "sqlite:///y.db") == ("mine", "sqlite:///y.db")
+    with pytest.raises(StudyError, match="no such store"):
+        open_existing("sqlite:///mine.db")
+    assert not (here / "mine.db").exists()
+    with pytest.raises(StudyError, match="not supported"):
+        find_study("mine", "mysql://me:secret@host/db")

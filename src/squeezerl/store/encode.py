@@ -9,6 +9,9 @@ from typing import Any
 from squeezerl.errors import StoreError
 from squeezerl.store.job import Job
 
+# Of the table of jobs, those that `make_job` reads beside the parameters.
+JOB_COLUMNS = ("id", "kind", "version", "params", "needs", "exclusive", "estimate_s")
+
 
 def to_text(value: Any, what: str) -> str:
     """Plain JSON as compact text.
@@ -34,8 +37,11 @@ def clean(text: str) -> str:
 
 
 def make_job(row: Any, params: dict[str, Any]) -> Job:
-    """A job from its row."""
-    job = Job(
+    """A job from its row; its id is known and not hashed again."""
+    job = object.__new__(Job)
+    # Past the constructor of a frozen class, which takes most of the time where there are many.
+    job.__dict__.update(
+        id=row.id,
         kind=row.kind,
         version=row.version,
         params=params,
@@ -43,5 +49,4 @@ def make_job(row: Any, params: dict[str, Any]) -> Job:
         exclusive=row.exclusive,
         estimate_s=row.estimate_s,
     )
-    job.__dict__["id"] = row.id  # known: not to be hashed again
     return job

@@ -14,7 +14,7 @@ from squeezerl.errors import StoreError
 from squeezerl.store import schema
 from squeezerl.store.blob import unpack
 from squeezerl.store.clock import NOW
-from squeezerl.store.encode import from_texts, make_job
+from squeezerl.store.encode import JOB_COLUMNS, from_texts, make_job
 from squeezerl.store.job import Job
 from squeezerl.store.records import (
     Counts,
@@ -185,9 +185,12 @@ def results(
     connection: sa.Connection, study: str, kinds: Sequence[str] | None, *, arrays: bool
 ) -> list[StoredRow]:
     """Finished jobs in the order of the study."""
-    columns = (*_j.c, _m.c.label, _r.c.content, _r.c.host_id, _r.c.seconds.label("taken_s"))
     found = (
-        sa.select(*columns, *([schema.arrays.c.data] if arrays else []))
+        sa.select(
+            *(_j.c[name] for name in JOB_COLUMNS),
+            *(_m.c.label, _r.c.content, _r.c.host_id, _r.c.seconds),
+            *([schema.arrays.c.data] if arrays else []),
+        )
         .select_from(_m)
         .join(_j, _j.c.id == _m.c.job_id)
         .join(_r, _r.c.job_id == _m.c.job_id)
@@ -198,8 +201,8 @@ def results(
         found = found.outerjoin(schema.arrays, schema.arrays.c.job_id == _m.c.job_id)
     if kinds is not None:
         found = found.where(_j.c.kind.in_(list(kinds)))
-    rows = connection.execute(found).all()
     with _no_collection():
+        rows = connection.execute(found).all()
         labels = from_texts([row.label for row in rows])
         contents = from_texts([row.content for row in rows])
         params = from_texts([row.params for row in rows])
@@ -210,7 +213,7 @@ def results(
                 content=content,
                 arrays=unpack(row.data) if arrays else {},
                 host_id=row.host_id,
-                seconds=row.taken_s,
+                seconds=row.seconds,
             )
             for row, label, content, one_params in zip(rows, labels, contents, params, strict=True)
         ]

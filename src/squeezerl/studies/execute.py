@@ -14,7 +14,7 @@ from squeezerl.errors import InvalidArgumentError
 from squeezerl.store.records import Counts, Status
 from squeezerl.store.store import Store
 from squeezerl.studies.pool import Pool
-from squeezerl.studies.worker import Assignment, RunJob, reference
+from squeezerl.studies.worker import Assignment, RunJob, count_cores, reference
 from squeezerl.studies.worker_name import free_dead
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def execute(
     location: Location,
     run: RunJob | str = "squeezerl.studies.run_job:run_job",
     workers: int | None = None,
+    threads: int | None = None,
     executor: Literal["local", "ray"] = "local",
     address: str | None = None,
     on_progress: Callable[[Status], None] = lambda status: None,
@@ -51,6 +52,8 @@ def execute(
         location: artifacts of jobs.
         run: what does a job; importable by name in the workers, a function or "module:function".
         workers: processes, each doing one job at a time; unless given, one a core.
+        threads: that a job may use; unless given, the workers share out the cores. A job that must
+            be alone on its host may use them all.
         executor: "local" for processes of this machine, "ray" for actors of a Ray cluster.
         address: of the Ray cluster, as `ray.init` takes it; unless given, one is started here.
         on_progress: told a few times a second at most where the study stands.
@@ -67,7 +70,7 @@ def execute(
         StoreError: if the store cannot be used, or has no such study.
         ExecutionError: if workers do not start.
     """
-    cores = _cores()
+    cores = count_cores()
     count = cores if workers is None else workers
     if count < 1:
         raise InvalidArgumentError(f"workers must be at least 1, not {count}")
@@ -78,8 +81,7 @@ def execute(
         location=location,
         run=reference(run),
         scratch=_scratch(url) if scratch is None else scratch.absolute(),
-        threads=max(1, cores // count),
-        all_threads=cores,
+        threads=max(1, cores // count) if threads is None else threads,
         lease_s=lease_s,
     )
     with Store.open(url) as store:
@@ -101,7 +103,7 @@ def _pool(
     if executor == "local":
         from squeezerl.studies.local import LocalPool
 
-        return LocalPool(assignment, workers or _cores(), store)
+        return LocalPool(assignment, workers or count_cores(), store)
     if executor == "ray":
         from squeezerl.studies.ray_executor import RayPool
 
@@ -142,10 +144,6 @@ def _watch(
             pool.ask_to_stop()
     if interrupted:
         raise KeyboardInterrupt
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _absolute(url: str) -> str:

@@ -41,8 +41,8 @@ RunJob = Callable[[Job, JobContext], Outcome]
 class Assignment:
     """What a worker works on; it is pickled on the way to its process.
 
-    `run` is "module:function"; `threads` are for a job beside others, `all_threads` for one that
-    is alone on the host.
+    `run` is "module:function"; `threads` are for a job beside others: one that is alone on its host
+    may use them all.
     """
 
     store_url: str
@@ -51,7 +51,6 @@ class Assignment:
     run: str
     scratch: Path
     threads: int
-    all_threads: int
     lease_s: float
 
 
@@ -167,7 +166,7 @@ class _Worker:
             store=self._store,
             location=given.location,
             scratch=given.scratch,
-            threads=given.all_threads if claim.job.exclusive else given.threads,
+            threads=count_cores() if claim.job.exclusive else given.threads,
             should_stop=lambda: self._stop.is_set() or self._heart.lost,
             on_progress=self._heart.tell,
         )
@@ -178,6 +177,11 @@ class _Worker:
             # A full disk or a network that is away is still so a moment later.
             self._stop.wait(min(_FIRST_RETRY_S * 4**claim.failures, _LONGEST_RETRY_S))
         self._store.fail(claim, "".join(traceback.format_exception(error)), retry=retry)
+
+
+def count_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_transient(error: Exception) -> bool:

@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: demo test lint types imports bench results profile-results clean
+.PHONY: demo test lint types imports bench results profile-results study-results clean
 
 BIN := .venv/bin
 DEMO_OUT ?= out/demo
@@ -38,6 +38,13 @@ results: .venv/.installed  ## What README and docs show, with the host's facts.
 profile-results: .venv/.installed  ## What docs say of latency, memory and energy; an hour, alone.
 	$(BIN)/python benchmarks/profile_agents.py --output results/profile --seconds 1.5 --precision 0.1 \
 		--watts-per-core 4.4
+
+study-results: .venv/.installed  ## What docs say of how studies scale; minutes, alone.
+	@scripts/install_postgresql.sh
+	@mkdir -p results/studies
+	$(BIN)/python benchmarks/study_overhead.py > results/studies/overhead-sqlite.json
+	$(BIN)/python benchmarks/study_overhead.py --server > results/studies/overhead-postgresql.json
+	$(BIN)/python benchmarks/ray_scaling.py > results/studies/ray-scaling.json
 
 clean:
 	rm -rf .venv out build dist

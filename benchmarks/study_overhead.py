@@ -2,6 +2,7 @@
 
     python benchmarks/study_overhead.py
     python benchmarks/study_overhead.py --store postgresql://user@host/database
+    python benchmarks/study_overhead.py --server    # PostgreSQL, started for this and then removed
 
 First, jobs that do nothing, by local workers: seconds from the call to its return, the start of the
 workers included. Reported per job, and per job of each worker (workers x seconds / jobs), which is
@@ -13,11 +14,13 @@ each. The database must be empty.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -149,16 +152,31 @@ def _finish_all(url: str) -> None:
     engine.dispose()
 
 
+@contextmanager
+def _server() -> Iterator[str]:
+    """A server with its settings as they come, but on a socket; the tests' own."""
+    sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+    tests: Any = importlib.import_module("postgresql_server")
+    binaries = tests.find_binaries()
+    if binaries is None:
+        sys.exit(tests.ABSENT)
+    with tests.running_server(binaries, settings="-c listen_addresses=''") as server:
+        yield server.create_database()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--store", help="URL of an empty database; unless given, SQLite")
+    parser.add_argument("--server", action="store_true", help="start a PostgreSQL server for it")
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--finished", type=int, default=100_000)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         url = given.store or f"sqlite:///{folder}/store.db"
+        if given.server:
+            url = stack.enter_context(_server())
         overhead = measure_overhead(url, folder, given.jobs, given.workers)
         print(overhead, file=sys.stderr)
         reading = measure_reading(url, given.finished)

@@ -33,8 +33,9 @@ def find_binaries() -> Path | None:
 
 
 class PostgreSQLServer:
-    def __init__(self, binaries: Path, folder: Path, user: str | None) -> None:
+    def __init__(self, binaries: Path, folder: Path, user: str | None, settings: str) -> None:
         self._binaries, self._folder, self._user = binaries, folder, user
+        self._options = f"{settings} -k {folder}"
         self._run("initdb", "-A", "trust", "-U", "squeezerl", "-E", "UTF8", "--no-sync")
         self.start()
 
@@ -57,10 +58,6 @@ class PostgreSQLServer:
 
     def start(self) -> None:
         self._run("pg_ctl", "start", "-w", "-l", str(self._folder / "log"), "-o", self._options)
-
-    @property
-    def _options(self) -> str:
-        return f"{SETTINGS} -k {self._folder}"
 
     def crash(self) -> None:
         """As a power cut of the server: no goodbye, recovery from the write-ahead log."""
@@ -94,7 +91,7 @@ class PostgreSQLServer:
 
 
 @contextmanager
-def running_server(binaries: Path) -> Iterator[PostgreSQLServer]:
+def running_server(binaries: Path, settings: str = SETTINGS) -> Iterator[PostgreSQLServer]:
     """Run a server; as root it runs as another user, as it insists."""
     user = None
     folder = Path(tempfile.mkdtemp(prefix="squeezerl-pg-"))
@@ -102,7 +99,7 @@ def running_server(binaries: Path) -> Iterator[PostgreSQLServer]:
         if os.getuid() == 0:
             user = next(name for name in ("postgres", "nobody") if _exists(name))
             shutil.chown(folder, user)
-        server = PostgreSQLServer(binaries, folder, user)
+        server = PostgreSQLServer(binaries, folder, user, settings)
         try:
             yield server
         finally:

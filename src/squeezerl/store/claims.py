@@ -147,15 +147,16 @@ def finish(
     content: str,
     arrays: bytes | None,
     host_id: str,
-    facts: str,
+    facts: str | None,
     seconds: float,
 ) -> bool:
-    """Result, state and what waited for it, together."""
+    """Result, state and what waited for it, together; no facts of a host that is there already."""
     job_id = claim.job.id
     done = {"job_id": job_id, "held": claim.token, "took_s": seconds}
     if connection.execute(_FINISH, done).rowcount == 0:
         return _ended(connection, claim, "done")
-    connection.execute(_HOST, {"id": host_id, "facts": facts})
+    if facts is not None:
+        connection.execute(_HOST, {"id": host_id, "facts": facts})
     connection.execute(
         _RESULT, {"job_id": job_id, "content": content, "host_id": host_id, "seconds": seconds}
     )

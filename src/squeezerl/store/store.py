@@ -48,6 +48,7 @@ class Store:
         self._writing = engine_.execution_options(writes=True)
         self._where = where
         self._patience_s = patience_s
+        self._known_hosts: set[str] = set()
 
     @classmethod
     def open(cls, url: str, *, patience_s: float = PATIENCE_S) -> Store:
@@ -173,19 +174,24 @@ class Store:
             StoreError: also if the outcome cannot be stored: no plain JSON, arrays of objects.
         """
         content = to_text(outcome.content, "the content of a result")
-        facts = to_text(host, "the facts of a host")
+        host_id = str(host["id"])
+        known = host_id in self._known_hosts
+        facts = None if known else to_text(host, "the facts of a host")
         blob = pack(outcome.arrays) if outcome.arrays else None
-        return self._write(
+        finished = self._write(
             lambda connection: claims.finish(
                 connection,
                 claim,
                 content=content,
                 arrays=blob,
-                host_id=str(host["id"]),
+                host_id=host_id,
                 facts=facts,
                 seconds=seconds,
             )
         )
+        if finished:
+            self._known_hosts.add(host_id)
+        return finished
 
     def fail(self, claim: Claim, error: str, *, retry: bool) -> bool:
         """Record a failure; with `retry` the job is tried up to 3 times. False: lease was lost."""

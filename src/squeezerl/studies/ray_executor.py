@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -12,7 +13,7 @@ from typing import Any, final
 from squeezerl.errors import ExecutionError
 from squeezerl.store.store import Store
 from squeezerl.studies.pool import FruitlessEnds, Pool
-from squeezerl.studies.worker import Assignment, work
+from squeezerl.studies.worker import Assignment, count_cores, work
 from squeezerl.studies.worker_name import free_dead, worker_name
 
 _START_S = 60.0
@@ -50,7 +51,7 @@ class RayPool(Pool):
     def __init__(
         self, assignment: Assignment, workers: int | None, store: Store, address: str | None
     ) -> None:
-        self._ray = _connect(address)
+        self._ray, self._is_ours = _connect(address, (workers or 1) * assignment.threads)
         self._assignment = assignment
         self._store = store
         self._stopping = False
@@ -60,8 +61,9 @@ class RayPool(Pool):
 
     def tend(self) -> None:
         """See `Pool`."""
+        ended = self._ended()
         for index, actor in enumerate(self._actors):
-            if not actor.ended():
+            if actor.working not in ended:
                 continue
             told, jobs = actor.told(), 0
             if told is None and self._stopping:
@@ -72,7 +74,7 @@ class RayPool(Pool):
                 self._fruitless.note(had_job=jobs > 0, killed=actor.died(), told=str(told))
                 self._actors[index] = _Actor(self._ray, self._assignment, first=False)
         if self._stopping:
-            self._actors = [actor for actor in self._actors if not actor.ended()]
+            self._actors = [actor for actor in self._actors if actor.working not in ended]
 
     def names(self) -> set[str]:
         """See `Pool`."""
@@ -86,7 +88,7 @@ class RayPool(Pool):
 
     def ended(self) -> bool:
         """See `Pool`."""
-        return all(actor.ended() for actor in self._actors)
+        return len(self._ended()) == len(self._actors)
 
     def wait(self, seconds: float) -> None:
         """See `Pool`."""
@@ -94,16 +96,27 @@ class RayPool(Pool):
         if works:
             self._ray.wait(works, num_returns=1, timeout=seconds)
 
+    def _ended(self) -> set[Any]:
+        """Of all actors at once: there may be many."""
+        works = [actor.working for actor in self._actors]
+        if not works:
+            return set()
+        return set(self._ray.wait(works, num_returns=len(works), timeout=0)[0])
+
     def close(self) -> None:
         """See `Pool`."""
+        names = []
         for actor in self._actors:
-            name = actor.name()
-            actor.kill()
+            with suppress(Exception):  # Ray may be gone
+                names.append(actor.name())
+                actor.kill()
+        self._actors = []
+        if self._is_ours:
+            with suppress(Exception):
+                self._ray.shutdown()
+        for name in names:
             if name is not None:
                 self._store.release_worker(name)
-        self._actors = []
-        with suppress(Exception):
-            self._ray.shutdown()
 
 
 @final
@@ -119,10 +132,8 @@ class _Actor:
             assignment, first=first
         )
         self._named = self._handle.name.remote()
+        self._name: str | None = None
         self.working = self._handle.work.remote()
-
-    def ended(self) -> bool:
-        return bool(self._ray.wait([self.working], timeout=0)[0])
 
     def told(self) -> str | None:
         """What ended it; `None` if it was asked to."""
@@ -144,22 +155,28 @@ class _Actor:
 
     def name(self) -> str | None:
         """Its worker's name, if it ever started."""
-        try:
-            name: str = self._ray.get(self._named, timeout=0.5)
-        except Exception:
-            return None
-        return name
+        if self._name is None and self._ray.wait([self._named], timeout=0)[0]:
+            with suppress(Exception):  # it ended before it could tell
+                self._name = self._ray.get(self._named)
+        return self._name
 
     def ask_to_stop(self) -> None:
-        self._handle.stop.remote()
+        if self.name() is None:
+            self.kill()  # it may wait for its place for ever
+        else:
+            self._handle.stop.remote()
 
     def kill(self) -> None:
         with suppress(Exception):
             self._ray.kill(self._handle)
 
 
-def _connect(address: str | None) -> Any:
-    """Ray, connected to a cluster, or with one of its own on this machine."""
+def _connect(address: str | None, cores: int) -> tuple[Any, bool]:
+    """Ray, connected to a cluster, and whether it was this that did so.
+
+    Without an address it is a cluster on this machine, with as many cores as are asked for at
+    least: more workers than cores are the caller's choice.
+    """
     try:
         import ray
     except ModuleNotFoundError as error:
@@ -169,15 +186,19 @@ def _connect(address: str | None) -> Any:
             f"Ray does not load: {error}. If that names libamd_smi.so: pip uninstall amdsmi, which "
             "the extra zeus brought and Ray takes for an AMD GPU's library"
         ) from error
+    if ray.is_initialized():
+        return ray, False
     # What this process can import, the workers shall, where it is there.
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     try:
         ray.init(
             address=address or "local",
+            num_cpus=max(cores, count_cores()) if address is None else None,
             log_to_driver=False,
+            logging_level=logging.ERROR,
             include_dashboard=False if address is None else None,
             runtime_env={"env_vars": {"PYTHONPATH": path}},
         )
     except (OSError, RuntimeError, ValueError) as error:
         raise ExecutionError(f"no Ray cluster at {address or 'this machine'}: {error}") from error
-    return ray
+    return ray, True

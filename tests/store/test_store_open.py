@@ -8,13 +8,14 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from postgresql_server import PostgreSQLServer
 from squeezerl.errors import StoreError, StoreUnreachableError
+from squeezerl.store import schema
 from squeezerl.store.engine import make_engine, parse_url
-from squeezerl.store.migrate import VERSION_TABLE
 from squeezerl.store.open import open_store
-from squeezerl.store.schema import metadata
+from squeezerl.store.schema import REVISION, VERSION_TABLE, metadata
 from squeezerl.store.store import Store
 
 
@@ -27,6 +28,11 @@ def test_the_migrations_make_the_tables_that_the_code_knows(store_url: str) -> N
         )
         assert compare_metadata(context, metadata) == []
     engine.dispose()
+
+
+def test_the_latest_revision_is_the_one_that_the_code_names() -> None:
+    folder = Path(schema.__file__).with_name("migrations")
+    assert ScriptDirectory(str(folder)).get_current_head() == REVISION
 
 
 def test_a_newer_schema_is_refused(store_url: str) -> None:

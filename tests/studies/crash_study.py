@@ -79,13 +79,27 @@ class Command:
             return []
 
     def kill_worker(self, rng: Random) -> bool:
-        workers = self.workers()
+        """Kill a worker, one that is at a job if there is one."""
+        workers = self.busy() or self.workers()
         if not workers:
             return False
         chosen = rng.choice(workers)
         self.killed.append((time.monotonic(), chosen.pid))
         chosen.kill()
         return True
+
+    def busy(self) -> list[psutil.Process]:
+        """Workers that are at a job."""
+        running: set[int] = set()
+        for event in read_trace(self._folder):
+            (running.add if event["event"] == "start" else running.discard)(event["pid"])
+        return [worker for worker in self.workers() if worker.pid in running]
+
+    def wait_until_busy(self) -> None:
+        """Or until it has ended."""
+        deadline = time.monotonic() + 20
+        while self.process.poll() is None and not self.busy() and time.monotonic() < deadline:
+            time.sleep(0.02)
 
     def kill_coordinator(self) -> bool:
         workers = self.workers()
@@ -95,6 +109,13 @@ class Command:
         _, alive = psutil.wait_procs(workers, timeout=10)
         assert not alive, "workers outlived their coordinator"
         return killed
+
+
+def read_trace(folder: Path) -> list[dict[str, Any]]:
+    """What the jobs noted."""
+    path = folder / "trace.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines]
 
 
 def check(url: str, study: str, folder: Path, jobs: list[Job], command: Command) -> int:
@@ -137,8 +158,7 @@ def _check_tables(url: str) -> None:
 
 
 def _check_trace(folder: Path, jobs: list[Job], command: Command) -> int:
-    lines = (folder / "trace.jsonl").read_text(encoding="utf-8").splitlines()
-    events = [json.loads(line) for line in lines]
+    events = read_trace(folder)
     ends: dict[str, list[float]] = defaultdict(list)
     spans = _spans(events, command)
     for span in spans:

@@ -39,11 +39,14 @@ def test_a_study_that_is_killed_dozens_of_times_comes_to_its_end(
             while True:
                 assert time.monotonic() < deadline, command.output()
                 if kills < KILLS:
-                    time.sleep(rng.uniform(0.0, 0.6))
+                    # Most of them in the midst of jobs, the others also while workers start.
+                    if rng.random() < 0.8:
+                        command.wait_until_busy()
+                    time.sleep(rng.uniform(0.0, 0.3))
                     what = rng.random()
-                    if what < 0.6:
+                    if what < (0.8 if server is None else 0.65):
                         kills += command.kill_worker(rng)
-                    elif what < 0.85 or server is None:
+                    elif what < 0.8 or server is None:
                         kills += command.kill_coordinator()
                     elif what < 0.95 or crashes >= 4:
                         kills += server.end_connections(name) > 0

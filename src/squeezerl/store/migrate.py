@@ -5,14 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 from squeezerl.errors import StoreError
+from squeezerl.store.schema import REVISION, VERSION_TABLE
 
-VERSION_TABLE = "squeezerl_schema"
 _FOLDER = Path(__file__).with_name("migrations")
 _LOCK = 0x5153_7265  # any number that is ours, for PostgreSQL's advisory lock
 
@@ -34,7 +30,7 @@ def migrate(engine: sa.Engine, where: str) -> None:
             if engine.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
             if not _is_current(connection, where):
-                command.upgrade(_config(connection), "head")
+                _upgrade(connection)
     except sa.exc.DBAPIError as error:
         if "already exists" in str(error.orig):
             raise StoreError(f"{where}: the database holds tables of something else") from error
@@ -54,21 +50,26 @@ def _write_ahead(engine: sa.Engine) -> None:
 
 
 def _is_current(connection: sa.Connection, where: str) -> bool:
-    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-    current = context.get_current_revision()
-    script = ScriptDirectory(str(_FOLDER))
-    known = {revision.revision for revision in script.walk_revisions()}
-    if current is not None and current not in known:
+    if not sa.inspect(connection).has_table(VERSION_TABLE):
+        return False
+    version = sa.text(f"SELECT version_num FROM {VERSION_TABLE}")
+    current = connection.execute(version).scalar()
+    # Revisions are numbers with leading zeros.
+    if current is not None and current > REVISION:
         raise StoreError(
             f"{where}: written by a newer SqueezeRL (schema {current}, this one knows up to "
-            f"{script.get_current_head()}); install that version"
+            f"{REVISION}); install that version"
         )
-    return current == script.get_current_head()
+    return bool(current == REVISION)
 
 
-def _config(connection: sa.Connection) -> Config:
+def _upgrade(connection: sa.Connection) -> None:
+    # Workers find the schema as it shall be, and need not load this.
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes.update(connection=connection, version_table=VERSION_TABLE)
-    return config
+    command.upgrade(config, "head")

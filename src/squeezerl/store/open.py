@@ -18,6 +18,7 @@ def open_store(url: str) -> Store:
     """
     try:
         from squeezerl.store.store import Store
+
+        return Store.open(url)
     except ModuleNotFoundError as error:
         raise StoreError(f'studies need {error.name}: pip install "squeezerl[studies]"') from error
-    return Store.open(url)

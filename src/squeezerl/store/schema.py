@@ -6,6 +6,10 @@ import sqlalchemy as sa
 
 metadata = sa.MetaData()
 
+# The latest revision in `migrations/versions`, and where a database says which it is of.
+REVISION = "0001"
+VERSION_TABLE = "squeezerl_schema"
+
 # Literals in the text of a query, so that the databases see that the partial indices serve it.
 PENDING = sa.literal_column("'pending'", sa.String)
 RUNNING = sa.literal_column("'running'", sa.String)

@@ -1,5 +1,6 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: demo test lint types imports bench results profile-results study-results clean
+.PHONY: demo test lint types imports bench results profile-results study-results \
+	published-results paper-small-results clean
 
 BIN := .venv/bin
 DEMO_OUT ?= out/demo
@@ -45,6 +46,20 @@ study-results: .venv/.installed  ## What docs say of how studies scale; minutes,
 	$(BIN)/python benchmarks/study_overhead.py > results/studies/overhead-sqlite.json
 	$(BIN)/python benchmarks/study_overhead.py --server > results/studies/overhead-postgresql.json
 	$(BIN)/python benchmarks/ray_scaling.py > results/studies/ray-scaling.json
+
+published-results: .venv/.installed  ## A study of the agents in ../shared/agents; minutes, alone.
+	@mkdir -p results/studies
+	$(BIN)/python benchmarks/study_against_sb3.py studies/published.yaml --folder out/published \
+		> results/studies/published-against-sb3.json
+	$(BIN)/squeezerl study report published --store sqlite:///out/published/study.db \
+		--output results/published --force
+
+paper-small-results: .venv/.installed  ## The paper's grid, small; an hour or so, alone, goes on.
+	@mkdir -p out
+	$(BIN)/squeezerl study run studies/paper-small.yaml --store sqlite:///out/paper-small.db \
+		--artifacts out/paper-small-artifacts
+	$(BIN)/squeezerl study report paper-small --store sqlite:///out/paper-small.db \
+		--output results/paper-small --force
 
 clean:
 	rm -rf .venv out build dist

@@ -147,7 +147,7 @@ def _survival(
         estimate=share,
         verdict=verdict,
         evidence=f"Of {cells} cells {survived} survive {what}, {fallen} do not, "
-        f"{cells - survived - fallen} are undecided: {percent(share)} do not."
+        f"{cells - survived - fallen} undecided: {percent(share)} do not."
         if cells
         else too_few(f"with {what} in L1 or L2", cells),
         samples=cells,

@@ -86,7 +86,7 @@ def ten_percent_keeps(agents: Sequence[AgentDraws]) -> Finding:
         verdict=verdict,
         evidence=f"Of {len(cells)} cells {kept} keep 90 %, {lost} lose"
         + (f" (beyond doubt {', '.join(sorted(certain))})" if certain else "")
-        + f", {len(cells) - kept - lost} are undecided."
+        + f", {len(cells) - kept - lost} undecided."
         if cells
         else too_few("pruned to 10 % by L2", 0),
         samples=len(cells),

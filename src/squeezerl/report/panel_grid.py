@@ -109,8 +109,10 @@ class PanelGrid:
             )
             axes.grid(visible=True, color="0.92", linewidth=0.6)
             axes.tick_params(length=2, color="0.4")
-            below = (at[0] + 1, at[1])
-            axes.tick_params(labelbottom=below not in places, labelleft=at[1] == 0 or not share_y)
+            below, before = (at[0] + 1, at[1]), (at[0], at[1] - 1)
+            axes.tick_params(
+                labelbottom=below not in places, labelleft=before not in places or not share_y
+            )
             self.axes[agent] = axes
         heading(self.figure, title, handles)
         inch = 1 / total_height

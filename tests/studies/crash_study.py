@@ -54,7 +54,8 @@ class Command:
         self._output = folder / "output"
         # Locks of its own: other tests have jobs that must be alone as well.
         self._environment = {**os.environ, "TMPDIR": str(folder)}
-        self.killed: list[tuple[float, int | None]] = []  # when, which process; None for all
+        # Just before and after, and which process; None for all.
+        self.killed: list[tuple[float, float, int | None]] = []
         self.starts = 0
         self.process = self._start()
 
@@ -84,9 +85,14 @@ class Command:
         if not workers:
             return False
         chosen = rng.choice(workers)
-        self.killed.append((time.monotonic(), chosen.pid))
+        before = time.monotonic()
         chosen.kill()
+        self.note_kill(before, chosen.pid)
         return True
+
+    def note_kill(self, before: float, pid: int | None) -> None:
+        """Of a process, or of all; it takes the kernel a moment."""
+        self.killed.append((before, time.monotonic() + 0.02, pid))
 
     def busy(self) -> list[psutil.Process]:
         """Workers that are at a job."""
@@ -103,10 +109,11 @@ class Command:
 
     def kill_coordinator(self) -> bool:
         workers = self.workers()
-        self.killed.append((time.monotonic(), None))
+        before = time.monotonic()
         self.process.kill()
         killed = self.process.wait() == -signal.SIGKILL
         _, alive = psutil.wait_procs(workers, timeout=10)
+        self.note_kill(before, None)
         assert not alive, "workers outlived their coordinator"
         return killed
 
@@ -184,8 +191,13 @@ def _spans(events: list[dict[str, Any]], command: Command) -> list[dict[str, Any
     for event in sorted(events, key=lambda event: event["at"]):
         if event["event"] == "start":
             start, pid = event["at"], event["pid"]
-            kills = [at for at, who in command.killed if who in (None, pid) and at > start]
-            end = min(kills, default=start)
+            # A job may start between the decision to kill its worker and the death.
+            kills = [
+                before
+                for before, after, who in command.killed
+                if who in (None, pid) and after > start
+            ]
+            end = max(start, min(kills, default=start))
             span = {"job": event["job"], "start": start, "end": end, "ended": False}
             running[pid] = span
             spans.append(span)

@@ -71,16 +71,18 @@ def test_a_worker_then_the_whole_of_ray_is_killed(tmp_path: Path) -> None:
         try:
             _wait(command, store, 5)
             worker = _workers(command)[0]
-            command.killed.append((time.monotonic(), worker.pid))
+            before = time.monotonic()
             worker.kill()
+            command.note_kill(before, worker.pid)
             _wait(command, store, 20)
 
             # All of Ray, and then its driver if it has not noticed.
             everything = psutil.Process(command.process.pid).children(recursive=True)
-            command.killed.append((time.monotonic(), None))
+            before = time.monotonic()
             for process in everything:
                 process.kill()
             psutil.wait_procs(everything, timeout=10)
+            command.note_kill(before, None)
             try:
                 assert command.process.wait(10) != 0
             except subprocess.TimeoutExpired:

@@ -50,7 +50,10 @@ def l2_beats_l1(agents: Sequence[AgentDraws], rng: np.random.Generator) -> Findi
         "supported if the interval of the probability is above 1/2, refuted if below.",
         statistic="probability that L2's mean return is higher, over ratios, mean over cells",
         estimate=improvement,
-        verdict=inside(improvement, 0.5, 1.0) if len(ahead) >= FEWEST_CELLS else UNDECIDED,
+        # Nothing but ties is an interval of 1/2 alone, and no support.
+        verdict=inside(improvement, np.nextafter(0.5, 1.0), 1.0)
+        if len(ahead) >= FEWEST_CELLS and improvement and improvement.high != 0.5
+        else UNDECIDED,
         evidence=f"L2 is ahead with probability {figure(improvement)}; its retention is higher by "
         f"{figure(over_cells(gains, rng), 3)}."
         if improvement

@@ -39,6 +39,7 @@ def compress(job: Job, context: JobContext) -> Outcome:
                 episodes=given["episodes"],
                 count=given["count"],
                 seed=given["seed"],
+                threads=context.threads,
                 on_progress=progress,
             )
     specs = [spec_from_json(dict(spec)) for spec in params["specs"]]

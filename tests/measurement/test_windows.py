@@ -186,7 +186,8 @@ def test_a_meter_of_this_process_alone_is_read_around_every_chunk(
     _consistent(energy)
     assert len(energy["seconds"]) > 1  # how many depends on what else the machine does
     assert min(energy["joules"]) > 0
-    assert math.fsum(energy["joules"]) == pytest.approx(12.0 * sum(energy["seconds"]), rel=0.2)
+    # On a busy machine the process may wait between the clock and the meter.
+    assert math.fsum(energy["joules"]) == pytest.approx(12.0 * sum(energy["seconds"]), rel=0.5)
 
 
 @pytest.mark.parametrize("machine_wide", [True, False])

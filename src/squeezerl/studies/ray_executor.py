@@ -16,8 +16,6 @@ from squeezerl.studies.pool import FruitlessEnds, Pool
 from squeezerl.studies.worker import Assignment, count_cores, work
 from squeezerl.studies.worker_name import free_dead, worker_name
 
-_START_S = 60.0
-
 
 @final
 class RayWorker:

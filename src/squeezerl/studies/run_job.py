@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from squeezerl.store.job import Job, Outcome
 from squeezerl.studies.context import JobContext
-from squeezerl.studies.kinds import VERSIONS, check_version
+from squeezerl.studies.kinds import check_version
 
 Run = Callable[[Job, JobContext], Outcome]
 
@@ -20,7 +20,6 @@ def run_job(job: Job, context: JobContext) -> Outcome:
         SqueezeRLError: if it cannot be done; trying again would not help.
     """
     check_version(job.kind, job.version)
-    assert job.kind in VERSIONS
     # Each kind loads what it needs when it is needed.
     module = importlib.import_module(f"squeezerl.studies.jobs.{job.kind}")
     run: Run = getattr(module, job.kind)

@@ -29,13 +29,12 @@ from squeezerl.measurement.host import host_facts
 from squeezerl.records import to_json
 from squeezerl.store import schema
 from squeezerl.store.engine import make_engine, parse_url
-from squeezerl.store.job import Job
+from squeezerl.store.job import Job, Outcome
 from squeezerl.store.store import Store
 from squeezerl.studies.execute import execute
 from squeezerl.studies.location import Location
 
 _ENV_ID = "HalfCheetah-v5"
-_ARTIFACT = "benchmark"
 _GOAL = 1.8
 
 
@@ -47,9 +46,14 @@ def measure(
     location = Location(str(folder / "artifacts"))
     agent = load_agent(demo_agent_path())
     write_artifact(compress(agent.policy), agent.source, folder / "artifact")
-    location.put(_ARTIFACT, folder / "artifact")
+    artifact = Job(kind="benchmark")
+    played = [_job(artifact.id, number, episodes) for number in range(jobs)]
     with Store.open(url) as store:
-        store.put_study("scaling", {}, [(_job(n, episodes), {}) for n in range(jobs)])
+        store.put_study("scaling", {}, [(job, {}) for job in (artifact, *played)])
+        claim = store.claim("scaling", "benchmark", exclusive=False, lease_s=60)
+        assert claim is not None
+        stored = location.put(folder / "artifact")
+        store.finish(claim, Outcome(content={"artifact": stored.name}), {"id": "benchmark"}, 0)
     counts = execute(
         url,
         "scaling",
@@ -59,30 +63,33 @@ def measure(
         executor=executor,
         scratch=folder / "scratch",
     )
-    assert counts.done == jobs
+    assert counts.done == 1 + jobs
     with Store.open(url) as store:
-        steps = sum(row.content["steps"] for row in store.results("scaling", arrays=False))
+        steps = sum(row.content["steps"] for row in store.results("scaling", ("evaluate",)))
     rate = _rate(url, workers)
     return {"jobs_per_s": rate, "steps_per_s": rate * steps / jobs}
 
 
-def _job(number: int, episodes: int) -> Job:
+def _job(artifact: str, number: int, episodes: int) -> Job:
     return Job(
         kind="evaluate",
         params={
-            "policy": {"job": _ARTIFACT, "folder": ""},
+            "policy": {"job": artifact, "folder": ""},
             "env_id": _ENV_ID,
             "env_kwargs": {},
             "episodes": episodes,
             "seed": number * episodes,
         },
+        needs=(artifact,),
     )
 
 
 def _rate(url: str, workers: int) -> float:
     """Jobs per second while all workers are at work."""
     jobs, results = schema.jobs.c, schema.results.c
-    found = sa.select(jobs.worker, results.finished_s).where(jobs.id == results.job_id)
+    found = sa.select(jobs.worker, results.finished_s).where(
+        jobs.id == results.job_id, jobs.kind == "evaluate"
+    )
     engine = make_engine(parse_url(url))
     finished: dict[str, list[float]] = defaultdict(list)
     with engine.connect() as connection:

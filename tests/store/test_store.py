@@ -93,6 +93,30 @@ class TestStore:
         assert (study.name, study.spec) == ("s", {"a": [1, None]})
         assert abs(study.created_s - time.time()) < 60
 
+    def test_what_is_reopened_is_done_again_before_what_needs_it(self, store: Store) -> None:
+        one, two = job(1), job(2)
+        three = job(3, one, two)
+        store.put_study("s", {}, labelled(one, two, three))
+        first, second = take_one(store), take_one(store)
+        for claim in (first, second):
+            assert store.finish(claim, outcome(1.0), HOST, 0.5)
+        assert set(store.still_needed("s")) == {one.id, two.id}
+
+        store.reopen([first.job.id])
+
+        assert store.counts("s") == counts(pending=2, done=1)
+        assert set(store.still_needed("s")) == {second.job.id}
+        with pytest.raises(StoreError, match="no result"):
+            store.result(first.job.id)
+        assert not store.finish(first, outcome(9.0), HOST, 0.5)
+        again = do(store, 2.0)
+        assert again is not None
+        assert again.job.id == first.job.id
+        assert store.result(again.job.id).content["value"] == 2.0
+        last = do(store)
+        assert last is not None
+        assert last.job.id == three.id
+
     def test_a_job_waits_for_what_it_needs(self, store: Store) -> None:
         first, second = job(1), job(2)
         third = job(3, first, second)

@@ -145,6 +145,14 @@ class Claims(RuleBasedStateMachine):
         for number in numbers:
             self.state[number], self.failures[number] = "pending", 0
 
+    @rule(numbers=st.sets(st.integers(0, 5)))
+    def reopen(self, numbers: set[int]) -> None:
+        self.store.reopen([JOBS[number].id for number in numbers])
+        for number in numbers:
+            if self.state[number] == "done":
+                self.state[number], self.failures[number] = "pending", 0
+                del self.found[number]
+
     @rule(first=st.integers(0, 5))
     def put_again(self, first: int) -> None:
         order = [*JOBS[first:], *JOBS[:first]]
@@ -166,6 +174,16 @@ class Claims(RuleBasedStateMachine):
         assert counts.failed == states.count("failed")
         results = {NUMBERS[row.job.id]: row.content["value"] for row in self.store.results("s")}
         assert results == self.found
+        needed = {
+            need
+            for number, needs in NEEDS.items()
+            for need in needs
+            if self.state[number] != "done" and self.state[need] == "done"
+        }
+        found = self.store.still_needed("s")
+        assert {NUMBERS[id_]: content["value"] for id_, content in found.items()} == {
+            need: self.found[need] for need in needed
+        }
 
     def needs_failed(self, number: int) -> bool:
         return any(

@@ -46,6 +46,10 @@ class Finished:
     location: Location
     folder: Path
 
+    def left_by(self, job: Job) -> Path:
+        """The folder that a job left."""
+        return self.location.fetch(self.store.result(job.id).content["artifact"])
+
     def the_job(self, kind: str, agent: str, method: str, ratio: float | None = None) -> Job:
         """The one with this label."""
         wanted = (agent, method, ratio)

@@ -18,6 +18,7 @@ from squeezerl.records import EvaluationRecord
 from squeezerl.runtimes.onnx_actor import OnnxActor
 from squeezerl.store.job import Job
 from squeezerl.studies.context import Interrupted
+from squeezerl.studies.location import Location
 from squeezerl.studies.run_job import run_job
 
 DEMO, CART = "ppo-HalfCheetah-v5", "ppo-CartPole-v1"
@@ -47,7 +48,7 @@ def test_compress_and_evaluate_are_the_librarys(
     )
     model = compressed.model.SerializeToString()
     compress_job = finished.the_job("compress", DEMO, method, ratio)
-    artifact = read_artifact(finished.location.fetch(compress_job.id))
+    artifact = read_artifact(finished.left_by(compress_job))
 
     assert artifact.model == model
     assert finished.store.result(compress_job.id).content["file_bytes"] == len(model)
@@ -83,7 +84,7 @@ def test_train_is_the_librarys(finished: Finished, tmp_path: Path, method: str) 
     )
     job = finished.the_job("train", CART, method)
     found = finished.store.result(job.id)
-    folder = finished.location.fetch(job.id)
+    folder = finished.left_by(job)
 
     assert found.content["steps"] == result.steps
     assert found.content["best_return"] == result.best_return
@@ -105,10 +106,6 @@ def test_a_ticket_is_half_the_size(finished: Finished) -> None:
     layers = finished.store.result(job.id).content["layers"]
 
     assert [layer["out_features"] for layer in layers] == [8, 8, 2]
-
-
-def test_nothing_is_left_in_scratch(finished: Finished) -> None:
-    assert list((finished.folder / "scratch").iterdir()) == []
 
 
 def test_a_profile_measures_what_was_asked_and_the_best_percentage(finished: Finished) -> None:
@@ -156,7 +153,22 @@ def test_a_training_that_is_stopped_goes_on_where_it_stood(
     assert outcome.content["steps"] == 1024
     before = finished.store.result(job.id).content["seconds"]
     assert outcome.content["seconds"] > 0.2 * before
-    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_whose_result_was_not_stored_is_not_made_again(
+    finished: Finished, tmp_path: Path
+) -> None:
+    job = finished.the_job("train", CART, "float")
+    given = context(finished.store, finished.location, tmp_path)
+    first = run_job(job, given)
+    steps: list[float] = []
+    object.__setattr__(given, "on_progress", steps.append)
+
+    again = run_job(job, given)
+
+    assert steps == []
+    assert again.content["artifact"] == first.content["artifact"]
+    assert again.arrays["evaluations"].tolist() == first.arrays["evaluations"].tolist()
 
 
 @pytest.mark.parametrize("kind", ["evaluate", "compress", "profile"])
@@ -178,18 +190,10 @@ def test_jobs_of_other_releases_are_refused(finished: Finished, tmp_path: Path) 
 
 
 def test_an_artifact_that_is_gone_is_named(finished: Finished, tmp_path: Path) -> None:
-    job = Job(
-        kind="evaluate",
-        params={
-            "policy": {"job": "f" * 32, "folder": ""},
-            "env_id": "CartPole-v1",
-            "env_kwargs": {},
-            "episodes": 1,
-            "seed": 0,
-        },
-    )
+    job = finished.the_job("evaluate", DEMO, "ptdq")
+    elsewhere = Location(str(tmp_path / "other"), cache=tmp_path / "cache")
     with pytest.raises(ArtifactError, match="is not there"):
-        run_job(job, context(finished.store, finished.location, tmp_path))
+        run_job(job, context(finished.store, elsewhere, tmp_path))
 
 
 def test_episodes_are_plain_numbers(finished: Finished) -> None:

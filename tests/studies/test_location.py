@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import pickle
@@ -14,7 +15,7 @@ import pytest
 from squeezerl.errors import ArtifactError, StudyError
 from squeezerl.studies.location import Location, unpack
 
-JOB = "ab" * 16
+NOT_THERE = "ab" * 32
 
 
 def made_folder(path: Path) -> Path:
@@ -39,36 +40,53 @@ def test_a_folder_comes_back_as_it_was(tmp_path: Path, kind: str) -> None:
     location = Location(url, cache=tmp_path / "cache")
     folder = made_folder(tmp_path / "out")
 
-    assert not location.has(JOB)
-    size = location.put(JOB, folder)
+    assert location.lacks([NOT_THERE]) == {NOT_THERE}
+    stored = location.put(folder)
 
-    assert size > 0
-    assert location.has(JOB)
-    assert contents(location.fetch(JOB)) == contents(folder)
-    assert location.fetch(JOB) == location.fetch(JOB)
+    assert stored.bytes > 0
+    assert location.lacks([stored.name, NOT_THERE]) == {NOT_THERE}
+    assert contents(location.fetch(stored.name)) == contents(folder)
+    assert location.fetch(stored.name) == location.fetch(stored.name)
 
 
-def test_one_object_a_job_and_nothing_else(tmp_path: Path) -> None:
+def test_the_same_content_is_one_object(tmp_path: Path) -> None:
     location = Location(str(tmp_path / "there"), cache=tmp_path / "cache")
     folder = made_folder(tmp_path / "out")
-    location.put(JOB, folder)
+    stored = location.put(folder)
     first = contents(tmp_path / "there")
 
-    location.put(JOB, folder)
-
-    assert list(first) == [f"jobs/ab/{JOB}.zip"]
+    assert location.put(folder) == stored
+    assert list(first) == [f"jobs/{stored.name[:2]}/{stored.name}.zip"]
     assert contents(tmp_path / "there") == first
+    assert hashlib.sha256(*first.values()).hexdigest() == stored.name
 
 
-def test_what_is_put_again_is_fetched_anew(tmp_path: Path) -> None:
+def test_what_is_put_later_changes_nothing_that_is_there(tmp_path: Path) -> None:
     location = Location(str(tmp_path / "there"), cache=tmp_path / "cache")
     folder = made_folder(tmp_path / "out")
-    location.put(JOB, folder)
-    location.fetch(JOB)
+    stored, before = location.put(folder), contents(folder)
     (folder / "a.bin").write_bytes(b"other")
-    location.put(JOB, folder)
+    late = location.put(folder)
 
-    assert contents(location.fetch(JOB))["a.bin"] == b"other"
+    assert contents(location.fetch(stored.name)) == before
+    assert contents(location.fetch(late.name))["a.bin"] == b"other"
+
+
+def test_what_was_exchanged_is_refused(tmp_path: Path) -> None:
+    location = Location(str(tmp_path / "there"), cache=tmp_path / "cache")
+    stored = location.put(made_folder(tmp_path / "out"))
+    (path,) = (tmp_path / "there").rglob("*.zip")
+    path.write_bytes(zip_of({"a.bin": b"of somebody else"}))
+
+    with pytest.raises(ArtifactError, match="not what was stored"):
+        location.fetch(stored.name)
+    assert not list((tmp_path / "cache").iterdir())
+
+
+@pytest.mark.parametrize("name", ["", "a", "../" * 20 + "etc", "A" * 64, "a" * 63 + "/"])
+def test_names_that_are_no_hash_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ArtifactError, match="no name"):
+        Location(str(tmp_path / "there"), cache=tmp_path / "cache").fetch(name)
 
 
 def test_a_location_goes_to_other_processes(
@@ -76,13 +94,13 @@ def test_a_location_goes_to_other_processes(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     location = Location("there", cache=tmp_path / "cache")
-    location.put(JOB, made_folder(tmp_path / "out"))
+    stored = location.put(made_folder(tmp_path / "out"))
     monkeypatch.chdir("/")
 
     copy = pickle.loads(pickle.dumps(location))
 
     assert copy.url == str(tmp_path / "there")
-    assert contents(copy.fetch(JOB)) == contents(tmp_path / "out")
+    assert contents(copy.fetch(stored.name)) == contents(tmp_path / "out")
 
 
 def test_agents_have_their_own_place(tmp_path: Path) -> None:
@@ -98,7 +116,7 @@ def test_agents_have_their_own_place(tmp_path: Path) -> None:
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     location = Location(str(tmp_path / "there"), cache=tmp_path / "cache")
     with pytest.raises(ArtifactError, match="is not there"):
-        location.fetch(JOB)
+        location.fetch(NOT_THERE)
     with pytest.raises(StudyError, match="nowhere"):
         Location("nowhere://bucket")
 
@@ -109,9 +127,9 @@ def test_links_are_not_followed_out_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret", encoding="utf-8")
     os.symlink(tmp_path / "secret", folder / "link")  # noqa: PTH211
 
-    location.put(JOB, folder)
+    stored = location.put(folder)
 
-    assert "link" not in contents(location.fetch(JOB))
+    assert "link" not in contents(location.fetch(stored.name))
 
 
 def zip_of(members: dict[str, bytes], mode: int = stat.S_IFREG | 0o644) -> bytes:
@@ -159,11 +177,11 @@ def test_many_small_files_are_a_bomb_too(tmp_path: Path) -> None:
 
 def test_a_damaged_object_leaves_no_folder_in_the_cache(tmp_path: Path) -> None:
     location = Location(str(tmp_path / "there"), cache=tmp_path / "cache")
-    location.put(JOB, made_folder(tmp_path / "out"))
+    stored = location.put(made_folder(tmp_path / "out"))
     (path,) = (tmp_path / "there").rglob("*.zip")
     path.write_bytes(path.read_bytes()[:-30])
 
     with pytest.raises(ArtifactError, match="damaged"):
-        location.fetch(JOB)
+        location.fetch(stored.name)
 
     assert not list((tmp_path / "cache").iterdir())

@@ -117,6 +117,24 @@ def test_the_good_one_is_good(tmp_path: Path) -> None:
     assert study.artifacts == str(Path("small-artifacts").absolute())
 
 
+@pytest.mark.parametrize(
+    ("store", "folder"),
+    [
+        ("sqlite:///{here}/shared.db", "{here}/shared-artifacts"),
+        ("postgresql://me:secret@host:5432/results?sslmode=require", "results-artifacts"),
+    ],
+)
+def test_artifacts_are_named_after_the_store_that_studies_share(
+    tmp_path: Path, store: str, folder: str
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(GOOD, encoding="utf-8")
+
+    study = read_study(path, store=store.format(here=tmp_path))
+
+    assert study.artifacts == str(Path(folder.format(here=tmp_path)).absolute())
+
+
 def test_methods_that_train_need_agents_that_are_trained(tmp_path: Path) -> None:
     for method in ("qat", "ticket"):
         text = f"name: a\nagents: [demo]\nmethods:\n  - {method}\n"

@@ -68,8 +68,6 @@ def test_studies_share_what_they_have_in_common(here: Path) -> None:
     other = SMALL.replace("name: small", "name: other\nstore: sqlite:///small.db").replace(
         "l2: {percent: [10]}", "l2: {percent: [10, 20]}"
     )
-    # As it is called elsewhere, or lies elsewhere, it is still the same agent.
-    other += "artifacts: small-artifacts\n"
     _, forecast = prepare(_written(other), workers=2)
     assert sum(kind.done for kind in forecast.kinds) == len(first)
 
@@ -78,6 +76,34 @@ def test_studies_share_what_they_have_in_common(here: Path) -> None:
     assert done.counts.done == len(first) + 2
     after = attempts("sqlite:///small.db")
     assert {job: after[job] for job in first} == first
+
+
+def test_what_is_gone_from_the_artifacts_is_told_and_done_again_if_asked(here: Path) -> None:
+    run(SMALL)
+    first = attempts("sqlite:///small.db")
+    more = SMALL.replace("episodes: 2", "episodes: 3")
+    gone = sorted((here / "small-artifacts" / "jobs").rglob("*.zip"))[:2]
+    for path in gone:
+        path.unlink()
+
+    with pytest.raises(StudyError, match=r"lacks what 2 finished jobs left.*--redo-missing"):
+        run(more)
+    with Store.open("sqlite:///small.db") as store:
+        assert {job: store.result(job).seconds for job in first} == first
+
+    done = squeezerl.run_study("small.yaml", workers=2, redo_missing=True)
+
+    assert done.counts.done == done.counts.total
+    assert all(path.is_file() for path in gone)
+    assert {len(returns) for returns in done.data.returns["returns"]} == {3}
+
+
+def test_elsewhere_nothing_of_it_is_found(here: Path) -> None:
+    run(SMALL)
+    other = SMALL.replace("episodes: 2", "episodes: 3") + "artifacts: elsewhere\n"
+
+    with pytest.raises(StudyError, match="elsewhere: lacks what 4 finished jobs left"):
+        run(other)
 
 
 def _written(text: str) -> str:

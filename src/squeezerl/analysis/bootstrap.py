@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 from squeezerl.records import Interval
 
@@ -56,6 +59,40 @@ def percentile_interval(
     tail = (1 - confidence) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail])
     return Interval(estimate=float(estimate), low=float(low), high=float(high))
+
+
+def student_interval(values: Array, count: int, confidence: float = CONFIDENCE) -> Interval:
+    """The interval of a statistic by Student's t with the bootstrap's standard error.
+
+    For few values: their resamples never lie beyond them, so that no percentile reaches far enough
+    (Hesterberg 2015, arXiv 1411.5279, sections 4.1 and 4.3: with the factor sqrt(n / (n - 1)) it
+    is the usual t interval where the statistic is a mean).
+
+    Args:
+        values: (1 + resamples,), the estimate first.
+        count: of what was resampled, at least 2.
+        confidence: that is asked for.
+    """
+    error = float(values[1:].std()) * math.sqrt(count / (count - 1))
+    reach = float(stats.t.ppf((1 + confidence) / 2, count - 1)) * error
+    estimate = float(values[0])
+    return Interval(estimate=estimate, low=estimate - reach, high=estimate + reach)
+
+
+def expanded_interval(values: Array, count: int, confidence: float = CONFIDENCE) -> Interval:
+    """The expanded percentile interval of a statistic, for skewed ones and six values or more.
+
+    Percentile intervals of few values are too narrow. These take percentiles further out, by the
+    quantile of Student's t and the factor sqrt(n / (n - 1)) (Hesterberg 2015, arXiv 1411.5279,
+    section 4.3).
+
+    Args:
+        values: (1 + resamples,), the estimate first.
+        count: of what was resampled, at least 2.
+        confidence: that is asked for.
+    """
+    reach = stats.t.ppf((1 + confidence) / 2, count - 1) * math.sqrt(count / (count - 1))
+    return percentile_interval(values[0], values[1:], float(1 - 2 * stats.norm.sf(reach)))
 
 
 def mean_interval(returns: npt.ArrayLike, rng: np.random.Generator) -> Interval:

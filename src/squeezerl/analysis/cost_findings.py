@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from squeezerl.analysis.bootstrap import resample_weights
+from squeezerl.analysis.bootstrap import expanded_interval, resample_weights
 from squeezerl.analysis.cell_costs import CellCosts
 from squeezerl.analysis.cells import THRESHOLD
 from squeezerl.analysis.finding import (
@@ -29,7 +29,7 @@ from squeezerl.analysis.finding import (
     over_cells,
     percent,
 )
-from squeezerl.analysis.hierarchy import STUDY_RESAMPLES, expanded_interval
+from squeezerl.analysis.hierarchy import STUDY_RESAMPLES
 from squeezerl.analysis.tables import NORMS, QUANTIZED
 from squeezerl.records import Interval
 
@@ -48,19 +48,19 @@ _SLOPE = 0.1
 _SMALLER_CLAIM = "Neither quantization nor pruning improves energy use or memory"
 
 
-def energy_does_not_improve(costs: CellCosts, rng: np.random.Generator) -> Finding:
+def energy_does_not_improve(costs: CellCosts) -> Finding:
     """1a."""
-    return _no_improvement(costs, rng, "energy", "energy per decision", "a", costs.energy)
+    return _no_improvement(costs, "energy", "energy per decision", "a", costs.energy)
 
 
-def memory_does_not_improve(costs: CellCosts, rng: np.random.Generator) -> Finding:
+def memory_does_not_improve(costs: CellCosts) -> Finding:
     """1b."""
-    return _no_improvement(costs, rng, "memory", "memory of the process", "b", "memory measured")
+    return _no_improvement(costs, "memory", "memory of the process", "b", "memory measured")
 
 
-def models_get_smaller(costs: CellCosts, rng: np.random.Generator) -> Finding:
+def models_get_smaller(costs: CellCosts) -> Finding:
     """1c."""
-    each = _each(costs, rng, "file_times")
+    each = _each(costs, "file_times")
     known = [interval for interval in each.values() if interval]
     verdict = UNDECIDED
     if any(interval.high < 1 for interval in known):
@@ -83,18 +83,18 @@ def models_get_smaller(costs: CellCosts, rng: np.random.Generator) -> Finding:
     )
 
 
-def energy_falls_only_with_the_return(costs: CellCosts, rng: np.random.Generator) -> Finding:
+def energy_falls_only_with_the_return(costs: CellCosts) -> Finding:
     """2a."""
     frame = costs.frame
     frame = frame.assign(episode_times=frame.energy_times * frame.length_times)
     episodes = replace(costs, frame=frame)
     kept = frame.verdict.eq("keeps")
-    each = _each(episodes, rng, "episode_times", kept)
+    each = _each(episodes, "episode_times", kept)
     # A method that hardly ever keeps the return says nothing of this.
     deciding = {method: interval for method, interval in each.items() if interval}
     lost = frame.verdict.eq("loses")
     fallen = {
-        method: exponential(over_cells(episodes.logs("episode_times", method, lost), rng))
+        method: exponential(over_cells(episodes.logs("episode_times", method, lost)))
         for method in each
     }
     return Finding(
@@ -155,11 +155,11 @@ def episodes_end_early(costs: CellCosts, rng: np.random.Generator) -> Finding:
     )
 
 
-def pruning_saves_1_percent_of_memory(costs: CellCosts, rng: np.random.Generator) -> Finding:
+def pruning_saves_1_percent_of_memory(costs: CellCosts) -> Finding:
     """5a."""
     pruned = [costs.logs("memory_times", norm) for norm in NORMS]
     by_cell = pd.concat(pruned).groupby(level=0).mean()
-    less = over_cells(1 - np.exp(-by_cell), rng)
+    less = over_cells(1 - np.exp(-by_cell))
     low, high = _ABOUT_1_PERCENT
     return Finding(
         number=5,
@@ -177,13 +177,13 @@ def pruning_saves_1_percent_of_memory(costs: CellCosts, rng: np.random.Generator
     )
 
 
-def quantization_may_use_more_memory(costs: CellCosts, rng: np.random.Generator) -> Finding:
+def quantization_may_use_more_memory(costs: CellCosts) -> Finding:
     """5b."""
     methods = QUANTIZED[:2]
     more = {}
     for method in methods:
         logs = costs.logs("memory_times", method)
-        more[method] = over_cells(np.exp(-logs) - 1, rng, len(methods)) if _enough(logs) else None
+        more[method] = over_cells(np.exp(-logs) - 1, len(methods)) if _enough(logs) else None
     known = [interval for interval in more.values() if interval]
     verdict = UNDECIDED
     if len(known) == len(methods) and all(i.high < _MEMORY_MARGIN for i in known):
@@ -208,10 +208,8 @@ def quantization_may_use_more_memory(costs: CellCosts, rng: np.random.Generator)
     )
 
 
-def _no_improvement(
-    costs: CellCosts, rng: np.random.Generator, kind: str, what: str, part: str, how: str
-) -> Finding:
-    each = _each(costs, rng, f"{kind}_times")
+def _no_improvement(costs: CellCosts, kind: str, what: str, part: str, how: str) -> Finding:
+    each = _each(costs, f"{kind}_times")
     known = [interval for interval in each.values() if interval]
     return Finding(
         number=1,
@@ -231,7 +229,7 @@ def _no_improvement(
 
 
 def _each(
-    costs: CellCosts, rng: np.random.Generator, column: str, rows: pd.Series | None = None
+    costs: CellCosts, column: str, rows: pd.Series | None = None
 ) -> dict[str, Interval | None]:
     """Geometric means over cells by method, at a level for the best of them."""
     logs = {
@@ -240,7 +238,7 @@ def _each(
         if (costs.frame.method == method).any()
     }
     return {
-        method: exponential(over_cells(values, rng, len(logs))) if _enough(values) else None
+        method: exponential(over_cells(values, len(logs))) if _enough(values) else None
         for method, values in logs.items()
     }
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from squeezerl.analysis.bootstrap import CONFIDENCE, resample_weights
+from squeezerl.analysis.bootstrap import CONFIDENCE
 from squeezerl.analysis.cells import THRESHOLD
-from squeezerl.analysis.hierarchy import STUDY_RESAMPLES, AgentDraws, Key, expanded_interval
+from squeezerl.analysis.hierarchy import AgentDraws, Key
 from squeezerl.analysis.retention import verdict_of
 from squeezerl.records import Interval
 
@@ -63,17 +63,14 @@ def overall(verdicts: Iterable[str]) -> str:
     return SUPPORTED if found == {SUPPORTED} else UNDECIDED
 
 
-def over_cells(
-    values: npt.ArrayLike, rng: np.random.Generator, comparisons: int = 1
-) -> Interval | None:
-    """The mean over cells, shape (cells,), with its interval from resampled cells.
+def over_cells(values: npt.ArrayLike, comparisons: int = 1) -> Interval | None:
+    """The mean over cells, shape (cells,), with Student's interval.
 
     Cells are the clusters: what varies within them varies their values too, and is thus counted
     once. They count as independent, although they share algorithms and environments.
 
     Args:
         values: one a cell; missing ones (NaN) are left out.
-        rng: decides the resamples.
         comparisons: how many such intervals a decision takes the best of (Bonferroni).
 
     Returns:
@@ -83,11 +80,10 @@ def over_cells(
     array = array[~np.isnan(array)]
     if len(array) < 2:
         return None
-    resampled = resample_weights(len(array), rng, STUDY_RESAMPLES) @ array
-    # No mean lies beyond all values, except by rounding.
-    values = np.concatenate([[array.mean()], resampled]).clip(array.min(), array.max())
+    mean, error = float(array.mean()), float(stats.sem(array))
     level = 1 - (1 - CONFIDENCE) / comparisons
-    return expanded_interval(np.asarray(values, dtype=np.float64), len(array), level)
+    reach = error * float(stats.t.ppf((1 + level) / 2, len(array) - 1))
+    return Interval(estimate=mean, low=mean - reach, high=mean + reach)
 
 
 def share_interval(least: int, most: int, cells: int, comparisons: int = 1) -> Interval:

@@ -37,22 +37,22 @@ def findings(
     table = cells_of(agents, data)
     costs = cell_costs(data, table, runtime)
     found = (
-        cost_findings.energy_does_not_improve(costs, rng),
-        cost_findings.memory_does_not_improve(costs, rng),
-        cost_findings.models_get_smaller(costs, rng),
-        cost_findings.energy_falls_only_with_the_return(costs, rng),
+        cost_findings.energy_does_not_improve(costs),
+        cost_findings.memory_does_not_improve(costs),
+        cost_findings.models_get_smaller(costs),
+        cost_findings.energy_falls_only_with_the_return(costs),
         cost_findings.episodes_end_early(costs, rng),
-        return_findings.l2_beats_l1(agents, rng),
+        return_findings.l2_beats_l1(agents),
         return_findings.ten_percent_keeps(agents),
         return_findings.ppo_halfcheetah_is_the_exception(agents),
-        return_findings.ptdq_is_best(agents, rng),
-        return_findings.ptsq_is_worst(agents, rng),
+        return_findings.ptdq_is_best(agents),
+        return_findings.ptsq_is_worst(agents),
         return_findings.shift_explains_ptsq(),
-        cost_findings.pruning_saves_1_percent_of_memory(costs, rng),
-        cost_findings.quantization_may_use_more_memory(costs, rng),
+        cost_findings.pruning_saves_1_percent_of_memory(costs),
+        cost_findings.quantization_may_use_more_memory(costs),
         lottery.few_survive_more_than_5_percent(agents),
         lottery.few_survive_50_percent(agents),
-        lottery.tickets_do_not_win(agents, rng),
+        lottery.tickets_do_not_win(agents),
     )
     left_out = int(table[table.trained.eq(False)].agent.nunique())
     if not left_out:

@@ -6,14 +6,18 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from squeezerl.analysis.bootstrap import CONFIDENCE, Array, percentile_interval, resample_weights
+from squeezerl.analysis.bootstrap import (
+    CONFIDENCE,
+    Array,
+    percentile_interval,
+    resample_weights,
+    student_interval,
+)
 from squeezerl.analysis.frames import StudyData
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.records import Interval
@@ -70,7 +74,10 @@ class MethodDraws:
 
     def interval(self, values: Array, confidence: float = CONFIDENCE) -> Interval:
         """The interval of a statistic, shape (1 + resamples,), over these trainings."""
-        return expanded_interval(values, self.train_seeds, confidence)
+        if self.train_seeds == 1:
+            # Nothing can be said of other trainings: the interval is over episodes.
+            return percentile_interval(values[0], values[1:], confidence)
+        return student_interval(values, self.train_seeds, confidence)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -132,42 +139,6 @@ def agent_draws(
 def key_of(method: str, ratio: Any) -> Key:
     """Method and ratio, the latter `None` where it is missing and without rounding errors."""
     return method, None if ratio is None or math.isnan(ratio) else round(float(ratio), 6)
-
-
-@lru_cache
-def expanded_confidence(count: int, confidence: float = CONFIDENCE) -> float:
-    """The nominal confidence that gives a percentile interval over so few the one that is asked.
-
-    Percentile intervals of a mean of few values are too narrow. These levels widen them by the
-    quantile of Student's t and the factor sqrt(n / (n - 1)) (Hesterberg 2015, arXiv 1411.5279,
-    section 4.3: the expanded percentile interval).
-
-    Args:
-        count: of trainings, or whatever is resampled as a whole. Of one nothing can be said, and
-            its interval over episodes keeps the level.
-        confidence: that is asked for.
-    """
-    if count < 2:
-        return confidence
-    reach = stats.t.ppf((1 + confidence) / 2, count - 1) * math.sqrt(count / (count - 1))
-    return float(1 - 2 * stats.norm.sf(reach))
-
-
-def expanded_interval(values: Array, count: int, confidence: float = CONFIDENCE) -> Interval:
-    """The expanded percentile interval of a statistic.
-
-    Args:
-        values: (1 + resamples,), the estimate first.
-        count: of what was resampled (see `expanded_confidence`).
-        confidence: that is asked for.
-    """
-    interval = percentile_interval(values[0], values[1:], expanded_confidence(count, confidence))
-    # Where nothing varies, rounding may put the estimate beside its bounds.
-    return Interval(
-        estimate=interval.estimate,
-        low=min(interval.low, interval.estimate),
-        high=max(interval.high, interval.estimate),
-    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -56,7 +56,7 @@ def few_survive_50_percent(agents: Sequence[AgentDraws]) -> Finding:
     )
 
 
-def tickets_do_not_win(agents: Sequence[AgentDraws], rng: np.random.Generator) -> Finding:
+def tickets_do_not_win(agents: Sequence[AgentDraws]) -> Finding:
     """6c."""
     kept, gained, ratios = [], [], set()
     for agent in agents:
@@ -73,7 +73,7 @@ def tickets_do_not_win(agents: Sequence[AgentDraws], rng: np.random.Generator) -
             ours = [agent.methods[key].kept for key in tickets]
             kept.append(float(np.mean(ours)))
             gained.append(float(np.mean(ours) - np.mean(random)))
-    retention, gain = over_cells(kept, rng), over_cells(gained, rng)
+    retention, gain = over_cells(kept), over_cells(gained)
     return Finding(
         number=6,
         part="c",

@@ -28,7 +28,7 @@ _EXCEPTION = ("PPO", "HalfCheetah")
 _TEN_PERCENT: Key = ("l2", 0.1)
 
 
-def l2_beats_l1(agents: Sequence[AgentDraws], rng: np.random.Generator) -> Finding:
+def l2_beats_l1(agents: Sequence[AgentDraws]) -> Finding:
     """3a."""
     ahead, gains = [], []
     for agent in agents:
@@ -41,7 +41,7 @@ def l2_beats_l1(agents: Sequence[AgentDraws], rng: np.random.Generator) -> Findi
         # cannot be told apart, so that noise counts neither way.
         ahead.append(np.mean([(1 + np.sign(difference(*pair)[1:]).mean()) / 2 for pair in pairs]))
         gains.append(np.mean([a.kept - b.kept for a, b in pairs]))
-    improvement = over_cells(ahead, rng)
+    improvement = over_cells(ahead)
     return Finding(
         number=3,
         part="a",
@@ -55,7 +55,7 @@ def l2_beats_l1(agents: Sequence[AgentDraws], rng: np.random.Generator) -> Findi
         if len(ahead) >= FEWEST_CELLS and improvement and improvement.high != 0.5
         else UNDECIDED,
         evidence=f"L2 is ahead with probability {figure(improvement)}; its retention is higher by "
-        f"{figure(over_cells(gains, rng), 3)}."
+        f"{figure(over_cells(gains), 3)}."
         if improvement
         else too_few("pruned by L1 and L2", len(ahead)),
         samples=len(ahead),
@@ -127,11 +127,10 @@ def ppo_halfcheetah_is_the_exception(agents: Sequence[AgentDraws]) -> Finding:
     )
 
 
-def ptdq_is_best(agents: Sequence[AgentDraws], rng: np.random.Generator) -> Finding:
+def ptdq_is_best(agents: Sequence[AgentDraws]) -> Finding:
     """4a."""
     return _extreme(
         agents,
-        rng,
         method="ptdq",
         sign=1,
         part="a",
@@ -139,11 +138,10 @@ def ptdq_is_best(agents: Sequence[AgentDraws], rng: np.random.Generator) -> Find
     )
 
 
-def ptsq_is_worst(agents: Sequence[AgentDraws], rng: np.random.Generator) -> Finding:
+def ptsq_is_worst(agents: Sequence[AgentDraws]) -> Finding:
     """4b."""
     return _extreme(
         agents,
-        rng,
         method="ptsq",
         sign=-1,
         part="b",
@@ -169,7 +167,6 @@ def shift_explains_ptsq() -> Finding:
 
 def _extreme(
     agents: Sequence[AgentDraws],
-    rng: np.random.Generator,
     *,
     method: str,
     sign: int,

@@ -43,29 +43,28 @@ class StudyAnalysis:
 def analyse(data: StudyData, seed: int) -> StudyAnalysis:
     """Analyse a study; the same data and seed give the same.
 
-    Each part draws from its own stream, so that a study without one of them leaves the others as
-    they are.
+    All parts resample alike, so that a figure has the same interval wherever it stands.
 
     Args:
         data: of the study, finished or not.
         seed: of all resampling.
     """
-    streams = [np.random.default_rng([seed, number]) for number in range(8)]
-    found = cells(data, streams[0])
+
+    def rng() -> np.random.Generator:
+        return np.random.default_rng(seed)
+
+    found = cells(data, rng())
     scores = method_scores(data, found)
     runtimes = sorted(data.costs["runtime"].dropna().unique()) or ["ort"]
     return StudyAnalysis(
         cells=found,
-        returns=table_returns(data, streams[1]),
-        pruned=table_pruned(data, streams[2]),
-        comparison=compare_published(data, streams[3]),
-        percentages=compare_percentages(data, streams[4]),
-        findings={
-            runtime: findings(data, np.random.default_rng([seed, 5]), runtime=runtime)
-            for runtime in runtimes
-        },
-        aggregates=aggregate_table(scores, streams[6]),
-        profiles=profile_table(scores, _shown(list(scores)), streams[7]),
+        returns=table_returns(data, rng()),
+        pruned=table_pruned(data, rng()),
+        comparison=compare_published(data, rng()),
+        percentages=compare_percentages(data, rng()),
+        findings={runtime: findings(data, rng(), runtime=runtime) for runtime in runtimes},
+        aggregates=aggregate_table(scores, rng()),
+        profiles=profile_table(scores, _shown(list(scores)), rng()),
         cards=score_cards(data, found),
     )
 

@@ -69,12 +69,18 @@ def run(
         typer.Option(
             metavar="URL",
             help="Folder for what jobs leave; anything that fsspec can reach. "
-            "[dim]default: the study's, else NAME-artifacts beside the store[/dim]",
+            "[dim]default: the study's, else named after the store, beside it[/dim]",
             show_default=False,
         ),
     ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Also do again what failed before.")
+    ] = False,
+    redo_missing: Annotated[
+        bool,
+        typer.Option(
+            "--redo-missing", help="Also do again what is gone from the folder of artifacts."
+        ),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan and what it will take; run nothing.")
@@ -116,6 +122,7 @@ def run(
             executor=cast("Executor", executor),
             address=address,
             retry_failed=retry_failed,
+            redo_missing=redo_missing,
             on_status=show,
             should_stop=stop.is_set,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from squeezerl.store import schema
 from squeezerl.store.clock import NOW
 from squeezerl.store.encode import make_job
-from squeezerl.store.ready import make_ready
+from squeezerl.store.ready import leave, make_ready
 from squeezerl.store.records import Claim
 
 ATTEMPTS = 3
@@ -80,6 +81,7 @@ _WAITING = sa.select(schema.needs.c.job_id).where(schema.needs.c.need_id == _JOB
 # In one order, so that two that finish at once do not wait for each other.
 _LOCK_WAITING = sa.select(_c.id).where(_c.id.in_(_WAITING)).order_by(_c.id).with_for_update()
 _COUNT_DOWN = sa.update(_jobs).where(_c.id.in_(_WAITING)).values(open_needs=_c.open_needs - 1)
+_COUNT_UP = sa.update(_jobs).where(_c.id.in_(_WAITING)).values(open_needs=_c.open_needs + 1)
 
 
 def take(
@@ -216,6 +218,27 @@ def retry(connection: sa.Connection, study: str, *, transient_only: bool) -> int
         which.append(_c.transient.is_(True))
     values = {"state": schema.PENDING, "failures": 0}
     return _set_free(connection, sa.and_(*which), values, {"study": study})
+
+
+def reopen(connection: sa.Connection, job_ids: Sequence[str]) -> None:
+    """Let jobs that are done be done again: their results go, and what needs them waits."""
+    lock_jobs(connection)
+    for job_id in job_ids:
+        done = sa.update(_jobs).where(_c.id == _JOB_ID, _c.state == schema.DONE)
+        values = {**_FREE, "state": schema.PENDING, "failures": 0, "seconds": None}
+        if connection.execute(done.values(values), {"job_id": job_id}).rowcount:
+            for table in (schema.arrays, schema.results):
+                connection.execute(sa.delete(table).where(table.c.job_id == job_id))
+            connection.execute(_COUNT_UP, {"job_id": job_id})
+            waiting = connection.execute(_WAITING, {"job_id": job_id}).scalars().all()
+            leave(connection, waiting)
+    make_ready(connection, job_ids)
+
+
+def lock_jobs(connection: sa.Connection) -> None:
+    """Let no job be finished in the rest of this transaction; open needs can be counted then."""
+    if connection.dialect.name == "postgresql":  # SQLite has one writer anyway
+        connection.execute(sa.text("LOCK TABLE jobs IN SHARE ROW EXCLUSIVE MODE"))
 
 
 def _set_free(

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from squeezerl.errors import StoreError
 from squeezerl.store import schema
+from squeezerl.store.claims import lock_jobs
 from squeezerl.store.clock import NOW
 from squeezerl.store.encode import to_text
 from squeezerl.store.job import Job
@@ -45,10 +46,7 @@ def put(connection: sa.Connection, study: PreparedStudy) -> None:
     stands = sa.select(schema.studies.c.digest).where(schema.studies.c.name == study.name)
     if connection.execute(stands).scalar() == study.digest:
         return
-    if connection.dialect.name == "postgresql":
-        # No job may be finished between reading what is done and counting open needs. SQLite has
-        # one writer anyway.
-        connection.execute(sa.text("LOCK TABLE jobs IN SHARE ROW EXCLUSIVE MODE"))
+    lock_jobs(connection)
     _put_jobs(connection, study)
     studies = schema.studies
     id_ = connection.execute(sa.select(studies.c.id).where(studies.c.name == study.name)).scalar()

@@ -231,6 +231,18 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
+def still_needed(connection: sa.Connection, study: str) -> dict[str, dict[str, Any]]:
+    """What finished jobs found that others of the study, which are not done, need."""
+    study_id = _study(connection, study).id
+    needed = (
+        sa.select(_n.c.need_id)
+        .join(_j, _j.c.id == _n.c.job_id)
+        .where(_j.c.state != schema.DONE, _j.c.id.in_(_members(study_id)))
+    )
+    found = sa.select(_r.c.job_id, _r.c.content).where(_r.c.job_id.in_(needed))
+    return {row.job_id: json.loads(row.content) for row in connection.execute(found)}
+
+
 def failures(connection: sa.Connection, study: str) -> list[Failure]:
     """Failed jobs in the order of the study."""
     found = (

@@ -225,6 +225,10 @@ class Store:
             lambda connection: claims.retry(connection, study, transient_only=transient_only)
         )
 
+    def reopen(self, job_ids: Sequence[str]) -> None:
+        """Let jobs that are done be done again; what they found goes."""
+        self._write(lambda connection: claims.reopen(connection, job_ids))
+
     def running_workers(self) -> tuple[str, ...]:
         """Workers that hold jobs, of any study."""
         return self._read(reading.running_workers)
@@ -258,6 +262,10 @@ class Store:
         return self._read(
             lambda connection: reading.results(connection, study, kinds, arrays=arrays)
         )
+
+    def still_needed(self, study: str) -> dict[str, dict[str, Any]]:
+        """The content of results, by the job's id, that jobs of a study still need."""
+        return self._read(lambda connection: reading.still_needed(connection, study))
 
     def failures(self, study: str) -> list[Failure]:
         """Jobs that failed for good, in the study's order."""

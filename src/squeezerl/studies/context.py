@@ -21,10 +21,13 @@ class Interrupted(Exception):  # noqa: N818 - it is no error
 class JobContext:
     """What a job is given beside itself.
 
+    A job puts what it leaves to the location and `artifact`, its name there, into its outcome.
+
     Args:
         store: has the results of the jobs that it needs.
         location: of what jobs leave behind.
-        scratch: a folder of this host that survives restarts; a job uses `scratch/<its id>`.
+        scratch: a folder of this host that survives restarts; a job uses `scratch/<its id>`, which
+            is removed when its result is stored.
         threads: that it may use.
         should_stop: asked now and then; if true, the job raises `Interrupted`.
         on_progress: called now and then with the share of the job that is done.
@@ -36,3 +39,11 @@ class JobContext:
     threads: int
     should_stop: Callable[[], bool]
     on_progress: Callable[[float], None]
+
+    def fetch(self, job_id: str) -> Path:
+        """A local folder with what a job left; it must not be changed.
+
+        Raises:
+            SqueezeRLError: if the job is not done, or what it left cannot be had.
+        """
+        return self.location.fetch(self.store.result(job_id).content["artifact"])

@@ -6,11 +6,14 @@ import functools
 import hashlib
 import io
 import os
+import re
 import shutil
 import stat
 import time
 import uuid
 import zipfile
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,7 +26,17 @@ _MAX_EXPANSION = 1_000
 # Unpacked folders that are kept at hand.
 _MAX_CACHED = 256
 _KEPT_SECONDS = 3600.0
+_JOBS = "jobs"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _TIME = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What was put to a location: `name` is the SHA-256 of its `bytes`."""
+
+    name: str
+    bytes: int
 
 
 class Location:
@@ -57,9 +70,15 @@ class Location:
     def __reduce__(self) -> tuple[Any, ...]:
         return functools.partial(Location, cache=self._given_cache), (self.url,)
 
-    def put(self, job_id: str, folder: Path) -> int:
-        """Store what a job left in a folder; returns the bytes that it takes."""
-        return self._put(f"jobs/{job_id[:2]}/{job_id}.zip", _pack(folder))
+    def put(self, folder: Path) -> Stored:
+        """Store what a job left in a folder, under a name that is the hash of its content.
+
+        So a worker that lost its job and does not know cannot change what another one stored.
+        """
+        content = _pack(folder)
+        name = hashlib.sha256(content).hexdigest()
+        self._put(_object(name), content)
+        return Stored(name, len(content))
 
     def put_agent(self, key: str, folder: Path) -> None:
         """Store the files of an agent that exists, if they are not there yet."""
@@ -67,13 +86,13 @@ class Location:
         if not self._files.exists(self._path(name)):
             self._put(name, _pack(folder))
 
-    def fetch(self, job_id: str) -> Path:
+    def fetch(self, name: str) -> Path:
         """A local folder with what a job left; it must not be changed.
 
         Raises:
-            ArtifactError: if it is not there, or damaged, or hostile.
+            ArtifactError: if it is not there, or damaged, or hostile, or not what was stored.
         """
-        return self._fetch(f"jobs/{job_id[:2]}/{job_id}.zip")
+        return self._fetch(_object(name), sha256=name)
 
     def fetch_agent(self, key: str) -> Path:
         """A local folder with the files of an agent.
@@ -83,20 +102,24 @@ class Location:
         """
         return self._fetch(f"agents/{key}.zip")
 
-    def has(self, job_id: str) -> bool:
-        """Whether a job has left anything."""
-        return bool(self._files.exists(self._path(f"jobs/{job_id[:2]}/{job_id}.zip")))
+    def lacks(self, names: Collection[str]) -> set[str]:
+        """Those of some names under which nothing is there."""
+        if not names:
+            return set()
+        # One listing: asking for each would take a remote store a while.
+        there = set(self._files.find(self._path(_JOBS)))
+        return {name for name in names if self._path(_object(name)) not in there}
 
     def _path(self, name: str) -> str:
         return f"{str(self._root).rstrip('/')}/{name}"
 
-    def _put(self, name: str, content: bytes) -> int:
+    def _put(self, name: str, content: bytes) -> None:
         path = self._path(name)
         if not self._is_local:
             # Object stores show an object when all of it is there.
             self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
             self._files.pipe_file(path, content)
-            return len(content)
+            return
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         work = target.with_name(f".{target.name}.new-{uuid.uuid4().hex[:8]}")
@@ -108,9 +131,8 @@ class Location:
             work.replace(target)
         finally:
             work.unlink(missing_ok=True)
-        return len(content)
 
-    def _fetch(self, name: str) -> Path:
+    def _fetch(self, name: str, sha256: str | None = None) -> Path:
         path = self._path(name)
         try:
             info = self._files.info(path)
@@ -128,7 +150,10 @@ class Location:
             raise ArtifactError(f"{path}: larger than what a job can leave")
         work = cache / f".{key}.new-{uuid.uuid4().hex[:8]}"
         try:
-            unpack(self._files.cat_file(path), work, path)
+            content = self._files.cat_file(path)
+            if sha256 not in (None, hashlib.sha256(content).hexdigest()):
+                raise ArtifactError(f"{path}: damaged; it is not what was stored")
+            unpack(content, work, path)
             try:
                 work.rename(folder)
             except OSError:
@@ -144,6 +169,13 @@ class Location:
         cache = self._given_cache or Path(home) / "squeezerl" / "jobs"
         cache.mkdir(parents=True, exist_ok=True)
         return cache
+
+
+def _object(name: str) -> str:
+    """Where at a location the object of that name is."""
+    if not _SHA256.fullmatch(name):
+        raise ArtifactError(f"{name[:80]!r} is no name of what a job left")
+    return f"{_JOBS}/{name[:2]}/{name}.zip"
 
 
 def unpack(content: bytes, folder: Path, name: str) -> None:

@@ -54,7 +54,8 @@ def read_study(
     variants: tuple[Variant, ...] = ()
     if "methods" in parts:
         variants = read_methods(parts["methods"], agents, trainings)
-    store_url, artifacts_url = _read_places(parts, name, store, artifacts)
+    store_url = _read_store(parts, name, store)
+    artifacts_url = _read_artifacts(parts, store_url, artifacts)
     return Study(
         name=name,
         store=store_url,
@@ -109,33 +110,39 @@ def check_store(url: str) -> None:
         )
 
 
-def _read_places(
-    parts: dict[str, YamlNode], name: str, store: str | None, artifacts: str | None
-) -> tuple[str, str]:
-    """The URLs of the store and of the artifacts."""
+def _read_store(parts: dict[str, YamlNode], name: str, store: str | None) -> str:
+    """The URL of the store."""
     if store is not None:
         check_store(store)
-    elif "store" in parts:
-        store = parts["store"].text()
-        with parts["store"].blamed():
-            try:
-                check_store(store)
-            except StudyError as error:
-                raise parts["store"].error(str(error)) from error
-    else:
-        store = default_store(name)
+        return store
+    if "store" not in parts:
+        return default_store(name)
+    store = parts["store"].text()
+    with parts["store"].blamed():
+        try:
+            check_store(store)
+        except StudyError as error:
+            raise parts["store"].error(str(error)) from error
+    return store
+
+
+def _read_artifacts(parts: dict[str, YamlNode], store: str, artifacts: str | None) -> str:
+    """The URL of the folder of artifacts: unless given, one for all studies in the store."""
     if artifacts is not None:
-        return store, Location(artifacts).url
+        return Location(artifacts).url
     if "artifacts" in parts:
         node = parts["artifacts"]
         try:
-            return store, Location(node.text()).url
+            return Location(node.text()).url
         except StudyError as error:
             raise node.error(str(error)) from error
-    beside = Path()
-    if store.startswith(_SQLITE):
-        beside = Path(store.removeprefix(_SQLITE).partition("?")[0]).parent
-    return store, Location(str(beside / f"{name}-artifacts")).url
+    address = store.partition("?")[0]
+    if address.startswith(_SQLITE):
+        path = Path(address.removeprefix(_SQLITE))
+        beside, called = path.parent, path.stem
+    else:
+        beside, called = Path(), address.rpartition("/")[2]
+    return Location(str(beside / f"{called}-artifacts")).url
 
 
 def _read_measure(node: YamlNode, variants: tuple[Variant, ...]) -> Measure:

@@ -74,6 +74,7 @@ def run_plan(
     executor: Executor = "local",
     address: str | None = None,
     retry_failed: bool = False,
+    redo_missing: bool = False,
     on_status: Callable[[Status], None] = lambda status: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> StudyRun:
@@ -84,6 +85,7 @@ def run_plan(
     """
     from squeezerl.store.open import open_store
     from squeezerl.studies.execute import execute
+    from squeezerl.studies.missing import find_missing
 
     study = plan.study
     location = Location(study.artifacts)
@@ -91,6 +93,7 @@ def run_plan(
         store.put_study(study.name, study.spec, plan.jobs)
         if retry_failed:
             store.retry_failed(study.name)
+        find_missing(store, study.name, location, redo=redo_missing)
     publish_agents(study.agents, location)
     counts = execute(
         study.store,
@@ -114,6 +117,7 @@ def run_study(
     executor: Executor = "local",
     address: str | None = None,
     retry_failed: bool = False,
+    redo_missing: bool = False,
     on_status: Callable[[Status], None] = lambda status: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> StudyRun:
@@ -127,6 +131,7 @@ def run_study(
         executor: "local" for processes on this machine, "ray" for a cluster.
         address: of the Ray cluster; unless given, one is started here.
         retry_failed: also do again what failed before.
+        redo_missing: also do again what was done, but is gone from the folder of artifacts.
         on_status: called now and then with where the study stands.
         should_stop: asked now and then; if true, no job is started any more, and trainings write
             checkpoints.
@@ -141,6 +146,7 @@ def run_study(
         executor=executor,
         address=address,
         retry_failed=retry_failed,
+        redo_missing=redo_missing,
         on_status=on_status,
         should_stop=should_stop,
     )

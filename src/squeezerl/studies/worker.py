@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import random
+import shutil
 import threading
 import time
 import traceback
@@ -154,7 +155,9 @@ class _Worker:
                 outcome = self._run(claim.job, self._context(claim))
                 # Without effect if the lease was lost: then another worker has the job.
                 seconds = time.perf_counter() - started
-                self._store.finish(claim, outcome, self._host, seconds)
+                if self._store.finish(claim, outcome, self._host, seconds):
+                    # Not before: a worker that dies in between does not begin anew.
+                    shutil.rmtree(self._assignment.scratch / claim.job.id, ignore_errors=True)
             except Interrupted:
                 self._store.give_back(claim)
             except Exception as error:

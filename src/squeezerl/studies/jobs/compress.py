@@ -47,13 +47,14 @@ def compress(job: Job, context: JobContext) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="squeezerl-job-") as name:
         folder = Path(name) / "artifact"
         manifest = write_artifact(compressed, agent.source, folder, calibration=calibration)
-        stored = context.location.put(job.id, folder)
+        stored = context.location.put(folder)
     return Outcome(
         content={
             **sizes(manifest.size),
             "layers": to_json(manifest.layers),
             "model_sha256": manifest.model_sha256,
-            "stored_bytes": stored,
+            "artifact": stored.name,
+            "stored_bytes": stored.bytes,
         }
     )
 
@@ -61,7 +62,7 @@ def compress(job: Job, context: JobContext) -> Outcome:
 def _fetch(given: dict[str, Any], context: JobContext) -> Agent:
     """The agent; its source names what it was, wherever its files lie at the moment."""
     if "job" in given:
-        agent = load_agent(context.location.fetch(given["job"]))
+        agent = load_agent(context.fetch(given["job"]))
         name = f"job {given['job']}"
     else:
         agent = load_agent(context.location.fetch_agent(given["sha256"]))

@@ -62,5 +62,5 @@ def evaluate(job: Job, context: JobContext) -> Outcome:
 def _actor(policy: dict[str, Any], environment: Environment, context: JobContext) -> Actor:
     if "random" in policy:
         return RandomActor(environment, policy["random"])
-    folder = context.location.fetch(policy["job"]) / policy["folder"]
+    folder = context.fetch(policy["job"]) / policy["folder"]
     return OnnxActor(read_artifact(folder).model)

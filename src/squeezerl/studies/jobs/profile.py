@@ -99,7 +99,7 @@ def _choose(params: Mapping[str, Any], context: JobContext) -> list[_Chosen]:
             entries.append(entry)
     chosen = []
     for entry in entries:
-        subject = load_subject(context.location.fetch(entry["job"]) / entry["folder"])
+        subject = load_subject(context.fetch(entry["job"]) / entry["folder"])
         ratio = entry["ratio"]
         name = entry["method"] if ratio is None else f"{entry['method']}-{ratio * 100:g}"
         chosen.append(_Chosen(entry["method"], ratio, dataclasses.replace(subject, name=name)))

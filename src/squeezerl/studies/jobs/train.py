@@ -41,15 +41,13 @@ def train(job: Job, context: JobContext) -> Outcome:
     scratch.mkdir(parents=True, exist_ok=True)
     with _alone(scratch / _LOCK, context):
         try:
-            outcome = _train(job, context, scratch)
+            return _train(job, context, scratch)
         except CheckpointError:
             if not (scratch / _FOLDER / "checkpoints").exists():
                 raise
             # What a crash of the machine left is worth less than a training from the start.
             shutil.rmtree(scratch / _FOLDER)
-            outcome = _train(job, context, scratch)
-    shutil.rmtree(scratch, ignore_errors=True)
-    return outcome
+            return _train(job, context, scratch)
 
 
 def _train(job: Job, context: JobContext, scratch: Path) -> Outcome:
@@ -81,7 +79,8 @@ def _train(job: Job, context: JobContext, scratch: Path) -> Outcome:
     }
     if result.artifact is not None:
         content["int8"] = sizes(read_artifact(result.artifact).manifest.size)
-    content["stored_bytes"] = context.location.put(job.id, folder)
+    stored = context.location.put(folder)
+    content |= {"artifact": stored.name, "stored_bytes": stored.bytes}
     return Outcome(content=content, arrays=curve)
 
 
@@ -102,7 +101,7 @@ def _settings(job: Job, context: JobContext) -> Any:
         qat = QatSettings(spec=spec, warmup=params["qat"]["warmup"], critic=params["qat"]["critic"])
     if params["ticket"] is not None:
         given = params["ticket"]
-        original = context.location.fetch(given["of"])
+        original = context.fetch(given["of"])
         ticket = TicketSettings(of=str(original), choice=given["norm"], ratio=given["ratio"])
     return TrainingSettings(
         algorithm=find_algorithm(params["algorithm"]),
@@ -155,5 +154,6 @@ def _alone(path: Path, context: JobContext) -> Iterator[None]:
                 if context.should_stop():
                     raise Interrupted from None
                 time.sleep(_POLL_SECONDS)
+        # The one that held it may have taken the folder away.
         path.parent.mkdir(exist_ok=True)
         yield

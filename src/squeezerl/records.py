@@ -160,4 +160,13 @@ class Host:
     def id(self) -> str:
         """A short hash of the machine without its load and its libraries."""
         facts = (self.cpu, self.cpu_flags, self.cores, self.memory_bytes, self.system)
-        return hashlib.sha256(repr(facts).encode()).hexdigest()[:8]
+        return _short_hash(facts)
+
+    @property
+    def id_with_libraries(self) -> str:
+        """That, and a short hash of the interpreter and the libraries."""
+        return f"{self.id}-{_short_hash((self.python, sorted(self.libraries.items())))[:4]}"
+
+
+def _short_hash(facts: Any) -> str:
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:8]

@@ -76,6 +76,8 @@ def test_table_3_is_not_always_what_table_2_says() -> None:
         ("ppo", "Hopper-v4", ("PPO", "Hopper")),
         ("sac", "HumanoidStandup-v5", ("SAC", "HumanoidStandup")),
         ("td3", "CartPole", ("TD3", "CartPole")),
+        ("td3", "my.module:Ant-v4", ("TD3", "Ant")),
+        ("td3", "Ant-v4 (gravity=-1)", ("TD3", "Ant-v4 (gravity=-1)")),
         ("td3", "ns/Half-Cheetah-v12", ("TD3", "Half-Cheetah")),
     ],
 )

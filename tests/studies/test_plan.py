@@ -178,6 +178,7 @@ def test_only_profiles_are_alone_and_all_jobs_have_estimates(study: Study) -> No
         {"steps": 1001},
         {"hyperparameters": {"gamma": 0.98}},
         {"place": Place(env_id="Hopper-v4", env_kwargs={"reset_noise_scale": 0.1})},
+        {"place": Place(env_id="Hopper-v4", backend="gymnasium")},
         {"evaluations": 3},
     ],
 )

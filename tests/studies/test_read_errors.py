@@ -196,3 +196,6 @@ def test_an_agent_trained_twice_with_other_settings_needs_a_name(tmp_path: Path)
     (tmp_path / "study.yaml").write_text(text)
     names = [training.name for training in read_study(tmp_path / "study.yaml").trainings]
     assert names == ["ppo-CartPole-v1", "ppo-CartPole-v1-long"]
+
+    text = "name: a\nagents:\n" + train.format(100, "") + train.format(100, ", name: long")
+    assert ":4: ppo-CartPole-v1-long with seed 0 is the same training" in message(tmp_path, text)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from finished import STUDY, Finished
 
 import squeezerl
+from squeezerl.analysis.cells import cells
 from squeezerl.errors import StudyError
 from squeezerl.store.store import Store
 from squeezerl.studies.results import load_study
@@ -106,6 +108,32 @@ def test_elsewhere_nothing_of_it_is_found(here: Path) -> None:
         run(other)
 
 
+def test_one_agent_in_an_environment_with_arguments_is_two_cells(here: Path) -> None:
+    done = run(
+        "name: two\nagents:\n  - demo\n"
+        "  - {path: demo, env_kwargs: {reset_noise_scale: 0.0}}\nmethods: [ptdq]\nepisodes: 2\n"
+    )
+
+    returns = done.data.returns
+    assert returns.groupby("env_id").method.apply(sorted).to_dict() == {
+        "HalfCheetah-v5": ["float", "ptdq", "random"],
+        "HalfCheetah-v5 (reset_noise_scale=0.0)": ["float", "ptdq", "random"],
+    }
+    still = returns[returns.env_id.str.contains("noise") & (returns.method == "float")]
+    assert len(set(still.iloc[0].returns)) == 1  # every episode begins alike
+    assert cells(done.data, np.random.default_rng(0)).agent.nunique() == 2
+
+
+def test_what_runs_the_environment_is_the_same_for_all_workers(here: Path) -> None:
+    Path("small.yaml").write_text(SMALL, encoding="utf-8")
+    plan, _ = prepare("small.yaml", workers=2)
+
+    backend = squeezerl.Environment.find("HalfCheetah-v5").backend
+    assert {job.params["backend"] for job, label in plan.jobs if label["role"] == "evaluate"} == {
+        backend
+    }
+
+
 def _written(text: str) -> str:
     Path("other.yaml").write_text(text, encoding="utf-8")
     return "other.yaml"
@@ -121,6 +149,7 @@ def test_workers_find_what_one_process_finds(here: Path, finished: Finished) -> 
     ours = _returns(done.data.returns)
     assert ours == _returns(load_study(finished.store, "finished").returns)
     assert len(ours) == 14
+    assert not [path for path in (here / "state").rglob("*") if path.is_file()]  # of trainings
 
 
 def _returns(frame: object) -> dict[tuple[str, ...], list[float]]:

@@ -23,10 +23,11 @@ def findings(
 ) -> tuple[Finding, ...]:
     """Test the findings of Lu, Alemi and Rawassizadeh 2024 (arXiv 2407.04803) on a study.
 
-    A finding has one to three parts, in this order; `overall_verdicts` puts them together. All
-    intervals are over cells (agents), and decide nothing of fewer than six. Cells whose baseline
-    is not clearly better than random are left out wherever returns matter, and counted in the
-    evidence.
+    A finding has one to three parts, in this order; `overall_verdicts` puts them together. What is
+    said of models at large has intervals over cells (agents) and is not decided by fewer than six;
+    what is said of every cell, one clear exception refutes (3b), and 3c is of one cell. Cells whose
+    baseline is not clearly better than random are left out wherever returns matter, and counted in
+    the evidence.
 
     Args:
         data: the study.

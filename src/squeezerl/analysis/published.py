@@ -8,6 +8,7 @@ says was reached, for example L1 5 % for PPO in HumanoidStandup after 10 % in bo
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 
 import pandas as pd
@@ -34,8 +35,12 @@ def published_best() -> pd.DataFrame:
 
 
 def published_cell(algorithm: str, env_id: str) -> tuple[str, str]:
-    """Algorithm and environment as the tables name them: ("PPO", "Hopper") for "Hopper-v4"."""
-    return algorithm.upper(), env_id.split("/")[-1].rsplit("-v", maxsplit=1)[0]
+    """Algorithm and environment as the tables name them: ("PPO", "Hopper") for "Hopper-v4".
+
+    An environment with arguments is none of the tables'.
+    """
+    name = re.fullmatch(r"(?:.*[:/])?([^:/]+)-v\d+", env_id)
+    return algorithm.upper(), name[1] if name else env_id
 
 
 def _table(name: str) -> pd.DataFrame:

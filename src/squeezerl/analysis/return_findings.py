@@ -111,6 +111,7 @@ def ppo_halfcheetah_is_the_exception(agents: Sequence[AgentDraws]) -> Finding:
     elif verdicts and set(verdicts.values()) == {"loses"}:
         verdict = SUPPORTED
     said = ", ".join(f"{name} {outcome}" for name, outcome in sorted(verdicts.items()))
+    once = cells and all(agent.methods[_TEN_PERCENT].train_seeds == 1 for agent in cells)
     return Finding(
         number=3,
         part="c",
@@ -121,6 +122,7 @@ def ppo_halfcheetah_is_the_exception(agents: Sequence[AgentDraws]) -> Finding:
         estimate=retention,
         verdict=verdict,
         evidence=f"At 10 % L2: {said}; retention {figure(retention)}."
+        + (" Of one training each, which says nothing about others." if once else "")
         if said
         else too_few("of PPO on HalfCheetah pruned to 10 % by L2", 0),
         samples=len(cells),

@@ -228,6 +228,13 @@ def _agreement(analysis: StudyAnalysis) -> list[str]:
         names = ("agrees", "differs", "undecided", "untrained", "missing")
         said = ", ".join(f"{counts[name]} {name}" for name in names if counts[name])
         lines.append(f"- {words}: {said} (of {len(frame)})")
+    others = sorted({env_id for env_id in frame["env_id"] if not env_id.endswith("-v4")})
+    if others:
+        lines.append(
+            f"- the published figures are of v4 environments; {', '.join(others)} "
+            f"{'is another task' if len(others) == 1 else 'are other tasks'}: there a direction may "
+            "be compared, a return may not"
+        )
     return [*lines, ""]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from squeezerl.errors import StudyError
 
-VERSIONS = {"train": 2, "compress": 2, "evaluate": 1, "profile": 1}
+VERSIONS = {"train": 2, "compress": 2, "evaluate": 2, "profile": 2}
 
 
 def check_version(kind: str, version: int) -> None:

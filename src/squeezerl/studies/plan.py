@@ -80,7 +80,7 @@ class _Planner:
 
     def add_random(self, place: Place) -> str:
         """The random policy's evaluation: one an environment."""
-        label = {"agent": "", "algorithm": "", "env_id": place.env_id, "train_seed": None}
+        label = {"agent": "", "algorithm": "", "env_id": place.name, "train_seed": None}
         policy = {"random": self._study.seed}
         return self._evaluate(policy, place, (), {**label, "method": "random", "ratio": None})
 
@@ -89,7 +89,7 @@ class _Planner:
         label: Label = {
             "agent": agent.name,
             "algorithm": agent.algorithm,
-            "env_id": agent.place.env_id,
+            "env_id": agent.place.name,
             "train_seed": agent.seed if isinstance(agent, Training) else None,
         }
         source: dict[str, Any]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import glob
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -33,7 +34,7 @@ class Environments:
         """As `Environment.find`."""
         key = json.dumps(place.params, sort_keys=True)
         if key not in self._found:
-            self._found[key] = Environment.find(place.env_id, place.env_kwargs)
+            self._found[key] = place.find()
         return self._found[key]
 
 
@@ -85,6 +86,10 @@ def _check_new(training: Training, trainings: list[Training], item: YamlNode) ->
                 f"{training.name} with seed {training.seed} is trained twice; give one of them a "
                 "name: of its own"
             )
+        if dataclasses.replace(other, name=training.name) == training:
+            raise item.error(
+                f"{training.name} with seed {training.seed} is the same training as {other.name}"
+            )
 
 
 def _read_moved(node: YamlNode | None, environments: Environments) -> Mapping[str, Place]:
@@ -134,7 +139,7 @@ def _read_existing(
             environment = environments.find(place)
             actor = OnnxActor(compress(agent.policy).model.SerializeToString())
             environment.check_fits(actor)
-        place = dataclasses.replace(place, max_steps=environment.max_episode_steps)
+        place = place.found(environment)
         suffix = parts["name"].text() if "name" in parts else ""
         agents.append(
             ExistingAgent(
@@ -165,10 +170,12 @@ def _paths(node: YamlNode, folder: Path) -> list[Path]:
 
 
 def _with_own_names(agents: list[ExistingAgent], taken: set[str]) -> tuple[ExistingAgent, ...]:
-    """Two agents of one algorithm in one environment are told apart by their files."""
+    """Two agents of one algorithm in one environment are told apart by files and arguments."""
     named = []
     for agent in agents:
         shared = agent.name in taken or sum(a.name == agent.name for a in agents) > 1
-        name = f"{agent.name}-{agent.key[:8]}" if shared else agent.name
+        what = json.dumps([agent.key, agent.place.params], sort_keys=True)
+        mark = hashlib.sha256(what.encode()).hexdigest()[:8]
+        name = f"{agent.name}-{mark}" if shared else agent.name
         named.append(dataclasses.replace(agent, name=name))
     return tuple(named)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -86,7 +85,7 @@ def _read_cell(
     with env_node.blamed():
         environment = find(place)
         check_actions(find_algorithm(algorithm), environment)
-    place = dataclasses.replace(place, max_steps=environment.max_episode_steps)
+    place = place.found(environment)
     steps = loaded.n_timesteps or _STEPS_UNLESS_PUBLISHED
     blame = algorithm_node
     if "steps" in parts and (step_node := _steps_of(parts["steps"], algorithm)) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from squeezerl.compression.specs import QuantizationAwareTraining, Spec
+from squeezerl.evaluation.environment import Environment
 from squeezerl.records import AgentSource
 
 CALIBRATION_EPISODES = 10
@@ -20,16 +22,51 @@ QAT_WARMUP = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """An environment to train or to play in; `max_steps` of an episode are for estimates only."""
+    """An environment to train or to play in, and what runs it.
+
+    `max_steps` of an episode are for estimates only.
+    """
 
     env_id: str
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    backend: str = "auto"
     max_steps: int | None = field(default=None, compare=False)
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any]) -> Place:
+        """What `params` gave, out of the parameters of a job."""
+        return cls(**{name: params[name] for name in ("env_id", "env_kwargs", "backend")})
 
     @property
     def params(self) -> dict[str, Any]:
         """As jobs carry it."""
-        return {"env_id": self.env_id, "env_kwargs": dict(self.env_kwargs)}
+        return {
+            "env_id": self.env_id,
+            "env_kwargs": dict(self.env_kwargs),
+            "backend": self.backend,
+        }
+
+    @property
+    def name(self) -> str:
+        """As results name it: an environment with arguments is another one."""
+        if not self.env_kwargs:
+            return self.env_id
+        given = ", ".join(f"{name}={value}" for name, value in sorted(self.env_kwargs.items()))
+        return f"{self.env_id} ({given})"
+
+    def find(self) -> Environment:
+        """The environment, which every worker is to run alike.
+
+        Raises:
+            EnvError: if it cannot be had here, or not by this backend.
+        """
+        return Environment.find(self.env_id, self.env_kwargs, backend=self.backend)
+
+    def found(self, environment: Environment) -> Place:
+        """This place with what is known once the environment was found."""
+        return dataclasses.replace(
+            self, backend=environment.backend, max_steps=environment.max_episode_steps
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -114,7 +114,7 @@ class _Worker:
         self._lock = HostLock()
         self._heart = Heart(store, assignment.lease_s)
         facts = host_facts()
-        self._host: dict[str, Any] = {"id": facts.id, **to_json(facts)}
+        self._host: dict[str, Any] = {"id": facts.id_with_libraries, **to_json(facts)}
 
     def close(self) -> None:
         self._heart.close()

@@ -11,7 +11,6 @@ from squeezerl.agents.load import Agent, load_agent
 from squeezerl.artifacts.write import write_artifact
 from squeezerl.compression.compress import compress as compress_policy
 from squeezerl.compression.specs import spec_from_json
-from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import calibrate
 from squeezerl.records import to_json
 from squeezerl.runtimes.onnx_actor import OnnxActor
@@ -19,6 +18,7 @@ from squeezerl.store.job import Job, Outcome
 from squeezerl.studies.context import JobContext
 from squeezerl.studies.jobs.stopping import stoppable
 from squeezerl.studies.kinds import sizes
+from squeezerl.studies.study import Place
 
 
 def compress(job: Job, context: JobContext) -> Outcome:
@@ -35,7 +35,7 @@ def compress(job: Job, context: JobContext) -> Outcome:
         with stoppable(context) as progress:
             observations, calibration = calibrate(
                 OnnxActor(compress_policy(agent.policy).model.SerializeToString()),
-                Environment.find(given["env_id"], given["env_kwargs"]),
+                Place.of(given).find(),
                 episodes=given["episodes"],
                 count=given["count"],
                 seed=given["seed"],

@@ -16,6 +16,7 @@ from squeezerl.runtimes.onnx_actor import OnnxActor
 from squeezerl.store.job import Job, Outcome
 from squeezerl.studies.context import JobContext
 from squeezerl.studies.jobs.stopping import stoppable
+from squeezerl.studies.study import Place
 
 
 def evaluate(job: Job, context: JobContext) -> Outcome:
@@ -27,7 +28,7 @@ def evaluate(job: Job, context: JobContext) -> Outcome:
     """
     params = job.params
     check_numbers(params["episodes"], params["seed"])
-    environment = Environment.find(params["env_id"], params["env_kwargs"])
+    environment = Place.of(params).find()
     actor = _actor(params["policy"], environment, context)
     with stoppable(context) as progress:
         record = play(

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from squeezerl.analysis.timing import median_interval
-from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import calibrate
 from squeezerl.measurement.energy.choose import choose_meter
 from squeezerl.measurement.host import host_facts
@@ -27,6 +26,7 @@ from squeezerl.store.job import Job, Outcome
 from squeezerl.studies.context import JobContext
 from squeezerl.studies.jobs.stopping import stoppable
 from squeezerl.studies.rule import best_percentage
+from squeezerl.studies.study import Place
 
 _FLOAT = "float"
 
@@ -63,7 +63,7 @@ def profile(job: Job, context: JobContext) -> Outcome:
     with stoppable(context) as progress:
         observations, _ = calibrate(
             OnnxActor(chosen[0].subject.model),
-            Environment.find(given["env_id"], given["env_kwargs"]),
+            Place.of(given).find(),
             episodes=given["episodes"],
             count=given["count"],
             seed=given["seed"],

@@ -18,10 +18,10 @@ from squeezerl.artifacts.output import write_file
 from squeezerl.artifacts.read import read_artifact
 from squeezerl.compression.specs import QuantizationAwareTraining, spec_from_json
 from squeezerl.errors import CheckpointError, StudyError
-from squeezerl.evaluation.environment import Environment
 from squeezerl.store.job import Job, Outcome
 from squeezerl.studies.context import Interrupted, JobContext
 from squeezerl.studies.kinds import sizes
+from squeezerl.studies.study import Place
 
 _FOLDER, _SECONDS, _LOCK = "agent", "seconds.json", "lock"
 _NOTE_SECONDS = 5.0
@@ -105,7 +105,7 @@ def _settings(job: Job, context: JobContext) -> Any:
         ticket = TicketSettings(of=str(original), choice=given["norm"], ratio=given["ratio"])
     return TrainingSettings(
         algorithm=find_algorithm(params["algorithm"]),
-        environment=Environment.find(params["env_id"], params["env_kwargs"]),
+        environment=Place.of(params).find(),
         hyperparameters=read_settings(params["algorithm"], params["hyperparameters"]),
         steps=params["steps"],
         seed=params["seed"],

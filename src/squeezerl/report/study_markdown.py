@@ -232,8 +232,8 @@ def _agreement(analysis: StudyAnalysis) -> list[str]:
     if others:
         lines.append(
             f"- the published figures are of v4 environments; {', '.join(others)} "
-            f"{'is another task' if len(others) == 1 else 'are other tasks'}: there a direction may "
-            "be compared, a return may not"
+            f"{'is another task' if len(others) == 1 else 'are other tasks'}: there directions may "
+            "be compared, returns may not"
         )
     return [*lines, ""]
 

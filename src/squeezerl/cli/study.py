@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from squeezerl.cli.console import (
-    INTERRUPTED,
     JsonOption,
     err,
     print_json,
@@ -22,6 +15,7 @@ from squeezerl.cli.console import (
     reports_errors,
     say,
 )
+from squeezerl.cli.stopping import stop_on_signals
 from squeezerl.cli.study_options import StoreOption, StudyArgument
 from squeezerl.cli.study_progress import duration, job_name, study_progress
 from squeezerl.cli.study_results import report, results
@@ -101,9 +95,10 @@ def run(
         raise InvalidArgumentError("--address is for --executor ray")
     if workers is not None and not 1 <= workers <= _MOST_WORKERS:
         raise InvalidArgumentError(f"workers must be 1 to {_MOST_WORKERS:,}, not {workers}")
+    from squeezerl.measurement.cores import count_cores
     from squeezerl.studies.run import prepare, run_plan
 
-    many = workers or os.cpu_count() or 1
+    many = workers or count_cores()
     plan, forecast = prepare(file, store=store, artifacts=artifacts, workers=many)
     if dry_run:
         show_forecast(plan.study.name, plan.study.store, plan.study.artifacts, forecast, as_json)
@@ -115,7 +110,10 @@ def run(
         highlight=False,
         soft_wrap=True,
     )
-    with _stop_on_signals() as stop, study_progress(plan.study.name, many) as show:
+    stopping = stop_on_signals(
+        asked="trainings write checkpoints", ended="the same command goes on"
+    )
+    with stopping as stop, study_progress(plan.study.name, many) as show:
         done = run_plan(
             plan,
             workers=workers,
@@ -124,7 +122,7 @@ def run(
             retry_failed=retry_failed,
             redo_missing=redo_missing,
             on_status=show,
-            should_stop=stop.is_set,
+            should_stop=stop.is_asked,
         )
     counts = done.counts
     failures = _failures(done.name, done.store) if counts.failed else []
@@ -141,9 +139,9 @@ def run(
     else:
         options = "" if store is None else f" --store {hidden(store)}"
         more = "" if artifacts is None else f" --artifacts {artifacts}"
-        say_end(done.name, f"{file}{options}", more, counts, failures, stopped=stop.is_set())
-    if counts.open and stop.is_set():
-        raise typer.Exit(INTERRUPTED)
+        say_end(done.name, f"{file}{options}", more, counts, failures, stopped=stop.is_asked())
+    if counts.open and stop.is_asked():
+        raise typer.Exit(stop.exit_code)
     if counts.failed or counts.open:
         raise typer.Exit(FAILED)
 
@@ -224,27 +222,3 @@ def _failures(name: str, url: str) -> list[Failure]:
 
     with open_existing(url) as opened:
         return opened.failures(name)
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM ask the study to stop; a second one ends it at once."""
-    stop = threading.Event()
-
-    def ask(number: int, frame: FrameType | None) -> Any:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        err.print("stopping: trainings write checkpoints (again to end at once)", style="yellow")
-
-    before: dict[int, Any] = {
-        number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield stop
-    except KeyboardInterrupt:
-        err.print("ended at once; the same command goes on", style="yellow")
-        raise typer.Exit(INTERRUPTED) from None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

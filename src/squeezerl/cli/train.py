@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -24,6 +21,7 @@ from squeezerl.cli.console import (
     reports_errors,
     say,
 )
+from squeezerl.cli.stopping import stop_on_signals
 
 if TYPE_CHECKING:
     from squeezerl.training.result import TrainingProgress, TrainingResult
@@ -147,7 +145,10 @@ def train(
     spec = QuantizationAwareTraining(
         per_channel=not qat_naive, per_feature=not qat_naive, keep=tuple(qat_keep or ())
     )
-    with _stop_on_signals(output) as stop, _training_bar(f"{algorithm} {env}") as update:
+    stopping = stop_on_signals(
+        asked="writing a checkpoint", ended=f"{output} has the last checkpoint"
+    )
+    with stopping as stop, _training_bar(f"{algorithm} {env}") as update:
         result = train_agent(
             algorithm,
             env,
@@ -218,42 +219,6 @@ def _training_bar(description: str) -> Iterator[Callable[[TrainingProgress], Non
             )
 
         yield update
-
-
-class _Stop:
-    """Whether a signal asked the training to stop, and with which code that ends the command."""
-
-    signal_number: int | None = None
-
-    def is_asked(self) -> bool:
-        return self.signal_number is not None
-
-    @property
-    def exit_code(self) -> int:
-        """130 after Ctrl-C, 143 after SIGTERM, as a shell has it."""
-        return 128 + (self.signal_number or signal.SIGINT)
-
-
-@contextmanager
-def _stop_on_signals(output: Path) -> Iterator[_Stop]:
-    """Ctrl-C and SIGTERM ask the training to stop; a second one ends it at once."""
-    stop = _Stop()
-
-    def ask(number: int, frame: FrameType | None) -> Any:
-        if stop.is_asked():
-            raise KeyboardInterrupt
-        stop.signal_number = number
-        err.print("stopping: writing a checkpoint (again to end at once)", style="yellow")
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    except KeyboardInterrupt:
-        err.print(f"ended at once; {output} has the last checkpoint", style="yellow", markup=False)
-        raise typer.Exit(stop.exit_code) from None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _say_result(result: TrainingResult) -> None:

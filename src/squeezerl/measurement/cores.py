@@ -19,8 +19,7 @@ def cores_for(threads: int) -> list[int] | None:
     Raises:
         InvalidArgumentError: if there are not as many.
     """
-    available = _available()
-    count = len(available) if available is not None else os.cpu_count() or 1
+    available, count = _available(), count_cores()
     if not 1 <= threads <= count:
         raise InvalidArgumentError(f"threads must be 1 to {count} on this machine, not {threads}")
     if available is None:
@@ -32,6 +31,12 @@ def cores_for(threads: int) -> list[int] | None:
         nth = taken[siblings] = taken.get(siblings, -1) + 1
         ranked.append((nth, -int(_read(core, "cpufreq/cpuinfo_max_freq") or 0), -core))
     return [-core for _, _, core in sorted(ranked)[:threads]]
+
+
+def count_cores() -> int:
+    """Cores that this process may use."""
+    available = _available()
+    return len(available) if available is not None else os.cpu_count() or 1
 
 
 def pin(cores: Sequence[int] | None) -> None:

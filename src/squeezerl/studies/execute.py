@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from squeezerl.errors import InvalidArgumentError
+from squeezerl.measurement.cores import count_cores
 from squeezerl.store.records import Counts, Status
 from squeezerl.store.store import Store
+from squeezerl.store.url import SQLITE, sqlite_path
 from squeezerl.studies.pool import Pool
-from squeezerl.studies.worker import Assignment, RunJob, count_cores, reference
+from squeezerl.studies.worker import Assignment, RunJob, reference
 from squeezerl.studies.worker_name import free_dead
 
 if TYPE_CHECKING:
     from squeezerl.studies.location import Location
 
 LEASE_S = 60.0
-_SQLITE = "sqlite:///"
 _SHORTEST_LOOK_S, _LONGEST_LOOK_S = 0.1, 2.0
 _LOOKING_SHARE = 0.05  # of the time, at most, goes into looking where the study stands
 
@@ -148,10 +149,11 @@ def _watch(
 
 def _absolute(url: str) -> str:
     """Workers may have another current folder."""
-    if not url.startswith(_SQLITE):
+    path = sqlite_path(url)
+    if path is None:
         return url
-    path, question, options = url.removeprefix(_SQLITE).partition("?")
-    return f"{_SQLITE}{Path(path).absolute()}{question}{options}" if path else url
+    _, question, options = url.partition("?")
+    return f"{SQLITE}{path.absolute()}{question}{options}"
 
 
 def _scratch(url: str) -> Path:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from squeezerl.store.url import sqlite_path
 from squeezerl.studies import estimate
 from squeezerl.studies.plan import Plan, with_estimates
 
 if TYPE_CHECKING:
     from squeezerl.store.records import StoredRow
-
-_SQLITE = "sqlite:///"
 
 
 @dataclass(frozen=True)
@@ -88,11 +86,9 @@ def finished_jobs(store_url: str) -> list[StoredRow]:
     Raises:
         StoreError: if it cannot be read.
     """
-    if store_url.startswith(_SQLITE):
-        # To look whether there is one shall not make one.
-        path = store_url.removeprefix(_SQLITE).partition("?")[0]
-        if not Path(path).is_file():
-            return []
+    # To look whether there is one shall not make one.
+    if (path := sqlite_path(store_url)) is not None and not path.is_file():
+        return []
     from squeezerl.store.open import open_store
 
     rows: dict[str, StoredRow] = {}

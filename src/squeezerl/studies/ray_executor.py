@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, final
 
 from squeezerl.errors import ExecutionError
+from squeezerl.measurement.cores import count_cores
 from squeezerl.store.store import Store
 from squeezerl.studies.pool import FruitlessEnds, Pool
-from squeezerl.studies.worker import Assignment, count_cores, work
+from squeezerl.studies.worker import Assignment, work
 from squeezerl.studies.worker_name import free_dead, worker_name
 
 

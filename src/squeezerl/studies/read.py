@@ -12,6 +12,7 @@ from squeezerl.measurement.energy.choose import choose_meter
 from squeezerl.measurement.host import host_facts
 from squeezerl.measurement.settings import Settings
 from squeezerl.runtimes.bare.policy import GPU_RUNTIMES, RUNTIMES
+from squeezerl.store.url import SQLITE, sqlite_path
 from squeezerl.studies.location import Location
 from squeezerl.studies.read_agents import read_agents
 from squeezerl.studies.read_methods import PRUNING, read_methods
@@ -23,7 +24,6 @@ _MORE_KEYS = ("episodes", "seed", "measure")
 _MEASURE_KEYS = ("methods", "train_seeds", "runtimes", "seconds", "precision")
 _ENERGY_KEYS = ("energy", "watts_per_core")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-_SQLITE = "sqlite:///"
 BEST = "best"
 
 
@@ -87,7 +87,7 @@ def read_name(node: YamlNode) -> str:
 
 def default_store(name: str) -> str:
     """Where the store of a study is unless something else is said: in the current folder."""
-    return f"{_SQLITE}{name}.db"
+    return f"{SQLITE}{name}.db"
 
 
 def check_store(url: str) -> None:
@@ -96,7 +96,7 @@ def check_store(url: str) -> None:
     Raises:
         StudyError: if it is no URL of SQLite or PostgreSQL, or a package is missing.
     """
-    if url.startswith(_SQLITE) and url != _SQLITE:
+    if url.startswith(SQLITE) and url != SQLITE:
         return
     if not url.startswith(("postgresql://", "postgresql+psycopg://")):
         # Not named as a whole: it may hold a password.
@@ -136,13 +136,8 @@ def _read_artifacts(parts: dict[str, YamlNode], store: str, artifacts: str | Non
             return Location(node.text()).url
         except StudyError as error:
             raise node.error(str(error)) from error
-    address = store.partition("?")[0]
-    if address.startswith(_SQLITE):
-        path = Path(address.removeprefix(_SQLITE))
-        beside, called = path.parent, path.stem
-    else:
-        beside, called = Path(), address.rpartition("/")[2]
-    return Location(str(beside / f"{called}-artifacts")).url
+    path = sqlite_path(store) or Path(store.partition("?")[0].rpartition("/")[2] or "store")
+    return Location(str(path.with_name(f"{path.stem}-artifacts"))).url
 
 
 def _read_measure(node: YamlNode, variants: tuple[Variant, ...]) -> Measure:

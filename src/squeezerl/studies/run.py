@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from squeezerl.errors import StudyError
+from squeezerl.measurement.cores import count_cores
+from squeezerl.store.url import sqlite_path
 from squeezerl.studies.forecast import Forecast, finished_jobs, forecast
 from squeezerl.studies.location import Location
 from squeezerl.studies.plan import Plan, plan_study
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from squeezerl.store.records import Counts, Status
     from squeezerl.store.store import Store
 
-_SQLITE = "sqlite:///"
 _YAML = (".yaml", ".yml")
 Executor = Literal["local", "ray"]
 
@@ -62,9 +62,7 @@ def prepare(
         SqueezeRLError: for whatever is wrong in the file, with the line.
     """
     study = read_study(path, store=store, artifacts=artifacts)
-    return forecast(
-        plan_study(study), finished_jobs(study.store), workers=workers or os.cpu_count() or 1
-    )
+    return forecast(plan_study(study), finished_jobs(study.store), workers=workers or count_cores())
 
 
 def run_plan(
@@ -181,11 +179,9 @@ def open_existing(store_url: str) -> Store:
     """
     from squeezerl.store.open import open_store
 
-    if store_url.startswith(_SQLITE):
-        path = store_url.removeprefix(_SQLITE).partition("?")[0]
-        if not Path(path).is_file():
-            raise StudyError(
-                f"{path}: no such store; studies make one where they run: go there, or name it "
-                "with --store"
-            )
+    if (path := sqlite_path(store_url)) is not None and not path.is_file():
+        raise StudyError(
+            f"{path}: no such store; studies make one where they run: go there, or name it with "
+            "--store"
+        )
     return open_store(store_url)

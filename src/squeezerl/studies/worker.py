@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from squeezerl.errors import ExecutionError, SqueezeRLError, StoreUnreachableError
+from squeezerl.measurement.cores import count_cores
 from squeezerl.measurement.host import host_facts
 from squeezerl.records import to_json
 from squeezerl.store.claims import ATTEMPTS
@@ -180,11 +181,6 @@ class _Worker:
             # A full disk or a network that is away is still so a moment later.
             self._stop.wait(min(_FIRST_RETRY_S * 4**claim.failures, _LONGEST_RETRY_S))
         self._store.fail(claim, "".join(traceback.format_exception(error)), retry=retry)
-
-
-def count_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_transient(error: Exception) -> bool:

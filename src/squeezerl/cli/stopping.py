@@ -1,0 +1,55 @@
+"""Long commands that a signal asks to stop in good order."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import typer
+
+from squeezerl.cli.console import err
+
+
+class Stop:
+    """Whether a signal asked the command to stop, and the exit code that this gives it."""
+
+    signal_number: int | None = None
+
+    def is_asked(self) -> bool:
+        """Whether one did."""
+        return self.signal_number is not None
+
+    @property
+    def exit_code(self) -> int:
+        """130 after Ctrl-C, 143 after SIGTERM, as a shell has it."""
+        return 128 + (self.signal_number or signal.SIGINT)
+
+
+@contextmanager
+def stop_on_signals(*, asked: str, ended: str) -> Iterator[Stop]:
+    """Ctrl-C and SIGTERM ask the block to stop; a second one ends it at once.
+
+    Args:
+        asked: what to say after the first.
+        ended: what to say after the second.
+    """
+    stop = Stop()
+
+    def ask(number: int, frame: FrameType | None) -> Any:
+        if stop.is_asked():
+            raise KeyboardInterrupt
+        stop.signal_number = number
+        err.print(f"stopping: {asked} (again to end at once)", style="yellow")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    except KeyboardInterrupt:
+        err.print(f"ended at once; {ended}", style="yellow", markup=False)
+        raise typer.Exit(stop.exit_code) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -36,18 +36,19 @@ class PreparedStudy:
             if missing := next((need for need in job.needs if need not in self.jobs), None):
                 raise StoreError(f"a {job.kind} job needs {missing}, which is not in the study")
         self.members = [(job.id, to_text(label, "a job's label")) for job, label in jobs]
-        hints = [(id_, job.exclusive, job.estimate_s) for id_, job in self.jobs.items()]
-        content = json.dumps([self.spec, self.members, hints], separators=(",", ":"))
+        content = json.dumps([self.spec, self.members], separators=(",", ":"))
         self.digest = hashlib.sha256(content.encode()).hexdigest()
 
 
 def put(connection: sa.Connection, study: PreparedStudy) -> None:
-    """Insert what is new and replace the memberships; nothing if it stands there already."""
+    """Insert what is new and replace the memberships; only hints if it stands there already."""
     stands = sa.select(schema.studies.c.digest).where(schema.studies.c.name == study.name)
     if connection.execute(stands).scalar() == study.digest:
+        _put_hints(connection, study)
         return
     lock_jobs(connection)
     _put_jobs(connection, study)
+    _put_hints(connection, study)
     studies = schema.studies
     id_ = connection.execute(sa.select(studies.c.id).where(studies.c.name == study.name)).scalar()
     values = {"spec": study.spec, "digest": study.digest, "updated_s": NOW}
@@ -71,35 +72,46 @@ def put(connection: sa.Connection, study: PreparedStudy) -> None:
 
 def _put_jobs(connection: sa.Connection, study: PreparedStudy) -> None:
     columns = schema.jobs.c
-    states: dict[str, str] = {}
-    hints: dict[str, dict[str, Any]] = {}
-    ids = list(study.jobs)
-    for first in range(0, len(ids), _AT_ONCE):
-        some = ids[first : first + _AT_ONCE]
-        found = sa.select(
-            columns.id, columns.state, columns.exclusive, columns.estimate_s, columns.rank
-        )
-        for row in connection.execute(found.where(columns.id.in_(some))):
-            states[row.id] = row.state
-            hints[row.id] = {name: row._mapping[name] for name in _HINTS}
+    found = sa.select(columns.id, columns.state)
+    states = {row.id: row.state for row in _in_parts(connection, found, list(study.jobs))}
     new = [job for job in study.jobs.values() if job.id not in states]
-    known = [job for job in study.jobs.values() if hints.get(job.id) not in (None, _hints(job))]
     if new:
         connection.execute(sa.insert(schema.jobs), [_row(job, states) for job in new])
     pairs = [{"job_id": job.id, "need_id": need} for job in new for need in set(job.needs)]
     if pairs:
         connection.execute(sa.insert(schema.needs), pairs)
-    if known:
-        ids = [job.id for job in known]
-        leave(connection, ids)
-        # Not part of a job's identity, and the plan may know better now.
+
+
+def _put_hints(connection: sa.Connection, study: PreparedStudy) -> None:
+    """They are not part of a job's identity, and the plan may know better now."""
+    columns = schema.jobs.c
+    found = sa.select(columns.id, *(columns[name] for name in _HINTS)).where(
+        columns.state != schema.DONE
+    )
+    # In one order, so that two that write at once do not wait for each other.
+    changed = sorted(
+        row.id
+        for row in _in_parts(connection, found, list(study.jobs))
+        if {name: row._mapping[name] for name in _HINTS} != _hints(study.jobs[row.id])
+    )
+    if changed:
+        leave(connection, changed)
         connection.execute(
             sa.update(schema.jobs)
             .where(columns.id == sa.bindparam("which"))
             .values({name: sa.bindparam(name) for name in _HINTS}),
-            [{"which": job.id, **_hints(job)} for job in known],
+            [{"which": id_, **_hints(study.jobs[id_])} for id_ in changed],
         )
-        make_ready(connection, ids)
+        make_ready(connection, changed)
+
+
+def _in_parts(
+    connection: sa.Connection, found: sa.Select[Any], ids: Sequence[str]
+) -> Iterator[sa.Row[Any]]:
+    """The rows of some jobs."""
+    for first in range(0, len(ids), _AT_ONCE):
+        some = ids[first : first + _AT_ONCE]
+        yield from connection.execute(found.where(schema.jobs.c.id.in_(some)))
 
 
 def _hints(job: Job) -> dict[str, Any]:

@@ -406,6 +406,17 @@ def test_an_agent_that_is_not_what_its_settings_say_is_refused(ppo: Path, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+def test_a_start_that_is_not_the_originals_is_refused(ppo: Path, tmp_path: Path) -> None:
+    noted = ppo / "CartPole-v1" / "initial_weights.sha256"
+    noted.write_text("0" * 64 + "\n")
+    with pytest.raises(CheckpointError, match="other initial weights here than it started from"):
+        _train(CASES["ppo"][0], tmp_path / "out", ticket_of=ppo)
+    noted.unlink()
+    with pytest.raises(CheckpointError, match=r"lacks initial_weights\.sha256"):
+        _train(CASES["ppo"][0], tmp_path / "out", ticket_of=ppo)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_network_without_hidden_layers_has_no_tickets(tmp_path: Path) -> None:
     what, given, _ = CASES["ppo"]
     options: dict[str, Any] = {"steps": 64, "hyperparameters": (*given, "net_arch:[]")}

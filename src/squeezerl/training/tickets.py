@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from squeezerl.training.settings import TrainingSettings
 
 CHOICES = ("l1", "l2", "random")
+START = "initial_weights.sha256"
 # Which neurons a random ticket has shall not hang on the numbers that its training draws.
 _STREAM = 1803_03635
 # Families whose policies have a second actor that follows the first, and its part's name.
@@ -112,6 +113,21 @@ class Original:
                 raise CheckpointError(f"{folder}: {reason}")
         return cls(folder, checkpoint, given)
 
+    def check_start(self, state: Mapping[str, Tensor]) -> None:
+        """Check that these are the weights that it started from.
+
+        Raises:
+            CheckpointError: if they are not, or if the folder does not say.
+        """
+        noted = self.checkpoint.with_suffix("") / START
+        if not noted.is_file():
+            raise CheckpointError(f"{self.folder}: lacks {noted.name}, by which a ticket starts")
+        if noted.read_bytes().strip() != weights_sha256(state).encode():
+            raise CheckpointError(
+                f"{self.folder}: its seed gives other initial weights here than it started from; "
+                "use the library versions that it was trained with, or train it again"
+            )
+
     @property
     def config(self) -> Path:
         """Its hyperparameters, as `load_hyperparameters` reads them."""
@@ -131,6 +147,15 @@ class Original:
     def env_kwargs(self) -> dict[str, Any]:
         """What its environment was given."""
         return find_agent(self.checkpoint).env_kwargs
+
+
+def weights_sha256(state: Mapping[str, Tensor]) -> str:
+    """What tells one set of weights from another, bit by bit."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def check_ticket(settings: TrainingSettings) -> None:
@@ -185,7 +210,8 @@ def rewind(settings: TrainingSettings, whole: Any) -> tuple[Any, dict[str, Tenso
         whole: untrained model of Stable-Baselines3, made with the original's settings.
 
     Raises:
-        CheckpointError: if the original's networks are not those that its settings describe.
+        CheckpointError: if the original's networks are not those that its settings describe, or
+            did not start as this model does.
         CompressionError: if a layer cannot lose the share that was asked for.
     """
     ticket, algorithm = settings.ticket, settings.algorithm
@@ -202,6 +228,7 @@ def rewind(settings: TrainingSettings, whole: Any) -> tuple[Any, dict[str, Tenso
     else:
         kept = kept_neurons(trained, ticket.spec())
     state = whole.policy.state_dict()
+    original.check_start(state)
     return (
         _net_arch(whole.policy.net_arch, algorithm.family, kept),
         _state(state, algorithm.family, kept),

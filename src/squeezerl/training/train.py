@@ -97,6 +97,8 @@ def _train(
         return _result(settings, folder, evaluations, steps)
     try:
         model = make_model(settings, folder.monitor())
+        if checkpoint is None:
+            folder.note_start(model)
         run = _Run(settings, folder, model, on_progress, should_stop)
     except BaseException:
         folder.undo()

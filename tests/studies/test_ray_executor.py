@@ -124,6 +124,35 @@ def test_a_driver_that_is_killed_takes_its_workers_with_it(tmp_path: Path) -> No
                     process.kill()
 
 
+def test_workers_that_no_host_has_room_for_are_told_of(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    url = f"sqlite:///{tmp_path}/store.db"
+    with Store.open(url) as store:
+        store.put_study("s", {}, [(cheap_job(n, seconds=0.5), {}) for n in range(6)])
+    code = (
+        "import ray, sys\n"
+        "from squeezerl.studies import ray_executor\n"
+        "from squeezerl.studies.execute import execute\n"
+        "from squeezerl.studies.location import Location\n"
+        "ray_executor.WAIT_S = 0.2\n"
+        "ray.init(address='local', num_cpus=1, include_dashboard=False, log_to_driver=False)\n"
+        "counts = execute(sys.argv[1], 's', location=Location(sys.argv[2]), executor='ray',\n"
+        "    workers=2, run='cheap_jobs:run_cheap')\n"
+        "print(counts.done)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, url, str(tmp_path / "artifacts")],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=True,
+    )
+
+    assert run.stdout.strip().endswith("6")
+    assert "1 of 2 workers wait for a place in the Ray cluster, which has 1 CPUs" in run.stderr
+
+
 def test_ray_that_cannot_be_reached_is_told_of(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     url = f"sqlite:///{tmp_path}/store.db"

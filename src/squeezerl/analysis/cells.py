@@ -12,9 +12,9 @@ import pandas as pd
 from squeezerl.analysis.frames import StudyData
 from squeezerl.analysis.hierarchy import AgentDraws, Key, MethodDraws, agent_draws, key_of
 from squeezerl.analysis.retention import verdict_of
+from squeezerl.analysis.rule import THRESHOLD
 from squeezerl.records import Interval
 
-THRESHOLD = 0.9
 CELL_KEYS = ("agent", "algorithm", "env_id", "method", "ratio")
 CELL_COLUMNS = (
     *CELL_KEYS,

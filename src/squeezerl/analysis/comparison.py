@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from squeezerl.analysis.cells import THRESHOLD, cell_row
+from squeezerl.analysis.cells import cell_row
 from squeezerl.analysis.frames import StudyData
 from squeezerl.analysis.hierarchy import AgentDraws, Key, agent_draws
 from squeezerl.analysis.published import (
@@ -18,6 +18,7 @@ from squeezerl.analysis.published import (
     published_pruned,
     published_quantized,
 )
+from squeezerl.analysis.rule import THRESHOLD
 from squeezerl.analysis.tables import NORMS, QUANTIZED, table_pruned
 
 _BOUNDS = ("", "_low", "_high")

@@ -15,7 +15,6 @@ import pandas as pd
 
 from squeezerl.analysis.bootstrap import expanded_interval, resample_weights
 from squeezerl.analysis.cell_costs import CellCosts
-from squeezerl.analysis.cells import THRESHOLD
 from squeezerl.analysis.finding import (
     FEWEST_CELLS,
     REFUTED,
@@ -30,6 +29,7 @@ from squeezerl.analysis.finding import (
     percent,
 )
 from squeezerl.analysis.hierarchy import STUDY_RESAMPLES
+from squeezerl.analysis.rule import THRESHOLD
 from squeezerl.analysis.tables import NORMS, QUANTIZED
 from squeezerl.records import Interval
 

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from scipy import stats
 
 from squeezerl.analysis.bootstrap import CONFIDENCE
-from squeezerl.analysis.cells import THRESHOLD
 from squeezerl.analysis.hierarchy import AgentDraws, Key
 from squeezerl.analysis.retention import verdict_of
+from squeezerl.analysis.rule import THRESHOLD
 from squeezerl.records import Interval
 
 SUPPORTED = "supported"

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from squeezerl.analysis.cells import THRESHOLD
 from squeezerl.analysis.finding import (
     FEWEST_CELLS,
     REFUTED,
@@ -21,6 +20,7 @@ from squeezerl.analysis.finding import (
     verdict_at,
 )
 from squeezerl.analysis.hierarchy import AgentDraws
+from squeezerl.analysis.rule import THRESHOLD
 from squeezerl.analysis.tables import NORMS
 from squeezerl.records import Interval
 

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from squeezerl.analysis.bootstrap import Array
-from squeezerl.analysis.cells import CELL_COLUMNS, THRESHOLD, cell_row
+from squeezerl.analysis.cells import CELL_COLUMNS, cell_row
 from squeezerl.analysis.frames import StudyData
 from squeezerl.analysis.hierarchy import AgentDraws, Key, MethodDraws, agent_draws
+from squeezerl.analysis.rule import THRESHOLD, mean_share
 
 QUANTIZED = ("ptdq", "ptsq", "qat")
 NORMS = ("l1", "l2")
@@ -133,19 +134,14 @@ def _reached(pruned: Mapping[Key, Mapping[str, Any]], norm: str, rule: str, by: 
         if method != norm or ratio is None:
             continue
         if rule == "mean":
-            last = ratio if mean_share(row, by) >= THRESHOLD else last
+            origin = 0.0 if by == "ratio" else row["random_return"]
+            share = mean_share(row["mean_return"], row["baseline_return"], origin)
+            last = ratio if share >= THRESHOLD else last
         elif row["verdict"] == "keeps":
             last = ratio
         else:
             break
     return last
-
-
-def mean_share(row: Mapping[str, Any], by: str) -> float:
-    """What a policy keeps by its means alone; `by` is "ratio" or "retention"."""
-    origin = 0.0 if by == "ratio" else row["random_return"]
-    whole = row["baseline_return"] - origin
-    return float((row["mean_return"] - origin) / whole) if whole > 0 else math.nan
 
 
 def _better_norm(

@@ -53,8 +53,9 @@ def execute(
         location: artifacts of jobs.
         run: what does a job; importable by name in the workers, a function or "module:function".
         workers: processes, each doing one job at a time; unless given, one a core.
-        threads: that a job may use; unless given, the workers share out the cores. A job that must
-            be alone on its host may use them all.
+        threads: that a job may use; unless given, local workers share out the cores, and those of
+            a cluster, whose hosts differ, have one each. A job that must be alone on its host may
+            use them all.
         executor: "local" for processes of this machine, "ray" for actors of a Ray cluster.
         address: of the Ray cluster, as `ray.init` takes it; unless given, one is started here.
         on_progress: told a few times a second at most where the study stands.
@@ -82,7 +83,7 @@ def execute(
         location=location,
         run=reference(run),
         scratch=_scratch(url) if scratch is None else scratch.absolute(),
-        threads=max(1, cores // count) if threads is None else threads,
+        threads=threads or (max(1, cores // count) if executor == "local" else 1),
         lease_s=lease_s,
     )
     with Store.open(url) as store:

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
@@ -16,6 +17,10 @@ from squeezerl.store.store import Store
 from squeezerl.studies.pool import FruitlessEnds, Pool
 from squeezerl.studies.worker import Assignment, work
 from squeezerl.studies.worker_name import free_dead, worker_name
+
+# After which workers that did not start are told of, again and again.
+WAIT_S = 60.0
+_LOG = logging.getLogger(__name__)
 
 
 @final
@@ -55,11 +60,13 @@ class RayPool(Pool):
         self._store = store
         self._stopping = False
         self._fruitless = FruitlessEnds()
+        self._told_at = time.monotonic()
         count = workers or int(self._ray.cluster_resources().get("CPU", 1))
         self._actors = [_Actor(self._ray, assignment, first=True) for _ in range(count)]
 
     def tend(self) -> None:
         """See `Pool`."""
+        self._tell_of_waiting()
         ended = self._ended()
         for index, actor in enumerate(self._actors):
             if actor.working not in ended:
@@ -74,6 +81,20 @@ class RayPool(Pool):
                 self._actors[index] = _Actor(self._ray, self._assignment, first=False)
         if self._stopping:
             self._actors = [actor for actor in self._actors if actor.working not in ended]
+
+    def _tell_of_waiting(self) -> None:
+        """Ray lets actors wait for ever that no host has room for."""
+        if self._stopping or time.monotonic() - self._told_at < WAIT_S:
+            return
+        self._told_at = time.monotonic()
+        if waiting := sum(actor.name() is None for actor in self._actors):
+            _LOG.warning(
+                "%d of %d workers wait for a place in the Ray cluster, which has %g CPUs, %g free",
+                waiting,
+                len(self._actors),
+                self._ray.cluster_resources().get("CPU", 0),
+                self._ray.available_resources().get("CPU", 0),
+            )
 
     def names(self) -> set[str]:
         """See `Pool`."""

@@ -17,7 +17,7 @@ from squeezerl.compression.compress import compress
 from squeezerl.evaluation.environment import Environment
 from squeezerl.runtimes.onnx_actor import OnnxActor
 from squeezerl.studies.read_trainings import read_trainings
-from squeezerl.studies.study import ExistingAgent, Place, Training
+from squeezerl.studies.study import ExistingAgent, Place, Training, agent_name
 from squeezerl.studies.yaml_node import YamlNode
 
 _KEYS = ("path", "env", "env_kwargs", "environments", "name")
@@ -71,12 +71,6 @@ def read_agents(
             if key.text() not in trained_on:
                 raise key.error(f"none of the agents was trained on {key.text()}")
     return _with_own_names(existing, {training.name for training in trainings}), tuple(trainings)
-
-
-def agent_name(algorithm: str, place: Place, suffix: str = "") -> str:
-    """For example "ppo-Hopper-v4"."""
-    env_name = place.env_id.rpartition(":")[2].replace("/", "-")
-    return "-".join(filter(None, (algorithm, env_name, suffix)))
 
 
 def _check_new(training: Training, trainings: list[Training], item: YamlNode) -> None:

@@ -14,7 +14,7 @@ from squeezerl.errors import HyperparameterError
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import MAX_SEED
 from squeezerl.studies.estimate import learning_s
-from squeezerl.studies.study import Place, Training
+from squeezerl.studies.study import Place, Training, agent_name
 from squeezerl.studies.yaml_node import YamlNode, each
 
 if TYPE_CHECKING:
@@ -120,10 +120,9 @@ def _read_cell(
         parameters=_parameters(algorithm, loaded.policy_kwargs.get("net_arch"), environment),
     )
     scratch_bytes = 0 if on_policy else 2 * _replay_bytes(loaded.model, steps, environment)
-    env_name = env_id.rpartition(":")[2].replace("/", "-")
     return [
         Training(
-            name="-".join(filter(None, (algorithm, env_name, suffix))),
+            name=agent_name(algorithm, place, suffix),
             algorithm=algorithm,
             place=place,
             seed=seed,

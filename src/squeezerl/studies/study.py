@@ -69,6 +69,12 @@ class Place:
         )
 
 
+def agent_name(algorithm: str, place: Place, suffix: str = "") -> str:
+    """For example "ppo-Hopper-v4"."""
+    env_name = place.env_id.rpartition(":")[2].replace("/", "-")
+    return "-".join(filter(None, (algorithm, env_name, suffix)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class ExistingAgent:
     """An agent that was trained elsewhere.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from squeezerl.analysis.rule import best_percentage
 from squeezerl.analysis.timing import median_interval
 from squeezerl.evaluation.evaluate import calibrate
 from squeezerl.measurement.energy.choose import choose_meter
@@ -25,7 +26,6 @@ from squeezerl.runtimes.onnx_actor import OnnxActor
 from squeezerl.store.job import Job, Outcome
 from squeezerl.studies.context import JobContext
 from squeezerl.studies.jobs.stopping import stoppable
-from squeezerl.studies.rule import best_percentage
 from squeezerl.studies.study import Place
 
 _FLOAT = "float"

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-_SHARE = 0.9
+THRESHOLD = 0.9
+
+
+def mean_share(value: float, baseline: float, origin: float) -> float:
+    """What a policy keeps of the baseline's mean return above an origin; NaN if there is none."""
+    return (value - origin) / (baseline - origin) if baseline > origin else math.nan
 
 
 def best_percentage(
@@ -21,6 +27,5 @@ def best_percentage(
         returns: share of neurons removed, and mean return.
     """
     origin = 0.0 if baseline > 0 else random
-    least = origin + _SHARE * (baseline - origin)
-    keeping = [ratio for ratio, value in returns if baseline > origin and value >= least]
+    keeping = [r for r, value in returns if mean_share(value, baseline, origin) >= THRESHOLD]
     return max(keeping) if keeping else min(ratio for ratio, _ in returns)

@@ -32,7 +32,9 @@ from squeezerl.store.engine import make_engine, parse_url
 from squeezerl.store.job import Job, Outcome
 from squeezerl.store.store import Store
 from squeezerl.studies.execute import execute
+from squeezerl.studies.kinds import VERSIONS
 from squeezerl.studies.location import Location
+from squeezerl.studies.study import Place
 
 _ENV_ID = "HalfCheetah-v5"
 _GOAL = 1.8
@@ -71,12 +73,13 @@ def measure(
 
 
 def _job(artifact: str, number: int, episodes: int) -> Job:
+    place = Place(env_id=_ENV_ID)
     return Job(
         kind="evaluate",
+        version=VERSIONS["evaluate"],
         params={
             "policy": {"job": artifact, "folder": ""},
-            "env_id": _ENV_ID,
-            "env_kwargs": {},
+            **place.found(place.find()).params,
             "episodes": episodes,
             "seed": number * episodes,
         },

@@ -378,6 +378,21 @@ def test_shares_have_exact_intervals() -> None:
     assert unclear.high > share.high
 
 
+def test_a_clear_lead_in_most_cells_is_support() -> None:
+    """The interval of a probability ends at 1 and is then no less of a support."""
+    data = _study(_kept(l1=0.6, l2=0.8), ratios=(0.1, 0.5), costs=False)
+    agents = list(agent_draws(data, _rng(), ("l1", "l2"), resamples=500))
+    tied = replace(
+        agents[0], methods={**agents[0].methods, ("l1", 0.1): agents[0].methods["l2", 0.1]}
+    )
+
+    found = l2_beats_l1([tied, *agents[1:]])
+
+    assert found.estimate is not None
+    assert found.estimate.estimate < found.estimate.high == 1.0
+    assert found.verdict == SUPPORTED
+
+
 def test_means_over_cells_cover_the_truth() -> None:
     rng, cases = _rng(8), 2_000
     for cells, comparisons in ((6, 1), (12, 1), (6, 28)):

@@ -4,6 +4,7 @@ import multiprocessing
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,31 @@ class TestStore:
         study = store.study("s")
         assert (study.name, study.spec) == ("s", {"a": [1, None]})
         assert abs(study.created_s - time.time()) < 60
+
+    def test_a_study_can_be_put_again_while_it_is_worked_on(self, store_url: str) -> None:
+        jobs = [job(n) for n in range(40)]
+        jobs += [job(100 + n, *jobs[n : n + 3]) for n in range(30)]
+
+        def work() -> None:
+            with Store.open(store_url, patience_s=5) as store:
+                while do(store) or store.counts("s").open:
+                    pass
+
+        with Store.open(store_url, patience_s=5) as store:
+            store.put_study("s", {}, labelled(*jobs))
+            workers = [threading.Thread(target=work) for _ in range(3)]
+            for worker in workers:
+                worker.start()
+            puts = 0
+            while store.counts("s").open:
+                puts += 1
+                hinted = [replace(one, estimate_s=float(puts + i)) for i, one in enumerate(jobs)]
+                store.put_study("s", {}, labelled(*hinted))
+            for worker in workers:
+                worker.join()
+
+            assert store.counts("s") == counts(done=70)
+            assert puts > 3
 
     def test_what_is_reopened_is_done_again_before_what_needs_it(self, store: Store) -> None:
         one, two = job(1), job(2)

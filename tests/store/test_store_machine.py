@@ -148,10 +148,15 @@ class Claims(RuleBasedStateMachine):
     @rule(numbers=st.sets(st.integers(0, 5)))
     def reopen(self, numbers: set[int]) -> None:
         self.store.reopen([JOBS[number].id for number in numbers])
-        for number in numbers:
-            if self.state[number] == "done":
-                self.state[number], self.failures[number] = "pending", 0
-                del self.found[number]
+        again = {number for number in numbers if self.state[number] == "done"}
+        for number, needs in NEEDS.items():  # in an order in which needs come first
+            if again & set(needs):
+                again.add(number)
+        for number in again:
+            self.state[number], self.failures[number] = "pending", 0
+            self.owner.pop(number, None)
+            self.worker.pop(number, None)
+            self.found.pop(number, None)
 
     @rule(first=st.integers(0, 5))
     def put_again(self, first: int) -> None:
@@ -178,12 +183,17 @@ class Claims(RuleBasedStateMachine):
             need
             for number, needs in NEEDS.items()
             for need in needs
-            if self.state[number] != "done" and self.state[need] == "done"
+            if self.is_to_do(number) and self.state[need] == "done"
         }
         found = self.store.still_needed("s")
         assert {NUMBERS[id_]: content["value"] for id_, content in found.items()} == {
             need: self.found[need] for need in needed
         }
+
+    def is_to_do(self, number: int) -> bool:
+        if self.state[number] == "failed":
+            return self.transient[number]
+        return self.state[number] != "done"
 
     def needs_failed(self, number: int) -> bool:
         return any(

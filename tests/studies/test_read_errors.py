@@ -122,6 +122,8 @@ def test_the_good_one_is_good(tmp_path: Path) -> None:
     [
         ("sqlite:///{here}/shared.db", "{here}/shared-artifacts"),
         ("postgresql://me:secret@host:5432/results?sslmode=require", "results-artifacts"),
+        ("postgresql://me:secret@host/v1.2", "v1.2-artifacts"),
+        ("postgresql://me:secret@host", "store-artifacts"),
     ],
 )
 def test_artifacts_are_named_after_the_store_that_studies_share(
@@ -190,7 +192,11 @@ def test_an_agent_that_is_damaged_is_named(tmp_path: Path) -> None:
 def test_an_agent_trained_twice_with_other_settings_needs_a_name(tmp_path: Path) -> None:
     train = "  - train: {{algorithms: ppo, environments: CartPole-v1, steps: {}{}}}\n"
     text = "name: a\nagents:\n" + train.format(100, "") + train.format(200, "")
-    assert ":4: ppo-CartPole-v1 with seed 0 is trained twice" in message(tmp_path, text)
+    assert ":4: ppo-CartPole-v1 is trained twice, with other settings" in message(tmp_path, text)
+    text = "name: a\nagents:\n" + train.format(100, "") + train.format(200, ", seeds: [1]")
+    assert ":4: ppo-CartPole-v1 is trained twice, with other settings" in message(tmp_path, text)
+    text = "name: a\nagents:\n" + train.format(100, "") + train.format(100, "")
+    assert ":4: ppo-CartPole-v1 is trained twice with seed 0" in message(tmp_path, text)
 
     text = "name: a\nagents:\n" + train.format(100, "") + train.format(200, ", name: long")
     (tmp_path / "study.yaml").write_text(text)

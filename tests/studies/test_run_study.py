@@ -100,11 +100,39 @@ def test_what_is_gone_from_the_artifacts_is_told_and_done_again_if_asked(here: P
     assert {len(returns) for returns in done.data.returns["returns"]} == {3}
 
 
+def test_what_is_made_of_two_trainings_is_not_one_study(here: Path) -> None:
+    """A training that is gone is made again, and so is all that was made of it."""
+    text = (
+        "name: small\nagents:\n"
+        "  - train: {algorithms: ppo, environments: CartPole-v1, steps: 256,\n"
+        "      hyperparameters: {ppo: {n_envs: 1, n_steps: 128, net_arch: [8]}}, evaluations: 1}\n"
+        "methods: [ptdq]\nepisodes: 2\n"
+    )
+    done = run(text)
+    first = attempts(done.store)
+    with Store.open(done.store) as store:
+        (trained,) = store.results("small", ("train",))
+        name = trained.content["artifact"]
+    (here / "small-artifacts" / "jobs" / name[:2] / f"{name}.zip").unlink()
+    told: list[int] = []
+    Path("small.yaml").write_text(text.replace("[ptdq]", "[ptdq, l2: {percent: [50]}]"))
+
+    again = squeezerl.run_study("small.yaml", workers=2, redo_missing=True, on_redo=told.append)
+
+    after = attempts(done.store)
+    assert told == [1]
+    assert again.counts.done == again.counts.total == len(first) + 2
+    same = {job for job in first if first[job] == after[job]}
+    with Store.open(done.store) as store:
+        assert {store.job(job).params["policy"].get("random") for job in same} == {0}
+
+
 def test_elsewhere_nothing_of_it_is_found(here: Path) -> None:
     run(SMALL)
     other = SMALL.replace("episodes: 2", "episodes: 3") + "artifacts: elsewhere\n"
 
-    with pytest.raises(StudyError, match="elsewhere: lacks what 4 finished jobs left"):
+    says = r"elsewhere: lacks what 4 finished jobs left; .* \(so far it was .*/small-artifacts\)"
+    with pytest.raises(StudyError, match=says):
         run(other)
 
 

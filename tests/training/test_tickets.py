@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor
 from trainings import stop_after
 
@@ -406,13 +407,32 @@ def test_an_agent_that_is_not_what_its_settings_say_is_refused(ppo: Path, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-def test_a_start_that_is_not_the_originals_is_refused(ppo: Path, tmp_path: Path) -> None:
-    noted = ppo / "CartPole-v1" / "initial_weights.sha256"
-    noted.write_text("0" * 64 + "\n")
-    with pytest.raises(CheckpointError, match="other initial weights here than it started from"):
-        _train(CASES["ppo"][0], tmp_path / "out", ticket_of=ppo)
-    noted.unlink()
-    with pytest.raises(CheckpointError, match=r"lacks initial_weights\.sha256"):
+def test_it_starts_from_the_weights_that_were_noted(ppo: Path, tmp_path: Path) -> None:
+    """Not from those that the seed draws here: other processors may draw others."""
+    noted = ppo / "CartPole-v1" / "initial_weights.safetensors"
+    state = load_file(noted)
+    save_file({name: weight + 1 for name, weight in state.items()}, noted)
+    _train(CASES["ppo"][0], tmp_path / "out", ticket_of=ppo, ticket_ratio=0.5)
+    start = load_file(tmp_path / "out" / "CartPole-v1" / "initial_weights.safetensors")
+
+    for name, weight in start.items():
+        assert torch.isin(weight, state[name] + 1).all()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "is not there"),
+        (b"no tensors", "damaged"),
+        (save({"weight": torch.zeros(3)}), "is not of the networks"),
+    ],
+)
+def test_a_start_that_is_not_the_originals_is_refused(
+    content: bytes | None, says: str, ppo: Path, tmp_path: Path
+) -> None:
+    noted = ppo / "CartPole-v1" / "initial_weights.safetensors"
+    noted.unlink() if content is None else noted.write_bytes(content)
+    with pytest.raises(CheckpointError, match=says):
         _train(CASES["ppo"][0], tmp_path / "out", ticket_of=ppo)
     assert not (tmp_path / "out").exists()
 

@@ -91,7 +91,7 @@ def test_the_folder_is_laid_out_as_rl_zoos(ppo: TrainingResult) -> None:
         "CartPole-v1.zip",
         "CartPole-v1/args.yml",
         "CartPole-v1/config.yml",
-        "CartPole-v1/initial_weights.sha256",
+        "CartPole-v1/initial_weights.safetensors",
         "CartPole-v1/vecnormalize.pkl",
         "best_model.zip",
         "best_model_vecnormalize.pkl",

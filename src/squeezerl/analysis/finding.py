@@ -86,6 +86,15 @@ def over_cells(values: npt.ArrayLike, comparisons: int = 1) -> Interval | None:
     return Interval(estimate=mean, low=mean - reach, high=mean + reach)
 
 
+def clipped(interval: Interval | None, low: float, high: float) -> Interval | None:
+    """The part of an interval that is possible."""
+    if interval is None:
+        return None
+    return Interval(
+        estimate=interval.estimate, low=max(interval.low, low), high=min(interval.high, high)
+    )
+
+
 def share_interval(least: int, most: int, cells: int, comparisons: int = 1) -> Interval:
     """A share of cells of which between `least` and `most` are clear.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -126,13 +127,16 @@ def agent_draws(
     frame = frame[frame.method != "random"]
     if methods is not None:
         frame = frame[frame.method.isin({*methods, "float"})]
+    stream = int(rng.integers(2**62))
     for agent, rows in frame.groupby("agent"):
         first = rows.iloc[0]
         yield AgentDraws(
             agent=str(agent),
             algorithm=first.algorithm,
             env_id=first.env_id,
-            methods=_draws(str(agent), _policies(rows), randoms.get(first.env_id), rng, resamples),
+            methods=_draws(
+                str(agent), _policies(rows), randoms.get(first.env_id), stream, resamples
+            ),
         )
 
 
@@ -190,10 +194,13 @@ def _draws(
     agent: str,
     policies: Mapping[Key, Mapping[int | None, _Episodes]],
     random: _Episodes | None,
-    rng: np.random.Generator,
+    stream: int,
     resamples: int,
 ) -> dict[Key, MethodDraws]:
-    """Methods with the same trainings and episodes share their resamples."""
+    """Methods with the same trainings and episodes share their resamples.
+
+    Which these are is decided by agent, trainings and episodes alone, not by what else is drawn.
+    """
     baseline = policies.get(_FLOAT, {})
     groups = defaultdict(list)
     for key, trained in policies.items():
@@ -215,6 +222,8 @@ def _draws(
         sample = np.array(
             [[column[seed].within(window) for column in columns] for seed in seeds]
         )  # (seeds, columns, episodes)
+        own = zlib.crc32(repr((agent, seeds, window, paired)).encode())
+        rng = np.random.default_rng([stream, own])
         means, random_means = resampled_hierarchy(
             sample, None if random is None else random.within(window), rng, resamples
         )

@@ -12,6 +12,7 @@ from squeezerl.analysis.finding import (
     SUPPORTED,
     UNDECIDED,
     Finding,
+    clipped,
     figure,
     inside,
     over_cells,
@@ -41,7 +42,7 @@ def l2_beats_l1(agents: Sequence[AgentDraws]) -> Finding:
         # cannot be told apart, so that noise counts neither way.
         ahead.append(np.mean([(1 + np.sign(difference(*pair)[1:]).mean()) / 2 for pair in pairs]))
         gains.append(np.mean([a.kept - b.kept for a, b in pairs]))
-    improvement = over_cells(ahead)
+    improvement = clipped(over_cells(ahead), 0.0, 1.0)
     return Finding(
         number=3,
         part="a",

@@ -73,7 +73,8 @@ def run(
     redo_missing: Annotated[
         bool,
         typer.Option(
-            "--redo-missing", help="Also do again what is gone from the folder of artifacts."
+            "--redo-missing",
+            help="Also do again what is gone from the folder of artifacts, and what needed it.",
         ),
     ] = False,
     dry_run: Annotated[
@@ -121,6 +122,7 @@ def run(
             address=address,
             retry_failed=retry_failed,
             redo_missing=redo_missing,
+            on_redo=_say_redo,
             on_status=show,
             should_stop=stop.is_asked,
         )
@@ -215,6 +217,10 @@ def status(
 
 for command in (results, report):
     study.command(no_args_is_help=True)(command)
+
+
+def _say_redo(jobs: int) -> None:
+    err.print(f"{jobs:,} finished jobs lost what they left: again, with all that needed it")
 
 
 def _failures(name: str, url: str) -> list[Failure]:

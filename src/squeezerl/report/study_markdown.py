@@ -111,8 +111,9 @@ def study_markdown(
         f"Intervals are 95 %. Those of returns and retention come from a hierarchical bootstrap: "
         "trainings are resampled and, within each, episodes paired by seed with the float policy's "
         "and the random policy's; where an agent was trained once they are over its episodes and "
-        "say nothing about other trainings. Those over several trainings, and of means over cells, "
-        "are Student's t. Those of latency and energy are over independent "
+        "say nothing about other trainings. Over several trainings they are Student's t with the "
+        "bootstrap's standard error, and so are those of means over cells; shares of cells have "
+        "exact binomial ones. Those of latency and energy are over independent "
         f"processes on one host, as `squeezerl profile` measures. All resampling is from seed "
         f"{seed}: the same results give the same report. Tables are in `tables/` as Markdown, "
         "LaTeX and CSV, figures in `figures/` as PNG and SVG.",

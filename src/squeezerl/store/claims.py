@@ -81,7 +81,35 @@ _WAITING = sa.select(schema.needs.c.job_id).where(schema.needs.c.need_id == _JOB
 # In one order, so that two that finish at once do not wait for each other.
 _LOCK_WAITING = sa.select(_c.id).where(_c.id.in_(_WAITING)).order_by(_c.id).with_for_update()
 _COUNT_DOWN = sa.update(_jobs).where(_c.id.in_(_WAITING)).values(open_needs=_c.open_needs - 1)
-_COUNT_UP = sa.update(_jobs).where(_c.id.in_(_WAITING)).values(open_needs=_c.open_needs + 1)
+
+# A job that is done with all that needs it, directly or not.
+_MADE = (
+    sa.select(_c.id).where(_c.id == _JOB_ID, _c.state == schema.DONE).cte("made", recursive=True)
+)
+_MADE_OF = sa.select(
+    _MADE.union(
+        sa.select(schema.needs.c.job_id).join(_MADE, schema.needs.c.need_id == _MADE.c.id)
+    ).c.id
+)
+_NO_ARRAYS = sa.delete(schema.arrays).where(schema.arrays.c.job_id == _JOB_ID)
+_NO_RESULT = sa.delete(schema.results).where(schema.results.c.job_id == _JOB_ID)
+_REOPEN = (
+    sa.update(_jobs)
+    .where(_c.id == _JOB_ID)
+    .values({**_FREE, "state": schema.PENDING, "failures": 0, "seconds": None})
+)
+_need = sa.alias(_jobs, "need")
+_COUNT_NEEDS = (
+    sa.update(_jobs)
+    .where(_c.id == _JOB_ID)
+    .values(
+        open_needs=sa.select(sa.func.count())
+        .select_from(schema.needs.join(_need, _need.c.id == schema.needs.c.need_id))
+        .where(schema.needs.c.job_id == _c.id, _need.c.state != schema.DONE)
+        .correlate(_jobs)
+        .scalar_subquery()
+    )
+)
 
 
 def take(
@@ -221,24 +249,28 @@ def retry(connection: sa.Connection, study: str, *, transient_only: bool) -> int
 
 
 def reopen(connection: sa.Connection, job_ids: Sequence[str]) -> None:
-    """Let jobs that are done be done again: their results go, and what needs them waits."""
+    """Let jobs that are done be done again, and all that was made of what they left.
+
+    Another time it may be something else that they leave: what was made of both is not one study.
+    """
     lock_jobs(connection)
+    again: set[str] = set()
     for job_id in job_ids:
-        done = sa.update(_jobs).where(_c.id == _JOB_ID, _c.state == schema.DONE)
-        values = {**_FREE, "state": schema.PENDING, "failures": 0, "seconds": None}
-        if connection.execute(done.values(values), {"job_id": job_id}).rowcount:
-            for table in (schema.arrays, schema.results):
-                connection.execute(sa.delete(table).where(table.c.job_id == job_id))
-            connection.execute(_COUNT_UP, {"job_id": job_id})
-            waiting = connection.execute(_WAITING, {"job_id": job_id}).scalars().all()
-            leave(connection, waiting)
-    make_ready(connection, job_ids)
+        again |= set(connection.execute(_MADE_OF, {"job_id": job_id}).scalars())
+    if not again:
+        return
+    ids = sorted(again)
+    each = [{"job_id": job_id} for job_id in ids]
+    leave(connection, ids)
+    for statement in (_NO_ARRAYS, _NO_RESULT, _REOPEN, _COUNT_NEEDS):
+        connection.execute(statement, each)
+    make_ready(connection, ids)
 
 
 def lock_jobs(connection: sa.Connection) -> None:
-    """Let no job be finished in the rest of this transaction; open needs can be counted then."""
+    """Let no job change in the rest of this transaction but by it; reading is free."""
     if connection.dialect.name == "postgresql":  # SQLite has one writer anyway
-        connection.execute(sa.text("LOCK TABLE jobs IN SHARE ROW EXCLUSIVE MODE"))
+        connection.execute(sa.text("LOCK TABLE jobs IN EXCLUSIVE MODE"))
 
 
 def _set_free(

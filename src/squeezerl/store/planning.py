@@ -88,13 +88,13 @@ def _put_hints(connection: sa.Connection, study: PreparedStudy) -> None:
     found = sa.select(columns.id, *(columns[name] for name in _HINTS)).where(
         columns.state != schema.DONE
     )
-    # In one order, so that two that write at once do not wait for each other.
-    changed = sorted(
+    changed = [
         row.id
         for row in _in_parts(connection, found, list(study.jobs))
         if {name: row._mapping[name] for name in _HINTS} != _hints(study.jobs[row.id])
-    )
+    ]
     if changed:
+        lock_jobs(connection)
         leave(connection, changed)
         connection.execute(
             sa.update(schema.jobs)

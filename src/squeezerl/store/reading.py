@@ -232,12 +232,16 @@ def _no_collection() -> Iterator[None]:
 
 
 def still_needed(connection: sa.Connection, study: str) -> dict[str, dict[str, Any]]:
-    """What finished jobs found that others of the study, which are not done, need."""
+    """What finished jobs found that others of the study, which are to be done, need."""
     study_id = _study(connection, study).id
+    to_do = sa.or_(
+        _j.c.state.in_([schema.PENDING, schema.RUNNING]),
+        sa.and_(_j.c.state == schema.FAILED, _j.c.transient.is_(True)),
+    )
     needed = (
         sa.select(_n.c.need_id)
         .join(_j, _j.c.id == _n.c.job_id)
-        .where(_j.c.state != schema.DONE, _j.c.id.in_(_members(study_id)))
+        .where(to_do, _j.c.id.in_(_members(study_id)))
     )
     found = sa.select(_r.c.job_id, _r.c.content).where(_r.c.job_id.in_(needed))
     return {row.job_id: json.loads(row.content) for row in connection.execute(found)}

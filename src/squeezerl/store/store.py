@@ -226,7 +226,7 @@ class Store:
         )
 
     def reopen(self, job_ids: Sequence[str]) -> None:
-        """Let jobs that are done be done again; what they found goes."""
+        """Let jobs that are done be done again, and all that needed them; what they found goes."""
         self._write(lambda connection: claims.reopen(connection, job_ids))
 
     def running_workers(self) -> tuple[str, ...]:

@@ -104,11 +104,12 @@ class Location:
 
     def lacks(self, names: Collection[str]) -> set[str]:
         """Those of some names under which nothing is there."""
-        if not names:
-            return set()
-        # One listing: asking for each would take a remote store a while.
-        there = set(self._files.find(self._path(_JOBS)))
-        return {name for name in names if self._path(_object(name)) not in there}
+        paths = {name: self._path(_object(name)) for name in names}
+        if self._is_local:
+            return {name for name, path in paths.items() if not Path(path).is_file()}
+        # One listing: asking for each would take a while.
+        there = set(self._files.find(self._path(_JOBS))) if paths else set()
+        return {name for name, path in paths.items() if path not in there}
 
     def _path(self, name: str) -> str:
         return f"{str(self._root).rstrip('/')}/{name}"

@@ -7,36 +7,14 @@ from squeezerl.store.store import Store
 from squeezerl.studies.location import Location
 
 
-def find_missing(store: Store, study: str, location: Location, *, redo: bool = False) -> int:
-    """Look whether all is there that the rest of a study needs.
+def find_missing(store: Store, study: str, location: Location) -> list[str]:
+    """Finished jobs that others, which are to be done, need, but whose artifact is gone.
 
     Args:
         store: that the study was put in.
         study: name.
         location: where its jobs fetch what they need.
-        redo: let jobs be done again whose artifact is gone.
-
-    Returns:
-        How many are to be done again.
-
-    Raises:
-        StudyError: if something is missing, and not to be done again.
     """
-    redone = 0
-    # What is done again needs others in turn.
-    while missing := _missing(store, study, location):
-        if not redo:
-            raise StudyError(
-                f"{location.url}: lacks what {len(missing):,} finished "
-                f"{'job' if len(missing) == 1 else 'jobs'} left; name the folder that the studies "
-                "of this store shared so far with --artifacts, or do them again with --redo-missing"
-            )
-        store.reopen(missing)
-        redone += len(missing)
-    return redone
-
-
-def _missing(store: Store, study: str, location: Location) -> list[str]:
     artifacts = {
         job_id: content["artifact"]
         for job_id, content in store.still_needed(study).items()
@@ -44,3 +22,20 @@ def _missing(store: Store, study: str, location: Location) -> list[str]:
     }
     lacking = location.lacks(artifacts.values())
     return [job_id for job_id, name in artifacts.items() if name in lacking]
+
+
+def known_folders(store: Store) -> set[str]:
+    """Where the studies of a store have their artifacts."""
+    return {store.study(name).spec.get("artifacts", "") for name in store.study_names()} - {""}
+
+
+def complain(missing: list[str], location: Location, known: set[str]) -> StudyError:
+    """What to say of jobs whose artifacts are gone."""
+    others = " or ".join(sorted(known - {location.url}))
+    where = f" (so far it was {others})" if others else ""
+    jobs = "job" if len(missing) == 1 else "jobs"
+    return StudyError(
+        f"{location.url}: lacks what {len(missing):,} finished {jobs} left; name the folder that "
+        f"has it with --artifacts{where}, or do them again, and all that was made of it, with "
+        "--redo-missing"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from squeezerl.errors import StudyError
 from squeezerl.evaluation.evaluate import MAX_EPISODES, MAX_SEED
@@ -136,8 +137,10 @@ def _read_artifacts(parts: dict[str, YamlNode], store: str, artifacts: str | Non
             return Location(node.text()).url
         except StudyError as error:
             raise node.error(str(error)) from error
-    path = sqlite_path(store) or Path(store.partition("?")[0].rpartition("/")[2] or "store")
-    return Location(str(path.with_name(f"{path.stem}-artifacts"))).url
+    if (path := sqlite_path(store)) is not None:
+        return Location(str(path.with_name(f"{path.stem}-artifacts"))).url
+    database = urlsplit(store).path.strip("/") or "store"
+    return Location(f"{database}-artifacts").url
 
 
 def _read_measure(node: YamlNode, variants: tuple[Variant, ...]) -> Measure:

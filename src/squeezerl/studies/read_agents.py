@@ -75,11 +75,14 @@ def read_agents(
 
 def _check_new(training: Training, trainings: list[Training], item: YamlNode) -> None:
     for other in trainings:
-        if (other.name, other.seed) == (training.name, training.seed):
-            raise item.error(
-                f"{training.name} with seed {training.seed} is trained twice; give one of them a "
-                "name: of its own"
-            )
+        if other.name == training.name:
+            same = dataclasses.replace(other, seed=training.seed) == training
+            if other.seed == training.seed or not same:
+                raise item.error(
+                    f"{training.name} is trained twice"
+                    + (f" with seed {training.seed}" if same else ", with other settings")
+                    + "; give one of them a name: of its own"
+                )
         if dataclasses.replace(other, name=training.name) == training:
             raise item.error(
                 f"{training.name} with seed {training.seed} is the same training as {other.name}"

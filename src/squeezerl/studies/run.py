@@ -73,6 +73,7 @@ def run_plan(
     address: str | None = None,
     retry_failed: bool = False,
     redo_missing: bool = False,
+    on_redo: Callable[[int], None] = lambda jobs: None,
     on_status: Callable[[Status], None] = lambda status: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> StudyRun:
@@ -83,15 +84,21 @@ def run_plan(
     """
     from squeezerl.store.open import open_store
     from squeezerl.studies.execute import execute
-    from squeezerl.studies.missing import find_missing
+    from squeezerl.studies.missing import complain, find_missing, known_folders
 
     study = plan.study
     location = Location(study.artifacts)
     with open_store(study.store) as store:
+        known = known_folders(store)
         store.put_study(study.name, study.spec, plan.jobs)
         if retry_failed:
             store.retry_failed(study.name)
-        find_missing(store, study.name, location, redo=redo_missing)
+        # What is done again needs others in turn.
+        while missing := find_missing(store, study.name, location):
+            if not redo_missing:
+                raise complain(missing, location, known)
+            store.reopen(missing)
+            on_redo(len(missing))
     publish_agents(study.agents, location)
     counts = execute(
         study.store,
@@ -116,6 +123,7 @@ def run_study(
     address: str | None = None,
     retry_failed: bool = False,
     redo_missing: bool = False,
+    on_redo: Callable[[int], None] = lambda jobs: None,
     on_status: Callable[[Status], None] = lambda status: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> StudyRun:
@@ -129,7 +137,9 @@ def run_study(
         executor: "local" for processes on this machine, "ray" for a cluster.
         address: of the Ray cluster; unless given, one is started here.
         retry_failed: also do again what failed before.
-        redo_missing: also do again what was done, but is gone from the folder of artifacts.
+        redo_missing: also do again what was done, but is gone from the folder of artifacts, and
+            what was made of it.
+        on_redo: told how many jobs lost what they left.
         on_status: called now and then with where the study stands.
         should_stop: asked now and then; if true, no job is started any more, and trainings write
             checkpoints.
@@ -145,6 +155,7 @@ def run_study(
         address=address,
         retry_failed=retry_failed,
         redo_missing=redo_missing,
+        on_redo=on_redo,
         on_status=on_status,
         should_stop=should_stop,
     )

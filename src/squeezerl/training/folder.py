@@ -1,7 +1,7 @@
 """The folder of a training, laid out as rl-zoo does, so that its tools and ours can read it.
 
 DIR/<env>.zip, best_model.zip, evaluations.npz, 0.monitor.csv
-DIR/<env>/config.yml, args.yml, vecnormalize.pkl, initial_weights.sha256
+DIR/<env>/config.yml, args.yml, vecnormalize.pkl, initial_weights.safetensors
 DIR/int8/, DIR/best_int8/      the integer artifacts of quantization-aware training
 DIR/checkpoints/               while the training runs
 """
@@ -30,7 +30,7 @@ from squeezerl.errors import CheckpointError, OutputError
 from squeezerl.training.checkpoint import Checkpoint, find_checkpoint, has_checkpoints
 from squeezerl.training.evaluations import Evaluations
 from squeezerl.training.settings import TrainingSettings
-from squeezerl.training.tickets import START, ticket_identity, weights_sha256
+from squeezerl.training.tickets import START, pack_start, ticket_identity
 
 BEST = "best_model"
 INT8 = "int8"
@@ -122,8 +122,7 @@ class TrainingFolder:
 
     def note_start(self, model: Any) -> None:
         """Which weights a training starts from, for tickets of it."""
-        start = weights_sha256(model.policy.state_dict())
-        write_file(self._stats / START, f"{start}\n".encode())
+        write_file(self._stats / START, pack_start(model.policy.state_dict()))
 
     def save_model(self, model: Any, name: str) -> None:
         """`name.zip`, and the normaliser where it belongs to it."""

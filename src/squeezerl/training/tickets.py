@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from squeezerl.agents.load import load_agent
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from squeezerl.training.settings import TrainingSettings
 
 CHOICES = ("l1", "l2", "random")
-START = "initial_weights.sha256"
+START = "initial_weights.safetensors"
 # Which neurons a random ticket has shall not hang on the numbers that its training draws.
 _STREAM = 1803_03635
 # Families whose policies have a second actor that follows the first, and its part's name.
@@ -68,7 +70,7 @@ class TicketSettings:
 
 @dataclass(frozen=True)
 class Original:
-    """A finished training whose initial weights its settings give again."""
+    """A finished training that noted its initial weights."""
 
     folder: Path
     checkpoint: Path
@@ -113,20 +115,19 @@ class Original:
                 raise CheckpointError(f"{folder}: {reason}")
         return cls(folder, checkpoint, given)
 
-    def check_start(self, state: Mapping[str, Tensor]) -> None:
-        """Check that these are the weights that it started from.
+    def start(self) -> dict[str, Tensor]:
+        """The weights that it started from.
 
         Raises:
-            CheckpointError: if they are not, or if the folder does not say.
+            CheckpointError: if they are not there or damaged.
         """
-        noted = self.checkpoint.with_suffix("") / START
-        if not noted.is_file():
-            raise CheckpointError(f"{self.folder}: lacks {noted.name}, by which a ticket starts")
-        if noted.read_bytes().strip() != weights_sha256(state).encode():
-            raise CheckpointError(
-                f"{self.folder}: its seed gives other initial weights here than it started from; "
-                "use the library versions that it was trained with, or train it again"
-            )
+        path = self.checkpoint.with_suffix("") / START
+        try:
+            return load(path.read_bytes())
+        except FileNotFoundError as error:
+            raise CheckpointError(f"{path}: is not there; a ticket starts from it") from error
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{path}: damaged ({error})") from error
 
     @property
     def config(self) -> Path:
@@ -149,13 +150,9 @@ class Original:
         return find_agent(self.checkpoint).env_kwargs
 
 
-def weights_sha256(state: Mapping[str, Tensor]) -> str:
-    """What tells one set of weights from another, bit by bit."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        digest.update(name.encode())
-        digest.update(state[name].cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+def pack_start(state: Mapping[str, Tensor]) -> bytes:
+    """The weights of a policy before it has learned anything, for `START`."""
+    return save({name: weight.detach().cpu().clone() for name, weight in state.items()})
 
 
 def check_ticket(settings: TrainingSettings) -> None:
@@ -210,8 +207,7 @@ def rewind(settings: TrainingSettings, whole: Any) -> tuple[Any, dict[str, Tenso
         whole: untrained model of Stable-Baselines3, made with the original's settings.
 
     Raises:
-        CheckpointError: if the original's networks are not those that its settings describe, or
-            did not start as this model does.
+        CheckpointError: if the original's networks are not those that its settings describe.
         CompressionError: if a layer cannot lose the share that was asked for.
     """
     ticket, algorithm = settings.ticket, settings.algorithm
@@ -227,8 +223,12 @@ def rewind(settings: TrainingSettings, whole: Any) -> tuple[Any, dict[str, Tenso
         kept = random_neurons(trained, ticket.spec(), generator)
     else:
         kept = kept_neurons(trained, ticket.spec())
-    state = whole.policy.state_dict()
-    original.check_start(state)
+    state = original.start()
+    expected = whole.policy.state_dict()
+    if {n: w.shape for n, w in state.items()} != {n: w.shape for n, w in expected.items()}:
+        raise CheckpointError(
+            f"{original.folder}: {START} is not of the networks that {original.config} describes"
+        )
     return (
         _net_arch(whole.policy.net_arch, algorithm.family, kept),
         _state(state, algorithm.family, kept),

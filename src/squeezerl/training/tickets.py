@@ -223,12 +223,13 @@ def rewind(settings: TrainingSettings, whole: Any) -> tuple[Any, dict[str, Tenso
         kept = random_neurons(trained, ticket.spec(), generator)
     else:
         kept = kept_neurons(trained, ticket.spec())
-    state = original.start()
-    expected = whole.policy.state_dict()
-    if {n: w.shape for n, w in state.items()} != {n: w.shape for n, w in expected.items()}:
+    start, expected = original.start(), whole.policy.state_dict()
+    if {n: w.shape for n, w in start.items()} != {n: w.shape for n, w in expected.items()}:
         raise CheckpointError(
             f"{original.folder}: {START} is not of the networks that {original.config} describes"
         )
+    # The file has no order, and the order of the layers is theirs.
+    state = {name: start[name] for name in expected}
     return (
         _net_arch(whole.policy.net_arch, algorithm.family, kept),
         _state(state, algorithm.family, kept),

@@ -53,7 +53,7 @@ published-results: .venv/.installed  ## A study of the agents in ../shared/agent
 		> results/studies/published-against-sb3.json
 	$(BIN)/squeezerl study report published --store sqlite:///out/published/study.db \
 		--output results/published --force
-	@rm results/published/index.html results/published/figures/*.svg
+	@rm results/published/index.html
 
 paper-small-results: .venv/.installed  ## The paper's grid, small; an hour or so, alone, goes on.
 	@mkdir -p out
@@ -61,7 +61,7 @@ paper-small-results: .venv/.installed  ## The paper's grid, small; an hour or so
 		--artifacts out/paper-small-artifacts
 	$(BIN)/squeezerl study report paper-small --store sqlite:///out/paper-small.db \
 		--output results/paper-small --force
-	@rm results/paper-small/index.html results/paper-small/figures/*.svg
+	@rm results/paper-small/index.html
 
 clean:
 	rm -rf .venv out build dist

@@ -71,13 +71,14 @@ class RayPool(Pool):
         for index, actor in enumerate(self._actors):
             if actor.working not in ended:
                 continue
-            told, jobs = actor.told(), 0
-            if told is None and self._stopping:
+            error, jobs = actor.error(), 0
+            if error is None and self._stopping:
                 continue
             if (name := actor.name()) is not None:
-                jobs = self._store.release_worker(name, f"its worker ended: {told}")
+                jobs = self._store.release_worker(name, f"its worker ended: {error}")
             if not self._stopping:
-                self._fruitless.note(had_job=jobs > 0, killed=actor.died(), told=str(told))
+                killed = isinstance(error, self._ray.exceptions.RayActorError)
+                self._fruitless.note(had_job=jobs > 0, killed=killed, told=str(error))
                 self._actors[index] = _Actor(self._ray, self._assignment, first=False)
         if self._stopping:
             self._actors = [actor for actor in self._actors if actor.working not in ended]
@@ -155,23 +156,13 @@ class _Actor:
         self._name: str | None = None
         self.working = self._handle.work.remote()
 
-    def told(self) -> str | None:
+    def error(self) -> Exception | None:
         """What ended it; `None` if it was asked to."""
         try:
             self._ray.get(self.working)
-        except Exception as error:
-            return str(error)
+        except Exception as error:  # of the job's libraries, too
+            return error
         return None
-
-    def died(self) -> bool:
-        """Whether it was killed, rather than ended with an error of its own."""
-        try:
-            self._ray.get(self.working)
-        except self._ray.exceptions.RayActorError:
-            return True
-        except Exception:
-            return False
-        return False
 
     def name(self) -> str | None:
         """Its worker's name, if it ever started."""

@@ -119,11 +119,10 @@ def _read_store(parts: dict[str, YamlNode], name: str, store: str | None) -> str
     if "store" not in parts:
         return default_store(name)
     store = parts["store"].text()
-    with parts["store"].blamed():
-        try:
-            check_store(store)
-        except StudyError as error:
-            raise parts["store"].error(str(error)) from error
+    try:
+        check_store(store)
+    except StudyError as error:
+        raise parts["store"].error(str(error)) from error
     return store
 
 

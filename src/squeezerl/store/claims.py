@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import sqlalchemy as sa
 
 from squeezerl.store import schema
 from squeezerl.store.clock import NOW
-from squeezerl.store.encode import make_job
+from squeezerl.store.encode import job_of
 from squeezerl.store.ready import leave, make_ready
 from squeezerl.store.records import Claim
 
@@ -143,7 +142,7 @@ def _claim(row: Any) -> Claim | None:
     if row is None:
         return None
     return Claim(
-        job=make_job(row, json.loads(row.params)),
+        job=job_of(row),
         worker=row.worker,
         token=row.token,
         attempts=row.attempts,

@@ -9,7 +9,7 @@ from typing import Any
 from squeezerl.errors import StoreError
 from squeezerl.store.job import Job
 
-# Of the table of jobs, those that `make_job` reads beside the parameters.
+# Of the table of jobs, those that make a job.
 JOB_COLUMNS = ("id", "kind", "version", "params", "needs", "exclusive", "estimate_s")
 
 
@@ -36,17 +36,31 @@ def clean(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
-def make_job(row: Any, params: dict[str, Any]) -> Job:
-    """A job from its row; its id is known and not hashed again."""
+def job_of(row: Any) -> Job:
+    """A job from its row."""
+    values = {name: getattr(row, name) for name in JOB_COLUMNS}
+    return make_job(*{**values, "params": json.loads(row.params)}.values())
+
+
+def make_job(
+    id_: str,
+    kind: str,
+    version: int,
+    params: dict[str, Any],
+    needs: str,
+    exclusive: bool,
+    estimate_s: float | None,
+) -> Job:
+    """A job from the values of `JOB_COLUMNS`, parameters parsed; its id is not hashed again."""
     job = object.__new__(Job)
     # Past the constructor of a frozen class, which takes most of the time where there are many.
     job.__dict__.update(
-        id=row.id,
-        kind=row.kind,
-        version=row.version,
+        id=id_,
+        kind=kind,
+        version=version,
         params=params,
-        needs=tuple(row.needs.split()),
-        exclusive=row.exclusive,
-        estimate_s=row.estimate_s,
+        needs=tuple(needs.split()),
+        exclusive=exclusive,
+        estimate_s=estimate_s,
     )
     return job

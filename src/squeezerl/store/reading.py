@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from squeezerl.errors import StoreError
 from squeezerl.store import schema
 from squeezerl.store.blob import unpack
 from squeezerl.store.clock import NOW
-from squeezerl.store.encode import JOB_COLUMNS, from_texts, make_job
+from squeezerl.store.encode import JOB_COLUMNS, from_texts, job_of, make_job
 from squeezerl.store.job import Job
 from squeezerl.store.records import (
     Counts,
@@ -27,6 +28,7 @@ from squeezerl.store.records import (
     Workload,
 )
 
+_PARAMS = JOB_COLUMNS.index("params")
 _j, _m, _r, _n = schema.jobs, schema.memberships, schema.results, schema.needs
 
 
@@ -160,7 +162,7 @@ def find_job(connection: sa.Connection, job_id: str) -> Job:
     row = connection.execute(sa.select(_j).where(_j.c.id == job_id)).one_or_none()
     if row is None:
         raise StoreError(f"no job {job_id} in the store")
-    return make_job(row, json.loads(row.params))
+    return job_of(row)
 
 
 def result(connection: sa.Connection, job_id: str) -> StoredResult:
@@ -203,19 +205,31 @@ def results(
         found = found.where(_j.c.kind.in_(list(kinds)))
     with _no_collection():
         rows = connection.execute(found).all()
-        labels = from_texts([row.label for row in rows])
-        contents = from_texts([row.content for row in rows])
-        params = from_texts([row.params for row in rows])
+        if not rows:
+            return []
+        # Column by column: looking up names in every row would take a sixth of the time.
+        columns: list[Any] = list(zip(*rows, strict=True))
+        columns[_PARAMS] = from_texts(columns[_PARAMS])
+        jobs = map(make_job, *columns[: len(JOB_COLUMNS)])
+        labels, contents, host_ids, seconds, *blobs = columns[len(JOB_COLUMNS) :]
         return [
             StoredRow(
-                job=make_job(row, one_params),
+                job=job,
                 label=label,
                 content=content,
-                arrays=unpack(row.data) if arrays else {},
-                host_id=row.host_id,
-                seconds=row.seconds,
+                arrays=unpack(blob),
+                host_id=host_id,
+                seconds=took,
             )
-            for row, label, content, one_params in zip(rows, labels, contents, params, strict=True)
+            for job, label, content, host_id, took, blob in zip(
+                jobs,
+                from_texts(labels),
+                from_texts(contents),
+                host_ids,
+                seconds,
+                blobs[0] if blobs else itertools.repeat(None, len(rows)),
+                strict=True,
+            )
         ]
 
 
@@ -257,7 +271,7 @@ def failures(connection: sa.Connection, study: str) -> list[Failure]:
     )
     return [
         Failure(
-            job=make_job(row, json.loads(row.params)),
+            job=job_of(row),
             label=json.loads(row.label),
             error=row.error,
             attempts=row.attempts,

@@ -123,7 +123,7 @@ def ppo_halfcheetah_is_the_exception(agents: Sequence[AgentDraws]) -> Finding:
         estimate=retention,
         verdict=verdict,
         evidence=f"At 10 % L2: {said}; retention {figure(retention)}."
-        + (" Of one training each, which says nothing about others." if once else "")
+        + (" One training says nothing about others." if once else "")
         if said
         else too_few("of PPO on HalfCheetah pruned to 10 % by L2", 0),
         samples=len(cells),

@@ -220,7 +220,8 @@ for command in (results, report):
 
 
 def _say_redo(jobs: int) -> None:
-    err.print(f"{jobs:,} finished jobs lost what they left: again, with all that needed it")
+    finished = "1 finished job" if jobs == 1 else f"{jobs:,} finished jobs"
+    err.print(f"{finished} to be done again, with all that needs what was left")
 
 
 def _failures(name: str, url: str) -> list[Failure]:

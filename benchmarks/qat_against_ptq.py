@@ -28,8 +28,8 @@ from squeezerl.analysis.retention import retention
 from squeezerl.analysis.timing import mean_t_interval
 from squeezerl.analysis.training import final_return_spread
 from squeezerl.api import load_any_actor, make_actor
-from squeezerl.compression.compress import compress
-from squeezerl.compression.specs import specs_for
+from squeezerl.methods.compress import compress
+from squeezerl.methods.specs import specs_for
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import calibrate, evaluate
 from squeezerl.evaluation.random_actor import RandomActor

@@ -24,7 +24,7 @@ import sqlalchemy as sa
 
 from squeezerl.agents.load import demo_agent_path, load_agent
 from squeezerl.artifacts.write import write_artifact
-from squeezerl.compression.compress import compress
+from squeezerl.methods.compress import compress
 from squeezerl.measurement.host import host_facts
 from squeezerl.records import to_json
 from squeezerl.store import schema

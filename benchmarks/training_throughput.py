@@ -71,7 +71,7 @@ def learn_with_sb3(
     from stable_baselines3.common.monitor import Monitor
     from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-    from squeezerl.policy.activations import ACTIVATIONS
+    from squeezerl.network.activations import ACTIVATIONS
     from squeezerl.training.algorithms import find_algorithm
     from squeezerl.training.schedules import schedule
 

@@ -15,8 +15,8 @@ import torch
 from made_agents import Recipe, make_model
 from squeezerl.agents.load import Agent
 from squeezerl.evaluation.environment import Environment
-from squeezerl.policy.action_head import ActionHead
-from squeezerl.policy.policy import LinearLayer, Policy
+from squeezerl.network.action_head import ActionHead
+from squeezerl.network.policy import LinearLayer, Policy
 from squeezerl.records import AgentSource
 
 MAX_STEPS = 100

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnx
 import torch
 
-from squeezerl.policy.policy import Policy
+from squeezerl.network.policy import Policy
 from squeezerl.runtimes.ort_session import make_session
 
 

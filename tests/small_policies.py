@@ -12,13 +12,13 @@ import onnx
 import torch
 
 from squeezerl.agents.load import load_agent
-from squeezerl.compression.compress import compress
-from squeezerl.compression.specs import DynamicQuantization, Spec, StaticQuantization
+from squeezerl.methods.compress import compress
+from squeezerl.methods.specs import DynamicQuantization, Spec, StaticQuantization
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import calibrate
-from squeezerl.policy.action_head import ActionHead
-from squeezerl.policy.normalizer import ObservationNormalizer
-from squeezerl.policy.policy import LinearLayer, Policy
+from squeezerl.network.action_head import ActionHead
+from squeezerl.network.normalizer import ObservationNormalizer
+from squeezerl.network.policy import LinearLayer, Policy
 from squeezerl.records import AgentSource
 from squeezerl.runtimes.onnx_actor import OnnxActor
 

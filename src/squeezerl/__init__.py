@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from squeezerl.api import train as train
     from squeezerl.artifacts.read import read_artifact as read_artifact
     from squeezerl.artifacts.write import write_artifact as write_artifact
-    from squeezerl.compression.compress import compress as compress
-    from squeezerl.compression.specs import DynamicQuantization as DynamicQuantization
-    from squeezerl.compression.specs import QuantizationAwareTraining as QuantizationAwareTraining
-    from squeezerl.compression.specs import StaticQuantization as StaticQuantization
-    from squeezerl.compression.specs import StructuredPruning as StructuredPruning
+    from squeezerl.methods.compress import compress as compress
+    from squeezerl.methods.specs import DynamicQuantization as DynamicQuantization
+    from squeezerl.methods.specs import QuantizationAwareTraining as QuantizationAwareTraining
+    from squeezerl.methods.specs import StaticQuantization as StaticQuantization
+    from squeezerl.methods.specs import StructuredPruning as StructuredPruning
     from squeezerl.evaluation.environment import Environment as Environment
     from squeezerl.evaluation.evaluate import calibrate as calibrate
     from squeezerl.evaluation.evaluate import evaluate as evaluate
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "DynamicQuantization": "squeezerl.compression.specs",
+    "DynamicQuantization": "squeezerl.methods.specs",
     "Environment": "squeezerl.evaluation.environment",
-    "QuantizationAwareTraining": "squeezerl.compression.specs",
+    "QuantizationAwareTraining": "squeezerl.methods.specs",
     "Referee": "squeezerl.evaluation.referee",
-    "StaticQuantization": "squeezerl.compression.specs",
-    "StructuredPruning": "squeezerl.compression.specs",
+    "StaticQuantization": "squeezerl.methods.specs",
+    "StructuredPruning": "squeezerl.methods.specs",
     "calibrate": "squeezerl.evaluation.evaluate",
-    "compress": "squeezerl.compression.compress",
+    "compress": "squeezerl.methods.compress",
     "evaluate": "squeezerl.evaluation.evaluate",
     "make_actor": "squeezerl.api",
     "load_actor": "squeezerl.runtimes.onnx_actor",

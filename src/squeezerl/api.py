@@ -10,8 +10,8 @@ from squeezerl.agents.load import Agent, load_agent
 from squeezerl.agents.sb3_model import import_contrib, import_sb3
 from squeezerl.artifacts.output import new_folder
 from squeezerl.artifacts.read import is_artifact, read_artifact
-from squeezerl.compression.compress import compress
-from squeezerl.compression.specs import QuantizationAwareTraining
+from squeezerl.methods.compress import compress
+from squeezerl.methods.specs import QuantizationAwareTraining
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.evaluation.environment import Environment, make_gymnasium
 from squeezerl.evaluation.evaluate import calibrate, check_numbers

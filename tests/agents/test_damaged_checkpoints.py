@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from squeezerl import load_agent
 from squeezerl.errors import SqueezeRLError
-from squeezerl.policy.policy import Policy
+from squeezerl.network.policy import Policy
 
 FLIPS = st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), min_size=1, max_size=4)
 Flips = list[tuple[float, int]]

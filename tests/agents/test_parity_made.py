@@ -7,7 +7,7 @@ import pytest
 from made_agents import RECIPES, MadeAgent
 from onnx_runner import onnx_actions, torch_actions
 from squeezerl import load_agent
-from squeezerl.policy.onnx_graph import to_onnx
+from squeezerl.network.onnx_graph import to_onnx
 
 
 def test_policy_acts_as_stable_baselines3_does(made_agent: MadeAgent) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from onnx_runner import onnx_actions, torch_actions
 from squeezerl import load_agent
-from squeezerl.policy.onnx_graph import to_onnx
+from squeezerl.network.onnx_graph import to_onnx
 
 STEPS = 1_000
 # v3 and v4 observe the same in HalfCheetah and Hopper.

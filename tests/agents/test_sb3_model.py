@@ -20,13 +20,13 @@ from small_policies import make_policy, random_observations
 from squeezerl import load_agent
 from squeezerl.agents.load import Agent
 from squeezerl.agents.sb3_model import Sb3Predictor
-from squeezerl.compression.pruning import prune
-from squeezerl.compression.specs import StructuredPruning
+from squeezerl.methods.pruning import prune
+from squeezerl.methods.specs import StructuredPruning
 from squeezerl.errors import UnsupportedPolicyError
-from squeezerl.policy.action_head import ActionHead
-from squeezerl.policy.normalizer import ObservationNormalizer
-from squeezerl.policy.parts import policy_layers
-from squeezerl.policy.policy import LinearLayer, Policy
+from squeezerl.network.action_head import ActionHead
+from squeezerl.network.normalizer import ObservationNormalizer
+from squeezerl.network.parts import policy_layers
+from squeezerl.network.policy import LinearLayer, Policy
 
 ALGORITHMS = {
     "clip": ("ppo", "a2c", "trpo"),

@@ -9,8 +9,8 @@ import pytest
 
 from small_policies import SOURCE, make_policy, random_observations
 from squeezerl.artifacts.write import write_artifact
-from squeezerl.compression.compress import compress
-from squeezerl.compression.specs import DynamicQuantization, StaticQuantization, StructuredPruning
+from squeezerl.methods.compress import compress
+from squeezerl.methods.specs import DynamicQuantization, StaticQuantization, StructuredPruning
 
 PRUNING = StructuredPruning(ratio=0.25)
 SEQUENCES = {

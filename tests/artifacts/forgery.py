@@ -13,7 +13,7 @@ import onnx
 
 from squeezerl.artifacts.audit import measure_size
 from squeezerl.artifacts.manifest import MANIFEST_NAME, MODEL_NAME, Manifest
-from squeezerl.compression.layers import read_layers
+from squeezerl.methods.layers import read_layers
 from squeezerl.errors import ArtifactError
 
 

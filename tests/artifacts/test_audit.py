@@ -17,8 +17,8 @@ from small_policies import SOURCE, make_policy, random_observations
 from squeezerl.artifacts.manifest import SizeRecord
 from squeezerl.artifacts.read import read_artifact
 from squeezerl.artifacts.write import write_artifact
-from squeezerl.compression.compress import compress
-from squeezerl.compression.specs import (
+from squeezerl.methods.compress import compress
+from squeezerl.methods.specs import (
     DynamicQuantization,
     Spec,
     StaticQuantization,
@@ -27,7 +27,7 @@ from squeezerl.compression.specs import (
     specs_hash,
 )
 from squeezerl.errors import ArtifactError, AuditError
-from squeezerl.policy.onnx_graph import to_onnx
+from squeezerl.network.onnx_graph import to_onnx
 from squeezerl.records import to_json
 
 MATRIX = np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32)

@@ -20,8 +20,8 @@ from small_policies import (
 from squeezerl.agents.load import load_agent
 from squeezerl.artifacts.read import is_artifact, read_artifact
 from squeezerl.artifacts.write import write_artifact
-from squeezerl.compression.compress import compress
-from squeezerl.compression.specs import METHODS, StaticQuantization, StructuredPruning, specs_for
+from squeezerl.methods.compress import compress
+from squeezerl.methods.specs import METHODS, StaticQuantization, StructuredPruning, specs_for
 from squeezerl.errors import ArtifactError, OutputError
 from squeezerl.records import Calibration
 

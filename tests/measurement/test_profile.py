@@ -17,8 +17,8 @@ from balancing import ENV_KWARGS, SOURCE, balancing_agent, cart_pole
 from made_profiles import make_process
 from squeezerl.api import profile
 from squeezerl.artifacts.write import write_artifact
-from squeezerl.compression.compress import compress
-from squeezerl.compression.specs import DynamicQuantization, Spec
+from squeezerl.methods.compress import compress
+from squeezerl.methods.specs import DynamicQuantization, Spec
 from squeezerl.errors import (
     CheckpointError,
     EnvError,

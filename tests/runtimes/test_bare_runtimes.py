@@ -20,11 +20,11 @@ from small_policies import (
     random_observations,
 )
 from squeezerl.agents.load import load_agent
-from squeezerl.compression.compress import compress
-from squeezerl.compression.specs import Spec, StructuredPruning
+from squeezerl.methods.compress import compress
+from squeezerl.methods.specs import Spec, StructuredPruning
 from squeezerl.errors import ArtifactError, MeasurementError, UnsupportedPolicyError
-from squeezerl.policy.policy import Policy
-from squeezerl.policy.state import save_policy
+from squeezerl.network.policy import Policy
+from squeezerl.network.state import save_policy
 from squeezerl.runtimes.bare import ort, sb3, torch_eager
 from squeezerl.runtimes.bare.policy import RUNTIMES, module_name
 from squeezerl.runtimes.onnx_actor import OnnxActor, acts_row_by_row

@@ -9,8 +9,8 @@ import pytest
 
 from small_policies import SOURCE, demo_policy, make_actor, random_observations
 from squeezerl.artifacts.write import write_artifact
-from squeezerl.compression.compress import compress
-from squeezerl.compression.specs import DynamicQuantization
+from squeezerl.methods.compress import compress
+from squeezerl.methods.specs import DynamicQuantization
 
 ABSENT = ("torch", "torch_pruning", "stable_baselines3", "gymnasium", "envpool")
 
@@ -36,7 +36,7 @@ def _python(*arguments: str) -> str:
     [
         "squeezerl",
         "squeezerl.records",
-        "squeezerl.compression.specs",
+        "squeezerl.methods.specs",
         "squeezerl.artifacts.read",
         "squeezerl.analysis.retention",
         "squeezerl.analysis.timing",

@@ -25,16 +25,16 @@ from small_policies import (
 )
 from squeezerl.agents.load import load_agent
 from squeezerl.artifacts.write import write_artifact
-from squeezerl.compression.compress import compress
-from squeezerl.compression.specs import (
+from squeezerl.methods.compress import compress
+from squeezerl.methods.specs import (
     DynamicQuantization,
     Spec,
     StaticQuantization,
     StructuredPruning,
 )
 from squeezerl.errors import ArtifactError, AuditError, InvalidArgumentError
-from squeezerl.policy.activations import ACTIVATIONS
-from squeezerl.policy.policy import Policy
+from squeezerl.network.activations import ACTIVATIONS
+from squeezerl.network.policy import Policy
 from squeezerl.runtimes.onnx_actor import OnnxActor, load_actor
 from squeezerl.runtimes.ort_session import make_session
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from squeezerl.compression.specs import (
+from squeezerl.methods.specs import (
     DynamicQuantization,
     StaticQuantization,
     StructuredPruning,

@@ -11,7 +11,7 @@ from finished import Finished, context
 
 import squeezerl
 from squeezerl.artifacts.read import read_artifact
-from squeezerl.compression.specs import specs_for
+from squeezerl.methods.specs import specs_for
 from squeezerl.errors import ArtifactError, StudyError
 from squeezerl.evaluation.random_actor import RandomActor
 from squeezerl.records import EvaluationRecord

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from squeezerl.agents.load import demo_agent_path
-from squeezerl.compression.specs import QuantizationAwareTraining, specs_for
+from squeezerl.methods.specs import QuantizationAwareTraining, specs_for
 from squeezerl.records import AgentSource
 from squeezerl.store.job import Job
 from squeezerl.studies.plan import Plan, plan_study

@@ -21,7 +21,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from made_agents import SpacesOnly
 from squeezerl.agents.sb3_model import algorithm_class
 from squeezerl.errors import HyperparameterError
-from squeezerl.policy.activations import ACTIVATIONS
+from squeezerl.network.activations import ACTIVATIONS
 from squeezerl.training.hyperparameters import (
     Hyperparameters,
     Normalization,

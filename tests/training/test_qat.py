@@ -12,8 +12,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 
-from squeezerl.compression.fake_quantization import FakeQuantizedLinear
-from squeezerl.compression.specs import QuantizationAwareTraining
+from squeezerl.methods.fake_quantization import FakeQuantizedLinear
+from squeezerl.methods.specs import QuantizationAwareTraining
 from squeezerl.errors import InvalidArgumentError, SpecError
 from squeezerl.runtimes.onnx_actor import OnnxActor
 from squeezerl.training.algorithms import find_algorithm

@@ -13,7 +13,7 @@ from squeezerl.agents.vecnormalize import read_vecnormalize
 from squeezerl.agents.weights import read_state_dict
 from squeezerl.agents.zoo import find_agent
 from squeezerl.errors import CheckpointError, SqueezeRLError
-from squeezerl.policy.policy import Policy
+from squeezerl.network.policy import Policy
 from squeezerl.records import AgentSource
 
 DEMO = "demo"

@@ -12,9 +12,9 @@ from squeezerl.agents.metadata import CheckpointMetadata
 from squeezerl.agents.spaces import BoxSpace, DiscreteSpace
 from squeezerl.agents.weights import read_linear, read_sequential
 from squeezerl.errors import CheckpointError, UnsupportedPolicyError
-from squeezerl.policy.action_head import ActionHead
-from squeezerl.policy.normalizer import ObservationNormalizer
-from squeezerl.policy.policy import LinearLayer, Policy
+from squeezerl.network.action_head import ActionHead
+from squeezerl.network.normalizer import ObservationNormalizer
+from squeezerl.network.policy import LinearLayer, Policy
 
 # Family → the Sequential with the actor's layers, and the last layer where that stands outside.
 _LAYERS = {

@@ -15,11 +15,11 @@ from gymnasium.spaces import Box, Discrete
 
 from squeezerl.agents.sb3 import actor_state
 from squeezerl.errors import UnsupportedPolicyError
-from squeezerl.policy.action_head import ActionHead
-from squeezerl.policy.activations import ACTIVATIONS
-from squeezerl.policy.normalizer import ObservationNormalizer
-from squeezerl.policy.parts import policy_layers
-from squeezerl.policy.policy import LinearLayer, Policy
+from squeezerl.network.action_head import ActionHead
+from squeezerl.network.activations import ACTIVATIONS
+from squeezerl.network.normalizer import ObservationNormalizer
+from squeezerl.network.parts import policy_layers
+from squeezerl.network.policy import LinearLayer, Policy
 
 # Algorithm → the family of its policies, as in `CheckpointMetadata`.
 FAMILIES = {

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from squeezerl.errors import CheckpointError, UnsupportedPolicyError
-from squeezerl.policy.normalizer import ObservationNormalizer
+from squeezerl.network.normalizer import ObservationNormalizer
 
 _MAX_BYTES = 16 * 2**20
 _NAMES = re.compile(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from squeezerl.agents.archive import check_nested_zip
 from squeezerl.errors import CheckpointError, UnsupportedPolicyError
-from squeezerl.policy.policy import LinearLayer
+from squeezerl.network.policy import LinearLayer
 
 
 def read_state_dict(content: bytes, name: str) -> dict[str, Tensor]:

@@ -8,8 +8,8 @@ import onnx
 from onnx import AttributeProto, TensorProto
 
 from squeezerl.artifacts.manifest import Manifest, SizeRecord
-from squeezerl.compression.layers import dtype_name, layer_prefixes, read_layers, tensor_bytes
-from squeezerl.compression.specs import (
+from squeezerl.methods.layers import dtype_name, layer_prefixes, read_layers, tensor_bytes
+from squeezerl.methods.specs import (
     Quantization,
     Spec,
     StructuredPruning,

@@ -10,8 +10,8 @@ from pathlib import Path
 from squeezerl.artifacts.audit import audit, measure_size
 from squeezerl.artifacts.manifest import MANIFEST_NAME, MODEL_NAME, Manifest
 from squeezerl.artifacts.output import new_folder
-from squeezerl.compression.result import CompressedPolicy
-from squeezerl.compression.specs import spec_to_json, specs_hash
+from squeezerl.methods.result import CompressedPolicy
+from squeezerl.methods.specs import spec_to_json, specs_hash
 from squeezerl.records import AgentSource, Calibration
 
 _LIBRARIES = ("squeezerl", "onnx", "onnxruntime", "torch", "torch-pruning", "numpy")

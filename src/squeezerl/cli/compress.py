@@ -58,8 +58,8 @@ def compress(
     from squeezerl.api import make_actor
     from squeezerl.artifacts.output import check_output
     from squeezerl.artifacts.write import write_artifact
-    from squeezerl.compression.compress import compress as compress_policy
-    from squeezerl.compression.specs import specs_for
+    from squeezerl.methods.compress import compress as compress_policy
+    from squeezerl.methods.specs import specs_for
     from squeezerl.evaluation.evaluate import calibrate
     from squeezerl.records import to_json
 

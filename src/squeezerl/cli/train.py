@@ -140,7 +140,7 @@ def train(
     Example: squeezerl train ppo Ant-v4 --ticket-of ant --ticket l2 --ticket-ratio 0.7 -o ticket
     """
     from squeezerl.api import train as train_agent
-    from squeezerl.compression.specs import QuantizationAwareTraining
+    from squeezerl.methods.specs import QuantizationAwareTraining
 
     spec = QuantizationAwareTraining(
         per_channel=not qat_naive, per_feature=not qat_naive, keep=tuple(qat_keep or ())

@@ -26,7 +26,7 @@ from squeezerl.measurement.size import model_size
 from squeezerl.measurement.subject import Subject
 from squeezerl.measurement.summary import latency_of
 from squeezerl.measurement.undisturbed import usual_gauge_ns
-from squeezerl.policy.state import save_policy
+from squeezerl.network.state import save_policy
 from squeezerl.runtimes.bare.policy import GPU_RUNTIMES, module_name
 from squeezerl.runtimes.onnx_actor import acts_row_by_row
 

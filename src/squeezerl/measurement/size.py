@@ -7,7 +7,7 @@ import gzip
 import onnx
 
 from squeezerl.artifacts.audit import measure_size
-from squeezerl.compression.layers import dtype_name, layer_prefixes, read_layers, tensor_bytes
+from squeezerl.methods.layers import dtype_name, layer_prefixes, read_layers, tensor_bytes
 from squeezerl.measurement.result import ModelSize
 
 

@@ -9,10 +9,10 @@ import onnx
 
 from squeezerl.agents.load import load_agent
 from squeezerl.artifacts.read import is_artifact, read_artifact
-from squeezerl.compression.compress import compress
+from squeezerl.methods.compress import compress
 from squeezerl.errors import ArtifactError
-from squeezerl.policy.onnx_reader import from_onnx
-from squeezerl.policy.policy import Policy
+from squeezerl.network.onnx_reader import from_onnx
+from squeezerl.network.policy import Policy
 from squeezerl.records import AgentSource
 
 

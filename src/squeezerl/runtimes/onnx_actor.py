@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from squeezerl.artifacts.read import read_artifact
-from squeezerl.compression.layers import read_layers
+from squeezerl.methods.layers import read_layers
 from squeezerl.errors import ArtifactError, InvalidArgumentError
 from squeezerl.runtimes.actor import Actions, Observations
 from squeezerl.runtimes.ort_session import make_session

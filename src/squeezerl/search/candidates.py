@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from squeezerl.compression.specs import Spec, specs_for
+from squeezerl.methods.specs import Spec, specs_for
 
 PRUNING_PERCENTAGES = tuple(range(5, 75, 5))
 

@@ -10,8 +10,8 @@ from squeezerl.agents.load import Agent
 from squeezerl.artifacts.manifest import SizeRecord
 from squeezerl.artifacts.read import read_artifact
 from squeezerl.artifacts.write import write_artifact
-from squeezerl.compression.compress import compress
-from squeezerl.compression.specs import StaticQuantization
+from squeezerl.methods.compress import compress
+from squeezerl.methods.specs import StaticQuantization
 from squeezerl.errors import (
     CompressionError,
     EvaluationError,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from squeezerl.compression.specs import StaticQuantization, spec_to_json
+from squeezerl.methods.specs import StaticQuantization, spec_to_json
 from squeezerl.store.job import Job
 from squeezerl.studies import estimate
 from squeezerl.studies.kinds import VERSIONS

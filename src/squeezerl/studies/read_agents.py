@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from squeezerl.agents.load import DEMO, demo_agent_path, load_agent
-from squeezerl.compression.compress import compress
+from squeezerl.methods.compress import compress
 from squeezerl.evaluation.environment import Environment
 from squeezerl.runtimes.onnx_actor import OnnxActor
 from squeezerl.studies.read_trainings import read_trainings

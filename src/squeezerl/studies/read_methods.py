@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from squeezerl.compression.specs import (
+from squeezerl.methods.specs import (
     MAX_RATIO,
     Quantization,
     QuantizationAwareTraining,

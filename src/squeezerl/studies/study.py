@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from squeezerl.compression.specs import QuantizationAwareTraining, Spec
+from squeezerl.methods.specs import QuantizationAwareTraining, Spec
 from squeezerl.evaluation.environment import Environment
 from squeezerl.records import AgentSource
 

@@ -18,7 +18,7 @@ from squeezerl.agents.vecnormalize import read_vecnormalize
 from squeezerl.agents.weights import read_state_dict
 from squeezerl.agents.zoo import find_agent
 from squeezerl.errors import CheckpointError, InvalidArgumentError, SqueezeRLError
-from squeezerl.policy.activations import ACTIVATIONS
+from squeezerl.network.activations import ACTIVATIONS
 from squeezerl.training.algorithms import Algorithm
 from squeezerl.training.schedules import schedule
 from squeezerl.training.settings import TrainingSettings

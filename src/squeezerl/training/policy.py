@@ -11,8 +11,8 @@ from squeezerl.agents.metadata import CheckpointMetadata
 from squeezerl.agents.sb3 import build_policy
 from squeezerl.agents.spaces import BoxSpace, DiscreteSpace
 from squeezerl.errors import UnsupportedPolicyError
-from squeezerl.policy.normalizer import ObservationNormalizer
-from squeezerl.policy.policy import Policy
+from squeezerl.network.normalizer import ObservationNormalizer
+from squeezerl.network.policy import Policy
 from squeezerl.training.algorithms import Algorithm
 
 

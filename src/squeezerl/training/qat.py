@@ -8,13 +8,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from squeezerl.agents.sb3 import actor_modules
-from squeezerl.compression.compress import compress
-from squeezerl.compression.fake_quantization import FakeQuantizedLinear, Observes
-from squeezerl.compression.fold import fold_feature_ranges
-from squeezerl.compression.result import CompressedPolicy
-from squeezerl.compression.specs import QuantizationAwareTraining
+from squeezerl.methods.compress import compress
+from squeezerl.methods.fake_quantization import FakeQuantizedLinear, Observes
+from squeezerl.methods.fold import fold_feature_ranges
+from squeezerl.methods.result import CompressedPolicy
+from squeezerl.methods.specs import QuantizationAwareTraining
 from squeezerl.errors import InvalidArgumentError, SpecError
-from squeezerl.policy.policy import Policy
+from squeezerl.network.policy import Policy
 from squeezerl.training.algorithms import Algorithm
 
 # Family → where the critic's layers are, for those who ask for an int8 critic, too.

@@ -9,7 +9,7 @@ import torch
 import torch._dynamo
 
 from squeezerl.agents.sb3_model import Sb3Predictor, import_sb3
-from squeezerl.policy.state import load_policy
+from squeezerl.network.state import load_policy
 from squeezerl.runtimes.bare.torch_eager import peak_of
 
 # The library's memory is told apart from the model's; an optimizer would import torch._dynamo.

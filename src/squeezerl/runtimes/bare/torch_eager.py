@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from squeezerl.errors import MeasurementError
-from squeezerl.policy.policy import Policy
-from squeezerl.policy.state import load_policy
+from squeezerl.network.policy import Policy
+from squeezerl.network.state import load_policy
 
 
 class TorchPolicy:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from squeezerl.policy.action_head import ActionHead
-from squeezerl.policy.activations import make_activation
-from squeezerl.policy.normalizer import ObservationNormalizer
+from squeezerl.network.action_head import ActionHead
+from squeezerl.network.activations import make_activation
+from squeezerl.network.normalizer import ObservationNormalizer
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ import torch
 from onnx import TensorProto, numpy_helper
 
 from squeezerl.errors import ArtifactError
-from squeezerl.policy.action_head import ActionHead
-from squeezerl.policy.normalizer import ObservationNormalizer
-from squeezerl.policy.onnx_graph import to_onnx
-from squeezerl.policy.parts import check_policy
-from squeezerl.policy.policy import LinearLayer, Policy
+from squeezerl.network.action_head import ActionHead
+from squeezerl.network.normalizer import ObservationNormalizer
+from squeezerl.network.onnx_graph import to_onnx
+from squeezerl.network.parts import check_policy
+from squeezerl.network.policy import LinearLayer, Policy
 
 _Constants = dict[str, npt.NDArray[np.float32]]
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
-from squeezerl.policy.action_head import ActionHead
+from squeezerl.network.action_head import ActionHead
 
 LOW, HIGH = np.float32([-1, 0.5, -3]), np.float32([2, 0.75, -1])
 OUTPUTS = nps.arrays(np.float32, (4, 3), elements=st.floats(-100, 100, width=32))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from squeezerl.compression.ranges import (
+from squeezerl.methods.ranges import (
     LEVELS,
     ActivationScale,
     affine_scale,

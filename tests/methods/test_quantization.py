@@ -19,13 +19,13 @@ from small_policies import (
     make_policy,
     random_observations,
 )
-from squeezerl.compression.compress import compress
-from squeezerl.compression.quantization import quantize_dynamically, quantize_statically
-from squeezerl.compression.specs import DynamicQuantization, Spec, StaticQuantization
+from squeezerl.methods.compress import compress
+from squeezerl.methods.quantization import quantize_dynamically, quantize_statically
+from squeezerl.methods.specs import DynamicQuantization, Spec, StaticQuantization
 from squeezerl.errors import CompressionError
-from squeezerl.policy.activations import ACTIVATIONS
-from squeezerl.policy.onnx_graph import to_onnx
-from squeezerl.policy.policy import Policy
+from squeezerl.network.activations import ACTIVATIONS
+from squeezerl.network.onnx_graph import to_onnx
+from squeezerl.network.policy import Policy
 
 PER_TENSOR = [name for name, spec in QUANTIZATIONS.items() if not spec.per_channel]
 PER_CHANNEL = [name for name in QUANTIZATIONS if name not in PER_TENSOR]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from squeezerl.compression.specs import Spec
+from squeezerl.methods.specs import Spec
 from squeezerl.records import LayerRecord
 
 

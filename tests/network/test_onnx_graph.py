@@ -13,10 +13,10 @@ from onnx import numpy_helper
 
 from made_agents import ACTIVATIONS
 from onnx_runner import onnx_actions, torch_actions
-from squeezerl.policy.action_head import ActionHead
-from squeezerl.policy.normalizer import ObservationNormalizer
-from squeezerl.policy.onnx_graph import to_onnx
-from squeezerl.policy.policy import LinearLayer, Policy
+from squeezerl.network.action_head import ActionHead
+from squeezerl.network.normalizer import ObservationNormalizer
+from squeezerl.network.onnx_graph import to_onnx
+from squeezerl.network.policy import LinearLayer, Policy
 
 KINDS = ("clip", "tanh", "argmax")
 

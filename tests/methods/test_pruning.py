@@ -13,11 +13,11 @@ from torch_pruning.pruner import BasePruner
 
 from onnx_runner import torch_actions
 from small_policies import demo_policy, make_policy, random_observations
-from squeezerl.compression.pruning import kept_neurons, prune, random_neurons
-from squeezerl.compression.specs import StructuredPruning
+from squeezerl.methods.pruning import kept_neurons, prune, random_neurons
+from squeezerl.methods.specs import StructuredPruning
 from squeezerl.errors import CompressionError
-from squeezerl.policy.activations import ACTIVATIONS
-from squeezerl.policy.policy import Policy
+from squeezerl.network.activations import ACTIVATIONS
+from squeezerl.network.policy import Policy
 
 PERCENTAGES = range(5, 75, 5)
 NORMS = {"l1": 1, "l2": 2}

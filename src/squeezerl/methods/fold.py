@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from squeezerl.policy.normalizer import ObservationNormalizer
-from squeezerl.policy.parts import policy_layers
-from squeezerl.policy.policy import LinearLayer, Policy
+from squeezerl.network.normalizer import ObservationNormalizer
+from squeezerl.network.parts import policy_layers
+from squeezerl.network.policy import LinearLayer, Policy
 
 
 def fold_feature_ranges(policy: Policy, center: Tensor, half_range: Tensor) -> Policy:

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from squeezerl.errors import ArtifactError, OutputError
-from squeezerl.policy.action_head import ActionHead, HeadKind
-from squeezerl.policy.normalizer import ObservationNormalizer
-from squeezerl.policy.parts import check_policy, policy_layers
-from squeezerl.policy.policy import LinearLayer, Policy
+from squeezerl.network.action_head import ActionHead, HeadKind
+from squeezerl.network.normalizer import ObservationNormalizer
+from squeezerl.network.parts import check_policy, policy_layers
+from squeezerl.network.policy import LinearLayer, Policy
 
 _FORMAT = "squeezerl policy, version 1"
 

@@ -8,16 +8,16 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from squeezerl.compression.layers import read_layers
-from squeezerl.compression.pruning import prune
-from squeezerl.compression.quantization import (
+from squeezerl.methods.layers import read_layers
+from squeezerl.methods.pruning import prune
+from squeezerl.methods.quantization import (
     quantize_as_trained,
     quantize_dynamically,
     quantize_statically,
 )
-from squeezerl.compression.ranges import ActivationScale
-from squeezerl.compression.result import CompressedPolicy, Signature
-from squeezerl.compression.specs import (
+from squeezerl.methods.ranges import ActivationScale
+from squeezerl.methods.result import CompressedPolicy, Signature
+from squeezerl.methods.specs import (
     DynamicQuantization,
     Quantization,
     QuantizationAwareTraining,
@@ -26,8 +26,8 @@ from squeezerl.compression.specs import (
     check_sequence,
 )
 from squeezerl.errors import CompressionError, SpecError
-from squeezerl.policy.onnx_graph import to_onnx
-from squeezerl.policy.policy import Policy
+from squeezerl.network.onnx_graph import to_onnx
+from squeezerl.network.policy import Policy
 
 
 def compress(

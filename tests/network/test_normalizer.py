@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from squeezerl.policy.normalizer import ObservationNormalizer
+from squeezerl.network.normalizer import ObservationNormalizer
 
 MEAN, VARIANCE = np.array([1.0, -20.0, 0.0]), np.array([4.0, 0.25, 0.0])
 

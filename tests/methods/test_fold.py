@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from onnx_runner import onnx_actions, torch_actions
 from small_policies import demo_observations, demo_policy, make_policy, random_observations
-from squeezerl.compression.compress import compress
-from squeezerl.compression.fold import fold_feature_ranges
-from squeezerl.policy.policy import Policy
+from squeezerl.methods.compress import compress
+from squeezerl.methods.fold import fold_feature_ranges
+from squeezerl.network.policy import Policy
 
 
 def _seen_by_the_first_layer(policy: Policy, observations: Any) -> torch.Tensor:

@@ -17,9 +17,9 @@ from made_agents import MadeAgent
 from small_policies import make_policy, random_observations
 from squeezerl import load_agent
 from squeezerl.errors import ArtifactError, OutputError, UnsupportedPolicyError
-from squeezerl.policy.action_head import ActionHead
-from squeezerl.policy.policy import LinearLayer, Policy
-from squeezerl.policy.state import load_policy, save_policy
+from squeezerl.network.action_head import ActionHead
+from squeezerl.network.policy import LinearLayer, Policy
+from squeezerl.network.state import load_policy, save_policy
 
 
 def _round_trip(policy: Policy, folder: Path) -> Policy:
@@ -99,7 +99,7 @@ import sys
 from pathlib import Path
 import numpy as np
 import torch
-from squeezerl.policy.state import load_policy
+from squeezerl.network.state import load_policy
 
 policy = load_policy(Path(sys.argv[1], "policy.pt"))
 observations = np.load(Path(sys.argv[1], "observations.npy"))

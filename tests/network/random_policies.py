@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from made_agents import ACTIVATIONS
 from squeezerl.agents.load import load_agent
-from squeezerl.compression.pruning import prune
-from squeezerl.compression.specs import StructuredPruning
-from squeezerl.policy.action_head import ActionHead
-from squeezerl.policy.normalizer import ObservationNormalizer
-from squeezerl.policy.policy import LinearLayer, Policy
+from squeezerl.methods.pruning import prune
+from squeezerl.methods.specs import StructuredPruning
+from squeezerl.network.action_head import ActionHead
+from squeezerl.network.normalizer import ObservationNormalizer
+from squeezerl.network.policy import LinearLayer, Policy
 
 _SHAPES = [(1,), (4,), (3, 2), (1, 2, 2)]
 

@@ -20,12 +20,12 @@ from small_policies import SOURCE, make_actor, make_policy, random_observations
 from squeezerl.artifacts.manifest import MANIFEST_NAME, MODEL_NAME
 from squeezerl.artifacts.read import read_artifact
 from squeezerl.artifacts.write import write_artifact
-from squeezerl.compression.compress import compress
-from squeezerl.compression.fake_quantization import FakeQuantizedLinear
-from squeezerl.compression.fold import fold_feature_ranges
-from squeezerl.compression.ranges import ActivationScale, affine_scale
-from squeezerl.compression.result import CompressedPolicy
-from squeezerl.compression.specs import (
+from squeezerl.methods.compress import compress
+from squeezerl.methods.fake_quantization import FakeQuantizedLinear
+from squeezerl.methods.fold import fold_feature_ranges
+from squeezerl.methods.ranges import ActivationScale, affine_scale
+from squeezerl.methods.result import CompressedPolicy
+from squeezerl.methods.specs import (
     DynamicQuantization,
     QuantizationAwareTraining,
     StructuredPruning,
@@ -36,7 +36,7 @@ from squeezerl.compression.specs import (
     specs_hash,
 )
 from squeezerl.errors import AuditError, SpecError
-from squeezerl.policy.policy import LinearLayer, Policy
+from squeezerl.network.policy import LinearLayer, Policy
 
 KEEP = st.lists(st.text(max_size=8), max_size=3).map(tuple)
 SPECS = st.builds(

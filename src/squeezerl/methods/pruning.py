@@ -9,9 +9,9 @@ import numpy.typing as npt
 import torch
 import torch_pruning
 
-from squeezerl.compression.specs import StructuredPruning
+from squeezerl.methods.specs import StructuredPruning
 from squeezerl.errors import CompressionError
-from squeezerl.policy.policy import Policy
+from squeezerl.network.policy import Policy
 
 Neurons = npt.NDArray[np.int64]
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from squeezerl.compression.fake_quantization import FakeQuantizedLinear
-from squeezerl.compression.ranges import affine_scale, symmetric_scale
+from squeezerl.methods.fake_quantization import FakeQuantizedLinear
+from squeezerl.methods.ranges import affine_scale, symmetric_scale
 
 BOTH = pytest.mark.parametrize("per_feature", [False, True])
 

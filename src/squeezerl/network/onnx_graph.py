@@ -14,8 +14,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from squeezerl.policy.action_head import ActionHead
-from squeezerl.policy.policy import Policy
+from squeezerl.network.action_head import ActionHead
+from squeezerl.network.policy import Policy
 
 OPSET = 17
 IR_VERSION = 8

@@ -19,10 +19,10 @@ from onnx_runner import torch_actions
 from small_policies import QUANTIZATIONS, make_policy, random_observations
 from squeezerl import compress, load_agent, read_artifact, write_artifact
 from squeezerl.errors import ArtifactError
-from squeezerl.policy.action_head import ActionHead
-from squeezerl.policy.onnx_graph import to_onnx
-from squeezerl.policy.onnx_reader import from_onnx
-from squeezerl.policy.policy import LinearLayer, Policy
+from squeezerl.network.action_head import ActionHead
+from squeezerl.network.onnx_graph import to_onnx
+from squeezerl.network.onnx_reader import from_onnx
+from squeezerl.network.policy import LinearLayer, Policy
 
 NOT_OURS = "not a float policy that this release writes"
 

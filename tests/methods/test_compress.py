@@ -17,9 +17,9 @@ from small_policies import (
     random_observations,
 )
 from squeezerl.agents.load import load_agent
-from squeezerl.compression.compress import compress
-from squeezerl.compression.pruning import prune
-from squeezerl.compression.specs import (
+from squeezerl.methods.compress import compress
+from squeezerl.methods.pruning import prune
+from squeezerl.methods.specs import (
     METHODS,
     DynamicQuantization,
     StaticQuantization,

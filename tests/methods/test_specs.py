@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from squeezerl.compression.specs import (
+from squeezerl.methods.specs import (
     METHODS,
     DynamicQuantization,
     Spec,
@@ -98,7 +98,7 @@ PINNED_SEQUENCE = "be62895c07b8a8cc58d22978505db4cce59ae9f027a4594f82c1f301da126
 @pytest.mark.parametrize("hash_seed", ["1", "2"])
 def test_the_hash_is_the_same_in_another_process(hash_seed: str) -> None:
     code = (
-        "from squeezerl.compression.specs import *;"
+        "from squeezerl.methods.specs import *;"
         "print(specs_hash([StructuredPruning(ratio=0.3), StaticQuantization(keep=('layer2',))]))"
     )
     run = subprocess.run(

@@ -7,8 +7,8 @@ import math
 from torch import nn
 
 from squeezerl.errors import ArtifactError, UnsupportedPolicyError
-from squeezerl.policy.activations import make_activation
-from squeezerl.policy.policy import LinearLayer, Policy
+from squeezerl.network.activations import make_activation
+from squeezerl.network.policy import LinearLayer, Policy
 
 
 def policy_layers(policy: Policy) -> list[LinearLayer]:

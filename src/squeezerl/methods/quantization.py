@@ -21,8 +21,8 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from squeezerl.compression.ranges import ActivationScale
-from squeezerl.compression.specs import (
+from squeezerl.methods.ranges import ActivationScale
+from squeezerl.methods.specs import (
     DynamicQuantization,
     QuantizationAwareTraining,
     StaticQuantization,

@@ -8,10 +8,10 @@ import torch
 
 from made_agents import ACTIVATIONS
 from squeezerl.errors import UnsupportedPolicyError
-from squeezerl.policy.action_head import ActionHead
-from squeezerl.policy.activations import make_activation
-from squeezerl.policy.normalizer import ObservationNormalizer
-from squeezerl.policy.policy import LinearLayer, Policy
+from squeezerl.network.action_head import ActionHead
+from squeezerl.network.activations import make_activation
+from squeezerl.network.normalizer import ObservationNormalizer
+from squeezerl.network.policy import LinearLayer, Policy
 
 
 def _layers(*widths: int, activation: str = "ReLU") -> list[LinearLayer]:

@@ -28,7 +28,7 @@ from squeezerl.agents.load import demo_agent_path, load_agent
 from squeezerl.api import make_actor
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import evaluate
-from squeezerl.measurement.host import host_facts
+from squeezerl.host.facts import host_facts
 from squeezerl.records import to_json
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "shared" / "agents"

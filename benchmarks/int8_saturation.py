@@ -18,12 +18,12 @@ import onnxruntime
 
 from squeezerl.agents.load import load_agent
 from squeezerl.api import make_actor
-from squeezerl.methods.compress import compress
-from squeezerl.methods.specs import specs_for
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import calibrate
 from squeezerl.evaluation.referee import Referee
-from squeezerl.measurement.host import host_facts
+from squeezerl.host.facts import host_facts
+from squeezerl.methods.compress import compress
+from squeezerl.methods.specs import specs_for
 from squeezerl.records import to_json
 from squeezerl.report.contract import retention_json
 from squeezerl.runtimes.onnx_actor import OnnxActor

@@ -25,10 +25,10 @@ from rich.progress import Progress
 from squeezerl.agents.load import Agent, load_agent
 from squeezerl.api import make_actor, profile
 from squeezerl.artifacts.write import write_artifact
-from squeezerl.methods.compress import compress
-from squeezerl.methods.specs import specs_for
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import calibrate
+from squeezerl.methods.compress import compress
+from squeezerl.methods.specs import specs_for
 from squeezerl.network.parts import policy_layers
 from squeezerl.network.policy import LinearLayer, Policy
 from squeezerl.report.profile_contract import profile_json

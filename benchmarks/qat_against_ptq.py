@@ -28,12 +28,12 @@ from squeezerl.analysis.retention import retention
 from squeezerl.analysis.timing import mean_t_interval
 from squeezerl.analysis.training import final_return_spread
 from squeezerl.api import load_any_actor, make_actor
-from squeezerl.methods.compress import compress
-from squeezerl.methods.specs import specs_for
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import calibrate, evaluate
 from squeezerl.evaluation.random_actor import RandomActor
-from squeezerl.measurement.host import host_facts
+from squeezerl.host.facts import host_facts
+from squeezerl.methods.compress import compress
+from squeezerl.methods.specs import specs_for
 from squeezerl.records import EvaluationRecord, to_json
 from squeezerl.report.text import format_interval, format_return, markdown_table
 from squeezerl.runtimes.actor import Actor

@@ -24,8 +24,8 @@ import sqlalchemy as sa
 
 from squeezerl.agents.load import demo_agent_path, load_agent
 from squeezerl.artifacts.write import write_artifact
+from squeezerl.host.facts import host_facts
 from squeezerl.methods.compress import compress
-from squeezerl.measurement.host import host_facts
 from squeezerl.records import to_json
 from squeezerl.store import schema
 from squeezerl.store.engine import make_engine, parse_url

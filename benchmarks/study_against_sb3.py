@@ -28,7 +28,7 @@ from sb3_reference import evaluate_with_sb3, load_with_sb3
 
 import squeezerl
 from squeezerl.errors import InvalidArgumentError
-from squeezerl.measurement.host import host_facts
+from squeezerl.host.facts import host_facts
 from squeezerl.records import to_json
 from squeezerl.store.open import open_store
 from squeezerl.studies.read import read_study

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from squeezerl.measurement.host import host_facts
+from squeezerl.host.facts import host_facts
 from squeezerl.records import to_json
 from squeezerl.store import schema
 from squeezerl.store.blob import pack

@@ -30,7 +30,7 @@ from squeezerl.agents.load import load_agent
 from squeezerl.analysis.bootstrap import mean_interval
 from squeezerl.api import make_actor
 from squeezerl.evaluation.evaluate import evaluate
-from squeezerl.measurement.host import host_facts
+from squeezerl.host.facts import host_facts
 from squeezerl.records import to_json
 from squeezerl.training.hyperparameters import load_hyperparameters
 

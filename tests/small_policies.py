@@ -12,10 +12,10 @@ import onnx
 import torch
 
 from squeezerl.agents.load import load_agent
-from squeezerl.methods.compress import compress
-from squeezerl.methods.specs import DynamicQuantization, Spec, StaticQuantization
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import calibrate
+from squeezerl.methods.compress import compress
+from squeezerl.methods.specs import DynamicQuantization, Spec, StaticQuantization
 from squeezerl.network.action_head import ActionHead
 from squeezerl.network.normalizer import ObservationNormalizer
 from squeezerl.network.policy import LinearLayer, Policy

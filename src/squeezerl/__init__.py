@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from squeezerl.api import train as train
     from squeezerl.artifacts.read import read_artifact as read_artifact
     from squeezerl.artifacts.write import write_artifact as write_artifact
+    from squeezerl.evaluation.environment import Environment as Environment
+    from squeezerl.evaluation.evaluate import calibrate as calibrate
+    from squeezerl.evaluation.evaluate import evaluate as evaluate
+    from squeezerl.evaluation.referee import Referee as Referee
     from squeezerl.methods.compress import compress as compress
     from squeezerl.methods.specs import DynamicQuantization as DynamicQuantization
     from squeezerl.methods.specs import QuantizationAwareTraining as QuantizationAwareTraining
     from squeezerl.methods.specs import StaticQuantization as StaticQuantization
     from squeezerl.methods.specs import StructuredPruning as StructuredPruning
-    from squeezerl.evaluation.environment import Environment as Environment
-    from squeezerl.evaluation.evaluate import calibrate as calibrate
-    from squeezerl.evaluation.evaluate import evaluate as evaluate
-    from squeezerl.evaluation.referee import Referee as Referee
     from squeezerl.report.profile_contract import profile_json as profile_json
     from squeezerl.report.profile_table import profile_markdown as profile_markdown
     from squeezerl.report.squeeze_report import summary as summary

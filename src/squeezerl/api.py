@@ -10,19 +10,19 @@ from squeezerl.agents.load import Agent, load_agent
 from squeezerl.agents.sb3_model import import_contrib, import_sb3
 from squeezerl.artifacts.output import new_folder
 from squeezerl.artifacts.read import is_artifact, read_artifact
-from squeezerl.methods.compress import compress
-from squeezerl.methods.specs import QuantizationAwareTraining
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.evaluation.environment import Environment, make_gymnasium
 from squeezerl.evaluation.evaluate import calibrate, check_numbers
+from squeezerl.host.facts import host_facts
 from squeezerl.measurement.energy.choose import choose_gpu_meter, choose_meter
-from squeezerl.measurement.host import host_facts
 from squeezerl.measurement.processes import EpisodesJob
 from squeezerl.measurement.profile import profile_subjects
 from squeezerl.measurement.recordings import as_observations
 from squeezerl.measurement.result import Profile
 from squeezerl.measurement.settings import PRECISION, Settings, Workload
 from squeezerl.measurement.subject import Subject, load_subject
+from squeezerl.methods.compress import compress
+from squeezerl.methods.specs import QuantizationAwareTraining
 from squeezerl.records import AgentSource
 from squeezerl.report.squeeze_report import write_squeeze_report
 from squeezerl.runtimes.actor import Observations

@@ -55,6 +55,25 @@ class LayerRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MethodRecord:
+    """What tables, figures and findings need to know of a compression method.
+
+    `name` stands in the `method` column of results ("ptdq"), `label` in legends, `short` in
+    crowded tables. `group` is "quantization", "pruning", "training" or "reference": analysis
+    compares the methods of one group with each other. `color`, `marker` and `dash` are
+    matplotlib's.
+    """
+
+    name: str
+    label: str
+    short: str
+    group: str
+    color: str
+    marker: str
+    dash: str = "-"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Calibration:
     """On-policy observations that fixed the activation ranges of a static quantization.
 

@@ -20,9 +20,9 @@ from small_policies import make_policy, random_observations
 from squeezerl import load_agent
 from squeezerl.agents.load import Agent
 from squeezerl.agents.sb3_model import Sb3Predictor
+from squeezerl.errors import UnsupportedPolicyError
 from squeezerl.methods.pruning import prune
 from squeezerl.methods.specs import StructuredPruning
-from squeezerl.errors import UnsupportedPolicyError
 from squeezerl.network.action_head import ActionHead
 from squeezerl.network.normalizer import ObservationNormalizer
 from squeezerl.network.parts import policy_layers

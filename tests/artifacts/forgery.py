@@ -13,8 +13,8 @@ import onnx
 
 from squeezerl.artifacts.audit import measure_size
 from squeezerl.artifacts.manifest import MANIFEST_NAME, MODEL_NAME, Manifest
-from squeezerl.methods.layers import read_layers
 from squeezerl.errors import ArtifactError
+from squeezerl.methods.layers import read_layers
 
 
 def read_model(folder: Path) -> onnx.ModelProto:

@@ -17,6 +17,7 @@ from small_policies import SOURCE, make_policy, random_observations
 from squeezerl.artifacts.manifest import SizeRecord
 from squeezerl.artifacts.read import read_artifact
 from squeezerl.artifacts.write import write_artifact
+from squeezerl.errors import ArtifactError, AuditError
 from squeezerl.methods.compress import compress
 from squeezerl.methods.specs import (
     DynamicQuantization,
@@ -26,7 +27,6 @@ from squeezerl.methods.specs import (
     spec_to_json,
     specs_hash,
 )
-from squeezerl.errors import ArtifactError, AuditError
 from squeezerl.network.onnx_graph import to_onnx
 from squeezerl.records import to_json
 

@@ -20,9 +20,9 @@ from small_policies import (
 from squeezerl.agents.load import load_agent
 from squeezerl.artifacts.read import is_artifact, read_artifact
 from squeezerl.artifacts.write import write_artifact
+from squeezerl.errors import ArtifactError, OutputError
 from squeezerl.methods.compress import compress
 from squeezerl.methods.specs import METHODS, StaticQuantization, StructuredPruning, specs_for
-from squeezerl.errors import ArtifactError, OutputError
 from squeezerl.records import Calibration
 
 SPECS = {"float": (), "pruned": (StructuredPruning(ratio=0.3),)} | {

@@ -8,10 +8,10 @@ from plain_actors import RowByRow
 
 from squeezerl.agents.load import load_agent
 from squeezerl.api import make_actor
-from squeezerl.methods.compress import compress
-from squeezerl.methods.specs import specs_for
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import calibrate, evaluate
+from squeezerl.methods.compress import compress
+from squeezerl.methods.specs import specs_for
 from squeezerl.runtimes.onnx_actor import OnnxActor
 from squeezerl.runtimes.ort_session import make_session
 

@@ -15,14 +15,14 @@ import pytest
 
 from made_profiles import GAUGE_NS, STAGES
 from small_policies import Floats, demo_observations, demo_policy
-from squeezerl.methods.compress import compress
 from squeezerl.errors import MeasurementError
+from squeezerl.host.cores import cores_for
 from squeezerl.measurement import measuring, processes
-from squeezerl.measurement.cores import cores_for
 from squeezerl.measurement.energy.config import MeterConfig
 from squeezerl.measurement.gauge import gauge_times
 from squeezerl.measurement.processes import EpisodesJob, ProbeJob, run_probe
 from squeezerl.measurement.result import ProcessRecord
+from squeezerl.methods.compress import compress
 from squeezerl.network.state import save_policy
 from squeezerl.records import to_json
 from squeezerl.runtimes.bare.policy import module_name

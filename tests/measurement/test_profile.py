@@ -17,8 +17,6 @@ from balancing import ENV_KWARGS, SOURCE, balancing_agent, cart_pole
 from made_profiles import make_process
 from squeezerl.api import profile
 from squeezerl.artifacts.write import write_artifact
-from squeezerl.methods.compress import compress
-from squeezerl.methods.specs import DynamicQuantization, Spec
 from squeezerl.errors import (
     CheckpointError,
     EnvError,
@@ -33,6 +31,8 @@ from squeezerl.measurement.profile import MOST_PROCESSES, profile_subjects
 from squeezerl.measurement.result import ProcessRecord, Profile
 from squeezerl.measurement.settings import Settings, Workload
 from squeezerl.measurement.subject import Subject, load_subject
+from squeezerl.methods.compress import compress
+from squeezerl.methods.specs import DynamicQuantization, Spec
 from squeezerl.report.profile_contract import profile_json
 from squeezerl.report.profile_table import profile_markdown, profile_notes
 

@@ -11,11 +11,11 @@ from onnx import numpy_helper
 from made_agents import MadeAgent
 from small_policies import QUANTIZATIONS, demo_observations, demo_policy, make_policy
 from squeezerl.agents.load import load_agent
+from squeezerl.measurement.result import ModelSize
+from squeezerl.measurement.size import model_size
 from squeezerl.methods.compress import compress
 from squeezerl.methods.pruning import prune
 from squeezerl.methods.specs import Spec, StaticQuantization, StructuredPruning
-from squeezerl.measurement.result import ModelSize
-from squeezerl.measurement.size import model_size
 from squeezerl.network.policy import Policy
 
 PRUNING = StructuredPruning(ratio=0.3)

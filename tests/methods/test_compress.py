@@ -17,6 +17,7 @@ from small_policies import (
     random_observations,
 )
 from squeezerl.agents.load import load_agent
+from squeezerl.errors import CompressionError, SpecError
 from squeezerl.methods.compress import compress
 from squeezerl.methods.pruning import prune
 from squeezerl.methods.specs import (
@@ -26,7 +27,6 @@ from squeezerl.methods.specs import (
     StructuredPruning,
     specs_for,
 )
-from squeezerl.errors import CompressionError, SpecError
 
 
 def test_no_spec_gives_the_policy_in_float() -> None:

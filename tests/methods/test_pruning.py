@@ -13,9 +13,9 @@ from torch_pruning.pruner import BasePruner
 
 from onnx_runner import torch_actions
 from small_policies import demo_policy, make_policy, random_observations
+from squeezerl.errors import CompressionError
 from squeezerl.methods.pruning import kept_neurons, prune, random_neurons
 from squeezerl.methods.specs import StructuredPruning
-from squeezerl.errors import CompressionError
 from squeezerl.network.activations import ACTIVATIONS
 from squeezerl.network.policy import Policy
 

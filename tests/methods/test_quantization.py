@@ -19,10 +19,10 @@ from small_policies import (
     make_policy,
     random_observations,
 )
+from squeezerl.errors import CompressionError
 from squeezerl.methods.compress import compress
 from squeezerl.methods.quantization import quantize_dynamically, quantize_statically
 from squeezerl.methods.specs import DynamicQuantization, Spec, StaticQuantization
-from squeezerl.errors import CompressionError
 from squeezerl.network.activations import ACTIVATIONS
 from squeezerl.network.onnx_graph import to_onnx
 from squeezerl.network.policy import Policy

@@ -20,6 +20,7 @@ from small_policies import SOURCE, make_actor, make_policy, random_observations
 from squeezerl.artifacts.manifest import MANIFEST_NAME, MODEL_NAME
 from squeezerl.artifacts.read import read_artifact
 from squeezerl.artifacts.write import write_artifact
+from squeezerl.errors import AuditError, SpecError
 from squeezerl.methods.compress import compress
 from squeezerl.methods.fake_quantization import FakeQuantizedLinear
 from squeezerl.methods.fold import fold_feature_ranges
@@ -35,7 +36,6 @@ from squeezerl.methods.specs import (
     specs_for,
     specs_hash,
 )
-from squeezerl.errors import AuditError, SpecError
 from squeezerl.network.policy import LinearLayer, Policy
 
 KEEP = st.lists(st.text(max_size=8), max_size=3).map(tuple)

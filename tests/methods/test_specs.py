@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from squeezerl.errors import SpecError
 from squeezerl.methods.specs import (
     METHODS,
     DynamicQuantization,
@@ -22,7 +23,6 @@ from squeezerl.methods.specs import (
     specs_for,
     specs_hash,
 )
-from squeezerl.errors import SpecError
 
 KEEP = st.lists(st.text(max_size=8), max_size=3).map(tuple)
 SPECS: st.SearchStrategy[Spec] = st.one_of(

@@ -20,9 +20,9 @@ from small_policies import (
     random_observations,
 )
 from squeezerl.agents.load import load_agent
+from squeezerl.errors import ArtifactError, MeasurementError, UnsupportedPolicyError
 from squeezerl.methods.compress import compress
 from squeezerl.methods.specs import Spec, StructuredPruning
-from squeezerl.errors import ArtifactError, MeasurementError, UnsupportedPolicyError
 from squeezerl.network.policy import Policy
 from squeezerl.network.state import save_policy
 from squeezerl.runtimes.bare import ort, sb3, torch_eager

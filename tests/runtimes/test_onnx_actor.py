@@ -25,6 +25,7 @@ from small_policies import (
 )
 from squeezerl.agents.load import load_agent
 from squeezerl.artifacts.write import write_artifact
+from squeezerl.errors import ArtifactError, AuditError, InvalidArgumentError
 from squeezerl.methods.compress import compress
 from squeezerl.methods.specs import (
     DynamicQuantization,
@@ -32,7 +33,6 @@ from squeezerl.methods.specs import (
     StaticQuantization,
     StructuredPruning,
 )
-from squeezerl.errors import ArtifactError, AuditError, InvalidArgumentError
 from squeezerl.network.activations import ACTIVATIONS
 from squeezerl.network.policy import Policy
 from squeezerl.runtimes.onnx_actor import OnnxActor, load_actor

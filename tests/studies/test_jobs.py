@@ -11,9 +11,9 @@ from finished import Finished, context
 
 import squeezerl
 from squeezerl.artifacts.read import read_artifact
-from squeezerl.methods.specs import specs_for
 from squeezerl.errors import ArtifactError, StudyError
 from squeezerl.evaluation.random_actor import RandomActor
+from squeezerl.methods.specs import specs_for
 from squeezerl.records import EvaluationRecord
 from squeezerl.runtimes.onnx_actor import OnnxActor
 from squeezerl.store.job import Job

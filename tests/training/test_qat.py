@@ -12,9 +12,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 
+from squeezerl.errors import InvalidArgumentError, SpecError
 from squeezerl.methods.fake_quantization import FakeQuantizedLinear
 from squeezerl.methods.specs import QuantizationAwareTraining
-from squeezerl.errors import InvalidArgumentError, SpecError
 from squeezerl.runtimes.onnx_actor import OnnxActor
 from squeezerl.training.algorithms import find_algorithm
 from squeezerl.training.policy import policy_of

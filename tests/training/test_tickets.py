@@ -22,7 +22,6 @@ from squeezerl import StructuredPruning, load_agent
 from squeezerl.agents.load import demo_agent_path
 from squeezerl.agents.zoo import read_yaml
 from squeezerl.api import make_actor
-from squeezerl.methods.pruning import prune
 from squeezerl.errors import (
     CheckpointError,
     CompressionError,
@@ -31,6 +30,7 @@ from squeezerl.errors import (
     SpecError,
     SqueezeRLError,
 )
+from squeezerl.methods.pruning import prune
 from squeezerl.network.policy import Policy
 from squeezerl.training.algorithms import find_algorithm
 from squeezerl.training.checkpoint import find_checkpoint

@@ -22,10 +22,10 @@ from trainings import SHORT, stop_after, train
 from squeezerl import load_agent
 from squeezerl.api import load_any_actor, make_actor
 from squeezerl.artifacts.read import read_artifact
-from squeezerl.methods.specs import QuantizationAwareTraining, spec_to_json
 from squeezerl.errors import CheckpointError, InvalidArgumentError, OutputError, SqueezeRLError
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import play
+from squeezerl.methods.specs import QuantizationAwareTraining, spec_to_json
 from squeezerl.records import EvaluationRecord
 from squeezerl.training.checkpoint import find_checkpoint
 from squeezerl.training.evaluations import EVALUATION_SEED

@@ -8,6 +8,7 @@ import onnx
 from onnx import AttributeProto, TensorProto
 
 from squeezerl.artifacts.manifest import Manifest, SizeRecord
+from squeezerl.errors import AuditError, SpecError
 from squeezerl.methods.layers import dtype_name, layer_prefixes, read_layers, tensor_bytes
 from squeezerl.methods.specs import (
     Quantization,
@@ -17,7 +18,6 @@ from squeezerl.methods.specs import (
     spec_from_json,
     specs_hash,
 )
-from squeezerl.errors import AuditError, SpecError
 
 # What a policy is made of. Weights can enter through the linear operators only, and those
 # `read_layers` counts.

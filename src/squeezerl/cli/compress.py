@@ -58,9 +58,9 @@ def compress(
     from squeezerl.api import make_actor
     from squeezerl.artifacts.output import check_output
     from squeezerl.artifacts.write import write_artifact
+    from squeezerl.evaluation.evaluate import calibrate
     from squeezerl.methods.compress import compress as compress_policy
     from squeezerl.methods.specs import specs_for
-    from squeezerl.evaluation.evaluate import calibrate
     from squeezerl.records import to_json
 
     specs = specs_for(method, ratio, naive=naive)

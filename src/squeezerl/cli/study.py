@@ -96,7 +96,7 @@ def run(
         raise InvalidArgumentError("--address is for --executor ray")
     if workers is not None and not 1 <= workers <= _MOST_WORKERS:
         raise InvalidArgumentError(f"workers must be 1 to {_MOST_WORKERS:,}, not {workers}")
-    from squeezerl.measurement.cores import count_cores
+    from squeezerl.host.cores import count_cores
     from squeezerl.studies.run import prepare, run_plan
 
     many = workers or count_cores()

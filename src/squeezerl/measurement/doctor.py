@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
+from squeezerl.host.facts import host_facts
 from squeezerl.measurement.energy.choose import choose_meter
 from squeezerl.measurement.energy.meter import SensorStatus
 from squeezerl.measurement.energy.sensors import open_meter, sensor_statuses
-from squeezerl.measurement.host import host_facts
 from squeezerl.measurement.noise import Noise, measure_noise
 from squeezerl.records import Host
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from squeezerl.errors import MeasurementError, SqueezeRLError
-from squeezerl.measurement.cores import pin
+from squeezerl.host.cores import pin
 from squeezerl.measurement.memory import Memory, memory_now
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import psutil
 
 from squeezerl.analysis.timing import gauge_floor
 from squeezerl.errors import MeasurementError
-from squeezerl.measurement.cores import cores_for, pin
+from squeezerl.host.cores import cores_for, pin
 from squeezerl.measurement.gauge import TOLERANCE, gauge_times
 
 _PATIENCE_S = 60.0

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from squeezerl.errors import MeasurementError
-from squeezerl.measurement.cores import cores_for
+from squeezerl.host.cores import cores_for
 from squeezerl.measurement.energy.config import MeterConfig
 from squeezerl.measurement.result import (
     EnergySamples,

@@ -13,8 +13,8 @@ import onnx
 
 from squeezerl.analysis.timing import FEWEST_FOR_INTERVAL
 from squeezerl.errors import InvalidArgumentError, MeasurementError
+from squeezerl.host.facts import host_facts
 from squeezerl.measurement.gauge import gauge_times
-from squeezerl.measurement.host import host_facts
 from squeezerl.measurement.processes import (
     EpisodesJob,
     ProbeJob,

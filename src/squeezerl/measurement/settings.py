@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from squeezerl.errors import InvalidArgumentError
-from squeezerl.measurement.cores import cores_for
+from squeezerl.host.cores import cores_for
 from squeezerl.measurement.energy.config import MeterConfig
 from squeezerl.measurement.processes import EpisodesJob
 from squeezerl.measurement.result import ObservationsRecord

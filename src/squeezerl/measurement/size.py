@@ -7,8 +7,8 @@ import gzip
 import onnx
 
 from squeezerl.artifacts.audit import measure_size
-from squeezerl.methods.layers import dtype_name, layer_prefixes, read_layers, tensor_bytes
 from squeezerl.measurement.result import ModelSize
+from squeezerl.methods.layers import dtype_name, layer_prefixes, read_layers, tensor_bytes
 
 
 def model_size(content: bytes) -> ModelSize:

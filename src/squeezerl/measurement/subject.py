@@ -9,8 +9,8 @@ import onnx
 
 from squeezerl.agents.load import load_agent
 from squeezerl.artifacts.read import is_artifact, read_artifact
-from squeezerl.methods.compress import compress
 from squeezerl.errors import ArtifactError
+from squeezerl.methods.compress import compress
 from squeezerl.network.onnx_reader import from_onnx
 from squeezerl.network.policy import Policy
 from squeezerl.records import AgentSource

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from squeezerl.errors import CompressionError, SpecError
 from squeezerl.methods.layers import read_layers
 from squeezerl.methods.pruning import prune
 from squeezerl.methods.quantization import (
@@ -25,7 +26,6 @@ from squeezerl.methods.specs import (
     StructuredPruning,
     check_sequence,
 )
-from squeezerl.errors import CompressionError, SpecError
 from squeezerl.network.onnx_graph import to_onnx
 from squeezerl.network.policy import Policy
 

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import torch
 import torch_pruning
 
-from squeezerl.methods.specs import StructuredPruning
 from squeezerl.errors import CompressionError
+from squeezerl.methods.specs import StructuredPruning
 from squeezerl.network.policy import Policy
 
 Neurons = npt.NDArray[np.int64]

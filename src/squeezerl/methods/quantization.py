@@ -21,13 +21,13 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
+from squeezerl.errors import CompressionError
 from squeezerl.methods.ranges import ActivationScale
 from squeezerl.methods.specs import (
     DynamicQuantization,
     QuantizationAwareTraining,
     StaticQuantization,
 )
-from squeezerl.errors import CompressionError
 
 LINEAR_OP = "Gemm"
 

@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 
 from squeezerl.artifacts.read import read_artifact
-from squeezerl.methods.layers import read_layers
 from squeezerl.errors import ArtifactError, InvalidArgumentError
+from squeezerl.methods.layers import read_layers
 from squeezerl.runtimes.actor import Actions, Observations
 from squeezerl.runtimes.ort_session import make_session
 

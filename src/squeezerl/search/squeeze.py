@@ -10,8 +10,6 @@ from squeezerl.agents.load import Agent
 from squeezerl.artifacts.manifest import SizeRecord
 from squeezerl.artifacts.read import read_artifact
 from squeezerl.artifacts.write import write_artifact
-from squeezerl.methods.compress import compress
-from squeezerl.methods.specs import StaticQuantization
 from squeezerl.errors import (
     CompressionError,
     EvaluationError,
@@ -21,11 +19,13 @@ from squeezerl.errors import (
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import CONFIRMATION_SEED_OFFSET, calibrate, check_numbers
 from squeezerl.evaluation.referee import Judgement, Referee
-from squeezerl.measurement.host import host_facts
+from squeezerl.host.facts import host_facts
 from squeezerl.measurement.profile import profile_subjects
 from squeezerl.measurement.result import Profile
 from squeezerl.measurement.settings import Settings, Workload
 from squeezerl.measurement.subject import Subject
+from squeezerl.methods.compress import compress
+from squeezerl.methods.specs import StaticQuantization
 from squeezerl.records import Calibration
 from squeezerl.runtimes.actor import Observations
 from squeezerl.runtimes.onnx_actor import OnnxActor

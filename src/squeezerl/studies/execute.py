@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from squeezerl.errors import InvalidArgumentError
-from squeezerl.measurement.cores import count_cores
+from squeezerl.host.cores import count_cores
 from squeezerl.store.records import Counts, Status
 from squeezerl.store.store import Store
 from squeezerl.store.url import SQLITE, sqlite_path

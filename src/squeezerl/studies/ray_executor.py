@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, final
 
 from squeezerl.errors import ExecutionError
-from squeezerl.measurement.cores import count_cores
+from squeezerl.host.cores import count_cores
 from squeezerl.store.store import Store
 from squeezerl.studies.pool import FruitlessEnds, Pool
 from squeezerl.studies.worker import Assignment, work

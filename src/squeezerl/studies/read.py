@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from squeezerl.errors import StudyError
 from squeezerl.evaluation.evaluate import MAX_EPISODES, MAX_SEED
+from squeezerl.host.facts import host_facts
 from squeezerl.measurement.energy.choose import choose_meter
-from squeezerl.measurement.host import host_facts
 from squeezerl.measurement.settings import Settings
 from squeezerl.runtimes.bare.policy import GPU_RUNTIMES, RUNTIMES
 from squeezerl.store.url import SQLITE, sqlite_path

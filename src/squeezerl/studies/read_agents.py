@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from squeezerl.agents.load import DEMO, demo_agent_path, load_agent
-from squeezerl.methods.compress import compress
 from squeezerl.evaluation.environment import Environment
+from squeezerl.methods.compress import compress
 from squeezerl.runtimes.onnx_actor import OnnxActor
 from squeezerl.studies.read_trainings import read_trainings
 from squeezerl.studies.study import ExistingAgent, Place, Training, agent_name

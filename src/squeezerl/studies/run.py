@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from squeezerl.errors import StudyError
-from squeezerl.measurement.cores import count_cores
+from squeezerl.host.cores import count_cores
 from squeezerl.store.url import sqlite_path
 from squeezerl.studies.forecast import Forecast, finished_jobs, forecast
 from squeezerl.studies.location import Location

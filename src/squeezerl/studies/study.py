@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from squeezerl.methods.specs import QuantizationAwareTraining, Spec
 from squeezerl.evaluation.environment import Environment
+from squeezerl.methods.specs import QuantizationAwareTraining, Spec
 from squeezerl.records import AgentSource
 
 CALIBRATION_EPISODES = 10

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from squeezerl.errors import ExecutionError, SqueezeRLError, StoreUnreachableError
-from squeezerl.measurement.cores import count_cores
-from squeezerl.measurement.host import host_facts
+from squeezerl.host.cores import count_cores
+from squeezerl.host.facts import host_facts
 from squeezerl.records import to_json
 from squeezerl.store.claims import ATTEMPTS
 from squeezerl.store.job import Job, Outcome

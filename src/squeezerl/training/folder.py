@@ -24,9 +24,9 @@ from squeezerl.agents.load import load_agent
 from squeezerl.agents.zoo import read_yaml
 from squeezerl.artifacts.output import remove_leftovers, write_file
 from squeezerl.artifacts.write import write_artifact
+from squeezerl.errors import CheckpointError, OutputError
 from squeezerl.methods.result import CompressedPolicy
 from squeezerl.methods.specs import spec_to_json
-from squeezerl.errors import CheckpointError, OutputError
 from squeezerl.training.checkpoint import Checkpoint, find_checkpoint, has_checkpoints
 from squeezerl.training.evaluations import Evaluations
 from squeezerl.training.settings import TrainingSettings

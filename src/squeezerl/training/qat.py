@@ -8,12 +8,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from squeezerl.agents.sb3 import actor_modules
+from squeezerl.errors import InvalidArgumentError, SpecError
 from squeezerl.methods.compress import compress
 from squeezerl.methods.fake_quantization import FakeQuantizedLinear, Observes
 from squeezerl.methods.fold import fold_feature_ranges
 from squeezerl.methods.result import CompressedPolicy
 from squeezerl.methods.specs import QuantizationAwareTraining
-from squeezerl.errors import InvalidArgumentError, SpecError
 from squeezerl.network.policy import Policy
 from squeezerl.training.algorithms import Algorithm
 

@@ -23,9 +23,9 @@ from torch import Tensor
 from squeezerl.agents.load import load_agent
 from squeezerl.agents.sb3 import actor_modules
 from squeezerl.agents.zoo import find_agent, read_yaml
+from squeezerl.errors import CheckpointError, InvalidArgumentError
 from squeezerl.methods.pruning import Neurons, kept_neurons, random_neurons
 from squeezerl.methods.specs import StructuredPruning
-from squeezerl.errors import CheckpointError, InvalidArgumentError
 from squeezerl.network.policy import Policy
 from squeezerl.training.checkpoint import has_checkpoints
 from squeezerl.training.policy import policy_of

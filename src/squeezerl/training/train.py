@@ -13,9 +13,9 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import set_random_seed
 
+from squeezerl.evaluation.evaluate import play
 from squeezerl.methods.compress import compress
 from squeezerl.methods.result import CompressedPolicy
-from squeezerl.evaluation.evaluate import play
 from squeezerl.runtimes.onnx_actor import OnnxActor
 from squeezerl.training.algorithms import check_actions
 from squeezerl.training.checkpoint import Checkpoint, remove_checkpoints, restore, save_checkpoint

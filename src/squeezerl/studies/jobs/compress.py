@@ -9,9 +9,9 @@ from typing import Any
 
 from squeezerl.agents.load import Agent, load_agent
 from squeezerl.artifacts.write import write_artifact
+from squeezerl.evaluation.evaluate import calibrate
 from squeezerl.methods.compress import compress as compress_policy
 from squeezerl.methods.specs import spec_from_json
-from squeezerl.evaluation.evaluate import calibrate
 from squeezerl.records import to_json
 from squeezerl.runtimes.onnx_actor import OnnxActor
 from squeezerl.store.job import Job, Outcome

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from squeezerl.analysis.rule import best_percentage
 from squeezerl.analysis.timing import median_interval
 from squeezerl.evaluation.evaluate import calibrate
+from squeezerl.host.facts import host_facts
 from squeezerl.measurement.energy.choose import choose_meter
-from squeezerl.measurement.host import host_facts
 from squeezerl.measurement.profile import profile_subjects
 from squeezerl.measurement.ratios import energy_ratio, latency_ratio
 from squeezerl.measurement.result import Profile, ProfileRow

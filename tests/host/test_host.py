@@ -12,8 +12,8 @@ import pytest
 
 from made_profiles import HOST
 from squeezerl import __version__
-from squeezerl.measurement import host
-from squeezerl.measurement.host import host_facts
+from squeezerl.host import facts as host
+from squeezerl.host.facts import host_facts
 from squeezerl.records import to_json
 
 ELSEWHERE = {

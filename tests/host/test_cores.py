@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from squeezerl.errors import InvalidArgumentError
-from squeezerl.measurement import cores
-from squeezerl.measurement.cores import cores_for
+from squeezerl.host import cores
+from squeezerl.host.cores import cores_for
 
 
 def _machine(
@@ -71,7 +71,7 @@ def test_a_pinned_process_stays_there() -> None:
     core = cores_for(1)
     assert core is not None
     script = (
-        "import os; from squeezerl.measurement.cores import pin;"
+        "import os; from squeezerl.host.cores import pin;"
         f"pin(None); pin({core}); print(*os.sched_getaffinity(0))"
     )
     ended = subprocess.run(

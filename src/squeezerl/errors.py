@@ -19,6 +19,10 @@ class NetworkError(SqueezeRLError):
     """The parts of a network do not fit together, or a saved network is damaged."""
 
 
+class FormatError(SqueezeRLError):
+    """A format cannot hold a network."""
+
+
 class SpecError(SqueezeRLError):
     """A compression spec, or a sequence of them, makes no sense."""
 

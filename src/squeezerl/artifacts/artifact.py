@@ -37,6 +37,11 @@ class Artifact:
     network: Network
 
     @property
+    def algorithm(self) -> str:
+        """That the agent was trained with."""
+        return self.manifest.source.algorithm
+
+    @property
     def recipe(self) -> Recipe:
         """How it was made."""
         return Recipe.from_json(self.manifest.specs)
@@ -84,7 +89,7 @@ def build_artifact(
     """
     written = FORMATS.get("onnx")
     model = written.write(network)
-    read = written.read(model)
+    read, size = written.read(model)
     manifest = Manifest(
         source=source,
         recipe=recipe.text,
@@ -96,11 +101,11 @@ def build_artifact(
         discrete=network.head.is_discrete,
         layers_before=layer_records(original),
         layers=layer_records(network),
-        size=written.size(model),
+        size=size,
         model_sha256=hashlib.sha256(model).hexdigest(),
         versions={"python": platform.python_version()} | {n: version(n) for n in _LIBRARIES},
     )
-    audit(read, manifest.size, manifest)
+    audit(read, size, manifest)
     return Artifact(manifest, model, read)
 
 
@@ -127,9 +132,8 @@ def read_artifact(path: str | Path) -> Artifact:
         model = (folder / MODEL_NAME).read_bytes()
         if hashlib.sha256(model).hexdigest() != manifest.model_sha256:
             raise AuditError(f"{MODEL_NAME} is not the file that the manifest describes")
-        written = FORMATS.get("onnx")
-        network = written.read(model)
-        audit(network, written.size(model), manifest)
+        network, size = FORMATS.get("onnx").read(model)
+        audit(network, size, manifest)
     except ArtifactError as error:
         raise type(error)(f"{folder}: {error}") from error
     except Exception as error:  # a hostile file can make the readers fail in any way

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from squeezerl.errors import EnvError, InvalidArgumentError
 from squeezerl.evaluation import envpool_support
-from squeezerl.runtimes.actor import Actor
+from squeezerl.runtimes.base import Actor
 
 BACKENDS = ("auto", "envpool", "gymnasium")
 

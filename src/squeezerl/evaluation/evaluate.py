@@ -11,7 +11,7 @@ from squeezerl.errors import InvalidArgumentError
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.rollout import Progress, rollout
 from squeezerl.records import Calibration, EvaluationRecord
-from squeezerl.runtimes.actor import Actor, Observations
+from squeezerl.runtimes.base import Actor, Observations
 
 MAX_EPISODES = 1_000_000
 MAX_SEED = 500_000_000

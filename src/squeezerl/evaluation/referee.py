@@ -15,7 +15,7 @@ from squeezerl.evaluation.evaluate import check_limit, extend, play
 from squeezerl.evaluation.random_actor import RandomActor
 from squeezerl.evaluation.rollout import Progress
 from squeezerl.records import EvaluationRecord, Retention
-from squeezerl.runtimes.actor import Actor
+from squeezerl.runtimes.base import Actor
 
 
 @dataclass(frozen=True)

@@ -40,16 +40,12 @@ class Format(ABC):
         """
 
     @abstractmethod
-    def read(self, content: bytes) -> Network:
-        """The network that `write` wrote, and proof that the file holds nothing else.
+    def read(self, content: bytes) -> tuple[Network, SizeRecord]:
+        """The network that `write` wrote, and its bytes by part, counted in the file.
 
         Raises:
             AuditError: if the file is anything but what `write` makes of the network in it.
         """
-
-    @abstractmethod
-    def size(self, content: bytes) -> SizeRecord:
-        """Bytes by part, counted in the file as it stands."""
 
 
 def _register_own() -> None:

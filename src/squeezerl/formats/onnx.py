@@ -66,7 +66,7 @@ class OnnxFormat(Format):
         """See `Format`."""
         return _bytes(to_onnx(network))
 
-    def read(self, content: bytes) -> Network:
+    def read(self, content: bytes) -> tuple[Network, SizeRecord]:
         """See `Format`."""
         try:
             model = onnx.load_model_from_string(content)
@@ -83,28 +83,7 @@ class OnnxFormat(Format):
                 "not a policy that this release writes: the network that was read from the graph "
                 "makes another graph"
             )
-        return network
-
-    def size(self, content: bytes) -> SizeRecord:
-        """See `Format`."""
-        layers = activations = other = 0
-        for tensor in onnx.load_model_from_string(content).graph.initializer:
-            count = int(numpy_helper.to_array(tensor).nbytes)
-            if tensor.name.startswith("layer") and ".out" not in tensor.name:
-                layers += count
-            elif tensor.name.endswith((".out_scale", ".out_zero_point")) or tensor.name in (
-                f"{end}_{part}" for end in (OBSERVATION, ACTION) for part in _ROUNDING_PARTS
-            ):
-                activations += count
-            else:
-                other += count
-        return SizeRecord(
-            file_bytes=len(content),
-            weight_bytes=layers,
-            activation_bytes=activations,
-            other_bytes=other,
-            graph_bytes=len(content) - layers - activations - other,
-        )
+        return network, _size(model)
 
 
 FORMATS.register("onnx", OnnxFormat())
@@ -334,6 +313,28 @@ def _add_tanh(graph: _Graph, head: Head) -> None:
     if shifted:
         graph.end("head.stretch" if stretched else "head.tanh")
         graph.add("Add", "head.shift", graph.constant("head.center", center))
+
+
+def _size(model: onnx.ModelProto) -> SizeRecord:
+    file_bytes = model.ByteSize()
+    layers = activations = other = 0
+    for tensor in model.graph.initializer:
+        count = int(numpy_helper.to_array(tensor).nbytes)
+        if tensor.name.startswith("layer") and ".out_" not in tensor.name:
+            layers += count
+        elif tensor.name.startswith((OBSERVATION, f"{ACTION}_scale", f"{ACTION}_zero_point")) or (
+            ".out_" in tensor.name
+        ):
+            activations += count
+        else:
+            other += count
+    return SizeRecord(
+        file_bytes=file_bytes,
+        weight_bytes=layers,
+        activation_bytes=activations,
+        other_bytes=other,
+        graph_bytes=file_bytes - layers - activations - other,
+    )
 
 
 _Constants = Mapping[str, npt.NDArray[Any]]

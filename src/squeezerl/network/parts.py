@@ -7,8 +7,7 @@ import math
 from torch import nn
 
 from squeezerl.errors import ArtifactError, UnsupportedPolicyError
-from squeezerl.network.activations import make_activation
-from squeezerl.network.policy import LinearLayer, Policy
+from squeezerl.network.policy import LinearLayer, Policy, make_activation
 
 
 def policy_layers(policy: Policy) -> list[LinearLayer]:

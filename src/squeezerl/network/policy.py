@@ -1,16 +1,35 @@
-"""The policy: a torch module that is complete from raw observation to environment action."""
+"""The policy: a network in torch, complete from raw observation to environment action."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from squeezerl.errors import UnsupportedPolicyError
 from squeezerl.network.action_head import ActionHead
-from squeezerl.network.activations import make_activation
+from squeezerl.network.network import Float, Head, IntegerTensor, Layer, Network, Normalizer
 from squeezerl.network.normalizer import ObservationNormalizer
+
+# The activations in `squeezerl.network.activations`, by the same names.
+TORCH_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    cls.__name__: cls
+    for cls in (nn.ReLU, nn.Tanh, nn.ELU, nn.LeakyReLU, nn.Sigmoid, nn.Softplus, nn.SELU, nn.SiLU)
+}
+
+
+def make_activation(name: str) -> nn.Module:
+    """A new activation with torch's default settings, as Stable-Baselines3 makes them."""
+    if name not in TORCH_ACTIVATIONS:
+        raise UnsupportedPolicyError(
+            f"activation {name!r} is not supported; supported are "
+            f"{', '.join(sorted(TORCH_ACTIVATIONS))}"
+        )
+    return TORCH_ACTIVATIONS[name]()
 
 
 @dataclass(frozen=True)
@@ -57,6 +76,74 @@ class Policy(nn.Module):
         self.observation_shape = observation_shape
         self.action_shape = action_shape
         self.eval()
+
+    @classmethod
+    def from_network(cls, network: Network) -> Self:
+        """The network in torch; it shares no memory with it.
+
+        Raises:
+            UnsupportedPolicyError: if the network holds integers, which cannot be trained.
+        """
+        integers = [name for name, x in network.tensors() if isinstance(x, IntegerTensor)]
+        if integers or network.roundings:
+            raise UnsupportedPolicyError(
+                f"{', '.join([*integers, *network.roundings])}: a network of integers has no form "
+                "in torch"
+            )
+        head, normalizer = network.head, None
+        if network.normalizer is not None:
+            normalizer = ObservationNormalizer.from_inverse_std(
+                torch.tensor(network.normalizer.mean),
+                torch.tensor(network.normalizer.inverse_std),
+                clip=network.normalizer.clip,
+            )
+        return cls(
+            [
+                LinearLayer(torch.tensor(layer.weight), torch.tensor(layer.bias), layer.activation)
+                for layer in network.layers
+            ],
+            ActionHead(head.kind, head.low, head.high, clip_mean=head.clip_mean),
+            normalizer=normalizer,
+            observation_shape=network.observation_shape,
+            action_shape=network.action_shape,
+        )
+
+    def to_network(self) -> Network:
+        """The policy as data; it shares no memory with it.
+
+        Raises:
+            UnsupportedPolicyError: if the policy holds more than linear layers and activations.
+            NetworkError: if its parts do not fit together.
+        """
+        from squeezerl.network.parts import policy_layers
+
+        def array(tensor: Tensor) -> Float:
+            return np.array(tensor.detach().cpu(), np.float32, order="C")
+
+        normalizer = None
+        if self.normalizer is not None:
+            normalizer = Normalizer(
+                mean=array(self.normalizer.mean),
+                inverse_std=array(self.normalizer.inverse_std),
+                clip=self.normalizer.clip,
+            )
+        return Network(
+            layers=tuple(
+                Layer(
+                    weight=array(layer.weight), bias=array(layer.bias), activation=layer.activation
+                )
+                for layer in policy_layers(self)
+            ),
+            head=Head(
+                kind=self.head.kind,
+                low=array(self.head.low),
+                high=array(self.head.high),
+                clip_mean=self.head.clip_mean,
+            ),
+            observation_shape=self.observation_shape,
+            action_shape=self.action_shape,
+            normalizer=normalizer,
+        )
 
     def forward(self, observations: Tensor) -> Tensor:
         """Actions (batch, *action_shape) for raw observations (batch, *observation_shape)."""

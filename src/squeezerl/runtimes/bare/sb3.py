@@ -8,9 +8,9 @@ from typing import Any
 import torch
 import torch._dynamo
 
-from squeezerl.agents.sb3_model import Sb3Predictor, import_sb3
 from squeezerl.network.state import load_policy
 from squeezerl.runtimes.bare.torch_eager import peak_of
+from squeezerl.runtimes.sb3_predictor import Sb3Predictor, import_sb3
 
 # The library's memory is told apart from the model's; an optimizer would import torch._dynamo.
 import_sb3()
@@ -37,4 +37,4 @@ class Sb3Policy:
 def load(payload: Path, *, threads: int, options: dict[str, Any]) -> Sb3Policy:
     """Load the policy's state at `payload`; options: `algorithm`."""
     torch.set_num_threads(threads)
-    return Sb3Policy(Sb3Predictor(load_policy(payload), options["algorithm"]))
+    return Sb3Policy(Sb3Predictor(load_policy(payload).to_network(), options["algorithm"]))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from squeezerl.agents.sb3_model import import_contrib
 from squeezerl.runtimes.bare.sb3 import load
+from squeezerl.runtimes.sb3_predictor import import_contrib
 
 import_contrib()
 

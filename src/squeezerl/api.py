@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from squeezerl.agents.load import Agent, load_agent
-from squeezerl.agents.sb3_model import import_contrib, import_sb3
 from squeezerl.artifacts.output import new_folder
 from squeezerl.artifacts.read import is_artifact, read_artifact
 from squeezerl.errors import InvalidArgumentError
@@ -28,6 +27,7 @@ from squeezerl.report.squeeze_report import write_squeeze_report
 from squeezerl.runtimes.actor import Observations
 from squeezerl.runtimes.bare.policy import GPU_RUNTIMES
 from squeezerl.runtimes.onnx_actor import OnnxActor
+from squeezerl.runtimes.sb3_predictor import import_contrib, import_sb3
 from squeezerl.search.result import SqueezeResult
 from squeezerl.search.squeeze import StageProgress, squeeze_into
 from squeezerl.training.result import Progress, TrainingResult
@@ -318,9 +318,9 @@ def profile(
             continue
         place = _environment_of(subject, environment)
         source = subject.source
-        key = (source.sha256, source.vecnormalize_sha256, place.id, repr(place.kwargs))
+        key = (source.key, place.id, repr(place.kwargs))
         if key not in recorded:
-            on_progress(f"observations of {source.algorithm} in {place.id}", 0.0)
+            on_progress(f"observations of {source.label} in {place.id}", 0.0)
             recorded[key] = _workload(subject, place, seed=seed, episodes=episodes)
         workloads[subject.name] = recorded[key]
     return profile_subjects(
@@ -338,7 +338,9 @@ def _environment_of(
         return environment(subject.source)
     env_id = environment or subject.source.env_id
     if env_id is None:
-        raise InvalidArgumentError(f"{subject.name}: name the environment it was trained on")
+        raise InvalidArgumentError(
+            f"{subject.name} does not say which environment it was trained on; give environment"
+        )
     return Environment.find(env_id, subject.source.env_kwargs)
 
 

@@ -140,7 +140,7 @@ def _read_existing(
         suffix = parts["name"].text() if "name" in parts else ""
         agents.append(
             ExistingAgent(
-                name=agent_name(source.algorithm, place, suffix),
+                name=agent_name(source.label, place, suffix),
                 path=path,
                 source=source,
                 place=place,

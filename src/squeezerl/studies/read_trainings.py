@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from squeezerl.agents.sb3_model import import_contrib, import_sb3
 from squeezerl.errors import HyperparameterError
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import MAX_SEED
+from squeezerl.runtimes.sb3_predictor import import_contrib, import_sb3
 from squeezerl.studies.estimate import learning_s
 from squeezerl.studies.study import Place, Training, agent_name
 from squeezerl.studies.yaml_node import YamlNode, each

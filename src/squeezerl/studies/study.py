@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -94,14 +91,12 @@ class ExistingAgent:
     @property
     def algorithm(self) -> str:
         """As results name it, in lower case."""
-        return self.source.algorithm.lower()
+        return self.source.label.lower()
 
-    @cached_property
+    @property
     def key(self) -> str:
         """Its identity: what is in its files, wherever they lie."""
-        source = self.source
-        content = [source.sha256, source.vecnormalize_sha256, source.env_id, source.env_kwargs]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return self.source.key
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ import numpy as np
 import yaml
 
 from squeezerl.agents.load import load_agent
-from squeezerl.agents.zoo import read_yaml
+from squeezerl.agents.sources.stable_baselines3.files import read_yaml
 from squeezerl.artifacts.output import remove_leftovers, write_file
 from squeezerl.artifacts.write import write_artifact
 from squeezerl.errors import CheckpointError, OutputError

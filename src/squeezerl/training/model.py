@@ -12,13 +12,17 @@ import torch
 from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.vec_env import VecNormalize
 
-from squeezerl.agents.archive import MAX_WEIGHTS_BYTES, CheckpointArchive
 from squeezerl.agents.load import agent_path
-from squeezerl.agents.vecnormalize import read_vecnormalize
-from squeezerl.agents.weights import read_state_dict
-from squeezerl.agents.zoo import find_agent
+from squeezerl.agents.sources.stable_baselines3.files import (
+    MAX_WEIGHTS_BYTES,
+    CheckpointArchive,
+    find_agent,
+)
+from squeezerl.agents.sources.stable_baselines3.vecnormalize import read_vecnormalize
+from squeezerl.agents.torch_file import read_state_dict
 from squeezerl.errors import CheckpointError, InvalidArgumentError, SqueezeRLError
-from squeezerl.network.activations import ACTIVATIONS
+from squeezerl.network.network import as_float
+from squeezerl.network.policy import TORCH_ACTIVATIONS
 from squeezerl.training.algorithms import Algorithm
 from squeezerl.training.schedules import schedule
 from squeezerl.training.settings import TrainingSettings
@@ -135,7 +139,7 @@ def _keywords(settings: TrainingSettings) -> dict[str, Any]:
 def _policy_kwargs(given: Any) -> dict[str, Any]:
     keywords = dict(given)
     if "activation_fn" in keywords:
-        keywords["activation_fn"] = ACTIVATIONS[keywords["activation_fn"]]
+        keywords["activation_fn"] = TORCH_ACTIVATIONS[keywords["activation_fn"]]
     # The same arithmetic in one pass over the parameters instead of a dozen.
     keywords["optimizer_kwargs"] = {"fused": True, **keywords.get("optimizer_kwargs", {})}
     return keywords
@@ -161,7 +165,8 @@ def _start_from(model: Any, env: Any, path: Path) -> None:
     finally:
         archive.close()
     try:
-        model.policy.load_state_dict(state)
+        tensors = {name: torch.tensor(array) for name, array in state.items()}
+        model.policy.load_state_dict(tensors)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(
@@ -182,8 +187,8 @@ def _start_from(model: Any, env: Any, path: Path) -> None:
             "add --hyperparams normalize:false"
         )
     shape = env.observation_space.shape
-    env.obs_rms.mean = normalizer.mean.double().numpy().reshape(shape)
-    variance = normalizer.inverse_std.double().numpy() ** -2 - env.epsilon
+    env.obs_rms.mean = as_float(normalizer.mean).astype(np.float64).reshape(shape)
+    variance = as_float(normalizer.inverse_std).astype(np.float64) ** -2 - env.epsilon
     env.obs_rms.var = np.maximum(variance, 0).reshape(shape)
     # As many observations as an agent has typically seen: its statistics shall not be forgotten.
     env.obs_rms.count = 1e6

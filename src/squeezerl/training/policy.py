@@ -1,4 +1,4 @@
-"""The policy of a model in training, as `load_agent` will read it from the saved one."""
+"""The network of a model in training, as `load_agent` will read it from the saved model."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from typing import Any
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
-from squeezerl.agents.metadata import CheckpointMetadata
-from squeezerl.agents.sb3 import build_policy
-from squeezerl.agents.spaces import BoxSpace, DiscreteSpace
+from squeezerl.agents.sources.stable_baselines3.metadata import (
+    BoxSpace,
+    CheckpointMetadata,
+    DiscreteSpace,
+)
+from squeezerl.agents.sources.stable_baselines3.network import build_network
+from squeezerl.agents.sources.stable_baselines3.vecnormalize import make_normalizer
 from squeezerl.errors import UnsupportedPolicyError
-from squeezerl.network.normalizer import ObservationNormalizer
-from squeezerl.network.policy import Policy
+from squeezerl.network.network import Network, Normalizer
 from squeezerl.training.algorithms import Algorithm
 
 
-def policy_of(model: Any, algorithm: Algorithm) -> Policy:
-    """A copy of the model's deterministic policy, with its normaliser, on the CPU."""
+def network_of(model: Any, algorithm: Algorithm) -> Network:
+    """A copy of the model's deterministic policy, with its normaliser."""
     use_sde = bool(getattr(model, "use_sde", False))
     clip_mean = getattr(getattr(model, "actor", None), "clip_mean", 0.0) if use_sde else 0.0
     metadata = CheckpointMetadata(
@@ -33,8 +36,10 @@ def policy_of(model: Any, algorithm: Algorithm) -> Policy:
         squashed_gsde=use_sde and bool(getattr(model.policy, "squash_output", False)),
         clip_mean=clip_mean if clip_mean > 0 else None,
     )
-    state = {name: value.detach().cpu() for name, value in model.policy.state_dict().items()}
-    return build_policy(metadata, state, _normalizer(model.get_vec_normalize_env()))
+    state = {
+        name: value.detach().cpu().numpy() for name, value in model.policy.state_dict().items()
+    }
+    return build_network(metadata, state, _normalizer(model.get_vec_normalize_env()))
 
 
 def _box(space: Any) -> BoxSpace:
@@ -44,12 +49,12 @@ def _box(space: Any) -> BoxSpace:
     return BoxSpace(space.shape, str(space.dtype), low, high)
 
 
-def _normalizer(vec_normalize: Any) -> ObservationNormalizer | None:
+def _normalizer(vec_normalize: Any) -> Normalizer | None:
     if vec_normalize is None or not vec_normalize.norm_obs:
         return None
-    return ObservationNormalizer(
-        vec_normalize.obs_rms.mean.ravel(),
-        vec_normalize.obs_rms.var.ravel(),
+    return make_normalizer(
+        vec_normalize.obs_rms.mean,
+        vec_normalize.obs_rms.var,
         epsilon=vec_normalize.epsilon,
         clip=vec_normalize.clip_obs,
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from squeezerl.agents.sb3 import actor_modules
+from squeezerl.agents.sources.stable_baselines3.network import actor_modules
 from squeezerl.errors import InvalidArgumentError, SpecError
 from squeezerl.methods.compress import compress
 from squeezerl.methods.fake_quantization import FakeQuantizedLinear, Observes

@@ -14,21 +14,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from squeezerl.agents.load import load_agent
-from squeezerl.agents.sb3 import actor_modules
-from squeezerl.agents.zoo import find_agent, read_yaml
+from squeezerl.agents.sources.stable_baselines3.files import find_agent, read_yaml
+from squeezerl.agents.sources.stable_baselines3.network import actor_modules
 from squeezerl.errors import CheckpointError, InvalidArgumentError
 from squeezerl.methods.pruning import Neurons, kept_neurons, random_neurons
 from squeezerl.methods.specs import StructuredPruning
+from squeezerl.network.network import Network
 from squeezerl.network.policy import Policy
 from squeezerl.training.checkpoint import has_checkpoints
-from squeezerl.training.policy import policy_of
+from squeezerl.training.policy import network_of
 
 if TYPE_CHECKING:
     from squeezerl.training.settings import TrainingSettings
@@ -213,16 +213,16 @@ def rewind(settings: TrainingSettings, whole: Any) -> tuple[Any, dict[str, Tenso
     ticket, algorithm = settings.ticket, settings.algorithm
     assert ticket is not None
     original = _original(settings)
-    trained = load_agent(original.checkpoint).policy
-    if _shapes(trained) != _shapes(policy_of(whole, algorithm)):
+    trained = load_agent(original.checkpoint).network
+    if _shapes(trained) != _shapes(network_of(whole, algorithm)):
         raise CheckpointError(
             f"{original.checkpoint}: its networks are not those that {original.config} describes"
         )
     if ticket.choice == "random":
         generator = np.random.default_rng([settings.seed, _STREAM])
-        kept = random_neurons(trained, ticket.spec(), generator)
+        kept = random_neurons(Policy.from_network(trained), ticket.spec(), generator)
     else:
-        kept = kept_neurons(trained, ticket.spec())
+        kept = kept_neurons(Policy.from_network(trained), ticket.spec())
     start, expected = original.start(), whole.policy.state_dict()
     if {n: w.shape for n, w in start.items()} != {n: w.shape for n, w in expected.items()}:
         raise CheckpointError(
@@ -236,8 +236,8 @@ def rewind(settings: TrainingSettings, whole: Any) -> tuple[Any, dict[str, Tenso
     )
 
 
-def _shapes(policy: Policy) -> list[torch.Size]:
-    return [layer.weight.shape for layer in policy.linear_layers().values()]
+def _shapes(network: Network) -> list[tuple[int, ...]]:
+    return [layer.weight.shape for layer in network.layers]
 
 
 def _net_arch(net_arch: Any, family: str, kept: Sequence[Neurons]) -> Any:

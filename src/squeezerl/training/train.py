@@ -16,13 +16,14 @@ from stable_baselines3.common.utils import set_random_seed
 from squeezerl.evaluation.evaluate import play
 from squeezerl.methods.compress import compress
 from squeezerl.methods.result import CompressedPolicy
+from squeezerl.network.policy import Policy
 from squeezerl.runtimes.onnx_actor import OnnxActor
 from squeezerl.training.algorithms import check_actions
 from squeezerl.training.checkpoint import Checkpoint, remove_checkpoints, restore, save_checkpoint
 from squeezerl.training.evaluations import EVALUATION_SEED, Evaluations
 from squeezerl.training.folder import BEST, INT8, TrainingFolder
 from squeezerl.training.model import check_memory, make_model
-from squeezerl.training.policy import policy_of
+from squeezerl.training.policy import network_of
 from squeezerl.training.qat import FakeQuantizedActor, check_supports_qat
 from squeezerl.training.result import Progress, TrainingProgress, TrainingResult
 from squeezerl.training.settings import TrainingSettings
@@ -265,7 +266,7 @@ class _Run:
         return steps * count // total > done * count // total
 
     def _compressed(self) -> CompressedPolicy:
-        policy = policy_of(self._model, self._settings.algorithm)
+        policy = Policy.from_network(network_of(self._model, self._settings.algorithm))
         if self._qat is not None and self._qat.is_enabled:
             return self._qat.export(policy)
         return compress(policy)

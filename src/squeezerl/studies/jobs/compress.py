@@ -67,4 +67,4 @@ def _fetch(given: dict[str, Any], context: JobContext) -> Agent:
     else:
         agent = load_agent(context.location.fetch_agent(given["sha256"]))
         name = f"agent {given['sha256']}"
-    return Agent(agent.policy, dataclasses.replace(agent.source, path=name))
+    return dataclasses.replace(agent, source=dataclasses.replace(agent.source, path=name))

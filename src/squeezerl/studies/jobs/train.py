@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from squeezerl.agents.sb3_model import import_contrib, import_sb3
 from squeezerl.artifacts.output import write_file
 from squeezerl.artifacts.read import read_artifact
 from squeezerl.errors import CheckpointError, StudyError
 from squeezerl.methods.specs import QuantizationAwareTraining, spec_from_json
+from squeezerl.runtimes.sb3_predictor import import_contrib, import_sb3
 from squeezerl.store.job import Job, Outcome
 from squeezerl.studies.context import Interrupted, JobContext
 from squeezerl.studies.kinds import sizes

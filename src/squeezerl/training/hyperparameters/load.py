@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from squeezerl.agents.zoo import read_yaml
+from squeezerl.agents.sources.stable_baselines3.files import read_yaml
 from squeezerl.errors import CheckpointError, HyperparameterError
 from squeezerl.training.hyperparameters.check import shown, unknown
 from squeezerl.training.hyperparameters.literal import read_literal

@@ -1,8 +1,11 @@
-"""The folders that rl-zoo writes: which file is the agent, and what belongs to it."""
+"""The files of an agent: the zip, which is read under limits, and rl-zoo's folders around it."""
 
 from __future__ import annotations
 
+import lzma
 import re
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,10 @@ import yaml
 
 from squeezerl.errors import CheckpointError, UnsupportedPolicyError
 
+MAX_METADATA_BYTES = 64 * 2**20
+MAX_WEIGHTS_BYTES = 512 * 2**20
+# SB3 stores its members nearly uncompressed; deflate can expand a thousandfold.
+_MAX_EXPANSION = 100
 _MAX_YAML_BYTES = 2**20
 _NORMALIZER_NAMES = ("vecnormalize.pkl", "vec_normalize.pkl")
 
@@ -167,3 +174,57 @@ def _says_normalized(value: Any) -> bool:
     if isinstance(value, dict):
         return bool(value.get("norm_obs", True))
     return bool(value)
+
+
+class CheckpointArchive:
+    """The members of a checkpoint zip, read one at a time under limits.
+
+    Raises:
+        CheckpointError: if the file is missing or not a sound zip.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise CheckpointError(f"{path}: no such file")
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            raise CheckpointError(
+                f"{path}: not a readable zip ({error}); a Stable-Baselines3 checkpoint is a zip. "
+                "Was the download cut short?"
+            ) from error
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._zip.namelist()
+
+    def read(self, name: str, limit: int) -> bytes:
+        """The bytes of one member of at most `limit` bytes."""
+        if name not in self:
+            raise CheckpointError(
+                f"{self.path}: holds no {name!r}, so it is not a Stable-Baselines3 checkpoint, "
+                "or was cut short"
+            )
+        info = self._zip.getinfo(name)
+        if info.file_size > limit or info.file_size > _MAX_EXPANSION * (info.compress_size + 1024):
+            raise CheckpointError(
+                f"{self.path}: {name!r} claims to unpack from {info.compress_size:,} to "
+                f"{info.file_size:,} bytes; refused as a possible zip bomb (limit {limit:,})"
+            )
+        try:
+            return self._zip.read(info)
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            lzma.LZMAError,
+            OSError,
+            EOFError,
+            RuntimeError,
+            ValueError,
+            NotImplementedError,
+        ) as error:
+            raise CheckpointError(f"{self.path}: {name!r} is damaged ({error})") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._zip.close()

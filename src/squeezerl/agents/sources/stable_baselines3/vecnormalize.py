@@ -1,22 +1,17 @@
-"""`vecnormalize.pkl` without unpickling it: a reader that builds inert records only.
-
-A pickle is a program that names functions and calls them. This reader gives every name on its
-short list a stand-in that only remembers what it was called with, and refuses all other names,
-so that nothing of the file, of NumPy, Gym or Stable-Baselines3 runs.
-"""
+"""Reads the normaliser in a `vecnormalize.pkl`, without unpickling the file."""
 
 from __future__ import annotations
 
-import pickle
 import re
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from squeezerl.agents.inert_pickle import Inert, InertUnpickler
 from squeezerl.errors import CheckpointError, UnsupportedPolicyError
-from squeezerl.network.normalizer import ObservationNormalizer
+from squeezerl.network.network import Normalizer
 
 _MAX_BYTES = 16 * 2**20
 _NAMES = re.compile(
@@ -36,43 +31,29 @@ _NAMES = re.compile(
 _DTYPES = ("f8", "f4", "i8", "i4")
 
 
-class _Inert:
-    """What a pickle wanted to call: the arguments and the state that it gave, nothing else."""
+def make_normalizer(
+    mean: npt.NDArray[np.float64], variance: npt.NDArray[np.float64], *, epsilon: float, clip: float
+) -> Normalizer:
+    """The normaliser clip((observation - mean) / sqrt(variance + epsilon), -clip, clip).
 
-    name = ""
+    Args:
+        mean: running mean of the observations, any shape.
+        variance: running variance, of the same shape.
+        epsilon: added to the variance.
+        clip: bound of the normalised values.
 
-    def __new__(cls, *arguments: Any, **keywords: Any) -> _Inert:
-        record = super().__new__(cls)
-        record.arguments = arguments
-        record.state = None
-        return record
-
-    arguments: tuple[Any, ...]
-    state: Any
-
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        """Keep nothing more than `__new__` did."""
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-
-# The unpickler in Python, not the one in C, which a few bytes can make allocate gigabytes.
-class _Reader(pickle._Unpickler):
-    def find_class(self, module: str, name: str) -> type[_Inert]:
-        full_name = f"{module}.{name}"
-        if not _NAMES.fullmatch(full_name):
-            raise CheckpointError(
-                f"the pickle asks for {full_name!r}, which a vecnormalize.pkl never needs; "
-                "refused, nothing was executed"
-            )
-        return type("_Inert", (_Inert,), {"name": full_name})
-
-    def persistent_load(self, pid: Any) -> NoReturn:
-        raise CheckpointError("the pickle refers to data outside the file; refused")
+    Raises:
+        CheckpointError: if the statistics are not finite in single precision.
+    """
+    with np.errstate(divide="ignore", over="ignore"):
+        inverse_std = (1.0 / np.sqrt(variance.ravel() + epsilon)).astype(np.float32)
+        center = mean.ravel().astype(np.float32)
+    if not (np.isfinite(center).all() and np.isfinite(inverse_std).all()):
+        raise CheckpointError("mean and 1 / sqrt(variance + epsilon) must be finite in float32")
+    return Normalizer(mean=center, inverse_std=inverse_std, clip=float(clip))
 
 
-def read_vecnormalize(path: Path) -> ObservationNormalizer | None:
+def read_vecnormalize(path: Path) -> Normalizer | None:
     """The observation normaliser of a saved VecNormalize; `None` if it leaves observations alone.
 
     Raises:
@@ -82,7 +63,7 @@ def read_vecnormalize(path: Path) -> ObservationNormalizer | None:
         if path.stat().st_size > _MAX_BYTES:
             raise CheckpointError(f"{path}: larger than any vecnormalize.pkl should be")
         with path.open("rb") as file:
-            record = _Reader(file).load()
+            record = InertUnpickler(file, allowed=_NAMES, what="a vecnormalize.pkl").load()
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     except FileNotFoundError as error:
@@ -104,8 +85,8 @@ def read_vecnormalize(path: Path) -> ObservationNormalizer | None:
         raise type(error)(f"{path}: {error}") from error
 
 
-def _to_normalizer(record: Any) -> ObservationNormalizer | None:
-    if not isinstance(record, _Inert) or not record.name.endswith("VecNormalize"):
+def _to_normalizer(record: Any) -> Normalizer | None:
+    if not isinstance(record, Inert) or not record.name.endswith("VecNormalize"):
         raise CheckpointError("not a saved VecNormalize")
     state = record.state
     if not state["norm_obs"]:
@@ -121,15 +102,15 @@ def _to_normalizer(record: Any) -> ObservationNormalizer | None:
         raise CheckpointError("the normalisation statistics are not finite, or negative")
     if not (clip > 0 and epsilon >= 0 and ((variance + epsilon) > 0).all()):
         raise CheckpointError(f"clip_obs {clip} or epsilon {epsilon} is out of range")
-    return ObservationNormalizer(mean, variance, epsilon=epsilon, clip=clip)
+    return make_normalizer(mean, variance, epsilon=epsilon, clip=clip)
 
 
 def _to_float(value: Any) -> float:
-    return float(_to_array(value)) if isinstance(value, _Inert) else float(value)
+    return float(_to_array(value)) if isinstance(value, Inert) else float(value)
 
 
-def _to_array(record: _Inert) -> npt.NDArray[np.float64]:
-    """Numbers from NumPy's pickled forms of arrays (both generations) and scalars."""
+def _to_array(record: Inert) -> npt.NDArray[np.float64]:
+    """The numbers in a pickled array (of NumPy 1 or 2) or scalar."""
     function = record.name.rpartition(".")[2]
     if function == "_reconstruct":
         _, shape, dtype, fortran, content = record.state
@@ -143,7 +124,7 @@ def _to_array(record: _Inert) -> npt.NDArray[np.float64]:
     code, byte_order = dtype.arguments[0], dtype.state[1]
     if not (isinstance(code, str) and code in _DTYPES and byte_order in ("<", ">", "=", "|")):
         raise CheckpointError("numbers of another type than float or int are not expected")
-    if isinstance(content, _Inert):  # bytes as protocol 2 writes them: encode(text, "latin1")
+    if isinstance(content, Inert):  # bytes as protocol 2 writes them: encode(text, "latin1")
         text = content.arguments[0]
         if not isinstance(text, str):
             raise CheckpointError("the bytes of the numbers are not bytes")

@@ -1,20 +1,23 @@
-"""Stable-Baselines3's names for weights, family by family, turned into a `Policy`."""
+"""Builds a network from Stable-Baselines3's weights, whose names differ by family."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-from torch import Tensor
+import numpy.typing as npt
 
-from squeezerl.agents.metadata import CheckpointMetadata
-from squeezerl.agents.spaces import BoxSpace, DiscreteSpace
-from squeezerl.agents.weights import read_linear, read_sequential
+from squeezerl.agents.sources.stable_baselines3.metadata import (
+    BoxSpace,
+    CheckpointMetadata,
+    DiscreteSpace,
+)
+from squeezerl.agents.torch_file import State, read_linear, read_sequential
 from squeezerl.errors import CheckpointError, UnsupportedPolicyError
-from squeezerl.network.action_head import ActionHead
-from squeezerl.network.normalizer import ObservationNormalizer
-from squeezerl.network.policy import LinearLayer, Policy
+from squeezerl.network.activations import ACTIVATIONS
+from squeezerl.network.network import Head, HeadKind, Layer, Network, Normalizer, as_float
 
 # Family → the Sequential with the actor's layers, and the last layer where that stands outside.
 _LAYERS = {
@@ -28,11 +31,9 @@ _LAYERS = {
 _LAST_LAYER = {"actor-critic": "action_net", "sac": "actor.mu", "tqc": "actor.mu"}
 
 
-def build_policy(
-    metadata: CheckpointMetadata,
-    state: Mapping[str, Tensor],
-    normalizer: ObservationNormalizer | None,
-) -> Policy:
+def build_network(
+    metadata: CheckpointMetadata, state: State, normalizer: Normalizer | None
+) -> Network:
     """The deterministic policy, as `predict(deterministic=True)` computes it.
 
     Raises:
@@ -45,23 +46,27 @@ def build_policy(
             f"the policy has a features extractor with weights ({extractor!r}, a CNN or a custom "
             "one); only multilayer perceptrons are supported yet"
         )
+    if metadata.activation not in ACTIVATIONS:
+        raise UnsupportedPolicyError(
+            f"activation {metadata.activation!r} is not supported; supported are "
+            f"{', '.join(sorted(ACTIVATIONS))}"
+        )
     layers = _READERS[metadata.family](metadata, state)
     features = math.prod(metadata.observation_space.shape)
-    outputs = _output_size(metadata.action_space)
-    _check_chain(layers, features, outputs)
-    if normalizer is not None and normalizer.mean.numel() != features:
+    _check_chain(layers, features, _output_size(metadata.action_space))
+    if normalizer is not None and normalizer.mean.shape != (features,):
         raise CheckpointError(
-            f"the normaliser has {normalizer.mean.numel()} features, the observation {features}: "
+            f"the normaliser has {normalizer.mean.shape[0]} features, the observation {features}: "
             "they belong to different agents"
         )
-    return Policy(
-        layers,
-        _head(metadata),
-        normalizer=normalizer,
+    return Network(
+        layers=tuple(layers),
+        head=_head(metadata),
         observation_shape=metadata.observation_space.shape,
         action_shape=(
             metadata.action_space.shape if isinstance(metadata.action_space, BoxSpace) else ()
         ),
+        normalizer=normalizer,
     )
 
 
@@ -70,22 +75,22 @@ def actor_modules(family: str) -> tuple[str, ...]:
     return (_LAYERS[family], *([_LAST_LAYER[family]] if family in _LAST_LAYER else []))
 
 
-def actor_state(family: str, layers: Sequence[LinearLayer]) -> dict[str, Tensor]:
-    """The actor's weights as a family names them, which `build_policy` reads back.
+def actor_state(family: str, layers: Sequence[Layer]) -> dict[str, npt.NDArray[np.float32]]:
+    """The actor's weights under the names of a family; `build_network` reads them back.
 
-    A QR-DQN network gets the one quantile that the others were folded into.
+    A QR-DQN network gets one quantile, which stands for all.
     """
     # An activation stands between two layers, so the layers have the even places.
     names = [f"{_LAYERS[family]}.{2 * index}" for index in range(len(layers))]
     if family in _LAST_LAYER:
         names[-1] = _LAST_LAYER[family]
-    state: dict[str, Tensor] = {}
+    state: dict[str, npt.NDArray[np.float32]] = {}
     for name, layer in zip(names, layers, strict=True):
-        state |= {f"{name}.weight": layer.weight, f"{name}.bias": layer.bias}
+        state |= {f"{name}.weight": as_float(layer.weight), f"{name}.bias": as_float(layer.bias)}
     return state
 
 
-def _actor_critic(metadata: CheckpointMetadata, state: Mapping[str, Tensor]) -> list[LinearLayer]:
+def _actor_critic(metadata: CheckpointMetadata, state: State) -> list[Layer]:
     shared = "mlp_extractor.shared_net"  # SB3 before 1.8
     return [
         *read_sequential(state, shared, metadata.activation),
@@ -94,7 +99,7 @@ def _actor_critic(metadata: CheckpointMetadata, state: Mapping[str, Tensor]) -> 
     ]
 
 
-def _sac(metadata: CheckpointMetadata, state: Mapping[str, Tensor]) -> list[LinearLayer]:
+def _sac(metadata: CheckpointMetadata, state: State) -> list[Layer]:
     # With gSDE, `mu` is a Sequential of the layer and a clip.
     mean = _LAST_LAYER[metadata.family]
     return [
@@ -103,23 +108,26 @@ def _sac(metadata: CheckpointMetadata, state: Mapping[str, Tensor]) -> list[Line
     ]
 
 
-def _joined(metadata: CheckpointMetadata, state: Mapping[str, Tensor]) -> list[LinearLayer]:
+def _joined(metadata: CheckpointMetadata, state: State) -> list[Layer]:
     """The last layer stands among the others, but no activation of theirs follows it."""
     layers = read_sequential(state, _LAYERS[metadata.family], metadata.activation)
     if not layers:
         raise CheckpointError("the weights hold no actor network")
-    return [*layers[:-1], LinearLayer(layers[-1].weight, layers[-1].bias, None)]
+    return [*layers[:-1], replace(layers[-1], activation=None)]
 
 
-def _qrdqn(metadata: CheckpointMetadata, state: Mapping[str, Tensor]) -> list[LinearLayer]:
+def _qrdqn(metadata: CheckpointMetadata, state: State) -> list[Layer]:
     """The Q-value is the mean of its quantiles, a linear map: it is folded into the last layer."""
     layers = _joined(metadata, state)
-    last, actions = layers[-1], _output_size(metadata.action_space)
-    if not len(last.weight) or len(last.weight) % actions:
-        raise CheckpointError(f"{len(last.weight)} quantile outputs for {actions} actions")
-    weight = last.weight.reshape(-1, actions, last.weight.shape[1]).mean(dim=0)
-    bias = last.bias.reshape(-1, actions).mean(dim=0)
-    return [*layers[:-1], LinearLayer(weight, bias, None)]
+    weight, bias = as_float(layers[-1].weight), as_float(layers[-1].bias)
+    actions = _output_size(metadata.action_space)
+    if not len(weight) or len(weight) % actions:
+        raise CheckpointError(f"{len(weight)} quantile outputs for {actions} actions")
+    folded = Layer(
+        weight=weight.reshape(-1, actions, weight.shape[1]).mean(axis=0),
+        bias=bias.reshape(-1, actions).mean(axis=0),
+    )
+    return [*layers[:-1], folded]
 
 
 _READERS = {
@@ -136,26 +144,25 @@ def _output_size(space: BoxSpace | DiscreteSpace) -> int:
     return space.n if isinstance(space, DiscreteSpace) else math.prod(space.shape)
 
 
-def _check_chain(layers: list[LinearLayer], features: int, outputs: int) -> None:
+def _check_chain(layers: list[Layer], features: int, outputs: int) -> None:
     width = features
     for index, layer in enumerate(layers):
-        if layer.weight.shape[1] != width:
+        if layer.in_features != width:
             raise CheckpointError(
-                f"layer {index} takes {layer.weight.shape[1]} features, but gets {width}"
+                f"layer {index} takes {layer.in_features} features, but gets {width}"
             )
-        width = len(layer.weight)
+        width = layer.out_features
     if width != outputs:
         raise CheckpointError(f"the network has {width} outputs, the action space needs {outputs}")
 
 
-def _head(metadata: CheckpointMetadata) -> ActionHead:
+def _head(metadata: CheckpointMetadata) -> Head:
     space = metadata.action_space
     if isinstance(space, DiscreteSpace):
-        return ActionHead.argmax()
+        return Head(kind="argmax")
     squashed = metadata.family != "actor-critic" or metadata.squashed_gsde
     if squashed and not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
         raise CheckpointError("squashed actions need finite bounds")
     clip_mean = metadata.clip_mean if metadata.family in ("sac", "tqc") else None
-    return ActionHead.box(
-        "tanh" if squashed else "clip", space.low, space.high, clip_mean=clip_mean
-    )
+    kind: HeadKind = "tanh" if squashed else "clip"
+    return Head(kind=kind, low=space.low, high=space.high, clip_mean=clip_mean)

@@ -1,25 +1,19 @@
-"""An agent as Stable-Baselines3's users run it, rebuilt around a policy without unpickling.
+"""A network inside a model of Stable-Baselines3, as that library's users run an agent.
 
-Stable-Baselines3 is imported when a predictor is made.
+The model is made anew around the network's weights; nothing is unpickled. Torch, Gymnasium and
+Stable-Baselines3 are imported when a predictor is made.
 """
 
 from __future__ import annotations
 
 from typing import Any, final
 
-import gymnasium
 import numpy as np
 import numpy.typing as npt
-import torch
-from gymnasium.spaces import Box, Discrete
 
-from squeezerl.agents.sb3 import actor_state
+from squeezerl.agents.sources.stable_baselines3.network import actor_state
 from squeezerl.errors import UnsupportedPolicyError
-from squeezerl.network.action_head import ActionHead
-from squeezerl.network.activations import ACTIVATIONS
-from squeezerl.network.normalizer import ObservationNormalizer
-from squeezerl.network.parts import policy_layers
-from squeezerl.network.policy import LinearLayer, Policy
+from squeezerl.network.network import IntegerTensor, Layer, Network, Normalizer, as_float
 
 # Algorithm → the family of its policies, as in `CheckpointMetadata`.
 FAMILIES = {
@@ -33,7 +27,7 @@ FAMILIES = {
     "dqn": "dqn",
     "qrdqn": "qrdqn",
 }
-_CONTRIBUTED = ("trpo", "tqc", "qrdqn")
+CONTRIBUTED = ("trpo", "tqc", "qrdqn")
 _HEADS = {
     "actor-critic": ("clip", "argmax"),
     "sac": ("tanh",),
@@ -46,31 +40,35 @@ _HEADS = {
 
 @final
 class Sb3Predictor:
-    """A policy inside a model of Stable-Baselines3, behind a VecNormalize if it has a normaliser.
+    """A network inside a model of Stable-Baselines3, and its normaliser as a VecNormalize.
 
-    The critics are as wide as the actor, which is Stable-Baselines3's default, and random:
-    `predict` does not ask them.
+    The critics are as wide as the actor, which is Stable-Baselines3's default, and random, since
+    `predict` does not use them.
 
     Args:
-        policy: pruned or not; its weights are copied.
+        network: pruned or not, in floats; its weights are copied.
         algorithm: as `AgentSource.algorithm` has it, for example "ppo".
 
     Raises:
-        UnsupportedPolicyError: if the algorithm's models cannot act as this policy does, or if
+        UnsupportedPolicyError: if the algorithm's models cannot act as this network does, or if
             Stable-Baselines3 is not installed.
     """
 
-    def __init__(self, policy: Policy, algorithm: str) -> None:
-        layers = policy_layers(policy)
-        _check(layers, policy.head, algorithm)
-        env = _stand_in(policy, len(layers[-1].weight))
+    def __init__(self, network: Network, algorithm: str) -> None:
+        import torch
+
+        check_fits(network, algorithm)
+        layers = network.layers
+        env = _stand_in(network)
         make_model = algorithm_class(algorithm)
         with torch.random.fork_rng(devices=[]):  # the weights are drawn first, and then replaced
             self._model = make_model("MlpPolicy", env, device="cpu", **_settings(layers, algorithm))
         weights = self._model.policy.state_dict()
-        self._model.policy.load_state_dict(weights | actor_state(FAMILIES[algorithm], layers))
+        state = actor_state(FAMILIES[algorithm], layers)
+        actor = {name: torch.tensor(array) for name, array in state.items()}
+        self._model.policy.load_state_dict(weights | actor)
         self._normalizer = (
-            None if policy.normalizer is None else _vec_normalize(policy.normalizer, env)
+            None if network.normalizer is None else _vec_normalize(network.normalizer, env)
         )
 
     def predict(self, observations: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -81,7 +79,9 @@ class Sb3Predictor:
         return actions
 
 
-def _check(layers: list[LinearLayer], head: ActionHead, algorithm: str) -> None:
+def check_fits(network: Network, algorithm: str) -> None:
+    """Raise an `UnsupportedPolicyError` if models of the algorithm cannot act as a network does."""
+    layers, head = network.layers, network.head
     if algorithm not in FAMILIES:
         raise UnsupportedPolicyError(
             f"algorithm {algorithm!r} is not supported; supported are {', '.join(FAMILIES)}"
@@ -97,9 +97,11 @@ def _check(layers: list[LinearLayer], head: ActionHead, algorithm: str) -> None:
             "the policy bounds its outputs before the tanh, as gSDE does; models with gSDE are not "
             "rebuilt"
         )
-    if not (torch.isfinite(head.low).all() and torch.isfinite(head.high).all()):
+    if not (np.isfinite(head.low).all() and np.isfinite(head.high).all()):
         raise UnsupportedPolicyError("Stable-Baselines3 takes finite action bounds only")
-    if not layers or layers[-1].activation is not None:
+    if network.roundings or any(isinstance(x, IntegerTensor) for _, x in network.tensors()):
+        raise UnsupportedPolicyError("Stable-Baselines3 runs networks of floats only")
+    if layers[-1].activation is not None:
         raise UnsupportedPolicyError(f"the last layer of {name}'s networks has no activation")
     activations = [str(layer.activation) for layer in layers[:-1]]
     if "None" in activations or len(set(activations)) > 1:
@@ -109,13 +111,15 @@ def _check(layers: list[LinearLayer], head: ActionHead, algorithm: str) -> None:
         )
 
 
-def _settings(layers: list[LinearLayer], algorithm: str) -> dict[str, Any]:
-    policy_kwargs: dict[str, Any] = {"net_arch": [len(layer.weight) for layer in layers[:-1]]}
+def _settings(layers: tuple[Layer, ...], algorithm: str) -> dict[str, Any]:
+    from squeezerl.network.policy import TORCH_ACTIVATIONS
+
+    policy_kwargs: dict[str, Any] = {"net_arch": [layer.out_features for layer in layers[:-1]]}
     if layers[0].activation is not None:
-        policy_kwargs["activation_fn"] = ACTIVATIONS[layers[0].activation]
+        policy_kwargs["activation_fn"] = TORCH_ACTIVATIONS[layers[0].activation]
     if algorithm == "qrdqn":
         policy_kwargs["n_quantiles"] = 1
-    # Nothing will be trained: the least that each algorithm takes without a warning.
+    # Nothing will be trained, so this is the least that each algorithm takes without a warning.
     least: dict[str, Any] = {"buffer_size": 1}
     if FAMILIES[algorithm] == "actor-critic":
         least = {"n_steps": 2} if algorithm == "a2c" else {"n_steps": 2, "batch_size": 2}
@@ -161,23 +165,26 @@ def algorithm_class(algorithm: str) -> Any:
     Raises:
         UnsupportedPolicyError: if the package that has it is not installed.
     """
-    library = import_contrib() if algorithm in _CONTRIBUTED else import_sb3()
+    library = import_contrib() if algorithm in CONTRIBUTED else import_sb3()
     return getattr(library, algorithm.upper())
 
 
-def _stand_in(policy: Policy, outputs: int) -> Any:
-    """An environment of which there are the spaces only: a model asks for no more to predict."""
+def _stand_in(network: Network) -> Any:
+    """An environment that has spaces and nothing else, which is all that a model predicts with."""
+    import gymnasium
+    from gymnasium.spaces import Box, Discrete
+
     env: Any = gymnasium.Env()
-    env.observation_space = Box(-np.inf, np.inf, policy.observation_shape, np.float32)
-    if policy.head.is_discrete:
-        env.action_space = Discrete(outputs)
+    env.observation_space = Box(-np.inf, np.inf, network.observation_shape, np.float32)
+    if network.action_count is not None:
+        env.action_space = Discrete(network.action_count)
     else:
-        bounds = (policy.head.low, policy.head.high)
-        env.action_space = Box(*(x.reshape(policy.action_shape).numpy().copy() for x in bounds))
+        bounds = (network.head.low, network.head.high)
+        env.action_space = Box(*(x.reshape(network.action_shape).copy() for x in bounds))
     return env
 
 
-def _vec_normalize(normalizer: ObservationNormalizer, env: Any) -> Any:
+def _vec_normalize(normalizer: Normalizer, env: Any) -> Any:
     from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
     wrapped: Any = VecNormalize(
@@ -189,6 +196,8 @@ def _vec_normalize(normalizer: ObservationNormalizer, env: Any) -> Any:
     )
     shape = env.observation_space.shape
     with np.errstate(divide="ignore"):  # a feature of unbounded variance is a constant 0
-        wrapped.obs_rms.var = (normalizer.inverse_std.double().numpy() ** -2).reshape(shape)
-    wrapped.obs_rms.mean = normalizer.mean.double().numpy().reshape(shape)
+        wrapped.obs_rms.var = (as_float(normalizer.inverse_std).astype(np.float64) ** -2).reshape(
+            shape
+        )
+    wrapped.obs_rms.mean = as_float(normalizer.mean).astype(np.float64).reshape(shape)
     return wrapped

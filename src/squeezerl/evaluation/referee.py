@@ -76,21 +76,17 @@ class Referee(Generic[P]):
         self._records: dict[P, EvaluationRecord] = {}
         self._judgements: dict[tuple[P, int], Judgement] = {}
 
-    def prepare(self) -> None:
-        """Run the baseline and the random policy for the first look."""
-        self.references(self.episodes)
-
     def baseline_is_trained(self) -> bool:
         """Whether the baseline is clearly better than random, over the first look's episodes."""
         return self.judge(self._baseline).retention.baseline_trained
 
     def references(self, episodes: int) -> tuple[EvaluationRecord, EvaluationRecord]:
         """So many episodes of the baseline and of the random policy."""
-        return self._run(self._baseline, episodes), self._run(self._random, episodes)
+        return self.record(self._baseline, episodes), self.record(self._random, episodes)
 
-    def judge(self, policy: P) -> Judgement:
-        """A first look at a policy."""
-        return self._judge(policy, self.episodes)
+    def judge(self, policy: P, episodes: int | None = None) -> Judgement:
+        """A look at a policy; the first one, unless another number of episodes is given."""
+        return self._judge(policy, episodes or self.episodes)
 
     def decide(self, policy: P) -> Judgement:
         """Look again, with twice the episodes, while a policy is undecided, up to the limit."""
@@ -101,11 +97,22 @@ class Referee(Generic[P]):
                 return judgement
             episodes = min(2 * episodes, self.max_episodes)
 
+    def record(self, policy: P, episodes: int) -> EvaluationRecord:
+        """So many episodes of a policy, from the first; those that are missing are played."""
+        record = self._records.get(policy)
+        played = 0 if record is None else len(record.episodes)
+        if played < episodes:
+            more = self._play(policy, self.seed + played, episodes - played)
+            record = more if record is None else joined(record, more)
+            self._records[policy] = record
+        assert record is not None
+        return dataclasses.replace(record, episodes=record.episodes[:episodes])
+
     def _judge(self, policy: P, episodes: int) -> Judgement:
         known = self._judgements.get((policy, episodes))
         if known is not None:
             return known
-        record = self._run(policy, episodes)
+        record = self.record(policy, episodes)
         baseline, random = self.references(episodes)
         judgement = Judgement(
             record,
@@ -120,17 +127,6 @@ class Referee(Generic[P]):
         )
         self._judgements[policy, episodes] = judgement
         return judgement
-
-    def _run(self, policy: P, episodes: int) -> EvaluationRecord:
-        """The first episodes of a policy; those that are missing are played."""
-        record = self._records.get(policy)
-        played = 0 if record is None else len(record.episodes)
-        if played < episodes:
-            more = self._play(policy, self.seed + played, episodes - played)
-            record = more if record is None else joined(record, more)
-            self._records[policy] = record
-        assert record is not None
-        return dataclasses.replace(record, episodes=record.episodes[:episodes])
 
 
 def joined(record: EvaluationRecord, more: EvaluationRecord) -> EvaluationRecord:

@@ -14,19 +14,23 @@ from squeezerl.errors import InvalidArgumentError
 from squeezerl.evaluation.environment import Environment, make_gymnasium
 from squeezerl.evaluation.evaluate import calibrate, check_numbers
 from squeezerl.host.facts import host_facts
-from squeezerl.measurement.energy.choose import choose_gpu_meter, choose_meter
-from squeezerl.measurement.processes import EpisodesJob
+from squeezerl.measurement.meters.choose import choose_gpu_meter, choose_meter
+from squeezerl.measurement.payload import is_on_gpu
 from squeezerl.measurement.profile import profile_subjects
-from squeezerl.measurement.recordings import as_observations
 from squeezerl.measurement.result import Profile
-from squeezerl.measurement.settings import PRECISION, Settings, Workload
+from squeezerl.measurement.settings import (
+    PRECISION,
+    EpisodesJob,
+    Settings,
+    Workload,
+    as_observations,
+)
 from squeezerl.measurement.subject import Subject, load_subject
 from squeezerl.methods.compress import compress
 from squeezerl.methods.specs import QuantizationAwareTraining
 from squeezerl.records import AgentSource
 from squeezerl.report.squeeze_report import write_squeeze_report
 from squeezerl.runtimes.actor import Observations
-from squeezerl.runtimes.bare.policy import GPU_RUNTIMES
 from squeezerl.runtimes.onnx_actor import OnnxActor
 from squeezerl.search.result import SqueezeResult
 from squeezerl.search.squeeze import StageProgress, squeeze_into
@@ -286,10 +290,11 @@ def profile(
     check_numbers(1, seed)
     if isinstance(runtimes, str):
         runtimes = [name.strip() for name in runtimes.split(",")]
-    meter, meter_problem = choose_meter(host_facts(), energy=energy, watts_per_core=watts_per_core)
+    host = host_facts()
+    meter, meter_problem = choose_meter(host, energy=energy, watts_per_core=watts_per_core)
     gpu_meter = None
-    if any(runtime in GPU_RUNTIMES for runtime in runtimes):
-        gpu_meter, gpu_problem = choose_gpu_meter()
+    if any(is_on_gpu(runtime) for runtime in runtimes):
+        gpu_meter, gpu_problem = choose_gpu_meter(host)
         meter_problem = " ".join(filter(None, (meter_problem, gpu_problem))) or None
     settings = Settings(
         runtimes=tuple(runtimes),

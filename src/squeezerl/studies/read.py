@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from squeezerl.errors import StudyError
 from squeezerl.evaluation.evaluate import MAX_EPISODES, MAX_SEED
 from squeezerl.host.facts import host_facts
-from squeezerl.measurement.energy.choose import choose_meter
+from squeezerl.measurement.meters.choose import choose_meter
 from squeezerl.measurement.settings import Settings
 from squeezerl.runtimes.bare.policy import GPU_RUNTIMES, RUNTIMES
 from squeezerl.store.url import SQLITE, sqlite_path

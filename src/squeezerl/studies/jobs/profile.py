@@ -13,14 +13,19 @@ from squeezerl.analysis.rule import best_percentage
 from squeezerl.analysis.timing import median_interval
 from squeezerl.evaluation.evaluate import calibrate
 from squeezerl.host.facts import host_facts
-from squeezerl.measurement.energy.choose import choose_meter
+from squeezerl.measurement.meters.choose import choose_meter
 from squeezerl.measurement.profile import profile_subjects
-from squeezerl.measurement.ratios import energy_ratio, latency_ratio
 from squeezerl.measurement.result import Profile, ProfileRow
 from squeezerl.measurement.settings import Settings, Workload
 from squeezerl.measurement.subject import Subject, load_subject
-from squeezerl.measurement.summary import energy_of, latency_of, memory_of
-from squeezerl.measurement.undisturbed import usual_gauge_ns
+from squeezerl.measurement.summary import (
+    energy_of,
+    energy_ratio,
+    latency_of,
+    latency_ratio,
+    memory_of,
+    usual_gauge_ns,
+)
 from squeezerl.records import Interval
 from squeezerl.runtimes.onnx_actor import OnnxActor
 from squeezerl.store.job import Job, Outcome

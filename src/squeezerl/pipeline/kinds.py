@@ -14,7 +14,6 @@ EVALUATE = register_kind("evaluate", version=2, run="squeezerl.pipeline.evaluate
 PROFILE = register_kind("profile", version=3, run="squeezerl.pipeline.profile:profile")
 
 
-
 def calibration_params(place: Place, seed: int) -> dict[str, Any]:
     """Where a compression or a measurement gets its observations from, as jobs carry it."""
     return {

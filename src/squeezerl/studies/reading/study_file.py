@@ -12,9 +12,9 @@ from squeezerl.evaluation.evaluate import MAX_EPISODES, MAX_SEED
 from squeezerl.host.facts import host_facts
 from squeezerl.jobs.location import Location
 from squeezerl.jobs.open import SQLITE, sqlite_path
-from squeezerl.measurement.energy.choose import choose_meter
+from squeezerl.measurement.meters.choose import choose_meter
 from squeezerl.measurement.settings import Settings
-from squeezerl.runtimes.bare.policy import GPU_RUNTIMES, RUNTIMES
+from squeezerl.runtimes.base import RUNTIMES
 from squeezerl.studies.reading.agents import read_agents
 from squeezerl.studies.reading.methods import PRUNING, read_methods
 from squeezerl.studies.reading.yaml_node import YamlNode, each, read_yaml_node, unknown
@@ -151,9 +151,9 @@ def _read_measure(node: YamlNode, variants: tuple[Variant, ...]) -> Measure:
         best, chosen = _read_measured(parts["methods"], variants, pruning)
     runtimes: tuple[str, ...] = ("ort",)
     if "runtimes" in parts:
-        runtimes = each(parts["runtimes"], lambda item: item.choice(RUNTIMES))
+        runtimes = each(parts["runtimes"], lambda item: item.choice(RUNTIMES.names))
     for runtime in runtimes:
-        if runtime in GPU_RUNTIMES:
+        if RUNTIMES.get(runtime).is_gpu:
             raise parts["runtimes"].error(
                 f"{runtime} cannot be measured in a study; squeezerl profile measures it"
             )

@@ -4,13 +4,29 @@ from pathlib import Path
 
 import pytest
 from fake_sysfs import add_supply, set_words
+from meter_contract import EnergyMeterContract
 
+from made_profiles import HOST
 from squeezerl.errors import MeasurementError
-from squeezerl.measurement.energy.battery import BatteryMeter
+from squeezerl.measurement.meters import battery
+from squeezerl.measurement.meters.battery import BatteryMeter
+from squeezerl.records import Host
 
 
 def _battery(root: Path, name: str = "BAT0", **words: str | int) -> Path:
     return add_supply(root, name, "Battery", **{"status": "Discharging", "present": 1} | words)
+
+
+class TestBatteryMeter(EnergyMeterContract):
+    meter = BatteryMeter
+
+    def host_with(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+        _battery(tmp_path, energy_now=1_000_000)
+        return self.host_without(tmp_path, monkeypatch)
+
+    def host_without(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+        monkeypatch.setattr(battery, "POWER_SUPPLY", tmp_path)
+        return HOST
 
 
 def test_energy_that_left_the_battery_becomes_joules(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Joules of a whole laptop or board from its battery, where nothing finer is to be had.
+"""Joules of a whole laptop or board from its battery, where there is no finer sensor.
 
 Linux shows it in https://docs.kernel.org/power/power_supply_class.html.
 """
@@ -8,26 +8,28 @@ from __future__ import annotations
 from pathlib import Path
 
 from squeezerl.errors import MeasurementError
-from squeezerl.measurement.energy.sysfs import folders, read_count, read_word
+from squeezerl.measurement.meters.meter import METERS, EnergyMeter
+from squeezerl.measurement.meters.sysfs import folders, read_count, read_word
 
+POWER_SUPPLY = Path("/sys/class/power_supply")
 # 1 µWh is 3.6 mJ; 1 µAh is 3.6 mC, and times volts that is mJ too.
 _J_PER_UWH = 3.6e-3
 
 
-class BatteryMeter:
-    """How much less the batteries hold: everything that runs on them, the screen too.
+class BatteryMeter(EnergyMeter):
+    """The energy that left the batteries, for everything that runs on them, the screen too.
 
-    While a charger is plugged in this says nothing, so that is refused.
+    While a charger is plugged in this says nothing about what the machine draws, so the meter
+    refuses to measure then.
     """
 
     name = "battery"
-    estimated = False
-    machine_wide = True
-    # Fuel gauges answer every few seconds, in steps of about 10 mWh (36 J).
+    reads = "whole machine"
+    # Fuel gauges are updated every few seconds, in steps of about 10 mWh (36 J).
     min_window_s = 60.0
 
-    def __init__(self, root: Path = Path("/sys/class/power_supply")) -> None:
-        self._root = root
+    def __init__(self, root: Path | None = None) -> None:
+        self._root = root = root or POWER_SUPPLY
         self._batteries = [_Battery(folder) for folder in _running_on(root)]
         self.description = "fall of the battery charge: " + ", ".join(
             battery.description for battery in self._batteries
@@ -41,7 +43,7 @@ class BatteryMeter:
 
 
 class _Battery:
-    """What one battery gave. Its gauge may jitter upwards: only a new low counts."""
+    """The energy that left one battery. Its gauge may jitter upwards, so only a new low counts."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -70,11 +72,11 @@ class _Battery:
         return self._used_j
 
     def _read_volts(self) -> float:
-        """Volts now, which is what charge leaves the battery at.
+        """The battery's voltage now: charge times this voltage is the energy that leaves it.
 
-        Not voltage_min_design: that is the least it may have, so every joule would be too small.
-        And only the charge that left is multiplied, never all that is left: a voltage that sags
-        under load would look like joules used.
+        Not voltage_min_design: that is the lowest allowed voltage, so every figure would be too
+        small. The voltage multiplies only the charge that left, never what remains in the battery:
+        otherwise a voltage that sags under load would look like energy that was used.
         """
         return 1.0 if self._voltage_file is None else read_count(self._voltage_file) / 1e6
 
@@ -113,3 +115,6 @@ def _plugged(what: str) -> str:
 
 def _word(path: Path) -> str | None:
     return read_word(path) if path.exists() else None
+
+
+METERS.register(BatteryMeter.name, BatteryMeter)

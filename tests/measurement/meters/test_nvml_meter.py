@@ -1,13 +1,54 @@
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from fake_nvml import FakeNvml
+from meter_contract import EnergyMeterContract
 
+from made_profiles import HOST
 from squeezerl.errors import InvalidArgumentError, MeasurementError
-from squeezerl.measurement.energy.nvml import NvmlMeter, gpu_process_memory_bytes
-from squeezerl.measurement.energy.sensors import sensor_statuses
+from squeezerl.measurement.meters.nvml import NvmlMeter, first_gpu, gpu_process_memory_bytes
+from squeezerl.records import Host
+
+
+class TestNvmlMeter(EnergyMeterContract):
+    meter = NvmlMeter
+
+    def host_with(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+        monkeypatch.setitem(sys.modules, "pynvml", FakeNvml())
+        return HOST
+
+    def host_without(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+        nvml = FakeNvml()
+        nvml.driver = False
+        monkeypatch.setitem(sys.modules, "pynvml", nvml)
+        return HOST
+
+    def test_its_status_leaves_the_library_closed(self, equipped: Host) -> None:
+        self.meter.status(equipped)
+        assert sys.modules["pynvml"].opened == 0
+
+
+@pytest.fixture(autouse=True)
+def all_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def test_the_gpu_is_the_one_that_torch_sees_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert first_gpu() == 0
+    for visible, expected in (("2,0", 2), ("1", 1)):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert first_gpu() == expected
+        assert f"GPU {expected}" in NvmlMeter(nvml=FakeNvml(gpus=3)).description
+
+
+def test_a_gpu_by_another_name_is_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8932f937")
+    with pytest.raises(MeasurementError, match="GPU-8932f937"):
+        NvmlMeter(nvml=FakeNvml())
 
 
 def test_millijoules_become_joules() -> None:
@@ -80,7 +121,7 @@ def test_the_memory_of_a_process_is_that_of_all_its_parts() -> None:
 
 
 @pytest.mark.parametrize("untold", [None, 2**64 - 1])
-def test_memory_that_the_driver_does_not_tell_is_unknown(untold: int | None) -> None:
+def test_memory_that_the_driver_hides_is_unknown(untold: int | None) -> None:
     nvml = FakeNvml()
     nvml.processes = [_process(1, 100), _process(1, untold)]
     assert gpu_process_memory_bytes(1, nvml=nvml) is None
@@ -98,7 +139,7 @@ def test_memory_of_a_gpu_that_is_not_there_is_an_error() -> None:
 
 
 def test_the_real_library_measures_or_teaches() -> None:
-    problem = sensor_statuses()[2].problem
+    problem = NvmlMeter.status(HOST).problem
     if problem is None:
         assert NvmlMeter().read_j() > 0
     else:

@@ -9,27 +9,30 @@ import re
 from pathlib import Path
 
 from squeezerl.errors import MeasurementError
-from squeezerl.measurement.energy.sysfs import folders, read_count, read_word
+from squeezerl.measurement.meters.meter import METERS, EnergyMeter
+from squeezerl.measurement.meters.sysfs import folders, read_count, read_word
 
-# Only these: `intel-rapl-mmio:0` is the same package seen through another door.
+POWERCAP = Path("/sys/class/powercap")
+# Only these: `intel-rapl-mmio:0` is the same package through another interface.
 _ZONE = re.compile(r"intel-rapl:(\d+)(?::(\d+))?")
 
 
-class RaplMeter:
+class RaplMeter(EnergyMeter):
     """Sum of the packages and their DRAM.
 
     Not summed: core and uncore (parts of the package) and psys (the whole platform, so the
-    packages a second time). A counter that wraps once between two reads is followed; the smallest
-    holds 65 kJ, so read it at least every 100 s or so on a large server.
+    packages a second time). One wraparound of a counter between two reads is undone; the smallest
+    counter holds 65 kJ, so on a large server it has to be read every 100 s or so.
     """
 
     name = "rapl"
-    estimated = False
-    machine_wide = True
+    reads = "processor and memory (Intel, AMD)"
+    automatic = True
     # The counters move every millisecond: 0.1 % of a second.
     min_window_s = 1.0
 
-    def __init__(self, root: Path = Path("/sys/class/powercap")) -> None:
+    def __init__(self, root: Path | None = None) -> None:
+        root = root or POWERCAP
         self._zones = _without_mirrors(_zones(root))
         if not self._zones:
             raise MeasurementError(
@@ -45,7 +48,7 @@ class RaplMeter:
 
 
 class _Zone:
-    """One counter in microjoules, with its wraps undone."""
+    """One counter in microjoules, with its wraparounds undone."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.name = name
@@ -97,8 +100,8 @@ def _without_mirrors(zones: list[_Zone]) -> list[_Zone]:
     """Each counter once.
 
     The dies of one old AMD package (package-0-die-0, package-0-die-1) all show the counter of the
-    whole package, which would count it once a die. A mirror, and only a mirror, reads between two
-    reads of what it mirrors. See https://github.com/mlco2/codecarbon/issues/1274
+    whole package, so a sum would count it once for each die. Between two reads of one counter, only
+    a mirror of it shows a value between the two. See https://github.com/mlco2/codecarbon/issues/1274
     """
     kept: list[_Zone] = []
     for zone in zones:
@@ -112,3 +115,6 @@ def _without_mirrors(zones: list[_Zone]) -> list[_Zone]:
 def _is_mirror(zone: _Zone, other: _Zone) -> bool:
     before, here, after = other.counter_uj(), zone.counter_uj(), other.counter_uj()
     return 0 < before <= here <= after
+
+
+METERS.register(RaplMeter.name, RaplMeter)

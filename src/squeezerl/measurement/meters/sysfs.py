@@ -8,7 +8,7 @@ from squeezerl.errors import MeasurementError
 
 
 def folders(root: Path) -> list[Path]:
-    """The folders in `root`, by name; none where there is no such `root`."""
+    """The folders in `root`, sorted by name; none if `root` does not exist."""
     try:
         return sorted(path for path in root.iterdir() if path.is_dir())
     except FileNotFoundError:
@@ -18,7 +18,7 @@ def folders(root: Path) -> list[Path]:
 
 
 def read_word(path: Path, *, if_forbidden: str = "Run as a user who may.") -> str:
-    """What the file holds, without the blanks around it."""
+    """The file's text without the white space around it."""
     try:
         return path.read_text(encoding="ascii").strip()
     except PermissionError as problem:
@@ -33,9 +33,9 @@ def read_word(path: Path, *, if_forbidden: str = "Run as a user who may.") -> st
 
 
 def read_count(path: Path, *, if_forbidden: str = "Run as a user who may.") -> int:
-    """The whole number >= 0 that the file holds."""
+    """The whole number in the file, 0 or more."""
     word = read_word(path, if_forbidden=if_forbidden)
-    # 64 bits are 20 digits; what is longer is garbage.
+    # A 64-bit number has at most 20 digits; anything longer is garbage.
     if not word.isdecimal() or len(word) > 20:
         raise MeasurementError(
             f"{path} holds {word[:40]!r}, not a whole number from 0 up: its driver is broken. "

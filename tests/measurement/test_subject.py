@@ -9,13 +9,15 @@ import torch
 from onnx import numpy_helper
 
 from made_agents import MadeAgent
-from small_policies import QUANTIZATIONS, demo_observations, demo_policy, make_policy
+from small_policies import QUANTIZATIONS, SOURCE, demo_observations, demo_policy, make_policy
 from squeezerl.agents.load import load_agent
+from squeezerl.artifacts.write import write_artifact
+from squeezerl.errors import CheckpointError
 from squeezerl.measurement.result import ModelSize
-from squeezerl.measurement.size import model_size
+from squeezerl.measurement.subject import load_subject, model_size
 from squeezerl.methods.compress import compress
 from squeezerl.methods.pruning import prune
-from squeezerl.methods.specs import Spec, StaticQuantization, StructuredPruning
+from squeezerl.methods.specs import DynamicQuantization, Spec, StaticQuantization, StructuredPruning
 from squeezerl.network.policy import Policy
 
 PRUNING = StructuredPruning(ratio=0.3)
@@ -110,3 +112,19 @@ def test_published_agents_are_counted_as_torch_counts_them(published_agent: Path
     size = model_size(compress(policy).model.SerializeToString())
     _counts_what_torch_has(policy, size)
     assert sum(size.weight_bytes_by_dtype.values()) == size.weight_bytes
+
+
+def test_a_subject_is_an_agent_or_an_artifact(tmp_path: Path) -> None:
+    for name, specs in (("float", ()), ("int8", (DynamicQuantization(),))):
+        write_artifact(compress(demo_policy(), specs), SOURCE, tmp_path / name)
+    agent, float_, int8 = (
+        load_subject(path) for path in ("demo", tmp_path / "float", tmp_path / "int8")
+    )
+    assert agent.policy is not None
+    assert agent.source.env_id == "HalfCheetah-v5"
+    assert float_.policy is not None
+    assert float_.model == (tmp_path / "float" / "policy.onnx").read_bytes()
+    assert int8.policy is None
+    assert "ONNX Runtime only" in str(int8.no_policy)
+    with pytest.raises(CheckpointError):
+        load_subject(tmp_path)

@@ -1,13 +1,37 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+from meter_contract import EnergyMeterContract
 
+from made_profiles import HOST
 from squeezerl.errors import InvalidArgumentError
-from squeezerl.measurement.energy.cpu_time import CpuTimeMeter
+from squeezerl.measurement.meters.cpu_time import CpuTimeMeter
+from squeezerl.records import Host
+
+KNOWN = dataclasses.replace(
+    HOST, cpu="Intel(R) Xeon(R) Gold 6148 CPU @ 2.40GHz", physical_cores=40, sockets=2
+)
+
+
+class TestCpuTimeMeter(EnergyMeterContract):
+    meter = CpuTimeMeter
+
+    def host_with(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+        return KNOWN
+
+    def host_without(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+        return dataclasses.replace(KNOWN, virtual_machine=True)
+
+
+def test_rated_power_is_shared_by_the_cores_of_one_socket() -> None:
+    settings = CpuTimeMeter.settings_for(KNOWN)
+    assert settings["watts_per_core"] == pytest.approx(150 / 20)
 
 
 def test_cpu_seconds_times_watts() -> None:

@@ -9,9 +9,25 @@ import pytest
 from fake_sysfs import DRAM_RANGE_UJ, RANGE_UJ, add_zone, set_uj
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from meter_contract import EnergyMeterContract
 
+from made_profiles import HOST
 from squeezerl.errors import MeasurementError
-from squeezerl.measurement.energy.rapl import RaplMeter
+from squeezerl.measurement.meters import rapl
+from squeezerl.measurement.meters.rapl import RaplMeter
+from squeezerl.records import Host
+
+
+class TestRaplMeter(EnergyMeterContract):
+    meter = RaplMeter
+
+    def host_with(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+        add_zone(tmp_path, "intel-rapl:0", "package-0")
+        return self.host_without(tmp_path, monkeypatch)
+
+    def host_without(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+        monkeypatch.setattr(rapl, "POWERCAP", tmp_path)
+        return HOST
 
 
 def test_packages_and_their_dram_are_summed(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import pickle
@@ -12,9 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from made_profiles import CHUNKS, PER_CHUNK, make_process, make_profile, make_row
 from squeezerl.errors import InvalidArgumentError
-from squeezerl.measurement.recordings import as_observations, read_observations, samples_npz
+from squeezerl.measurement.settings import (
+    Settings,
+    Workload,
+    as_observations,
+    read_observations,
+)
 
 SEEN = np.arange(12, dtype=np.float32).reshape(4, 3)
 
@@ -173,23 +178,27 @@ def test_numbers_too_large_become_infinite_without_a_warning() -> None:
     assert as_observations([[1e300, -1e300]]).tolist() == [[np.inf, -np.inf]]
 
 
-def test_samples_are_numpy_s_own_and_named_by_row_and_round() -> None:
-    processes = [make_process(number, usual_ns=1000 * (number + 1)) for number in range(6)]
-    profile = make_profile(make_row("a"), make_row("b", problem="no"), make_row("c", processes))
-    with np.load(io.BytesIO(samples_npz(profile)), allow_pickle=False) as samples:
-        names = {
-            f"{row}/{round_}/{field}"
-            for row in (0, 2)
-            for round_ in range(6)
-            for field in ("nanoseconds", "chunk_ends", "gauges")
-        }
-        assert set(samples.files) == names
-        assert samples["2/4/nanoseconds"].tolist() == [5000] * CHUNKS * PER_CHUNK
-        assert samples["0/0/chunk_ends"][-1] == len(samples["0/0/nanoseconds"])
-        assert len(samples["0/0/gauges"]) == CHUNKS + 1
+ROWS = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
 
 
-def test_a_profile_without_figures_has_no_samples() -> None:
-    content = samples_npz(make_profile(make_row(problem="no")))
-    with np.load(io.BytesIO(content)) as samples:
-        assert samples.files == []
+def test_a_workload_knows_its_observations() -> None:
+    record = Workload(env_id=None, observations=ROWS).record
+    assert record.count == 50
+    assert len(record.sha256) == 64
+    again = Workload(env_id=None, observations=np.asfortranarray(ROWS)).record
+    assert again == record
+    assert Workload(env_id=None, observations=ROWS[::-1]).record != record
+
+
+@given(st.floats(), st.floats())
+def test_settings_take_what_they_can_measure_and_nothing_else(
+    seconds: float, precision: float
+) -> None:
+    possible = 0.1 <= seconds <= 60 and 0.001 <= precision <= 1
+    try:
+        settings = Settings(seconds=seconds, precision=precision)
+    except InvalidArgumentError:
+        assert not possible
+    else:
+        assert possible
+        assert dataclasses.replace(settings) == settings

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import weakref
 from collections.abc import Iterator
 from typing import Any
 
 from squeezerl.errors import InvalidArgumentError, MeasurementError
-from squeezerl.measurement.energy.meter import never_falling
+from squeezerl.measurement.meters.meter import METERS, EnergyMeter, never_falling
 
-# What NVML returns for memory that the driver does not tell (NVML_VALUE_NOT_AVAILABLE).
+# What NVML returns for memory that the driver does not report (NVML_VALUE_NOT_AVAILABLE).
 _NOT_AVAILABLE = 2**64 - 1
 
 
-class NvmlMeter:
-    """`nvmlDeviceGetTotalEnergyConsumption` (mJ) of one whole GPU: its board, memory included."""
+class NvmlMeter(EnergyMeter):
+    """`nvmlDeviceGetTotalEnergyConsumption` (mJ) of one whole GPU: its board, memory included.
+
+    Unless told otherwise, that of the GPU that torch sees first.
+    """
 
     name = "nvml"
-    estimated = False
-    machine_wide = True
+    reads = "NVIDIA GPU"
+    on_gpu = True
     # The counter moves every 20 ms to 100 ms, so a window is off by 2 % at most.
     min_window_s = 5.0
 
-    def __init__(self, device_index: int = 0, nvml: Any = None) -> None:
+    def __init__(self, device_index: int | None = None, nvml: Any = None) -> None:
+        device_index = first_gpu() if device_index is None else device_index
         self._nvml = _opened(nvml)
         # Without a client the driver may unload, and the counter then starts again at 0: NVML
         # stays open as long as the meter lives.
@@ -33,7 +38,7 @@ class NvmlMeter:
         self._last_j = 0.0
         try:
             self._handle = _device(self._nvml, device_index)
-            with _teaching(self._nvml, f"GPU {device_index} tells no name"):
+            with _teaching(self._nvml, f"GPU {device_index} does not tell its name"):
                 model = self._nvml.nvmlDeviceGetName(self._handle)
             # Old versions of the library return bytes.
             model = model.decode() if isinstance(model, bytes) else model
@@ -59,11 +64,29 @@ class NvmlMeter:
         self._close()
 
 
-def gpu_process_memory_bytes(pid: int, device_index: int = 0, nvml: Any = None) -> int | None:
-    """GPU memory of one process, its CUDA context included; `None` where the driver does not tell.
+def first_gpu() -> int:
+    """The GPU that torch sees first, by NVML's number, which ignores CUDA_VISIBLE_DEVICES.
 
-    It does not tell under Windows' WDDM, and in a container it knows the process by another number.
+    Raises:
+        MeasurementError: if CUDA_VISIBLE_DEVICES does not name it by its number.
     """
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+    if not first.isdecimal():
+        raise MeasurementError(
+            f"CUDA_VISIBLE_DEVICES names the GPU {first!r}; give its number instead"
+        )
+    return int(first)
+
+
+def gpu_process_memory_bytes(
+    pid: int, device_index: int | None = None, nvml: Any = None
+) -> int | None:
+    """GPU memory of one process, its CUDA context included; `None` if the driver hides it.
+
+    The driver hides it under Windows' WDDM, nor in a container, where it knows the
+    process by another number. Unless told otherwise, that of the GPU that torch sees first.
+    """
+    device_index = first_gpu() if device_index is None else device_index
     nvml = _opened(nvml)
     try:
         handle = _device(nvml, device_index)
@@ -113,6 +136,9 @@ def _teaching(nvml: Any, what: str) -> Iterator[None]:
 
 
 def _shutdown(nvml: Any) -> None:
-    # NVML counts its users; that it was closed already is no harm.
+    # NVML counts its users, and closing it twice does no harm.
     with contextlib.suppress(nvml.NVMLError):
         nvml.nvmlShutdown()
+
+
+METERS.register(NvmlMeter.name, NvmlMeter)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from squeezerl.errors import InvalidArgumentError, MeasurementError
-from squeezerl.measurement.energy.rated_power import rated_watts_per_core
+from squeezerl.measurement.meters.cpu_time import rated_watts_per_core
 
 
 # Names as Linux prints them in /proc/cpuinfo; watts and cores as the makers' data sheets have them.
@@ -92,7 +92,7 @@ def test_without_codecarbon_the_error_teaches(
 
 def test_codecarbon_is_not_imported() -> None:
     code = (
-        "import sys; from squeezerl.measurement.energy.rated_power import rated_watts_per_core;"
+        "import sys; from squeezerl.measurement.meters.cpu_time import rated_watts_per_core;"
         "rated_watts_per_core('AMD EPYC 7763', 64, virtual_machine=False);"
         "sys.exit(any(name in sys.modules for name in ('codecarbon', 'pandas')))"
     )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from squeezerl.agents.load import Agent, load_agent
-from squeezerl.agents.sb3_model import import_contrib, import_sb3
 from squeezerl.artifacts.output import new_folder
 from squeezerl.artifacts.read import is_artifact, read_artifact
 from squeezerl.errors import InvalidArgumentError
@@ -22,7 +20,6 @@ from squeezerl.measurement.result import Profile
 from squeezerl.measurement.settings import PRECISION, Settings, Workload
 from squeezerl.measurement.subject import Subject, load_subject
 from squeezerl.methods.compress import compress
-from squeezerl.methods.specs import QuantizationAwareTraining
 from squeezerl.records import AgentSource
 from squeezerl.report.squeeze_report import write_squeeze_report
 from squeezerl.runtimes.actor import Observations
@@ -30,10 +27,8 @@ from squeezerl.runtimes.bare.policy import GPU_RUNTIMES
 from squeezerl.runtimes.onnx_actor import OnnxActor
 from squeezerl.search.result import SqueezeResult
 from squeezerl.search.squeeze import StageProgress, squeeze_into
-from squeezerl.training.result import Progress, TrainingResult
 
 _SQUEEZE_SECONDS = 0.6
-_TRAINING_STEPS = 1_000_000
 
 
 def squeeze(
@@ -92,128 +87,6 @@ def squeeze(
         )
         write_squeeze_report(result, folder)
     return result
-
-
-def train(
-    algorithm: str,
-    env_id: str,
-    *,
-    output: str | Path,
-    steps: int | None = None,
-    seed: int | None = None,
-    hyperparameters: Sequence[str] = (),
-    qat: str | None = None,
-    qat_warmup: float = 0.1,
-    qat_critic: bool = False,
-    qat_spec: QuantizationAwareTraining | None = None,
-    init: str | Path | None = None,
-    ticket_of: str | Path | None = None,
-    ticket: str | None = None,
-    ticket_ratio: float | None = None,
-    resume: bool = False,
-    evaluations: int = 20,
-    eval_episodes: int = 10,
-    checkpoint_seconds: float = 120.0,
-    track: str | None = None,
-    device: str = "auto",
-    threads: int = 1,
-    env_kwargs: Mapping[str, Any] | None = None,
-    backend: str = "auto",
-    on_progress: Progress = lambda progress: None,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> TrainingResult:
-    """Train an agent with Stable-Baselines3 into an rl-zoo folder.
-
-    Args:
-        algorithm: "trpo", "ppo", "ddpg", "td3", "sac", "a2c", "tqc", "dqn" or "qrdqn".
-        env_id: a registered id, or `module:Id`.
-        output: folder to write: new or empty, unless `resume`.
-        steps: environment steps; unless given, as published for this environment, or 1,000,000.
-        seed: of everything random; unless given, 0.
-        hyperparameters: rl-zoo files and "key:value" pairs over the published settings.
-        qat: "int8" to train for integers; the artifact to deploy is then `output/int8`.
-        qat_warmup: share of the steps in float first.
-        qat_critic: simulate int8 in the critic, too.
-        qat_spec: how the integers are laid out, if not as usual.
-        init: an agent whose weights to start from.
-        ticket_of: folder of a finished training, to train a lottery ticket of it: part of its
-            neurons, from the weights that they started from. Whatever else decides the result is
-            then the original's, and can be left out.
-        ticket: its neurons: "l1" or "l2" (unless given) for those that pruning with this norm
-            keeps, or "random".
-        ticket_ratio: share of each hidden layer's neurons to leave out; unless given, half.
-        resume: go on with the training in `output` from its last checkpoint.
-        evaluations: how often to evaluate on the way.
-        eval_episodes: episodes of each evaluation.
-        checkpoint_seconds: time between checkpoints.
-        track: "tensorboard" or "wandb".
-        device: "auto", "cpu" or "cuda".
-        threads: of torch.
-        env_kwargs: passed to the environment.
-        backend: "envpool" or "gymnasium" to insist on one.
-        on_progress: called now and then.
-        should_stop: asked between rollouts; if true, a checkpoint is written and the training ends.
-
-    Raises:
-        SqueezeRLError: for bad input, before anything is trained.
-    """
-    import_sb3()
-    import_contrib()
-    # The rest imports Stable-Baselines3, which is an extra.
-    from squeezerl.training.algorithms import find_algorithm
-    from squeezerl.training.hyperparameters import load_hyperparameters
-    from squeezerl.training.qat import QatSettings
-    from squeezerl.training.settings import TrainingSettings, file_name
-    from squeezerl.training.tickets import Original, TicketSettings
-    from squeezerl.training.train import train as run
-
-    if qat not in (None, "int8"):
-        raise InvalidArgumentError(f"qat {qat!r} is not supported; int8 is")
-    chosen = find_algorithm(algorithm)
-    lottery = None
-    if ticket_of is None:
-        if ticket is not None or ticket_ratio is not None:
-            raise InvalidArgumentError(
-                "a ticket is of a finished training: name its folder with --ticket-of"
-            )
-    else:
-        lottery = TicketSettings(
-            of=str(ticket_of),
-            choice="l2" if ticket is None else ticket,
-            ratio=0.5 if ticket_ratio is None else ticket_ratio,
-        )
-        original = Original.read(Path(ticket_of), chosen.name, file_name(env_id))
-        steps = original.steps if steps is None else steps
-        seed = original.seed if seed is None else seed
-        hyperparameters = hyperparameters or (str(original.config),)
-        env_kwargs = env_kwargs or original.env_kwargs
-    loaded = load_hyperparameters(chosen.name, env_id, hyperparameters)
-    environment = Environment.find(
-        env_id, {**loaded.env_kwargs, **(env_kwargs or {})}, backend=backend
-    )
-    settings = TrainingSettings(
-        algorithm=chosen,
-        environment=environment,
-        hyperparameters=loaded,
-        steps=loaded.n_timesteps or _TRAINING_STEPS if steps is None else steps,
-        seed=seed or 0,
-        qat=None
-        if qat is None
-        else QatSettings(
-            spec=qat_spec or QuantizationAwareTraining(), warmup=qat_warmup, critic=qat_critic
-        ),
-        init=None if init is None else str(init),
-        ticket=lottery,
-        device=device,
-        threads=threads,
-        evaluations=evaluations,
-        eval_episodes=eval_episodes,
-        checkpoint_seconds=checkpoint_seconds,
-        track=track,
-    )
-    return run(
-        settings, Path(output), resume=resume, on_progress=on_progress, should_stop=should_stop
-    )
 
 
 def make_actor(agent: Agent) -> OnnxActor:

@@ -22,6 +22,9 @@ from squeezerl.store.job import Job, Outcome
 from squeezerl.studies.context import Interrupted, JobContext
 from squeezerl.studies.kinds import sizes
 from squeezerl.studies.study import Place
+from squeezerl.training.config import QatConfig, TicketConfig, TrainConfig
+from squeezerl.training.result import TrainingProgress
+from squeezerl.training.train import train as run
 
 _FOLDER, _SECONDS, _LOCK = "agent", "seconds.json", "lock"
 _NOTE_SECONDS = 5.0
@@ -51,10 +54,7 @@ def train(job: Job, context: JobContext) -> Outcome:
 
 
 def _train(job: Job, context: JobContext, scratch: Path) -> Outcome:
-    from squeezerl.training.result import TrainingProgress
-    from squeezerl.training.train import train as run
-
-    settings = _settings(job, context)
+    config = _config(job, context)
     folder = scratch / _FOLDER
     clock = _Clock(scratch / _SECONDS)
 
@@ -63,7 +63,7 @@ def _train(job: Job, context: JobContext, scratch: Path) -> Outcome:
         context.on_progress(now.steps / now.total_steps)
 
     result = run(
-        settings, folder, resume=True, on_progress=progress, should_stop=context.should_stop
+        config, output=folder, resume=True, on_progress=progress, should_stop=context.should_stop
     )
     seconds = clock.note(at_once=True)
     if not result.complete:
@@ -84,34 +84,31 @@ def _train(job: Job, context: JobContext, scratch: Path) -> Outcome:
     return Outcome(content=content, arrays=curve)
 
 
-def _settings(job: Job, context: JobContext) -> Any:
+def _config(job: Job, context: JobContext) -> TrainConfig:
     """The training that the job's parameters describe."""
-    from squeezerl.training.algorithms import find_algorithm
-    from squeezerl.training.hyperparameters.read import read_settings
-    from squeezerl.training.qat import QatSettings
-    from squeezerl.training.settings import TrainingSettings
-    from squeezerl.training.tickets import TicketSettings
-
     params = job.params
     qat = ticket = None
     if params["qat"] is not None:
         spec = spec_from_json(dict(params["qat"]["spec"]))
         if not isinstance(spec, QuantizationAwareTraining):
             raise StudyError(f"a training for {spec.kind} is not possible")
-        qat = QatSettings(spec=spec, warmup=params["qat"]["warmup"], critic=params["qat"]["critic"])
+        qat = QatConfig(spec=spec, warmup=params["qat"]["warmup"], critic=params["qat"]["critic"])
     if params["ticket"] is not None:
         given = params["ticket"]
         original = context.fetch(given["of"])
-        ticket = TicketSettings(of=str(original), choice=given["norm"], ratio=given["ratio"])
-    return TrainingSettings(
-        algorithm=find_algorithm(params["algorithm"]),
-        environment=Place.of(params).find(),
-        hyperparameters=read_settings(params["algorithm"], params["hyperparameters"]),
+        ticket = TicketConfig(of=original, choice=given["norm"], ratio=given["ratio"])
+    place = Place.of(params)
+    return TrainConfig(
+        algorithm=params["algorithm"],
+        env=place.env_id,
+        env_kwargs=place.env_kwargs,
+        backend=place.backend,
+        hyperparameters=params["hyperparameters"],
         steps=params["steps"],
         seed=params["seed"],
         qat=qat,
         ticket=ticket,
-        # Several run side by side, and a GPU gives other numbers than a processor.
+        # Several trainings run side by side, and a GPU computes other numbers than a processor.
         device="cpu",
         threads=1,
         evaluations=params["evaluations"],

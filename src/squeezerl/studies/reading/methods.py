@@ -153,8 +153,7 @@ def _read_only(
 
 
 def _check_qat(item: YamlNode, trainings: Sequence[Training], only: dict[str, Any]) -> None:
-    from squeezerl.training.algorithms import find_algorithm
-    from squeezerl.training.qat import check_supports_qat
+    from squeezerl.training.algorithms import check_supports_qat, find_algorithm
 
     wanted = only.get("algorithms")
     for name in {training.algorithm for training in trainings}:

@@ -71,7 +71,8 @@ def _read_cell(
 ) -> list[Training]:
     """One algorithm in one environment, with all seeds."""
     from squeezerl.training.algorithms import check_actions, find_algorithm
-    from squeezerl.training.settings import TrainingSettings
+    from squeezerl.training.config import TrainConfig
+    from squeezerl.training.resolve import resolve
 
     env_id = env_node.text()
     given: dict[str, YamlNode] = {}
@@ -100,15 +101,16 @@ def _read_cell(
     suffix = parts["name"].text() if "name" in parts else ""
     with blame.blamed():
         for seed in seeds:
-            TrainingSettings(
-                algorithm=find_algorithm(algorithm),
-                environment=environment,
-                hyperparameters=loaded,
+            config = TrainConfig(
+                algorithm=algorithm,
+                env=env_id,
+                hyperparameters=loaded.raw,
                 steps=steps,
                 seed=seed,
                 evaluations=evaluations,
                 eval_episodes=eval_episodes,
             )
+            resolve(config, environment)
     raw = {key: value for key, value in loaded.raw.items() if key not in _ELSEWHERE}
     on_policy = find_algorithm(algorithm).on_policy
     learning = learning_s(

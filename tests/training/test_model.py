@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from squeezerl.errors import HyperparameterError
-from squeezerl.training.schedules import schedule
+from squeezerl.training.model import schedule
 
 
 def test_a_number_stays_as_it_is() -> None:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from squeezerl.agents.load import Agent as Agent
-    from squeezerl.agents.load import load_agent as load
     from squeezerl.agents.load import load_agent as load_agent
     from squeezerl.api import Evaluation as Evaluation
     from squeezerl.api import Squeezed as Squeezed
     from squeezerl.api import compress as compress
     from squeezerl.api import evaluate as evaluate
+    from squeezerl.api import load as load
     from squeezerl.api import load_actor as load_actor
     from squeezerl.api import profile as profile
     from squeezerl.api import squeeze as squeeze
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Public name → its module, and its name there if that is another.
+# Public name → its module.
 _HOMES = {
     "Agent": "squeezerl.agents.load",
     "Artifact": "squeezerl.artifacts.artifact",
@@ -63,7 +63,7 @@ _HOMES = {
     "TrainingResult": "squeezerl.training.result",
     "compress": "squeezerl.api",
     "evaluate": "squeezerl.api",
-    "load": "squeezerl.agents.load:load_agent",
+    "load": "squeezerl.api",
     "load_actor": "squeezerl.api",
     "load_agent": "squeezerl.agents.load",
     "load_plugin": "squeezerl.registry",
@@ -81,8 +81,7 @@ __all__ = sorted(_HOMES)
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'squeezerl' has no attribute {name!r}")
-    module, _, other = _HOMES[name].partition(":")
-    return getattr(importlib.import_module(module), other or name)
+    return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

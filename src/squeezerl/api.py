@@ -42,6 +42,9 @@ _SQUEEZE_SECONDS = 0.6
 Policy = Agent | Artifact | str | Path
 
 
+load = load_agent
+
+
 def as_artifact(policy: Policy, *, vecnormalize: str | Path | None = None) -> Artifact:
     """The artifact itself, or an agent's policy as an artifact in float32.
 
@@ -358,7 +361,7 @@ def profile(
     meter, meter_problem = choose_meter(host_facts(), energy=energy, watts_per_core=watts_per_core)
     gpu_meter = None
     if any(RUNTIMES.get(runtime).is_gpu for runtime in runtimes):
-        gpu_meter, gpu_problem = choose_gpu_meter()
+        gpu_meter, gpu_problem = choose_gpu_meter(host_facts())
         meter_problem = " ".join(filter(None, (meter_problem, gpu_problem))) or None
     settings = Settings(
         runtimes=tuple(runtimes),

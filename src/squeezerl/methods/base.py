@@ -80,7 +80,7 @@ class Spec(ABC):
 
     @property
     def amount(self) -> float | None:
-        """The value of the field that grids sweep over, for example the share of neurons removed."""
+        """The value of the field that grids sweep over, for example a share of neurons."""
         return None if self.swept is None else float(getattr(self, self.swept))
 
     @abstractmethod

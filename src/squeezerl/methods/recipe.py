@@ -152,7 +152,8 @@ class Recipe:
 def parse_grid(text: str, amounts: Sequence[float] | None = None) -> list[Recipe]:
     """The recipes of a text; where a step leaves its swept field open, one for each amount.
 
-    "l2 | ptsq" with the amounts 0.1 and 0.3 gives "prune:l2:0.1 | int8:static" and the same with 0.3.
+    "l2 | ptsq" with the amounts 0.1 and 0.3 gives "prune:l2:0.1 | int8:static" and a second recipe
+    with 0.3.
 
     Args:
         text: as `Recipe.of` takes it.

@@ -12,7 +12,7 @@ import squeezerl
 from finished import Finished, context
 from squeezerl.artifacts.read import read_artifact
 from squeezerl.errors import ArtifactError, StudyError
-from squeezerl.evaluation.random_actor import RandomActor
+from squeezerl.evaluation.reference_actors import RandomActor
 from squeezerl.jobs.context import Interrupted
 from squeezerl.jobs.job import Job
 from squeezerl.jobs.kinds import run_job

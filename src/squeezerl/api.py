@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from squeezerl.agents.load import Agent, load_agent
 from squeezerl.artifacts.artifact import Artifact, is_artifact, read_artifact
 from squeezerl.errors import InvalidArgumentError
-from squeezerl.evaluation.environment import Environment
-from squeezerl.evaluation.evaluate import check_numbers, play
+from squeezerl.evaluation.environment import Environment, make_gymnasium
+from squeezerl.evaluation.evaluate import calibrate, check_numbers, play
 from squeezerl.evaluation.random_actor import RandomActor
 from squeezerl.evaluation.referee import Referee
+from squeezerl.host.facts import host_facts
+from squeezerl.measurement.meters.choose import choose_gpu_meter, choose_meter
+from squeezerl.measurement.profile import profile_subjects
+from squeezerl.measurement.result import Profile
+from squeezerl.measurement.settings import (
+    PRECISION,
+    EpisodesJob,
+    Settings,
+    Workload,
+    as_observations,
+)
+from squeezerl.measurement.subject import Subject
 from squeezerl.methods.recipe import RecipeLike
 from squeezerl.pipeline.make import home_of, make_artifact
 from squeezerl.records import AgentSource, EvaluationRecord, Retention
@@ -206,3 +218,112 @@ def _place(env: Environment | str | None, source: AgentSource | None) -> Environ
     if source is None:
         raise InvalidArgumentError("an actor does not say where it plays; name it with env=...")
     return home_of(source)
+
+
+def profile(
+    policies: Sequence[str | Path],
+    env: Environment | str | Callable[[AgentSource], Environment] | None = None,
+    *,
+    observations: Observations | None = None,
+    runtimes: str | Sequence[str] = ("ort", "torch", "sb3"),
+    batch: int = 1,
+    threads: int = 1,
+    seconds: float = 5.0,
+    precision: float = PRECISION,
+    energy: str = "auto",
+    watts_per_core: float | None = None,
+    episodes: bool = False,
+    seed: int = 0,
+    vecnormalize: str | Path | None = None,
+    on_progress: StageProgress = lambda stage, fraction: None,
+) -> Profile:
+    """Measure size, latency, memory and energy of policies in runtimes, in fresh processes.
+
+    Example:
+        >>> result = squeezerl.profile(["demo", "out"], runtimes="ort,sb3")
+        >>> print(squeezerl.profile_markdown(squeezerl.profile_json(result)))
+
+    Args:
+        policies: paths of agents and artifacts; the first, in the first runtime, is the reference.
+        env: where the policies' observations are recorded: an environment, its id, or a function
+            that gives the environment for each agent's source. Unless given, each agent plays in
+            the environment that it was trained on.
+        observations: recorded elsewhere, (n, *observation_shape), instead of an environment.
+        runtimes: names of registered runtimes, as a sequence or as one text with commas.
+        batch: observations for each call of `act`.
+        threads: of the runtime.
+        seconds: for which decisions of each policy in each runtime are timed.
+        precision: that the median latency should have (see `Settings`).
+        energy: "auto", "none" or a meter's name (see `choose_meter`).
+        watts_per_core: for an estimate of energy from CPU time.
+        episodes: also play complete episodes in one Gymnasium environment.
+        seed: of the recorded and the played episodes, and of the order of measurements.
+        vecnormalize: file of the agent's normaliser, if it is not beside the checkpoint.
+        on_progress: called with the current step and the share of the work that is done.
+
+    Raises:
+        SqueezeRLError: for bad input, or if nothing could be measured.
+    """
+    if not policies:
+        raise InvalidArgumentError("name at least one agent or artifact")
+    if observations is not None:
+        if env is not None or episodes:
+            raise InvalidArgumentError("recorded observations take the place of an environment")
+        observations = as_observations(observations)
+    check_numbers(1, seed)
+    if isinstance(runtimes, str):
+        runtimes = [name.strip() for name in runtimes.split(",")]
+    host = host_facts()
+    meter, meter_problem = choose_meter(host, energy=energy, watts_per_core=watts_per_core)
+    gpu_meter = None
+    if any(RUNTIMES.get(runtime).is_gpu for runtime in runtimes):
+        gpu_meter, gpu_problem = choose_gpu_meter(host)
+        meter_problem = " ".join(filter(None, (meter_problem, gpu_problem))) or None
+    settings = Settings(
+        runtimes=tuple(runtimes),
+        batch=batch,
+        threads=threads,
+        seconds=seconds,
+        precision=precision,
+        meter=meter,
+        gpu_meter=gpu_meter,
+        seed=seed,
+    )
+    agents = [path for path in policies if not is_artifact(path)]
+    if vecnormalize is not None and len(agents) != 1:
+        raise InvalidArgumentError(
+            f"a normaliser is for one agent, and there are {len(agents)} (artifacts have theirs)"
+        )
+    subjects = [
+        Subject(str(path), as_artifact(path, vecnormalize=vecnormalize if path in agents else None))
+        for path in policies
+    ]
+    workloads: dict[str, Workload] = {}
+    recorded: dict[tuple[str, ...], Workload] = {}
+    for subject in subjects:
+        if observations is not None:
+            workloads[subject.name] = Workload(env_id=None, observations=observations)
+            continue
+        source = subject.source
+        place = env(source) if callable(env) else _place(env, source)
+        key = (source.key, place.id, repr(place.kwargs))
+        if key not in recorded:
+            on_progress(f"observations of {source.label} in {place.id}", 0.0)
+            recorded[key] = _workload(subject, place, seed=seed, episodes=episodes)
+        workloads[subject.name] = recorded[key]
+    return profile_subjects(
+        subjects, workloads, settings, meter_problem=meter_problem, on_progress=on_progress
+    )
+
+
+def _workload(subject: Subject, place: Environment, *, seed: int, episodes: bool) -> Workload:
+    actor = RUNTIMES.get("ort").load(subject.artifact)
+    place.check_fits(actor)
+    seen, _ = calibrate(actor, place, seed=seed)
+    job = None
+    if episodes:
+        make_gymnasium(place.id, place.kwargs).close()  # fails before anything is measured
+        job = EpisodesJob(
+            env_id=place.id, env_kwargs=dict(place.kwargs), seed=seed, path=str(Path.cwd())
+        )
+    return Workload(env_id=place.id, observations=seen, episodes=job)

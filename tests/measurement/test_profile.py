@@ -12,8 +12,8 @@ import pytest
 import squeezerl
 from balancing import ENV_KWARGS, SOURCE, balancing_agent, cart_pole
 from made_profiles import make_process
+from small_policies import make_artifact
 from squeezerl.api import profile
-from squeezerl.artifacts.write import write_artifact
 from squeezerl.errors import (
     EnvError,
     MeasurementError,
@@ -26,8 +26,6 @@ from squeezerl.measurement.profile import MOST_PROCESSES, profile_subjects
 from squeezerl.measurement.result import ProcessRecord, Profile
 from squeezerl.measurement.settings import Settings, Workload
 from squeezerl.measurement.subject import Subject
-from squeezerl.methods.compress import compress
-from squeezerl.methods.specs import DynamicQuantization, Spec
 from squeezerl.report.profile_contract import profile_json
 from squeezerl.report.profile_table import profile_markdown, profile_notes
 
@@ -35,8 +33,8 @@ SHORT = {"seconds": 0.1, "precision": 1.0}
 SEEN = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
 
 
-def _artifact(folder: Path, *specs: Spec) -> str:
-    write_artifact(compress(balancing_agent().policy, specs), SOURCE, folder)
+def _artifact(folder: Path, recipe: str = "float") -> str:
+    make_artifact(balancing_agent().network, recipe, source=SOURCE).save(folder)
     return str(folder)
 
 
@@ -47,7 +45,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {
         "float": _artifact(folder / "float"),
         "again": _artifact(folder / "again"),
-        "ptdq": _artifact(folder / "ptdq", DynamicQuantization()),
+        "ptdq": _artifact(folder / "ptdq", "int8:dynamic"),
     }
 
 
@@ -144,8 +142,8 @@ def _instead(monkeypatch: pytest.MonkeyPatch, answer: Answer) -> list[tuple[Prob
 
 
 def _subjects(*names: str) -> list[Subject]:
-    model = compress(balancing_agent().policy).model.SerializeToString()
-    return [Subject(name, SOURCE, model, balancing_agent().policy) for name in names]
+    artifact = make_artifact(balancing_agent().network, "float", source=SOURCE)
+    return [Subject(name, artifact) for name in names]
 
 
 def _measure(*names: str, **settings: Any) -> Profile:
@@ -357,7 +355,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a meter that nobody knows": ({"energy": "wattmeter"}, "'wattmeter' is not one of"),
     "watts for a sensor": ({"energy": "rapl", "watts_per_core": 5.0}, "estimate"),
     "a normaliser for an artifact": ({"vecnormalize": "vecnormalize.pkl"}, "normaliser"),
-    "an environment as well": ({"environment": "CartPole-v1"}, "take the place"),
+    "an environment as well": ({"env": "CartPole-v1"}, "take the place"),
     "episodes as well": ({"episodes": True}, "take the place"),
     "equal observations": ({"observations": np.ones((20, 4))}, "all observations are the same"),
     "one observation": ({"observations": np.ones((1, 4))}, "at least two"),
@@ -383,7 +381,7 @@ def test_bad_input_is_refused_before_any_process(
     settings, message = BAD[case]
     arguments: dict[str, Any] = {"policies": [artifacts["float"]], "observations": SEEN} | settings
     with pytest.raises(SqueezeRLError, match=message):
-        profile(arguments.pop("policies"), arguments.pop("environment", None), **arguments)
+        profile(arguments.pop("policies"), arguments.pop("env", None), **arguments)
     assert jobs == []
 
 

@@ -40,6 +40,8 @@ class StableBaselines3(Runtime):
     """Stable-Baselines3 on the CPU."""
 
     name = "sb3"
+    package = "stable-baselines3"
+    install = "squeezerl[train]"
 
     def import_library(self, algorithm: str) -> None:
         """See `Runtime`."""

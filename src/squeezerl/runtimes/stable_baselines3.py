@@ -46,6 +46,7 @@ class StableBaselines3(Runtime):
     def import_library(self, algorithm: str) -> None:
         """See `Runtime`."""
         # Loading a model would import torch._dynamo; that is the library's memory, not the model's.
+        import torch._dynamo  # noqa: F401
 
         import_sb3()
         if algorithm in CONTRIBUTED:

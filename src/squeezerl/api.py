@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from squeezerl.agents.load import Agent, load_agent
 from squeezerl.artifacts.artifact import Artifact, is_artifact, read_artifact
+from squeezerl.artifacts.output import check_output, new_folder
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.evaluation.environment import Environment, make_gymnasium
 from squeezerl.evaluation.evaluate import calibrate, check_numbers, play
@@ -25,14 +28,21 @@ from squeezerl.measurement.settings import (
     as_observations,
 )
 from squeezerl.measurement.subject import Subject
-from squeezerl.methods.recipe import RecipeLike
+from squeezerl.methods.recipe import Recipe, RecipeLike
 from squeezerl.pipeline.make import home_of, make_artifact
 from squeezerl.records import AgentSource, EvaluationRecord, Retention
+from squeezerl.report.contract import squeeze_json
+from squeezerl.report.squeeze_report import summary, write_squeeze_report
 from squeezerl.runtimes.base import RUNTIMES, Actor, Observations
+from squeezerl.search.result import SqueezeResult
+from squeezerl.search.squeeze import SqueezeSettings, StageProgress, squeeze_into
 
-StageProgress = Callable[[str, float], None]
+_SQUEEZE_SECONDS = 0.6
 # What can be evaluated and measured: an agent or an artifact, or the path of one.
 Policy = Agent | Artifact | str | Path
+
+
+load = load_agent
 
 
 def as_artifact(policy: Policy, *, vecnormalize: str | Path | None = None) -> Artifact:
@@ -203,27 +213,103 @@ def evaluate(
     )
 
 
-def _actor(policy: Policy | Actor, runtime: str) -> tuple[Actor, AgentSource | None]:
-    if isinstance(policy, Actor):
-        return policy, None
-    artifact = as_artifact(policy)
-    return load_actor(artifact, runtime=runtime), artifact.manifest.source
+@dataclass(frozen=True)
+class Squeezed:
+    """What a squeeze found, and the folder that it wrote."""
+
+    result: SqueezeResult
+    output: Path
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that was chosen; "float" if nothing smaller keeps the return."""
+        return self.result.chosen
+
+    @property
+    def artifact(self) -> Artifact:
+        """The chosen artifact, read from `output`."""
+        return read_artifact(self.output)
+
+    def summary(self) -> str:
+        """What was chosen and why, in a sentence or two."""
+        return summary(self.result)
+
+    def to_json(self) -> dict[str, Any]:
+        """All that was tried, as `squeezerl squeeze --json` prints it."""
+        return squeeze_json(self.result, self.output)
 
 
-def _place(env: Environment | str | None, source: AgentSource | None) -> Environment:
-    if isinstance(env, Environment):
-        return env
-    if env is not None:
-        return Environment.find(env, {} if source is None else source.env_kwargs)
-    if source is None:
-        raise InvalidArgumentError("an actor does not say where it plays; name it with env=...")
-    return home_of(source)
+def squeeze(
+    agent: Agent | str | Path,
+    *,
+    output: str | Path,
+    env: Environment | str | None = None,
+    retain: float = 0.95,
+    recipes: Sequence[RecipeLike] = (),
+    episodes: int = 100,
+    max_episodes: int | None = None,
+    seed: int = 0,
+    measure: bool = True,
+    watts_per_core: float | None = None,
+    workers: int | None = None,
+    force: bool = False,
+    on_progress: StageProgress = lambda stage, fraction: None,
+) -> Squeezed:
+    """Find the smallest artifact that keeps the return.
+
+    `output` becomes the artifact, with `results.json`, `report.md`, `pareto.png` and all candidates
+    beside it. It appears when all is done, or not at all. What an interrupted squeeze has found is
+    kept in a hidden folder beside `output`, and the same call goes on from there.
+
+    Example:
+        >>> result = squeezerl.squeeze("ppo/Hopper-v3_1", env="Hopper-v4", output="out")
+        >>> print(result.summary())
+
+    Args:
+        agent: an agent, the path of one, or "demo".
+        output: folder to write.
+        env: an environment or its id; unless given, the one that the agent was trained on.
+        retain: share of the random-normalised return to keep.
+        recipes: what to try; unless given, what every method offers, one shot each.
+        episodes: complete episodes for each recipe.
+        max_episodes: limit for recipes that are undecided (see `Referee`).
+        seed: of the first episode, and of all else that is random.
+        measure: also measure latency, memory and energy of the best recipes.
+        watts_per_core: for an estimate of energy, where there is no sensor (see `profile`).
+        workers: processes that compress and play side by side; unless given, one per core.
+        force: replace the artifact at `output`.
+        on_progress: called with what is being done and the share of the work that is done.
+
+    Raises:
+        SqueezeRLError: for bad input, as documented at `load_agent` and `squeeze_into`.
+    """
+    agent, output = as_agent(agent), Path(output)
+    check_output(output, force=force)
+    meter, meter_problem = choose_meter(host_facts(), watts_per_core=watts_per_core)
+    settings = SqueezeSettings(
+        retain=retain,
+        episodes=episodes,
+        max_episodes=max_episodes,
+        seed=seed,
+        recipes=tuple(map(Recipe.of, recipes)),
+        measurement=Settings(seconds=_SQUEEZE_SECONDS, meter=meter, seed=seed) if measure else None,
+        meter_problem=meter_problem,
+        workers=workers,
+    )
+    work = output.absolute().with_name(f".{output.absolute().name}.squeeze")
+    with new_folder(output, force=force) as folder:
+        result = squeeze_into(
+            folder, agent, _place(env, agent.source), settings, work=work, on_progress=on_progress
+        )
+        write_squeeze_report(result, folder)
+    shutil.rmtree(work, ignore_errors=True)
+    return Squeezed(result, output)
 
 
 def profile(
-    policies: Sequence[str | Path],
-    env: Environment | str | Callable[[AgentSource], Environment] | None = None,
+    policies: Sequence[Policy],
     *,
+    env: Environment | str | Callable[[AgentSource], Environment] | None = None,
     observations: Observations | None = None,
     runtimes: str | Sequence[str] = ("ort", "torch", "sb3"),
     batch: int = 1,
@@ -240,29 +326,28 @@ def profile(
     """Measure size, latency, memory and energy of policies in runtimes, in fresh processes.
 
     Example:
-        >>> result = squeezerl.profile(["demo", "out"], runtimes="ort,sb3")
-        >>> print(squeezerl.profile_markdown(squeezerl.profile_json(result)))
+        >>> measured = squeezerl.profile(["ppo/Hopper-v3_1", "out"], runtimes="ort,torch")
+        >>> print(squeezerl.profile_markdown(squeezerl.profile_json(measured)))
 
     Args:
-        policies: paths of agents and artifacts; the first, in the first runtime, is the reference.
-        env: where the policies' observations are recorded: an environment, its id, or a function
-            that gives the environment for each agent's source. Unless given, each agent plays in
-            the environment that it was trained on.
+        policies: agents and artifacts; the first, in the first runtime, is the reference.
+        env: where the policies' observations are recorded; a function is asked for that of each
+            agent. Unless given, the one that the agent was trained on.
         observations: recorded elsewhere, (n, *observation_shape), instead of an environment.
-        runtimes: names of registered runtimes, as a sequence or as one text with commas.
-        batch: observations for each call of `act`.
+        runtimes: names of registered runtimes; a list, or a string with commas.
+        batch: observations for each `act`.
         threads: of the runtime.
-        seconds: for which decisions of each policy in each runtime are timed.
+        seconds: of timed decisions for each policy in each runtime.
         precision: that the median latency should have (see `Settings`).
         energy: "auto", "none" or a meter's name (see `choose_meter`).
         watts_per_core: for an estimate of energy from CPU time.
-        episodes: also play complete episodes in one Gymnasium environment.
-        seed: of the recorded and the played episodes, and of the order of measurements.
-        vecnormalize: file of the agent's normaliser, if it is not beside the checkpoint.
-        on_progress: called with the current step and the share of the work that is done.
+        episodes: also play complete episodes in Gymnasium, one environment.
+        seed: of the recorded and the played episodes and of the order of measurements.
+        vecnormalize: of the agent, where it does not stand beside the checkpoint.
+        on_progress: called with what is being done and the share of the work that is done.
 
     Raises:
-        SqueezeRLError: for bad input, or if nothing could be measured.
+        SqueezeRLError: for bad input, or if a measuring process failed.
     """
     if not policies:
         raise InvalidArgumentError("name at least one agent or artifact")
@@ -273,11 +358,10 @@ def profile(
     check_numbers(1, seed)
     if isinstance(runtimes, str):
         runtimes = [name.strip() for name in runtimes.split(",")]
-    host = host_facts()
-    meter, meter_problem = choose_meter(host, energy=energy, watts_per_core=watts_per_core)
+    meter, meter_problem = choose_meter(host_facts(), energy=energy, watts_per_core=watts_per_core)
     gpu_meter = None
     if any(RUNTIMES.get(runtime).is_gpu for runtime in runtimes):
-        gpu_meter, gpu_problem = choose_gpu_meter(host)
+        gpu_meter, gpu_problem = choose_gpu_meter(host_facts())
         meter_problem = " ".join(filter(None, (meter_problem, gpu_problem))) or None
     settings = Settings(
         runtimes=tuple(runtimes),
@@ -289,15 +373,7 @@ def profile(
         gpu_meter=gpu_meter,
         seed=seed,
     )
-    agents = [path for path in policies if not is_artifact(path)]
-    if vecnormalize is not None and len(agents) != 1:
-        raise InvalidArgumentError(
-            f"a normaliser is for one agent, and there are {len(agents)} (artifacts have theirs)"
-        )
-    subjects = [
-        Subject(str(path), as_artifact(path, vecnormalize=vecnormalize if path in agents else None))
-        for path in policies
-    ]
+    subjects = _subjects(policies, vecnormalize)
     workloads: dict[str, Workload] = {}
     recorded: dict[tuple[str, ...], Workload] = {}
     for subject in subjects:
@@ -316,14 +392,48 @@ def profile(
     )
 
 
+def _subjects(policies: Sequence[Policy], vecnormalize: str | Path | None) -> list[Subject]:
+    agents = [
+        policy
+        for policy in policies
+        if isinstance(policy, Agent) or (isinstance(policy, str | Path) and not is_artifact(policy))
+    ]
+    if vecnormalize is not None and len(agents) != 1:
+        raise InvalidArgumentError(
+            f"a normaliser is for one agent, and there are {len(agents)} (artifacts have theirs)"
+        )
+    subjects = []
+    for number, policy in enumerate(policies):
+        is_agent = any(policy is agent for agent in agents)
+        artifact = as_artifact(policy, vecnormalize=vecnormalize if is_agent else None)
+        name = str(policy) if isinstance(policy, str | Path) else f"policy {number}"
+        subjects.append(Subject(name, artifact))
+    return subjects
+
+
 def _workload(subject: Subject, place: Environment, *, seed: int, episodes: bool) -> Workload:
-    actor = RUNTIMES.get("ort").load(subject.artifact)
-    place.check_fits(actor)
-    seen, _ = calibrate(actor, place, seed=seed)
+    seen, _ = calibrate(load_actor(subject.artifact), place, seed=seed)
     job = None
     if episodes:
-        make_gymnasium(place.id, place.kwargs).close()  # fails before anything is measured
+        make_gymnasium(place.id, place.kwargs).close()
         job = EpisodesJob(
             env_id=place.id, env_kwargs=dict(place.kwargs), seed=seed, path=str(Path.cwd())
         )
     return Workload(env_id=place.id, observations=seen, episodes=job)
+
+
+def _actor(policy: Policy | Actor, runtime: str) -> tuple[Actor, AgentSource | None]:
+    if isinstance(policy, Actor):
+        return policy, None
+    artifact = as_artifact(policy)
+    return load_actor(artifact, runtime=runtime), artifact.manifest.source
+
+
+def _place(env: Environment | str | None, source: AgentSource | None) -> Environment:
+    if isinstance(env, Environment):
+        return env
+    if env is not None:
+        return Environment.find(env, {} if source is None else source.env_kwargs)
+    if source is None:
+        raise InvalidArgumentError("an actor does not say where it plays; name it with env=...")
+    return home_of(source)

@@ -60,7 +60,7 @@ def real(
         patch.setattr(tempfile, "tempdir", str(temporary))
         found = profile(
             list(artifacts.values()),
-            cart_pole(),
+            env=cart_pole(),
             runtimes=("ort",),
             on_progress=lambda stage, fraction: progress.append((stage, fraction)),
             **SHORT,
@@ -295,7 +295,7 @@ def test_without_energy_the_reason_is_told(
 def test_episodes_have_seeds_of_their_own_in_every_process(
     jobs: list[tuple[ProbeJob, int]], artifacts: dict[str, str]
 ) -> None:
-    profile([artifacts["float"]], cart_pole(), runtimes=("ort",), episodes=True, seed=5)
+    profile([artifacts["float"]], env=cart_pole(), runtimes=("ort",), episodes=True, seed=5)
     wanted = [job.episodes for job, _ in jobs]
     assert [episodes.seed for episodes in wanted if episodes] == [
         5 + 10_000 * number for number in range(6)
@@ -312,7 +312,7 @@ def test_each_agent_decides_on_observations_of_its_own(
     def place(source: Any) -> Environment:
         return Environment.find(source.env_id, {"max_episode_steps": 50})
 
-    found = profile([artifacts["float"], "demo"], place, runtimes=("ort",))
+    found = profile([artifacts["float"], "demo"], env=place, runtimes=("ort",))
     balancing, demo = found.rows
     assert (balancing.env_id, demo.env_id) == ("CartPole-v1", "HalfCheetah-v5")
     assert balancing.observations.count == demo.observations.count == 500
@@ -381,7 +381,7 @@ def test_bad_input_is_refused_before_any_process(
     settings, message = BAD[case]
     arguments: dict[str, Any] = {"policies": [artifacts["float"]], "observations": SEEN} | settings
     with pytest.raises(SqueezeRLError, match=message):
-        profile(arguments.pop("policies"), arguments.pop("env", None), **arguments)
+        profile(**arguments)
     assert jobs == []
 
 
@@ -401,7 +401,7 @@ def test_an_environment_that_does_not_fit_is_refused_before_any_process(
     artifacts: dict[str, str],
 ) -> None:
     with pytest.raises(error, match=message):
-        profile([artifacts["float"]], environment)
+        profile([artifacts["float"]], env=environment)
     assert jobs == []
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from importlib.metadata import PackageNotFoundError
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from squeezerl.measurement import doctor
 from squeezerl.measurement.doctor import Diagnosis, diagnose
 from squeezerl.measurement.noise import Noise
 from squeezerl.records import to_json
+from squeezerl.runtimes import base
+from squeezerl.runtimes.base import RUNTIMES
 
 
 def _diagnosis(
@@ -92,6 +95,22 @@ def test_energy_has_a_source_or_a_reason(diagnosis: Diagnosis) -> None:
     assert (diagnosis.energy is None) == (diagnosis.energy_problem is not None)
     for sensor in diagnosis.sensors:
         assert sensor.available == (sensor.problem is None)
+
+
+def test_a_runtime_that_is_not_installed_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    installed = base.version
+
+    def version(package: str) -> str:
+        if package == "stable-baselines3":
+            raise PackageNotFoundError(package)
+        return installed(package)
+
+    monkeypatch.setattr(base, "version", version)
+    assert RUNTIMES.get("sb3").version is None
+    assert "pip install 'squeezerl[train]'" in str(RUNTIMES.get("sb3").problem())
+    assert RUNTIMES.get("torch").problem() is None
 
 
 def test_it_turns_into_json(diagnosis: Diagnosis) -> None:

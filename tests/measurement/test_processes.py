@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import time
@@ -20,12 +21,11 @@ from squeezerl.host.cores import cores_for
 from squeezerl.measurement import processes
 from squeezerl.measurement.measuring import gauge_times
 from squeezerl.measurement.meters.choose import MeterConfig
-from squeezerl.measurement.payload import write_payload
 from squeezerl.measurement.processes import ProbeJob, run_probe
-from squeezerl.measurement.result import ProcessRecord
+from squeezerl.measurement.result import Meter, ProcessRecord
 from squeezerl.measurement.settings import EpisodesJob
 from squeezerl.records import to_json
-from squeezerl.runtimes.base import RUNTIMES
+from squeezerl.runtimes.base import RUNTIMES, Payload
 
 LIBRARY = {"ort": "onnxruntime", "torch": "torch", "sb3": "stable_baselines3"}
 OTHERS = {
@@ -52,8 +52,10 @@ def _job(folder: Path, runtime: str = "ort", **settings: Any) -> ProbeJob:
     inputs = folder / "inputs"
     inputs.mkdir(exist_ok=True)
     np.save(inputs / "seen.npy", settings.pop("seen", demo_observations()))
-    write_payload(make_artifact(demo_network(), "float"), runtime, inputs / "payload")
+    Payload.of(make_artifact(demo_network(), "float")).save(inputs / "payload")
     job = ProbeJob(
+        runtime=runtime,
+        algorithm="ppo",
         payload=inputs / "payload",
         observations=inputs / "seen.npy",
         batch=1,
@@ -198,9 +200,8 @@ def _files(folder: Path) -> set[str]:
 
 
 INPUTS = {
-    *("inputs", "inputs/seen.npy", "inputs/payload", "inputs/payload/runtime.json"),
-    *("inputs/payload/policy", "inputs/payload/policy/network.npz"),
-    *("inputs/payload/policy/policy.onnx", "inputs/payload/policy/algorithm"),
+    *("inputs", "inputs/seen.npy", "inputs/payload", "inputs/payload/network.npz"),
+    *("inputs/payload/policy.onnx", "inputs/payload/algorithm"),
 }
 
 
@@ -376,7 +377,7 @@ def test_a_process_that_hangs_is_ended(fake: Any, monkeypatch: pytest.MonkeyPatc
 
 def test_a_damaged_model_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     job = _job(tmp_path)
-    model = job.payload / "policy" / "policy.onnx"
+    model = job.payload / "policy.onnx"
     model.write_bytes(model.read_bytes()[:-50])
     with pytest.raises(MeasurementError, match="ONNX Runtime cannot load the model"):
         run_probe(job, 0, GAUGE_NS, tmp_path)
@@ -390,6 +391,39 @@ def test_nothing_in_the_current_folder_is_imported(
     (tmp_path / "numpy.py").write_text("raise SystemExit('the wrong numpy')")
     monkeypatch.chdir(tmp_path)
     run_probe(_fake_job(folder), 0, GAUGE_NS, folder)
+
+
+METER = """
+from squeezerl.measurement.meters.meter import METERS, EnergyMeter
+
+class WallPlugMeter(EnergyMeter):
+    name = "wall-plug"
+    reads = "the wall plug"
+    machine_wide = False
+    min_window_s = 0.01
+    description = "a smart plug"
+
+    def __init__(self):
+        self.joules = 0.0
+
+    def read_j(self):
+        self.joules += 1.0
+        return self.joules
+
+METERS.register(WallPlugMeter.name, WallPlugMeter)
+"""
+
+
+def test_a_meter_of_a_plugin_measures(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = fake()
+    plugins = [folder.parent / "modules" / name for name in ("fake_runtime.py", "wall_plug.py")]
+    plugins[1].write_text(METER)
+    job = _fake_job(folder, meter=MeterConfig(name="wall-plug"))
+    monkeypatch.setenv("SQUEEZERL_PLUGINS", os.pathsep.join(map(str, plugins)))
+    record = run_probe(job, 0, GAUGE_NS, folder)
+    assert record.meter == Meter(source="a smart plug", estimated=False)
+    assert record.energy.joules is not None
+    assert set(record.energy.joules) == {1.0}  # it counts one with each reading
 
 
 TASK = """

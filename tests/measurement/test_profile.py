@@ -195,9 +195,10 @@ def test_more_rounds_end_when_the_precision_is_met(monkeypatch: pytest.MonkeyPat
 
 def test_jobs_say_how_to_measure(jobs: list[tuple[ProbeJob, int]]) -> None:
     _measure("a", runtimes=("ort", "torch", "sb3"), batch=7, seconds=3.0)
-    by_runtime = {job.payload.name.split("-")[2]: job for job, _ in jobs}
+    by_runtime = {job.runtime: job for job, _ in jobs}
     assert by_runtime.keys() == {"ort", "torch", "sb3"}
     for job in by_runtime.values():
+        assert job.algorithm == "ppo"
         assert (job.batch, job.threads, job.meter, job.episodes) == (7, 1, None, None)
         assert (job.latency_s, job.energy_s) == (0.5, 0.5)
 

@@ -80,7 +80,7 @@ def profile(
         typer.Option(
             "--beside",
             metavar="FILE",
-            help="The JSON of an earlier profile, perhaps of another machine; shown without ratios.",
+            help="The JSON of an earlier profile or another machine's; shown without ratios.",
             show_default=False,
         ),
     ] = None,

@@ -204,7 +204,9 @@ def test_each_part_of_the_size_is_what_it_says(normalized: bool) -> None:
 # What does not fit, and what comes back as near as the graph knows.
 
 
-@pytest.mark.parametrize("rounding", [DynamicRounding(bits=4), Rounding(scale=1.0, zero_point=0, bits=4)])
+@pytest.mark.parametrize(
+    "rounding", [DynamicRounding(bits=4), Rounding(scale=1.0, zero_point=0, bits=4)]
+)
 def test_values_of_other_than_eight_bits_are_refused(rounding: Any) -> None:
     with pytest.raises(FormatError, match="observation has 4 bits; ONNX files hold 8"):
         to_onnx(make_network(3, 2).replace(roundings={"observation": rounding}))

@@ -67,6 +67,17 @@ class StudyError(SqueezeRLError):
     """A study's file, its name, or a job of it makes no sense; for files with the line."""
 
 
+class MissingArtifactsError(StudyError):
+    """Finished jobs of a study left files that are missing, and other jobs need them.
+
+    `problem` says what is missing and where, without what to do.
+    """
+
+    def __init__(self, problem: str, advice: str) -> None:
+        super().__init__(f"{problem}; {advice}")
+        self.problem = problem
+
+
 class StoreError(SqueezeRLError):
     """A store cannot be opened, read or written, or lacks what was asked for."""
 

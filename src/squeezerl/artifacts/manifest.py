@@ -39,7 +39,7 @@ class Manifest:
 
     def dumps(self) -> str:
         """The manifest as JSON text."""
-        return json.dumps(to_json(self), indent=2) + "\n"
+        return json.dumps(to_json(self) | {"source": self.source.to_json()}, indent=2) + "\n"
 
     @classmethod
     def loads(cls, text: str) -> Manifest:
@@ -61,7 +61,7 @@ class Manifest:
         try:
             calibration = data["calibration"]
             return cls(
-                source=AgentSource(**data["source"]),
+                source=AgentSource.from_json(data["source"]),
                 recipe=str(data["recipe"]),
                 specs=tuple(data["specs"]),
                 specs_sha256=data["specs_sha256"],

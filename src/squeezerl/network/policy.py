@@ -8,7 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from squeezerl.errors import NetworkError
+from squeezerl.network.activations import ACTIVATIONS
 from squeezerl.network.network import Head, IntegerTensor, Layer, Network, Normalizer
+
+# The class in torch of each activation that networks may use.
+TORCH_ACTIVATIONS: dict[str, type[nn.Module]] = {name: getattr(nn, name) for name in ACTIVATIONS}
 
 
 class ObservationNormalizer(nn.Module):
@@ -73,7 +77,7 @@ class Policy(nn.Module):
             linear.bias = nn.Parameter(_tensor(layer.bias))
             self.network.add_module(name, linear)
             if layer.activation is not None:
-                activation = getattr(nn, layer.activation)()
+                activation = TORCH_ACTIVATIONS[layer.activation]()
                 self.network.add_module(name.replace("layer", "activation"), activation)
         self.head = ActionHead(network.head)
         self._template = network

@@ -116,21 +116,20 @@ def _all_files() -> dict[str, File]:
     }
 
 
-def _assert_same(actual: Any, expected: Any, file: File) -> None:
-    """The same actions, but for where a last bit of difference became a step of a rounding."""
+def _assert_same(actual: Any, expected: Any, file: File, *, share: float = 0.98) -> None:
+    """The same actions, but for where a last bit of difference became a step of a rounding.
+
+    A saturated tanh is prone to it: the ends of its range lie 127.5 steps from 0.
+    """
     assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
     if file.network.head.is_discrete:
         assert (actual == expected).mean() > 0.99
         return
     size = file.network.head.high - file.network.head.low
     error = (abs(actual - expected) / size.reshape(file.network.action_shape)).max(axis=1)
-    # A saturated tanh lies between two integers: the ends of its range are 127.5 steps from 0.
-    assert (error < 1e-5).mean() > (0.9 if _has_tanh(file.network) else 0.98)
+    has_tanh = any(layer.activation == "Tanh" for layer in file.network.layers)
+    assert (error < 1e-5).mean() > (min(0.9, share) if has_tanh else share)
     assert error.max() < 0.02
-
-
-def _has_tanh(network: Network) -> bool:
-    return any(layer.activation == "Tanh" for layer in network.layers)
 
 
 @pytest.mark.parametrize("recipe", QUANTIZATIONS)
@@ -144,7 +143,8 @@ def test_a_default_session_acts_as_our_actor_and_as_the_arithmetic_says(
     actions = rows_alone(file.model, observations)
     np.testing.assert_array_equal(load_network(file.network).act(observations), actions)
     _assert_same(actions, act(file.network, observations), file)
-    _assert_same(actions, reference_actions(file.model, observations), file)
+    # The reference adds the products up in floats, and not in integers.
+    _assert_same(actions, reference_actions(file.model, observations), file, share=0.8)
 
 
 # The emulated processor.

@@ -36,12 +36,14 @@ def rows_alone(model: Network | onnx.ModelProto | bytes, observations: Array) ->
 
 
 def reference_actions(model: bytes, observations: Array) -> Array:
-    """Of ONNX's reference evaluator, for one observation at a time."""
+    """Of ONNX's reference evaluator, for one observation at a time where a scale is dynamic."""
     loaded = onnx.load_model_from_string(model)
     # It knows DequantizeLinear from this opset on; for our types nothing else has changed.
     loaded.opset_import[0].version = 19
     evaluator = ReferenceEvaluator(loaded)
-    return np.concatenate([evaluator.run(None, {"observation": o[None]})[0] for o in observations])
+    dynamic = any(node.op_type == "DynamicQuantizeLinear" for node in loaded.graph.node)
+    batches = np.split(observations, len(observations) if dynamic else 1)
+    return np.concatenate([evaluator.run(None, {"observation": x})[0] for x in batches])
 
 
 def default_session(model: Network | onnx.ModelProto | bytes) -> onnxruntime.InferenceSession:

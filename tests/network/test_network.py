@@ -91,9 +91,7 @@ PARTS: dict[str, dict[str, Any]] = {
             Layer(weight=_zeros(2, 9), bias=_zeros(2)),
         )
     },
-    r"layer0 has weights of shape \(8,\)": {
-        "layers": (Layer(weight=_zeros(8), bias=_zeros(8)),)
-    },
+    r"layer0 has weights of shape \(8,\)": {"layers": (Layer(weight=_zeros(8), bias=_zeros(8)),)},
     r"a bias of shape \(1,\)": {"layers": (Layer(weight=_zeros(2, 4), bias=_zeros(1)),)},
     "layer0 takes 4 features, but gets 5": {"observation_shape": (5,), "normalizer": None},
     r"a normaliser of shape \(4,\) for 5 features": {"observation_shape": (5,)},
@@ -138,9 +136,7 @@ def test_integer_tensors_of_other_types_or_shapes_are_refused(
 
 def test_integer_tensors_stand_for_numbers() -> None:
     values = np.array([[0, 128, 255], [127, 128, 129]], np.uint8)
-    tensor = IntegerTensor(
-        values, np.float32([0.5, 2]), np.full(2, 128, np.uint8), 8
-    )
+    tensor = IntegerTensor(values, np.float32([0.5, 2]), np.full(2, 128, np.uint8), 8)
     assert tensor.dequantized().tolist() == [[-64, 0, 63.5], [-2, 0, 2]]
     assert (tensor.shape, tensor.nbytes) == ((2, 3), 6)
 
@@ -218,8 +214,7 @@ def test_infinities_and_nan_come_back(tmp_path: Path) -> None:
 def test_hashes_are_equal_for_equal_networks_only(first: Network, second: Network) -> None:
     assert first.sha256 == first.replace().sha256
     same = first._facts() == second._facts() and all(
-        np.array_equal(array, second._arrays().get(name))
-        for name, array in first._arrays().items()
+        np.array_equal(array, second._arrays().get(name)) for name, array in first._arrays().items()
     )
     assert (first.sha256 == second.sha256) == same
 

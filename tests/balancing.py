@@ -12,28 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from made_agents import Recipe, make_model
+from made_agents import Recipe, made_source, make_model
 from squeezerl.agents.load import Agent
 from squeezerl.evaluation.environment import Environment
 from squeezerl.network.action_head import ActionHead
 from squeezerl.network.policy import LinearLayer, Policy
-from squeezerl.records import AgentSource
 
 MAX_STEPS = 100
 ENV_KWARGS = {"max_episode_steps": MAX_STEPS}
 ANGLE, VELOCITY = 2, 3
 RETAIN = 0.7  # lenient enough that ten episodes can say "keeps"
 
-SOURCE = AgentSource(
-    path="balancing.zip",
-    sha256="1" * 64,
-    algorithm="ppo",
-    env_id="CartPole-v1",
-    env_kwargs={},
-    sb3_version=None,
-    vecnormalize=None,
-    vecnormalize_sha256=None,
-)
+SOURCE = made_source("balancing.zip", sha256="1" * 64)
 
 
 def cart_pole() -> Environment:
@@ -51,7 +41,7 @@ def balancing_agent(width: int = 20, idle: int = 10) -> Agent:
     policy = Policy(
         layers, ActionHead.argmax(), normalizer=None, observation_shape=(4,), action_shape=()
     )
-    return Agent(policy, SOURCE)
+    return Agent(policy.to_network(), SOURCE)
 
 
 def untrained_agent(width: int = 20) -> Agent:
@@ -63,7 +53,7 @@ def untrained_agent(width: int = 20) -> Agent:
     policy = Policy(
         layers, ActionHead.argmax(), normalizer=None, observation_shape=(4,), action_shape=()
     )
-    return Agent(policy, SOURCE)
+    return Agent(policy.to_network(), SOURCE)
 
 
 def save_balancing_agent(path: Path, width: int = 20, idle: int = 10) -> Path:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import onnx
 import torch
 
+from made_agents import made_source
 from squeezerl.agents.load import load_agent
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import calibrate
@@ -19,21 +20,11 @@ from squeezerl.methods.specs import DynamicQuantization, Spec, StaticQuantizatio
 from squeezerl.network.action_head import ActionHead
 from squeezerl.network.normalizer import ObservationNormalizer
 from squeezerl.network.policy import LinearLayer, Policy
-from squeezerl.records import AgentSource
 from squeezerl.runtimes.onnx_actor import OnnxActor
 
 Floats = npt.NDArray[np.float32]
 
-SOURCE = AgentSource(
-    path="agent.zip",
-    sha256="0" * 64,
-    algorithm="PPO",
-    env_id="HalfCheetah-v5",
-    env_kwargs={"ctrl_cost_weight": 0.1},
-    sb3_version=None,
-    vecnormalize=None,
-    vecnormalize_sha256=None,
-)
+SOURCE = made_source(algorithm="PPO", env_id="HalfCheetah-v5", env_kwargs={"ctrl_cost_weight": 0.1})
 
 QUANTIZATIONS: dict[str, Spec] = {
     "ptdq": DynamicQuantization(),

@@ -9,9 +9,8 @@ import torch
 from made_agents import ACTIVATIONS
 from squeezerl.errors import UnsupportedPolicyError
 from squeezerl.network.action_head import ActionHead
-from squeezerl.network.activations import make_activation
 from squeezerl.network.normalizer import ObservationNormalizer
-from squeezerl.network.policy import LinearLayer, Policy
+from squeezerl.network.policy import LinearLayer, Policy, make_activation
 
 
 def _layers(*widths: int, activation: str = "ReLU") -> list[LinearLayer]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import pickle
 import re
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 from squeezerl.errors import CheckpointError
 
@@ -47,13 +47,13 @@ class InertUnpickler(pickle._Unpickler):
     """Builds `Inert` records for the names that `allowed` matches.
 
     Args:
-        file: the pickle.
+        content: the pickle, whole: a file would make room for as much as the pickle claims.
         allowed: matches the full names that such a file needs.
         what: the kind of file, for the message about any other name.
     """
 
-    def __init__(self, file: BinaryIO | io.BytesIO, *, allowed: re.Pattern[str], what: str) -> None:
-        super().__init__(file)
+    def __init__(self, content: bytes, *, allowed: re.Pattern[str], what: str) -> None:
+        super().__init__(io.BytesIO(content))
         self._allowed, self._what = allowed, what
 
     def find_class(self, module: str, name: str) -> type[Inert]:

@@ -39,9 +39,10 @@ def test_agent_knows_its_algorithm_and_version(made_agent: MadeAgent) -> None:
     source = load_agent(made_agent.path).source
 
     assert source.algorithm == recipe.algorithm.lower()
-    assert source.sb3_version is not None
+    assert source.versions["stable-baselines3"]
     assert source.env_id is None
-    assert source.vecnormalize == ("vecnormalize.pkl" if recipe.normalized else None)
+    names = [made_agent.path.name] + (["vecnormalize.pkl"] if recipe.normalized else [])
+    assert [file.name for file in source.files] == names
 
 
 def test_policy_has_the_spaces_of_the_environment(made_agent: MadeAgent) -> None:

@@ -124,7 +124,7 @@ def test_published_agent_knows_where_it_came_from(published_agent: Path) -> None
     assert source.algorithm == published_agent.parent.name
     assert source.env_id == env_id
     has_normalizer = (published_agent / env_id / "vecnormalize.pkl").is_file()
-    assert (source.vecnormalize_sha256 is not None) == has_normalizer
+    assert (source.file("normalizer") is not None) == has_normalizer
 
 
 def test_loading_needs_no_gym_package(

@@ -19,7 +19,6 @@ from onnx_runner import torch_actions
 from small_policies import make_policy, random_observations
 from squeezerl import load_agent
 from squeezerl.agents.load import Agent
-from squeezerl.agents.sb3_model import Sb3Predictor
 from squeezerl.errors import UnsupportedPolicyError
 from squeezerl.methods.pruning import prune
 from squeezerl.methods.specs import StructuredPruning
@@ -27,6 +26,7 @@ from squeezerl.network.action_head import ActionHead
 from squeezerl.network.normalizer import ObservationNormalizer
 from squeezerl.network.parts import policy_layers
 from squeezerl.network.policy import LinearLayer, Policy
+from squeezerl.runtimes.sb3_predictor import Sb3Predictor
 
 ALGORITHMS = {
     "clip": ("ppo", "a2c", "trpo"),
@@ -44,7 +44,7 @@ UNSUPPORTED = {
 
 def _acts_alike(policy: Policy, algorithm: str, observations: npt.NDArray[Any]) -> None:
     expected = torch_actions(policy, observations)
-    actions = Sb3Predictor(policy, algorithm).predict(observations)
+    actions = Sb3Predictor(policy.to_network(), algorithm).predict(observations)
     assert (actions.dtype, actions.shape) == (expected.dtype, expected.shape)
     if not policy.head.is_discrete:
         np.testing.assert_allclose(actions, expected, rtol=0, atol=1e-5)
@@ -80,11 +80,11 @@ def test_made_agents_act_as_before_they_were_taken_apart(made_agent: MadeAgent) 
     agent = load_agent(made_agent.path)
     if made_agent.path.stem in UNSUPPORTED:
         with pytest.raises(UnsupportedPolicyError, match=UNSUPPORTED[made_agent.path.stem]):
-            Sb3Predictor(agent.policy, agent.source.algorithm)
+            Sb3Predictor(agent.network, agent.source.algorithm)
         return
     observations = made_agent.observations(200)
     expected = made_agent.expected_actions(observations)
-    actions = Sb3Predictor(agent.policy, agent.source.algorithm).predict(observations)
+    actions = Sb3Predictor(agent.network, agent.source.algorithm).predict(observations)
 
     assert (actions.dtype, actions.shape) == (expected.dtype, expected.shape)
     np.testing.assert_allclose(actions, expected, rtol=0, atol=1e-5)
@@ -120,7 +120,7 @@ def test_model_is_the_algorithms_own_and_holds_the_policys_weights(
     head: Any, algorithm: str
 ) -> None:
     policy = make_policy(4, 6, 5, 2, head=head)
-    model = Sb3Predictor(policy, algorithm)._model
+    model = Sb3Predictor(policy.to_network(), algorithm)._model
     assert type(model).__name__ == algorithm.upper()
     held = {tensor.numpy().tobytes() for tensor in model.policy.state_dict().values()}
     for parameter in policy.parameters():
@@ -130,7 +130,7 @@ def test_model_is_the_algorithms_own_and_holds_the_policys_weights(
 def test_one_observation_gives_one_action() -> None:
     policy = make_policy(4, 8, 2)
     observations = random_observations(policy, 3)
-    predictor = Sb3Predictor(policy, "ppo")
+    predictor = Sb3Predictor(policy.to_network(), "ppo")
     assert predictor.predict(observations[0]).shape == (2,)
     np.testing.assert_allclose(
         predictor.predict(observations[0]), predictor.predict(observations)[0], rtol=0, atol=1e-6
@@ -150,7 +150,7 @@ def test_normalised_observations_are_clipped_and_constant_features_vanish() -> N
 
 def test_predictions_leave_the_statistics_and_the_observations_alone() -> None:
     policy = make_policy(4, 8, 2)
-    predictor = Sb3Predictor(policy, "ppo")
+    predictor = Sb3Predictor(policy.to_network(), "ppo")
     observations = random_observations(policy, 20)
     before = observations.copy()
     first = predictor.predict(observations)
@@ -161,7 +161,7 @@ def test_predictions_leave_the_statistics_and_the_observations_alone() -> None:
 
 def test_predictor_shares_nothing_with_the_policy() -> None:
     policy = make_policy(4, 8, 2)
-    predictor = Sb3Predictor(policy, "ppo")
+    predictor = Sb3Predictor(policy.to_network(), "ppo")
     observations = random_observations(policy, 20)
     before = predictor.predict(observations)
     for tensor in policy.state_dict().values():
@@ -171,7 +171,7 @@ def test_predictor_shares_nothing_with_the_policy() -> None:
 
 def test_global_random_states_are_left_alone() -> None:
     torch_before, numpy_before = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
-    Sb3Predictor(make_policy(4, 8, 2), "ppo")
+    Sb3Predictor(make_policy(4, 8, 2).to_network(), "ppo")
     assert torch.equal(torch.get_rng_state(), torch_before)
     np.testing.assert_equal(np.random.get_state(), numpy_before)  # noqa: NPY002
 
@@ -209,14 +209,13 @@ def _bounded(high: float) -> Policy:
         (_with_activations("ReLU", "Tanh", None), "ppo", "same activation.*has ReLU, Tanh"),
         (_with_activations("ReLU", None, None), "ppo", "same activation.*has ReLU, None"),
         (_with_activations(None, None), "ppo", "same activation.*has None"),
-        (_rebuilt([], ActionHead.argmax()), "dqn", "last layer"),
     ],
 )
 def test_what_the_algorithm_cannot_be_is_refused_with_the_reason(
     policy: Policy, algorithm: str, reason: str
 ) -> None:
     with pytest.raises(UnsupportedPolicyError, match=reason):
-        Sb3Predictor(policy, algorithm)
+        Sb3Predictor(policy.to_network(), algorithm)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +228,7 @@ def test_missing_library_says_what_to_install(
     with pytest.raises(
         UnsupportedPolicyError, match=rf"{library}.*pip install 'squeezerl\[train\]"
     ):
-        Sb3Predictor(make_policy(3, 2), algorithm)
+        Sb3Predictor(make_policy(3, 2).to_network(), algorithm)
 
 
 def test_what_stable_baselines3_has_itself_needs_no_sb3_contrib(
@@ -243,7 +242,7 @@ def test_what_stable_baselines3_has_itself_needs_no_sb3_contrib(
 def test_reading_agents_needs_no_stable_baselines3() -> None:
     program = """
 import sys
-import squeezerl.agents.sb3_model
+import squeezerl.runtimes.sb3_predictor
 from squeezerl import load_agent
 
 load_agent("demo")

@@ -98,6 +98,11 @@ def test_small_pickle_cannot_claim_much_memory(folder: Path, vecnormalize: Path)
     assert peak_bytes(lambda: refuses(folder, "", file=PKL)) < 2**23
 
 
+def test_bytearray_cannot_claim_much_memory(folder: Path, vecnormalize: Path) -> None:
+    vecnormalize.write_bytes(b"\x80\x05\x96" + struct.pack("<Q", 2**32) + b".")
+    assert peak_bytes(lambda: refuses(folder, "claims more bytes", file=PKL)) < 2**20
+
+
 def test_deeply_nested_number_type_is_refused(folder: Path, vecnormalize: Path) -> None:
     def text(content: bytes) -> bytes:
         return b"X" + struct.pack("<I", len(content)) + content

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from squeezerl.api import make_actor as make_actor
     from squeezerl.api import profile as profile
     from squeezerl.api import squeeze as squeeze
-    from squeezerl.api import train as train
     from squeezerl.artifacts.read import read_artifact as read_artifact
     from squeezerl.artifacts.write import write_artifact as write_artifact
     from squeezerl.evaluation.environment import Environment as Environment
@@ -30,16 +29,23 @@ if TYPE_CHECKING:
     from squeezerl.report.squeeze_report import summary as summary
     from squeezerl.runtimes.onnx_actor import load_actor as load_actor
     from squeezerl.studies.run import run_study as run_study
+    from squeezerl.training.config import QatConfig as QatConfig
+    from squeezerl.training.config import TicketConfig as TicketConfig
+    from squeezerl.training.config import TrainConfig as TrainConfig
+    from squeezerl.training.train import train as train
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "DynamicQuantization": "squeezerl.methods.specs",
     "Environment": "squeezerl.evaluation.environment",
+    "QatConfig": "squeezerl.training.config",
     "QuantizationAwareTraining": "squeezerl.methods.specs",
     "Referee": "squeezerl.evaluation.referee",
     "StaticQuantization": "squeezerl.methods.specs",
     "StructuredPruning": "squeezerl.methods.specs",
+    "TicketConfig": "squeezerl.training.config",
+    "TrainConfig": "squeezerl.training.config",
     "calibrate": "squeezerl.evaluation.evaluate",
     "compress": "squeezerl.methods.compress",
     "evaluate": "squeezerl.evaluation.evaluate",
@@ -53,7 +59,7 @@ _HOMES = {
     "run_study": "squeezerl.studies.run",
     "squeeze": "squeezerl.api",
     "summary": "squeezerl.report.squeeze_report",
-    "train": "squeezerl.api",
+    "train": "squeezerl.training.train",
     "write_artifact": "squeezerl.artifacts.write",
 }
 __all__ = sorted(_HOMES)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from squeezerl.errors import CheckpointError
+from squeezerl.errors import CheckpointError, NetworkError
 from squeezerl.network.network import Network
 from squeezerl.records import AgentSource, SourceFile
 from squeezerl.registry import Registry
 
-if TYPE_CHECKING:
-    from squeezerl.network.policy import Policy
-
 DEMO = "demo"
+_NETWORK, _SOURCE = "network.npz", "source.json"
 
 
 @dataclass(frozen=True)
@@ -28,12 +26,24 @@ class Agent:
     network: Network
     source: AgentSource
 
-    @cached_property
-    def policy(self) -> Policy:
-        """The network in torch; for code that does not work on networks yet."""
-        from squeezerl.network.policy import Policy
+    def save(self, folder: Path) -> None:
+        """Write the agent to a folder, from which `Agent.read` reads it in any other process."""
+        self.network.save(folder / _NETWORK)
+        text = json.dumps(self.source.to_json())
+        (folder / _SOURCE).write_text(text, encoding="utf-8")
 
-        return Policy.from_network(self.network)
+    @classmethod
+    def read(cls, folder: Path) -> Agent:
+        """The agent that `save` wrote; nothing in the files is executed.
+
+        Raises:
+            CheckpointError: if the files are missing or damaged.
+        """
+        try:
+            source = json.loads((folder / _SOURCE).read_text(encoding="utf-8"))
+            return cls(Network.load(folder / _NETWORK), AgentSource.from_json(source))
+        except (OSError, ValueError, KeyError, TypeError, NetworkError) as error:
+            raise CheckpointError(f"{folder}: not a saved agent, or damaged ({error})") from error
 
 
 class Source(ABC):

@@ -1,4 +1,4 @@
-"""The activations that networks may use, by the name of their torch class, with torch's defaults."""
+"""Activations by the name of their torch class, with torch's default settings."""
 
 from __future__ import annotations
 

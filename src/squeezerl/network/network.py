@@ -8,6 +8,7 @@ be rounded to integers, and each tensor can consist of integers.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -67,13 +68,19 @@ class IntegerTensor:
         return self.values.shape
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of the values alone."""
+        return self.values.nbytes
+
+    @property
     def centered(self) -> npt.NDArray[np.int32]:
         """The integers without their zero point, int32."""
         return self.values.astype(np.int32) - self._by_row(self.zero_point).astype(np.int32)
 
     def dequantized(self) -> Float:
         """The numbers in float32."""
-        return self.centered.astype(np.float32) * self._by_row(self.scale)
+        numbers: Float = self.centered.astype(np.float32) * self._by_row(self.scale)
+        return numbers
 
     def _by_row(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return array.reshape(array.shape + (1,) * (self.values.ndim - 1)) if array.ndim else array
@@ -89,28 +96,33 @@ def as_float(tensor: Tensor) -> Float:
 
 @dataclass(frozen=True, kw_only=True)
 class Rounding:
-    """How a value x is stored as integers: round(x / scale) + zero_point, from 0 to 2^bits - 1.
+    """A value x is stored as the integer round(x / scale) + zero_point, from 0 to 2^bits - 1.
 
-    `scale` and `zero_point` are `None` where they are computed from each row at run time, over the
-    range that holds the row and 0 (ONNX's DynamicQuantizeLinear). `scale` is a float32 number.
+    `scale` is a float32 number.
     """
 
-    scale: float | None = None
-    zero_point: int | None = None
+    scale: float
+    zero_point: int
     bits: int = 8
 
     def __post_init__(self) -> None:
-        if (self.scale is None) != (self.zero_point is None):
-            raise NetworkError("a rounding needs both scale and zero point, or neither")
-        if self.scale is not None and not (0 < self.scale < math.inf):
+        if not 0 < self.scale < math.inf:
             raise NetworkError(f"a rounding's scale must be positive, not {self.scale}")
-        if self.zero_point is not None and not 0 <= self.zero_point < 2**self.bits:
+        if not 0 <= self.zero_point < 2**self.bits:
             raise NetworkError(f"zero point {self.zero_point} does not fit {self.bits} bits")
 
-    @property
-    def is_dynamic(self) -> bool:
-        """Whether the scale is computed at run time."""
-        return self.scale is None
+
+@dataclass(frozen=True, kw_only=True)
+class DynamicRounding:
+    """The same with a scale and a zero point that are computed from each row at run time.
+
+    They are those of the range that holds the row and 0 (ONNX's DynamicQuantizeLinear).
+    """
+
+    bits: int = 8
+
+
+AnyRounding = Rounding | DynamicRounding
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -206,7 +218,7 @@ class Network:
     observation_shape: tuple[int, ...]
     action_shape: tuple[int, ...]
     normalizer: Normalizer | None = None
-    roundings: Mapping[str, Rounding] = field(default_factory=dict)
+    roundings: Mapping[str, AnyRounding] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "roundings", MappingProxyType(dict(self.roundings)))
@@ -256,7 +268,7 @@ class Network:
     @property
     def is_dynamic(self) -> bool:
         """Whether a scale is computed at run time."""
-        return any(rounding.is_dynamic for rounding in self.roundings.values())
+        return any(isinstance(r, DynamicRounding) for r in self.roundings.values())
 
     @property
     def parameter_count(self) -> int:
@@ -271,6 +283,10 @@ class Network:
             digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
+
+    def replace(self, **parts: Any) -> Self:
+        """The same network with other parts."""
+        return dataclasses.replace(self, **parts)
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """All tensors by name, for example "layer0.weight"; without the head's bounds."""
@@ -288,7 +304,7 @@ class Network:
         """
         content = io.BytesIO()
         facts = np.array(json.dumps(self._facts()))
-        np.savez(content, facts=facts, **self._arrays())
+        np.savez(content, facts=facts, **self._arrays())  # type: ignore[arg-type]
         path.write_bytes(content.getvalue())
 
     @classmethod
@@ -355,7 +371,7 @@ class Network:
             "activations": [layer.activation for layer in self.layers],
             "bits": {n: t.bits for n, t in self.tensors() if isinstance(t, IntegerTensor)},
             "head": [self.head.kind, self.head.clip_mean],
-            "roundings": {n: [r.scale, r.zero_point, r.bits] for n, r in self.roundings.items()},
+            "roundings": {n: dataclasses.asdict(r) for n, r in self.roundings.items()},
         }
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -411,7 +427,7 @@ class Network:
             action_shape=tuple(facts["action_shape"]),
             normalizer=normalizer,
             roundings={
-                name: Rounding(scale=scale, zero_point=zero_point, bits=bits)
-                for name, (scale, zero_point, bits) in facts["roundings"].items()
+                name: Rounding(**given) if "scale" in given else DynamicRounding(**given)
+                for name, given in facts["roundings"].items()
             },
         )

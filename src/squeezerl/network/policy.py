@@ -1,148 +1,114 @@
-"""The policy: a network in torch, complete from raw observation to environment action."""
+"""A float network as a torch module, for training, pruning and torch's own runtime."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
-
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from squeezerl.errors import UnsupportedPolicyError
-from squeezerl.network.action_head import ActionHead
-from squeezerl.network.network import Float, Head, IntegerTensor, Layer, Network, Normalizer
-from squeezerl.network.normalizer import ObservationNormalizer
+from squeezerl.errors import NetworkError
+from squeezerl.network.activations import ACTIVATIONS
+from squeezerl.network.network import Head, IntegerTensor, Layer, Network, Normalizer
 
-# The activations in `squeezerl.network.activations`, by the same names.
-TORCH_ACTIVATIONS: dict[str, type[nn.Module]] = {
-    cls.__name__: cls
-    for cls in (nn.ReLU, nn.Tanh, nn.ELU, nn.LeakyReLU, nn.Sigmoid, nn.Softplus, nn.SELU, nn.SiLU)
-}
+# The class in torch of each activation that networks may use.
+TORCH_ACTIVATIONS: dict[str, type[nn.Module]] = {name: getattr(nn, name) for name in ACTIVATIONS}
 
 
-def make_activation(name: str) -> nn.Module:
-    """A new activation with torch's default settings, as Stable-Baselines3 makes them."""
-    if name not in TORCH_ACTIVATIONS:
-        raise UnsupportedPolicyError(
-            f"activation {name!r} is not supported; supported are "
-            f"{', '.join(sorted(TORCH_ACTIVATIONS))}"
-        )
-    return TORCH_ACTIVATIONS[name]()
+class ObservationNormalizer(nn.Module):
+    """clip((observation - mean) * inverse_std, -clip, clip), as `Normalizer` has it."""
+
+    mean: Tensor
+    inverse_std: Tensor
+
+    def __init__(self, normalizer: Normalizer) -> None:
+        super().__init__()
+        self.register_buffer("mean", _tensor(normalizer.mean))
+        self.register_buffer("inverse_std", _tensor(normalizer.inverse_std))
+        self.clip = normalizer.clip
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Normalise observations (batch, features)."""
+        return ((observations - self.mean) * self.inverse_std).clamp(-self.clip, self.clip)
 
 
-@dataclass(frozen=True)
-class LinearLayer:
-    """Weights of one layer: weight (out, in), bias (out,), and the activation behind it."""
+class ActionHead(nn.Module):
+    """What turns a network's outputs into actions, as `Head` has it."""
 
-    weight: Tensor
-    bias: Tensor
-    activation: str | None
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, head: Head) -> None:
+        super().__init__()
+        self.kind, self.clip_mean = head.kind, head.clip_mean
+        self.register_buffer("low", _tensor(head.low))
+        self.register_buffer("high", _tensor(head.high))
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        """Actions (batch, action features), or indices (batch,), for outputs (batch, outputs)."""
+        if self.kind == "argmax":
+            return outputs.argmax(dim=1)
+        if self.kind == "tanh":
+            if self.clip_mean is not None:
+                outputs = outputs.clamp(-self.clip_mean, self.clip_mean)
+            return self.low + 0.5 * (torch.tanh(outputs) + 1.0) * (self.high - self.low)
+        return torch.minimum(torch.maximum(outputs, self.low), self.high)
 
 
 class Policy(nn.Module):
     """Observation → action: normaliser, network, action head.
 
-    Args:
-        layers: the network, in order.
-        head: turns the network's outputs into actions.
-        normalizer: applied to the observation first, if given.
-        observation_shape: of one observation; it is flattened before the network.
-        action_shape: of one action; `()` for discrete actions.
+    `network` is a Sequential of "layer0", "activation0", "layer1", ...; `head` and `normalizer` are
+    those of the network that the policy was made from.
     """
 
-    def __init__(
-        self,
-        layers: Sequence[LinearLayer],
-        head: ActionHead,
-        *,
-        normalizer: ObservationNormalizer | None,
-        observation_shape: tuple[int, ...],
-        action_shape: tuple[int, ...],
-    ) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
-        self.normalizer = normalizer
+        if network.roundings:
+            raise NetworkError("the network is quantized; torch gets networks in float32 only")
+        self.normalizer = (
+            None if network.normalizer is None else ObservationNormalizer(network.normalizer)
+        )
         self.network = nn.Sequential()
-        for index, layer in enumerate(layers):
-            out_features, in_features = layer.weight.shape
-            linear = nn.Linear(in_features, out_features, device="meta")
-            linear.weight = _filled(linear.weight, layer.weight)
-            linear.bias = _filled(linear.bias, layer.bias)
-            self.network.add_module(f"layer{index}", linear)
+        for name, layer in network.named_layers.items():
+            linear = nn.Linear(layer.in_features, layer.out_features, device="meta")
+            # `to_empty` would do the same, but imports sympy, 40 MB for nothing else.
+            linear.weight = nn.Parameter(_tensor(layer.weight))
+            linear.bias = nn.Parameter(_tensor(layer.bias))
+            self.network.add_module(name, linear)
             if layer.activation is not None:
-                self.network.add_module(f"activation{index}", make_activation(layer.activation))
-        self.head = head
-        self.observation_shape = observation_shape
-        self.action_shape = action_shape
+                activation = TORCH_ACTIVATIONS[layer.activation]()
+                self.network.add_module(name.replace("layer", "activation"), activation)
+        self.head = ActionHead(network.head)
+        self._template = network
         self.eval()
 
     @classmethod
-    def from_network(cls, network: Network) -> Self:
-        """The network in torch; it shares no memory with it.
+    def from_network(cls, network: Network) -> Policy:
+        """The policy of a network in float32; its weights are copies.
 
         Raises:
-            UnsupportedPolicyError: if the network holds integers, which cannot be trained.
+            NetworkError: if the network is quantized.
         """
-        integers = [name for name, x in network.tensors() if isinstance(x, IntegerTensor)]
-        if integers or network.roundings:
-            raise UnsupportedPolicyError(
-                f"{', '.join([*integers, *network.roundings])}: a network of integers has no form "
-                "in torch"
-            )
-        head, normalizer = network.head, None
-        if network.normalizer is not None:
-            normalizer = ObservationNormalizer.from_inverse_std(
-                torch.tensor(network.normalizer.mean),
-                torch.tensor(network.normalizer.inverse_std),
-                clip=network.normalizer.clip,
-            )
-        return cls(
-            [
-                LinearLayer(torch.tensor(layer.weight), torch.tensor(layer.bias), layer.activation)
-                for layer in network.layers
-            ],
-            ActionHead(head.kind, head.low, head.high, clip_mean=head.clip_mean),
-            normalizer=normalizer,
-            observation_shape=network.observation_shape,
-            action_shape=network.action_shape,
-        )
+        return cls(network)
 
     def to_network(self) -> Network:
-        """The policy as data; it shares no memory with it.
-
-        Raises:
-            UnsupportedPolicyError: if the policy holds more than linear layers and activations.
-            NetworkError: if its parts do not fit together.
-        """
-        from squeezerl.network.parts import policy_layers
-
-        def array(tensor: Tensor) -> Float:
-            return np.array(tensor.detach().cpu(), np.float32, order="C")
-
-        normalizer = None
-        if self.normalizer is not None:
-            normalizer = Normalizer(
-                mean=array(self.normalizer.mean),
-                inverse_std=array(self.normalizer.inverse_std),
-                clip=self.normalizer.clip,
+        """The policy as it stands, as data; normaliser and head are those that it was made with."""
+        layers: list[Layer] = []
+        for module in self.network:
+            if isinstance(module, nn.Linear):
+                layers.append(Layer(weight=_array(module.weight), bias=_array(module.bias)))
+                continue
+            last = layers.pop()
+            layers.append(
+                Layer(weight=last.weight, bias=last.bias, activation=type(module).__name__)
             )
         return Network(
-            layers=tuple(
-                Layer(
-                    weight=array(layer.weight), bias=array(layer.bias), activation=layer.activation
-                )
-                for layer in policy_layers(self)
-            ),
-            head=Head(
-                kind=self.head.kind,
-                low=array(self.head.low),
-                high=array(self.head.high),
-                clip_mean=self.head.clip_mean,
-            ),
-            observation_shape=self.observation_shape,
-            action_shape=self.action_shape,
-            normalizer=normalizer,
+            layers=tuple(layers),
+            head=self._template.head,
+            observation_shape=self._template.observation_shape,
+            action_shape=self._template.action_shape,
+            normalizer=self._template.normalizer,
         )
 
     def forward(self, observations: Tensor) -> Tensor:
@@ -151,18 +117,18 @@ class Policy(nn.Module):
         if self.normalizer is not None:
             features = self.normalizer(features)
         actions: Tensor = self.head(self.network(features))
-        return actions.reshape(len(observations), *self.action_shape)
+        return actions.reshape(len(observations), *self._template.action_shape)
 
     def linear_layers(self) -> dict[str, nn.Linear]:
         """The linear layers by name, in order."""
         return {n: m for n, m in self.network.named_children() if isinstance(m, nn.Linear)}
 
-    @property
-    def parameter_count(self) -> int:
-        """Weights and biases of the network."""
-        return sum(p.numel() for p in self.network.parameters())
+
+def _tensor(array: npt.NDArray[np.float32] | IntegerTensor) -> Tensor:
+    if isinstance(array, IntegerTensor):
+        raise NetworkError("the network is quantized; torch gets networks in float32 only")
+    return torch.tensor(array)
 
 
-def _filled(parameter: Tensor, values: Tensor) -> nn.Parameter:
-    """What `to_empty` and `copy_` would make; the former imports sympy, 40 MB for nothing else."""
-    return nn.Parameter(torch.empty(parameter.shape).copy_(values.detach()))
+def _array(tensor: Tensor) -> npt.NDArray[np.float32]:
+    return tensor.detach().cpu().numpy().astype(np.float32, copy=True)

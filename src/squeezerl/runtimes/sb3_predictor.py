@@ -27,7 +27,7 @@ FAMILIES = {
     "dqn": "dqn",
     "qrdqn": "qrdqn",
 }
-_CONTRIBUTED = ("trpo", "tqc", "qrdqn")
+CONTRIBUTED = ("trpo", "tqc", "qrdqn")
 _HEADS = {
     "actor-critic": ("clip", "argmax"),
     "sac": ("tanh",),
@@ -57,7 +57,7 @@ class Sb3Predictor:
     def __init__(self, network: Network, algorithm: str) -> None:
         import torch
 
-        _check(network, algorithm)
+        check_fits(network, algorithm)
         layers = network.layers
         env = _stand_in(network)
         make_model = algorithm_class(algorithm)
@@ -79,7 +79,8 @@ class Sb3Predictor:
         return actions
 
 
-def _check(network: Network, algorithm: str) -> None:
+def check_fits(network: Network, algorithm: str) -> None:
+    """Raise an `UnsupportedPolicyError` if models of the algorithm cannot act as a network does."""
     layers, head = network.layers, network.head
     if algorithm not in FAMILIES:
         raise UnsupportedPolicyError(
@@ -164,7 +165,7 @@ def algorithm_class(algorithm: str) -> Any:
     Raises:
         UnsupportedPolicyError: if the package that has it is not installed.
     """
-    library = import_contrib() if algorithm in _CONTRIBUTED else import_sb3()
+    library = import_contrib() if algorithm in CONTRIBUTED else import_sb3()
     return getattr(library, algorithm.upper())
 
 

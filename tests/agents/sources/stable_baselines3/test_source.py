@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from squeezerl.network.normalizer import ObservationNormalizer
 
 from made_agents import make_agent
 from source_contract import SourceContract
@@ -15,7 +16,6 @@ from squeezerl.agents.load import SOURCES, demo_agent_path, load_agent
 from squeezerl.agents.sources.stable_baselines3.vecnormalize import make_normalizer
 from squeezerl.agents.torch_file import read_state_dict
 from squeezerl.network.network import as_float
-from squeezerl.network.normalizer import ObservationNormalizer
 
 SOURCE = SOURCES.get("stable-baselines3")
 

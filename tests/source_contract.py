@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onnx_runner import torch_actions
 from small_policies import random_observations
 from squeezerl.agents.load import SOURCES, Source, copy_agent, load_agent
 from squeezerl.errors import CheckpointError
+from squeezerl.network.arithmetic import act
 
 
 class _Payload:
@@ -56,9 +56,9 @@ class SourceContract(ABC):
             assert not self.source.recognises(tmp_path / name)
 
     def test_agent_acts_in_the_shape_that_its_network_says(self, sample: Path) -> None:
-        agent = load_agent(sample)
-        actions = torch_actions(agent.policy, random_observations(agent.policy, 20))
-        assert actions.shape == (20, *agent.network.action_shape)
+        network = load_agent(sample).network
+        actions = act(network, random_observations(network, 20))
+        assert actions.shape == (20, *network.action_shape)
         assert np.isfinite(actions).all()
 
     def test_provenance_names_the_kind_and_each_file_with_its_hash(self, sample: Path) -> None:

@@ -98,7 +98,7 @@ def test_hidden_layer_that_was_cut_out_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "agent.zip"
     shape = {"net_arch": [4, 4, 4]}
     stable_baselines3.PPO("MlpPolicy", ENV, n_steps=8, batch_size=8, policy_kwargs=shape).save(path)
-    assert len(load_agent(path).policy.linear_layers()) == 4
+    assert len(load_agent(path).network.layers) == 4
 
     second = "mlp_extractor.policy_net.2"
     change_weights(path, _without(f"{second}.weight", f"{second}.bias"))

@@ -131,7 +131,8 @@ def _qrdqn(metadata: CheckpointMetadata, state: State) -> list[Layer]:
 
 
 def _mean(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    return rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+    mean: npt.NDArray[np.float32] = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return mean
 
 
 _READERS = {

@@ -141,4 +141,3 @@ def demo_observations() -> Floats:
     observations, _ = calibrate(load_network(demo_network()), environment, episodes=1)
     observations.flags.writeable = False
     return observations
-

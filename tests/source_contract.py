@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
-import shutil
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 
 from small_policies import random_observations
-from squeezerl.agents.load import SOURCES, Source, copy_agent, load_agent
+from squeezerl.agents.load import SOURCES, Agent, Source, load_agent
 from squeezerl.errors import CheckpointError
 from squeezerl.network.arithmetic import act
 
@@ -69,15 +68,14 @@ class SourceContract(ABC):
             content = self._find(sample, file.name).read_bytes()
             assert file.sha256 == hashlib.sha256(content).hexdigest()
 
-    def test_copy_is_the_same_agent(self, sample: Path, tmp_path: Path) -> None:
-        folder = tmp_path / "copy"
+    def test_saved_agent_is_the_same_agent(self, sample: Path, tmp_path: Path) -> None:
+        agent = load_agent(sample)
+        folder = tmp_path / "saved"
         folder.mkdir()
-        copy_agent(sample, folder)
-        before = load_agent(sample)
-        shutil.rmtree(tmp_path / "sample")
-        after = load_agent(folder)
-        assert after.source.key == before.source.key
-        assert after.network.sha256 == before.network.sha256
+        agent.save(folder)
+        again = Agent.read(folder)
+        assert again.source == agent.source
+        assert again.network.sha256 == agent.network.sha256
 
     @pytest.mark.parametrize("damage", ["empty", "first-half", "noise", "pickle"])
     def test_damaged_files_are_refused_and_not_executed(

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from made_agents import made_source, make_agent
+from made_agents import made_source
 from squeezerl import load_agent
-from squeezerl.agents.load import SOURCES
+from squeezerl.agents.load import SOURCES, Agent
 from squeezerl.errors import CheckpointError
 from squeezerl.records import AgentSource, SourceFile, to_json
 
@@ -36,10 +36,16 @@ def test_artifact_is_no_agent(tmp_path: Path) -> None:
         load_agent(tmp_path)
 
 
-def test_only_file_of_a_folder_stands_for_the_folder(tmp_path: Path) -> None:
-    path = make_agent("ppo", tmp_path).path
-    renamed = path.rename(tmp_path / "ppo")  # a folder with a .zip would be recognised itself
-    assert load_agent(tmp_path).source.sha256 == load_agent(renamed).source.sha256
+@pytest.mark.parametrize("name", ["network.npz", "source.json"])
+@pytest.mark.parametrize("content", [b"", b"{}", b"PK\x03\x04", None])
+def test_damaged_saved_agent_is_refused(tmp_path: Path, name: str, content: bytes | None) -> None:
+    load_agent("demo").save(tmp_path)
+    if content is None:
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match="not a saved agent, or damaged"):
+        Agent.read(tmp_path)
 
 
 def test_source_survives_json() -> None:

@@ -65,7 +65,7 @@ def learn_with_sb3(
     from stable_baselines3.common.monitor import Monitor
     from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-    from squeezerl.network.activations import ACTIVATIONS
+    from squeezerl.network.policy import TORCH_ACTIVATIONS
     from squeezerl.training.algorithms import find_algorithm
     from squeezerl.training.model import schedule
 
@@ -81,7 +81,7 @@ def learn_with_sb3(
         keywords["n_steps"] *= settings.n_envs  # the same rollout, from one environment
     policy_kwargs = dict(settings.policy_kwargs)
     if "activation_fn" in policy_kwargs:
-        policy_kwargs["activation_fn"] = ACTIVATIONS[policy_kwargs["activation_fn"]]
+        policy_kwargs["activation_fn"] = TORCH_ACTIVATIONS[policy_kwargs["activation_fn"]]
     env: Any = DummyVecEnv([lambda: Monitor(gymnasium.make(env_id))])
     if settings.normalize is not None:
         env = VecNormalize(env, gamma=keywords.get("gamma", 0.99))

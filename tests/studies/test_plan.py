@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from squeezerl.methods.specs import QuantizationAwareTraining, specs_for
 
+from made_agents import made_source
 from squeezerl.agents.load import demo_agent_path
 from squeezerl.jobs.job import Job
-from squeezerl.methods.specs import QuantizationAwareTraining, specs_for
 from squeezerl.pipeline.place import Place
-from squeezerl.records import AgentSource
 from squeezerl.studies.plan import Plan, plan_study
 from squeezerl.studies.reading.study_file import read_study
 from squeezerl.studies.study import ExistingAgent, Measure, Study, Training, Variant
@@ -41,16 +41,7 @@ def training(algorithm: str = "ppo", env_id: str = "Hopper-v4", **changes: Any) 
 def existing(
     env_id: str = "Hopper-v4", sha256: str = "0" * 64, path: str = "here"
 ) -> ExistingAgent:
-    source = AgentSource(
-        path=path,
-        sha256=sha256,
-        algorithm="sac",
-        env_id=env_id,
-        env_kwargs={},
-        sb3_version=None,
-        vecnormalize=None,
-        vecnormalize_sha256=None,
-    )
+    source = made_source(path, sha256=sha256, algorithm="sac", env_id=env_id)
     place = Place(env_id=env_id)
     return ExistingAgent(name=f"sac-{env_id}", path=Path(path), source=source, place=place)
 

@@ -18,10 +18,10 @@ from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from made_agents import SpacesOnly
-from squeezerl.agents.sb3_model import algorithm_class
-from squeezerl.agents.zoo import read_yaml
+from squeezerl.agents.sources.stable_baselines3.files import read_yaml
 from squeezerl.errors import HyperparameterError
-from squeezerl.network.activations import ACTIVATIONS
+from squeezerl.network.policy import TORCH_ACTIVATIONS as ACTIVATIONS
+from squeezerl.runtimes.sb3_predictor import algorithm_class
 from squeezerl.training.hyperparameters import (
     Hyperparameters,
     Normalization,

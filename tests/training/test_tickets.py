@@ -25,7 +25,7 @@ from trainings import (
 
 from squeezerl import QatConfig, StructuredPruning, TicketConfig, load_agent
 from squeezerl.agents.load import demo_agent_path
-from squeezerl.agents.zoo import read_yaml
+from squeezerl.agents.sources.stable_baselines3.files import read_yaml
 from squeezerl.api import make_actor
 from squeezerl.errors import (
     CheckpointError,

@@ -2,7 +2,7 @@
 
     python benchmarks/ray_scaling.py
 
-The jobs are those of a study: episodes of the bundled agent's float artifact, with one core for each
+The jobs are those of a study: episodes of the bundled agent's float artifact, one core per
 worker. Each round runs both settings in turn, each in a Ray of its own. The throughput counts the
 time in which all workers are at work: from when the last of them has finished its first job, before
 which it loads its libraries, to when the first of them has finished its last. The goal is at least

@@ -5,8 +5,8 @@
     python benchmarks/study_overhead.py --server    # starts a PostgreSQL server of its own
 
 First, local workers do jobs that do nothing: the seconds include the start of the workers. They are
-reported per job, and per job of each worker (workers x seconds / jobs); the goal is at most 20 ms of
-the latter. Then a study has many finished jobs, each with the arrays of 100 episodes: seconds until
+reported per job, and per job of each worker (workers x seconds / jobs); the goal for the latter is
+at most 20 ms. Then a study has many finished jobs, each with the arrays of 100 episodes: seconds until
 its status and its results are read, as medians of a few; the goal is under 2 s each. The database
 must be empty.
 """

@@ -48,16 +48,10 @@ def learn_with_squeezerl(algorithm: str, env_id: str, steps: int, seed: int, out
     def mark(progress: TrainingProgress) -> None:
         marks.append((progress.steps, time.perf_counter()))
 
-    squeezerl.train(
-        algorithm,
-        env_id,
-        output=output,
-        steps=steps,
-        seed=seed,
-        evaluations=1,
-        eval_episodes=1,
-        on_progress=mark,
+    config = squeezerl.TrainConfig(
+        algorithm=algorithm, env=env_id, steps=steps, seed=seed, evaluations=1, eval_episodes=1
     )
+    squeezerl.train(config, output=output, on_progress=mark)
     return _rate(marks, algorithm, env_id)
 
 
@@ -73,7 +67,7 @@ def learn_with_sb3(
 
     from squeezerl.network.activations import ACTIVATIONS
     from squeezerl.training.algorithms import find_algorithm
-    from squeezerl.training.schedules import schedule
+    from squeezerl.training.model import schedule
 
     if threads is not None:
         torch.set_num_threads(threads)

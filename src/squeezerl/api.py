@@ -1,247 +1,315 @@
-"""The whole jobs, as the command line does them."""
+"""The whole jobs, as the command line does them; `squeezerl` exports these names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from squeezerl.agents.load import Agent, load_agent
-from squeezerl.agents.sb3_model import import_contrib, import_sb3
-from squeezerl.artifacts.output import new_folder
-from squeezerl.artifacts.read import is_artifact, read_artifact
+from squeezerl.artifacts.artifact import Artifact, is_artifact, read_artifact
+from squeezerl.artifacts.output import check_output, new_folder
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.evaluation.environment import Environment, make_gymnasium
-from squeezerl.evaluation.evaluate import calibrate, check_numbers
+from squeezerl.evaluation.evaluate import calibrate, check_numbers, play
+from squeezerl.evaluation.random_actor import RandomActor
+from squeezerl.evaluation.referee import Referee
 from squeezerl.host.facts import host_facts
-from squeezerl.measurement.energy.choose import choose_gpu_meter, choose_meter
-from squeezerl.measurement.processes import EpisodesJob
+from squeezerl.measurement.meters.choose import choose_gpu_meter, choose_meter
 from squeezerl.measurement.profile import profile_subjects
-from squeezerl.measurement.recordings import as_observations
 from squeezerl.measurement.result import Profile
-from squeezerl.measurement.settings import PRECISION, Settings, Workload
-from squeezerl.measurement.subject import Subject, load_subject
-from squeezerl.methods.compress import compress
-from squeezerl.methods.specs import QuantizationAwareTraining
-from squeezerl.records import AgentSource
-from squeezerl.report.squeeze_report import write_squeeze_report
-from squeezerl.runtimes.actor import Observations
-from squeezerl.runtimes.bare.policy import GPU_RUNTIMES
-from squeezerl.runtimes.onnx_actor import OnnxActor
+from squeezerl.measurement.settings import (
+    PRECISION,
+    EpisodesJob,
+    Settings,
+    Workload,
+    as_observations,
+)
+from squeezerl.measurement.subject import Subject
+from squeezerl.methods.recipe import Recipe, RecipeLike
+from squeezerl.pipeline.make import home_of, make_artifact
+from squeezerl.records import AgentSource, EvaluationRecord, Retention
+from squeezerl.report.contract import squeeze_json
+from squeezerl.report.squeeze_report import summary, write_squeeze_report
+from squeezerl.runtimes.base import RUNTIMES, Actor, Observations
 from squeezerl.search.result import SqueezeResult
-from squeezerl.search.squeeze import StageProgress, squeeze_into
-from squeezerl.training.result import Progress, TrainingResult
+from squeezerl.search.squeeze import SqueezeSettings, StageProgress, squeeze_into
 
 _SQUEEZE_SECONDS = 0.6
-_TRAINING_STEPS = 1_000_000
+# What can be evaluated and measured: an agent or an artifact, or the path of one.
+Policy = Agent | Artifact | str | Path
+
+
+load = load_agent
+
+
+def as_artifact(policy: Policy, *, vecnormalize: str | Path | None = None) -> Artifact:
+    """The artifact itself, or an agent's policy as an artifact in float32.
+
+    Raises:
+        SqueezeRLError: if it is neither, or damaged, or an artifact is given a normaliser.
+    """
+    if isinstance(policy, str | Path) and is_artifact(policy):
+        policy = read_artifact(policy)
+    if isinstance(policy, Artifact):
+        if vecnormalize is not None:
+            raise InvalidArgumentError("an artifact has its normaliser inside; give none with it")
+        return policy
+    agent = as_agent(policy, vecnormalize=vecnormalize)
+    return make_artifact(agent)
+
+
+def as_agent(agent: Agent | str | Path, *, vecnormalize: str | Path | None = None) -> Agent:
+    """The agent itself, or the one at a path."""
+    return agent if isinstance(agent, Agent) else load_agent(agent, vecnormalize=vecnormalize)
+
+
+def load_actor(policy: Policy, *, runtime: str = "ort", threads: int = 1) -> Actor:
+    """Load an artifact, or an agent's policy in float32, into a runtime.
+
+    Example:
+        >>> actor = squeezerl.load_actor("out")
+        >>> actions = actor.act(observations)  # (n, *observation_shape) → (n, *action_shape)
+
+    Args:
+        policy: an artifact or an agent, or the path of one.
+        runtime: the name of a registered runtime: "ort", "torch", "torch-cuda", "sb3", ...
+        threads: of the runtime.
+
+    Raises:
+        SqueezeRLError: if it is damaged, or the runtime cannot run it.
+    """
+    artifact, chosen = as_artifact(policy), RUNTIMES.get(runtime)
+    refusal = chosen.refusal(artifact.network, artifact.algorithm)
+    if refusal is not None:
+        raise InvalidArgumentError(f"runtime {runtime!r} cannot run this policy: {refusal}")
+    return chosen.load(artifact, threads=threads)
+
+
+def compress(
+    agent: Agent | str | Path,
+    recipe: RecipeLike = "float",
+    *,
+    env: Environment | str | None = None,
+    observations: Observations | None = None,
+    seed: int = 0,
+) -> Artifact:
+    """Compress an agent with a recipe.
+
+    Example:
+        >>> small = squeezerl.compress("ppo/Hopper-v3_1", "prune:l2:0.3 | int8:static")
+        >>> small.save("out")
+
+    Args:
+        agent: an agent, the path of one, or "demo".
+        recipe: a text, a spec, a sequence of specs, or a `Recipe`.
+        env: where a recipe that needs observations gets them, an environment or its id; unless
+            given, the one that the agent was trained on.
+        observations: recorded elsewhere, (n, *observation_shape), instead of an environment.
+        seed: of the episodes that observations are taken from.
+
+    Raises:
+        SqueezeRLError: if the recipe makes no sense or does not fit the agent, or for bad input.
+    """
+    agent = as_agent(agent)
+    place = Environment.find(env, agent.source.env_kwargs) if isinstance(env, str) else env
+    return make_artifact(agent, recipe, environment=place, observations=observations, seed=seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Complete episodes of a policy; beside a baseline also what it keeps of its return.
+
+    `retention`, `baseline` and `random` are `None` where there was nothing to compare with.
+    """
+
+    record: EvaluationRecord
+    retention: Retention | None = None
+    baseline: EvaluationRecord | None = None
+    random: EvaluationRecord | None = None
+
+    @property
+    def mean_return(self) -> float:
+        """Mean over the policy's episodes."""
+        return self.record.mean_return
+
+
+def evaluate(
+    policy: Policy | Actor,
+    *,
+    env: Environment | str | None = None,
+    against: Policy | Actor | None = None,
+    episodes: int = 100,
+    seed: int = 0,
+    retain: float = 0.95,
+    max_episodes: int | None = None,
+    runtime: str = "ort",
+    on_progress: StageProgress = lambda stage, fraction: None,
+) -> Evaluation:
+    """Play complete episodes with the seeds `seed`, `seed + 1`, ...; compare with a baseline.
+
+    Example:
+        >>> squeezerl.evaluate("out", against="ppo/Hopper-v3_1").retention.normalized
+
+    Args:
+        policy: an agent, an artifact, the path of one, or an actor.
+        env: an environment or its id; unless given, the one that the agent was trained on.
+        against: the baseline, which plays the same seeds.
+        episodes: of each side; more while the verdict is undecided.
+        seed: of the first episode.
+        retain: the retention that the verdict is for.
+        max_episodes: the limit while undecided (see `Referee`).
+        runtime: that runs the policies.
+        on_progress: called with what is being played and the share of it that is done.
+
+    Raises:
+        SqueezeRLError: for bad input, or if environment and policy do not fit.
+    """
+    check_numbers(episodes, seed)
+    actor, source = _actor(policy, runtime)
+    place = _place(env, source)
+    place.check_fits(actor)
+    if against is None:
+        record = play(
+            actor,
+            place,
+            episodes=episodes,
+            seed=seed,
+            on_progress=lambda fraction: on_progress("episodes", fraction),
+        )
+        return Evaluation(record=record)
+    baseline, _ = _actor(against, runtime)
+    place.check_fits(baseline)
+    random = RandomActor(place, seed)
+    names = {id(actor): "policy", id(baseline): "baseline", id(random): "random policy"}
+
+    def run(player: Actor, first: int, count: int) -> EvaluationRecord:
+        return play(
+            player,
+            place,
+            episodes=count,
+            seed=first,
+            on_progress=lambda fraction: on_progress(names[id(player)], fraction),
+        )
+
+    referee = Referee(
+        run,
+        baseline,
+        random,
+        threshold=retain,
+        seed=seed,
+        episodes=episodes,
+        max_episodes=max_episodes,
+    )
+    judgement = referee.decide(actor)
+    baseline_record, random_record = referee.references(judgement.retention.episodes)
+    return Evaluation(
+        record=judgement.record,
+        retention=judgement.retention,
+        baseline=baseline_record,
+        random=random_record,
+    )
+
+
+@dataclass(frozen=True)
+class Squeezed:
+    """What a squeeze found, and the folder that it wrote."""
+
+    result: SqueezeResult
+    output: Path
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that was chosen; "float" if nothing smaller keeps the return."""
+        return self.result.chosen
+
+    @property
+    def artifact(self) -> Artifact:
+        """The chosen artifact, read from `output`."""
+        return read_artifact(self.output)
+
+    def summary(self) -> str:
+        """What was chosen and why, in a sentence or two."""
+        return summary(self.result)
+
+    def to_json(self) -> dict[str, Any]:
+        """All that was tried, as `squeezerl squeeze --json` prints it."""
+        return squeeze_json(self.result, self.output)
 
 
 def squeeze(
     agent: Agent | str | Path,
-    environment: Environment | str,
     *,
     output: str | Path,
+    env: Environment | str | None = None,
     retain: float = 0.95,
+    recipes: Sequence[RecipeLike] = (),
     episodes: int = 100,
     max_episodes: int | None = None,
     seed: int = 0,
     measure: bool = True,
     watts_per_core: float | None = None,
+    workers: int | None = None,
     force: bool = False,
     on_progress: StageProgress = lambda stage, fraction: None,
-) -> SqueezeResult:
+) -> Squeezed:
     """Find the smallest artifact that keeps the return.
 
-    `output` becomes the artifact, with `results.json`, `report.md`, `pareto.png` and all
-    candidates beside it. It appears when all is done, or not at all.
+    `output` becomes the artifact, with `results.json`, `report.md`, `pareto.png` and all candidates
+    beside it. It appears when all is done, or not at all. What an interrupted squeeze has found is
+    kept in a hidden folder beside `output`, and the same call goes on from there.
+
+    Example:
+        >>> result = squeezerl.squeeze("ppo/Hopper-v3_1", env="Hopper-v4", output="out")
+        >>> print(result.summary())
 
     Args:
         agent: an agent, the path of one, or "demo".
-        environment: an environment or its id.
         output: folder to write.
+        env: an environment or its id; unless given, the one that the agent was trained on.
         retain: share of the random-normalised return to keep.
-        episodes: complete episodes for each candidate.
-        max_episodes: limit for candidates that are undecided (see `Referee`).
+        recipes: what to try; unless given, what every method offers, one shot each.
+        episodes: complete episodes for each recipe.
+        max_episodes: limit for recipes that are undecided (see `Referee`).
         seed: of the first episode, and of all else that is random.
-        measure: also measure latency, memory and energy of the best candidates.
+        measure: also measure latency, memory and energy of the best recipes.
         watts_per_core: for an estimate of energy, where there is no sensor (see `profile`).
-        force: replace the artifact that stands at `output`.
+        workers: processes that compress and play side by side; unless given, one per core.
+        force: replace the artifact at `output`.
         on_progress: called with what is being done and the share of the work that is done.
 
     Raises:
         SqueezeRLError: for bad input, as documented at `load_agent` and `squeeze_into`.
     """
-    if not isinstance(agent, Agent):
-        agent = load_agent(agent)
-    if isinstance(environment, str):
-        environment = Environment.find(environment)
+    agent, output = as_agent(agent), Path(output)
+    check_output(output, force=force)
     meter, meter_problem = choose_meter(host_facts(), watts_per_core=watts_per_core)
-    settings = Settings(seconds=_SQUEEZE_SECONDS, meter=meter, seed=seed) if measure else None
-    with new_folder(Path(output), force=force) as folder:
+    settings = SqueezeSettings(
+        retain=retain,
+        episodes=episodes,
+        max_episodes=max_episodes,
+        seed=seed,
+        recipes=tuple(map(Recipe.of, recipes)),
+        measurement=Settings(seconds=_SQUEEZE_SECONDS, meter=meter, seed=seed) if measure else None,
+        meter_problem=meter_problem,
+        workers=workers,
+    )
+    work = output.absolute().with_name(f".{output.absolute().name}.squeeze")
+    with new_folder(output, force=force) as folder:
         result = squeeze_into(
-            folder,
-            agent,
-            environment,
-            retain=retain,
-            episodes=episodes,
-            max_episodes=max_episodes,
-            seed=seed,
-            measurement=settings,
-            meter_problem=meter_problem,
-            on_progress=on_progress,
+            folder, agent, _place(env, agent.source), settings, work=work, on_progress=on_progress
         )
         write_squeeze_report(result, folder)
-    return result
-
-
-def train(
-    algorithm: str,
-    env_id: str,
-    *,
-    output: str | Path,
-    steps: int | None = None,
-    seed: int | None = None,
-    hyperparameters: Sequence[str] = (),
-    qat: str | None = None,
-    qat_warmup: float = 0.1,
-    qat_critic: bool = False,
-    qat_spec: QuantizationAwareTraining | None = None,
-    init: str | Path | None = None,
-    ticket_of: str | Path | None = None,
-    ticket: str | None = None,
-    ticket_ratio: float | None = None,
-    resume: bool = False,
-    evaluations: int = 20,
-    eval_episodes: int = 10,
-    checkpoint_seconds: float = 120.0,
-    track: str | None = None,
-    device: str = "auto",
-    threads: int = 1,
-    env_kwargs: Mapping[str, Any] | None = None,
-    backend: str = "auto",
-    on_progress: Progress = lambda progress: None,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> TrainingResult:
-    """Train an agent with Stable-Baselines3 into an rl-zoo folder.
-
-    Args:
-        algorithm: "trpo", "ppo", "ddpg", "td3", "sac", "a2c", "tqc", "dqn" or "qrdqn".
-        env_id: a registered id, or `module:Id`.
-        output: folder to write: new or empty, unless `resume`.
-        steps: environment steps; unless given, as published for this environment, or 1,000,000.
-        seed: of everything random; unless given, 0.
-        hyperparameters: rl-zoo files and "key:value" pairs over the published settings.
-        qat: "int8" to train for integers; the artifact to deploy is then `output/int8`.
-        qat_warmup: share of the steps in float first.
-        qat_critic: simulate int8 in the critic, too.
-        qat_spec: how the integers are laid out, if not as usual.
-        init: an agent whose weights to start from.
-        ticket_of: folder of a finished training, to train a lottery ticket of it: part of its
-            neurons, from the weights that they started from. Whatever else decides the result is
-            then the original's, and can be left out.
-        ticket: its neurons: "l1" or "l2" (unless given) for those that pruning with this norm
-            keeps, or "random".
-        ticket_ratio: share of each hidden layer's neurons to leave out; unless given, half.
-        resume: go on with the training in `output` from its last checkpoint.
-        evaluations: how often to evaluate on the way.
-        eval_episodes: episodes of each evaluation.
-        checkpoint_seconds: time between checkpoints.
-        track: "tensorboard" or "wandb".
-        device: "auto", "cpu" or "cuda".
-        threads: of torch.
-        env_kwargs: passed to the environment.
-        backend: "envpool" or "gymnasium" to insist on one.
-        on_progress: called now and then.
-        should_stop: asked between rollouts; if true, a checkpoint is written and the training ends.
-
-    Raises:
-        SqueezeRLError: for bad input, before anything is trained.
-    """
-    import_sb3()
-    import_contrib()
-    # The rest imports Stable-Baselines3, which is an extra.
-    from squeezerl.training.algorithms import find_algorithm
-    from squeezerl.training.hyperparameters import load_hyperparameters
-    from squeezerl.training.qat import QatSettings
-    from squeezerl.training.settings import TrainingSettings, file_name
-    from squeezerl.training.tickets import Original, TicketSettings
-    from squeezerl.training.train import train as run
-
-    if qat not in (None, "int8"):
-        raise InvalidArgumentError(f"qat {qat!r} is not supported; int8 is")
-    chosen = find_algorithm(algorithm)
-    lottery = None
-    if ticket_of is None:
-        if ticket is not None or ticket_ratio is not None:
-            raise InvalidArgumentError(
-                "a ticket is of a finished training: name its folder with --ticket-of"
-            )
-    else:
-        lottery = TicketSettings(
-            of=str(ticket_of),
-            choice="l2" if ticket is None else ticket,
-            ratio=0.5 if ticket_ratio is None else ticket_ratio,
-        )
-        original = Original.read(Path(ticket_of), chosen.name, file_name(env_id))
-        steps = original.steps if steps is None else steps
-        seed = original.seed if seed is None else seed
-        hyperparameters = hyperparameters or (str(original.config),)
-        env_kwargs = env_kwargs or original.env_kwargs
-    loaded = load_hyperparameters(chosen.name, env_id, hyperparameters)
-    environment = Environment.find(
-        env_id, {**loaded.env_kwargs, **(env_kwargs or {})}, backend=backend
-    )
-    settings = TrainingSettings(
-        algorithm=chosen,
-        environment=environment,
-        hyperparameters=loaded,
-        steps=loaded.n_timesteps or _TRAINING_STEPS if steps is None else steps,
-        seed=seed or 0,
-        qat=None
-        if qat is None
-        else QatSettings(
-            spec=qat_spec or QuantizationAwareTraining(), warmup=qat_warmup, critic=qat_critic
-        ),
-        init=None if init is None else str(init),
-        ticket=lottery,
-        device=device,
-        threads=threads,
-        evaluations=evaluations,
-        eval_episodes=eval_episodes,
-        checkpoint_seconds=checkpoint_seconds,
-        track=track,
-    )
-    return run(
-        settings, Path(output), resume=resume, on_progress=on_progress, should_stop=should_stop
-    )
-
-
-def make_actor(agent: Agent) -> OnnxActor:
-    """An agent's policy in float32, in the runtime that its artifacts have."""
-    return OnnxActor(compress(agent.policy).model.SerializeToString())
-
-
-def load_any_actor(
-    path: str | Path, *, vecnormalize: str | Path | None = None
-) -> tuple[OnnxActor, AgentSource]:
-    """The actor of an artifact's folder or of an agent, and where it came from.
-
-    Raises:
-        SqueezeRLError: if it is neither, or damaged, or an artifact is given a normaliser.
-    """
-    if not is_artifact(path):
-        agent = load_agent(path, vecnormalize=vecnormalize)
-        return make_actor(agent), agent.source
-    if vecnormalize is not None:
-        raise InvalidArgumentError(f"{path}: an artifact has its normaliser inside")
-    artifact = read_artifact(path)
-    return OnnxActor(artifact.model), artifact.manifest.source
+    shutil.rmtree(work, ignore_errors=True)
+    return Squeezed(result, output)
 
 
 def profile(
-    policies: Sequence[str | Path],
-    environment: Environment | str | Callable[[AgentSource], Environment] | None = None,
+    policies: Sequence[Policy],
     *,
+    env: Environment | str | Callable[[AgentSource], Environment] | None = None,
     observations: Observations | None = None,
     runtimes: str | Sequence[str] = ("ort", "torch", "sb3"),
     batch: int = 1,
@@ -257,12 +325,16 @@ def profile(
 ) -> Profile:
     """Measure size, latency, memory and energy of policies in runtimes, in fresh processes.
 
+    Example:
+        >>> measured = squeezerl.profile(["ppo/Hopper-v3_1", "out"], runtimes="ort,torch")
+        >>> print(squeezerl.profile_markdown(squeezerl.profile_json(measured)))
+
     Args:
         policies: agents and artifacts; the first, in the first runtime, is the reference.
-        environment: where the policies' observations are recorded; a function is asked for that of
-            each agent. Unless given, the one that the agent was trained on.
+        env: where the policies' observations are recorded; a function is asked for that of each
+            agent. Unless given, the one that the agent was trained on.
         observations: recorded elsewhere, (n, *observation_shape), instead of an environment.
-        runtimes: "ort", "torch", "torch-cuda", "sb3"; a list, or a string with commas.
+        runtimes: names of registered runtimes; a list, or a string with commas.
         batch: observations for each `act`.
         threads: of the runtime.
         seconds: of timed decisions for each policy in each runtime.
@@ -280,7 +352,7 @@ def profile(
     if not policies:
         raise InvalidArgumentError("name at least one agent or artifact")
     if observations is not None:
-        if environment is not None or episodes:
+        if env is not None or episodes:
             raise InvalidArgumentError("recorded observations take the place of an environment")
         observations = as_observations(observations)
     check_numbers(1, seed)
@@ -288,8 +360,8 @@ def profile(
         runtimes = [name.strip() for name in runtimes.split(",")]
     meter, meter_problem = choose_meter(host_facts(), energy=energy, watts_per_core=watts_per_core)
     gpu_meter = None
-    if any(runtime in GPU_RUNTIMES for runtime in runtimes):
-        gpu_meter, gpu_problem = choose_gpu_meter()
+    if any(RUNTIMES.get(runtime).is_gpu for runtime in runtimes):
+        gpu_meter, gpu_problem = choose_gpu_meter(host_facts())
         meter_problem = " ".join(filter(None, (meter_problem, gpu_problem))) or None
     settings = Settings(
         runtimes=tuple(runtimes),
@@ -301,26 +373,18 @@ def profile(
         gpu_meter=gpu_meter,
         seed=seed,
     )
-    agents = [path for path in policies if not is_artifact(path)]
-    if vecnormalize is not None and len(agents) != 1:
-        raise InvalidArgumentError(
-            f"a normaliser is for one agent, and there are {len(agents)} (artifacts have theirs)"
-        )
-    subjects = [
-        load_subject(path, vecnormalize=vecnormalize if path in agents else None)
-        for path in policies
-    ]
+    subjects = _subjects(policies, vecnormalize)
     workloads: dict[str, Workload] = {}
-    recorded: dict[tuple[str | None, ...], Workload] = {}
+    recorded: dict[tuple[str, ...], Workload] = {}
     for subject in subjects:
         if observations is not None:
             workloads[subject.name] = Workload(env_id=None, observations=observations)
             continue
-        place = _environment_of(subject, environment)
         source = subject.source
-        key = (source.sha256, source.vecnormalize_sha256, place.id, repr(place.kwargs))
+        place = env(source) if callable(env) else _place(env, source)
+        key = (source.key, place.id, repr(place.kwargs))
         if key not in recorded:
-            on_progress(f"observations of {source.algorithm} in {place.id}", 0.0)
+            on_progress(f"observations of {source.label} in {place.id}", 0.0)
             recorded[key] = _workload(subject, place, seed=seed, episodes=episodes)
         workloads[subject.name] = recorded[key]
     return profile_subjects(
@@ -328,22 +392,27 @@ def profile(
     )
 
 
-def _environment_of(
-    subject: Subject,
-    environment: Environment | str | Callable[[AgentSource], Environment] | None,
-) -> Environment:
-    if isinstance(environment, Environment):
-        return environment
-    if callable(environment):
-        return environment(subject.source)
-    env_id = environment or subject.source.env_id
-    if env_id is None:
-        raise InvalidArgumentError(f"{subject.name}: name the environment it was trained on")
-    return Environment.find(env_id, subject.source.env_kwargs)
+def _subjects(policies: Sequence[Policy], vecnormalize: str | Path | None) -> list[Subject]:
+    agents = [
+        policy
+        for policy in policies
+        if isinstance(policy, Agent) or (isinstance(policy, str | Path) and not is_artifact(policy))
+    ]
+    if vecnormalize is not None and len(agents) != 1:
+        raise InvalidArgumentError(
+            f"a normaliser is for one agent, and there are {len(agents)} (artifacts have theirs)"
+        )
+    subjects = []
+    for number, policy in enumerate(policies):
+        is_agent = any(policy is agent for agent in agents)
+        artifact = as_artifact(policy, vecnormalize=vecnormalize if is_agent else None)
+        name = str(policy) if isinstance(policy, str | Path) else f"policy {number}"
+        subjects.append(Subject(name, artifact))
+    return subjects
 
 
 def _workload(subject: Subject, place: Environment, *, seed: int, episodes: bool) -> Workload:
-    seen, _ = calibrate(OnnxActor(subject.model), place, seed=seed)
+    seen, _ = calibrate(load_actor(subject.artifact), place, seed=seed)
     job = None
     if episodes:
         make_gymnasium(place.id, place.kwargs).close()
@@ -351,3 +420,20 @@ def _workload(subject: Subject, place: Environment, *, seed: int, episodes: bool
             env_id=place.id, env_kwargs=dict(place.kwargs), seed=seed, path=str(Path.cwd())
         )
     return Workload(env_id=place.id, observations=seen, episodes=job)
+
+
+def _actor(policy: Policy | Actor, runtime: str) -> tuple[Actor, AgentSource | None]:
+    if isinstance(policy, Actor):
+        return policy, None
+    artifact = as_artifact(policy)
+    return load_actor(artifact, runtime=runtime), artifact.manifest.source
+
+
+def _place(env: Environment | str | None, source: AgentSource | None) -> Environment:
+    if isinstance(env, Environment):
+        return env
+    if env is not None:
+        return Environment.find(env, {} if source is None else source.env_kwargs)
+    if source is None:
+        raise InvalidArgumentError("an actor does not say where it plays; name it with env=...")
+    return home_of(source)

@@ -15,6 +15,14 @@ class UnsupportedPolicyError(SqueezeRLError):
     """The checkpoint is sound, but holds a kind of policy that is not supported."""
 
 
+class NetworkError(SqueezeRLError):
+    """The parts of a network do not fit together, or a saved network is damaged."""
+
+
+class FormatError(SqueezeRLError):
+    """A format cannot hold a network."""
+
+
 class SpecError(SqueezeRLError):
     """A compression spec, or a sequence of them, makes no sense."""
 

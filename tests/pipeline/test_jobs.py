@@ -71,17 +71,17 @@ def test_the_random_policy_is_the_librarys(finished: Finished) -> None:
 @pytest.mark.parametrize("method", ["float", "qat"])
 def test_train_is_the_librarys(finished: Finished, tmp_path: Path, method: str) -> None:
     pairs = ("n_envs:2", "n_steps:128", "batch_size:64", "net_arch:[16, 16]")
-    result = squeezerl.train(
-        "ppo",
-        "CartPole-v1",
-        output=tmp_path / "agent",
+    config = squeezerl.TrainConfig(
+        algorithm="ppo",
+        env="CartPole-v1",
         steps=1024,
         hyperparameters=pairs,
-        qat="int8" if method == "qat" else None,
+        qat=squeezerl.QatConfig() if method == "qat" else None,
         evaluations=2,
         eval_episodes=2,
         device="cpu",
     )
+    result = squeezerl.train(config, output=tmp_path / "agent")
     job = finished.the_job("train", CART, method)
     found = finished.store.result(job.id)
     folder = finished.left_by(job)

@@ -9,15 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from trainings import checkpoint_in, make_sb3, plain
 
 from squeezerl.errors import CheckpointError
-from squeezerl.training.algorithms import find_algorithm
 from squeezerl.training.checkpoint import (
     Checkpoint,
     find_checkpoint,
@@ -32,9 +30,6 @@ REPLAY = ("observations", "next_observations", "actions", "rewards", "dones", "t
 
 
 def _make(name: str, *, seed: int = 0, buffer_size: int = 200, **settings: Any) -> Any:
-    discrete = name in ("dqn", "qrdqn")
-    env_id = "CartPole-v1" if discrete else "Pendulum-v1"
-    env = VecNormalize(DummyVecEnv([lambda: gymnasium.make(env_id)] * 2))
     if name in ("ppo", "a2c", "trpo"):
         settings |= {"n_steps": 20} if name == "a2c" else {"n_steps": 20, "batch_size": 20}
     else:
@@ -42,28 +37,14 @@ def _make(name: str, *, seed: int = 0, buffer_size: int = 200, **settings: Any) 
             "buffer_size": buffer_size, "learning_starts": 10, "batch_size": 8,
             "train_freq": 10, "gradient_steps": 2,
         }  # fmt: skip
-    return find_algorithm(name).load()(
-        "MlpPolicy", env, policy_kwargs={"net_arch": [8]}, seed=seed, device="cpu", **settings
-    )
+    networks = {"net_arch": [8]}
+    return make_sb3(name, normalized=True, n_envs=2, seed=seed, policy_kwargs=networks, **settings)
 
 
 def _save(model: Any, output: Path, **more: Any) -> Checkpoint:
     given = {"notes": NOTES, "qat": None} | more
     save_checkpoint(output, model, **given)
-    checkpoint = find_checkpoint(output)
-    assert checkpoint is not None
-    return checkpoint
-
-
-def _plain(value: Any) -> Any:
-    """Tensors as lists, everywhere within."""
-    if isinstance(value, torch.Tensor | np.ndarray):
-        return value.tolist()
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
+    return checkpoint_in(output)
 
 
 def _state(model: Any) -> dict[str, Any]:
@@ -82,7 +63,7 @@ def _state(model: Any) -> dict[str, Any]:
     if (buffer := getattr(model, "replay_buffer", None)) is not None:
         state["replay"] = {name: getattr(buffer, name)[: buffer.size()] for name in REPLAY}
         state["place"] = [buffer.pos, buffer.full]
-    return _plain(state)
+    return plain(state)
 
 
 @pytest.fixture(scope="module")

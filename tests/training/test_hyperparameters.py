@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import inspect
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from made_agents import SpacesOnly
 from squeezerl.agents.sb3_model import algorithm_class
+from squeezerl.agents.zoo import read_yaml
 from squeezerl.errors import HyperparameterError
 from squeezerl.network.activations import ACTIVATIONS
 from squeezerl.training.hyperparameters import (
@@ -28,9 +28,8 @@ from squeezerl.training.hyperparameters import (
     load_hyperparameters,
 )
 from squeezerl.training.hyperparameters.literal import read_literal
-from squeezerl.training.hyperparameters.network import POLICIES
-from squeezerl.training.hyperparameters.tables import ALGORITHMS, NOISY
-from squeezerl.training.schedules import schedule
+from squeezerl.training.hyperparameters.tables import ALGORITHMS, NOISY, POLICIES
+from squeezerl.training.model import schedule
 
 ROBOTS = ("HalfCheetah", "HumanoidStandup", "Ant", "Humanoid", "Hopper")
 MUJOCO = [f"{robot}-{version}" for robot in ROBOTS for version in ("v4", "v5")]
@@ -288,13 +287,25 @@ def test_yaml_takes_1e3_for_text_but_a_number_is_meant(tmp_path: Path) -> None:
     assert given.raw["learning_rate"] == 1e-3
 
 
-def test_published_configs_are_read(published_agent: Path) -> None:
+def test_each_setting_of_a_published_config_reaches_the_model(published_agent: Path) -> None:
     config = next(published_agent.glob("*/config.yml"))
-    env_id = published_agent.name.removesuffix("_1")
-    given = load_hyperparameters(published_agent.parent.name, env_id, [str(config)])
-    assert given.n_timesteps is not None
-    name = "CartPole-v1" if published_agent.parent.name == "dqn" else "Pendulum-v1"
-    _construct(published_agent.parent.name, name, given)
+    algorithm, env_id = published_agent.parent.name, published_agent.name.removesuffix("_1")
+    given = load_hyperparameters(algorithm, env_id, [str(config)])
+    published = read_yaml(config)
+    assert given.n_timesteps == int(float(published["n_timesteps"]))
+    assert given.n_envs == published.get("n_envs", 1)
+    assert (given.normalize is not None) == bool(published.get("normalize"))
+    settings = set(published) & set(ALGORITHMS[algorithm])
+    assert settings == set(given.model)
+    model = _construct(algorithm, "CartPole-v1" if algorithm == "dqn" else "Pendulum-v1", given)
+    for name in settings - {"buffer_size", "train_freq"}:
+        value = getattr(model, name)
+        expected = given.model[name]
+        if isinstance(expected, str) and expected.startswith("lin_"):
+            value, expected = value(1.0), float(expected.removeprefix("lin_"))
+        elif callable(value):
+            value = value(1.0)
+        assert value == expected, name
 
 
 @pytest.mark.parametrize("name", ["absent.yml", "no_such_thing", "gamma=0.9"])
@@ -591,5 +602,20 @@ def test_a_call_of_dict_is_a_mapping(value: dict[str, Any]) -> None:
 
 @given(st.text(max_size=40))
 def test_any_text_is_data_or_refused(text: str) -> None:
-    with contextlib.suppress(HyperparameterError):
-        read_literal(text)
+    try:
+        value = read_literal(text)
+    except HyperparameterError as error:
+        assert "nothing was executed" in str(error)  # noqa: PT017 - most texts are refused
+    else:
+        assert read_literal(repr(value)) == value
+
+
+def test_a_mapping_replaces_the_packaged_settings() -> None:
+    packaged = load_hyperparameters("sac", "Hopper-v5")
+    given = load_hyperparameters("sac", "Hopper-v5", {"learning_rate": 1e-3})
+    assert given.model == {"learning_rate": 1e-3}
+    assert load_hyperparameters("sac", "Hopper-v5", packaged.raw) == packaged
+
+
+def test_one_setting_needs_no_list() -> None:
+    assert load_hyperparameters("sac", "Hopper-v5", "gamma:0.5").model["gamma"] == 0.5

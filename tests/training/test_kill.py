@@ -1,28 +1,21 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from trainings import PPO, stop_after, train
+from trainings import PATIENCE_S, PPO, checkpoint_in, start_command, stop_after, train, wait_for
 
 from squeezerl import load_agent
 from squeezerl.artifacts.read import read_artifact
 from squeezerl.errors import OutputError
-from squeezerl.training.checkpoint import find_checkpoint
 
-COMMAND = Path(sys.executable).with_name("squeezerl")
-PATIENCE_S = 120
 SMALL = (
     "--env-kwargs", "max_episode_steps:20", "--eval-episodes", "1", "--device", "cpu",
     "--hyperparams", "net_arch:[8]", "-o", "out", "--json",
@@ -34,37 +27,8 @@ SAC = (
 )  # fmt: skip
 
 
-def _default_signals() -> None:
-    """A shell in the background ignores Ctrl-C, and its children would as well."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def _start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    names = ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "PYTHONWARNINGS")
-    return subprocess.Popen(
-        [COMMAND, "train", *arguments],
-        cwd=folder,
-        env={name: value for name, value in os.environ.items() if name not in names},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=_default_signals,
-    )
-
-
-def _wait_for(process: subprocess.Popen[str], happened: Callable[[], object]) -> bool:
-    """Whether it happened before the process ended."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not happened():
-        if process.poll() is not None:
-            return False
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    return True
-
-
 def _finish(folder: Path, *arguments: str) -> dict[str, Any]:
-    process = _start(folder, *arguments, "--resume")
+    process = start_command(folder, *arguments, "--resume")
     stdout, stderr = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, stderr
     data: dict[str, Any] = json.loads(stdout)
@@ -77,8 +41,7 @@ def _names(output: Path) -> set[str]:
 
 def _is_in_order(output: Path) -> None:
     """Whatever is visible is whole."""
-    checkpoint = find_checkpoint(output)
-    assert checkpoint is not None
+    checkpoint_in(output)
     for path in (output / "checkpoints").glob("[0-9]*"):
         state = torch.load(path / "model.pt", weights_only=True)
         assert f"{state['counters']['num_timesteps']:012d}" == path.name
@@ -101,10 +64,10 @@ def test_a_training_that_is_killed_again_and_again_comes_to_its_end(tmp_path: Pa
     rng = random.Random(0)
     kills = 0
     for attempt in range(3):
-        process = _start(tmp_path, *SAC, *(["--resume"] if attempt else []))
+        process = start_command(tmp_path, *SAC, *(["--resume"] if attempt else []))
         try:
             before = _names(output)
-            if _wait_for(process, lambda before=before: _names(output) - before):
+            if wait_for(process, lambda before=before: _names(output) - before):
                 time.sleep(rng.uniform(0, 0.4))
                 process.kill()
                 kills += process.wait() == -signal.SIGKILL
@@ -130,9 +93,9 @@ def test_a_training_that_is_killed_again_and_again_comes_to_its_end(tmp_path: Pa
 
 def test_a_kill_between_the_agent_and_its_artifact_is_made_good(tmp_path: Path) -> None:
     output = tmp_path / "out"
-    process = _start(tmp_path, *SAC)
+    process = start_command(tmp_path, *SAC)
     try:
-        assert _wait_for(process, (output / "Pendulum-v1.zip").exists)
+        assert wait_for(process, (output / "Pendulum-v1.zip").exists)
         process.kill()
     finally:
         process.kill()
@@ -169,9 +132,9 @@ def test_a_kill_while_the_checkpoints_are_removed_is_made_good(tmp_path: Path) -
 
 def test_while_one_process_trains_another_is_refused(tmp_path: Path) -> None:
     output = tmp_path / "out"
-    process = _start(tmp_path, *SAC)
+    process = start_command(tmp_path, *SAC)
     try:
-        assert _wait_for(process, lambda: _names(output))
+        assert wait_for(process, lambda: _names(output))
         process.send_signal(signal.SIGSTOP)
         with pytest.raises(OutputError, match="another process is training in it"):
             train(PPO, output, resume=True)
@@ -181,16 +144,16 @@ def test_while_one_process_trains_another_is_refused(tmp_path: Path) -> None:
     finally:
         process.kill()
     assert process.returncode == 143, stderr
-    assert find_checkpoint(output) is not None
+    checkpoint_in(output)
     with pytest.raises(OutputError, match="not a training of CartPole-v1"):  # free, but not ours
         train(PPO, output, resume=True)
 
 
 def test_ctrl_c_leaves_a_checkpoint_from_which_it_goes_on(tmp_path: Path) -> None:
     output = tmp_path / "out"
-    process = _start(tmp_path, *SAC)
+    process = start_command(tmp_path, *SAC)
     try:
-        assert _wait_for(process, lambda: _names(output))
+        assert wait_for(process, lambda: _names(output))
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=PATIENCE_S)
     finally:

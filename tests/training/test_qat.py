@@ -9,16 +9,17 @@ import numpy.typing as npt
 import pytest
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
+from trainings import make_sb3
 
 from squeezerl.errors import InvalidArgumentError, SpecError
 from squeezerl.methods.fake_quantization import FakeQuantizedLinear
 from squeezerl.methods.specs import QuantizationAwareTraining
 from squeezerl.runtimes.onnx_actor import OnnxActor
-from squeezerl.training.algorithms import find_algorithm
-from squeezerl.training.policy import policy_of
-from squeezerl.training.qat import FakeQuantizedActor, QatSettings, check_supports_qat
+from squeezerl.training.algorithms import check_supports_qat, find_algorithm
+from squeezerl.training.config import QatConfig
+from squeezerl.training.model import policy_of
+from squeezerl.training.qat import FakeQuantizedActor
 
 Array = npt.NDArray[Any]
 ON_POLICY = ("ppo", "trpo", "a2c")
@@ -40,11 +41,6 @@ class _EndOfRollout(BaseCallback):
 
 def _make(name: str, *, normalized: bool | None = None, **settings: Any) -> Any:
     on_policy = name in ON_POLICY
-    env: Any = DummyVecEnv(
-        [lambda: gymnasium.make("CartPole-v1" if name == "dqn" else "Pendulum-v1")]
-    )
-    if on_policy if normalized is None else normalized:
-        env = VecNormalize(env)
     if on_policy:
         settings = {"n_steps": 32, **settings}
         if name != "a2c":
@@ -53,17 +49,15 @@ def _make(name: str, *, normalized: bool | None = None, **settings: Any) -> Any:
         settings = {"buffer_size": 500, "learning_starts": 10, "batch_size": 16, **settings}
     if name == "dqn":
         settings["gradient_steps"] = 4
-    policy_kwargs = {"net_arch": [32, 32], **settings.pop("policy_kwargs", {})}
-    return find_algorithm(name).load()(
-        "MlpPolicy", env, policy_kwargs=policy_kwargs, seed=0, device="cpu", **settings
-    )
+    settings["policy_kwargs"] = {"net_arch": [32, 32], **settings.get("policy_kwargs", {})}
+    return make_sb3(name, normalized=on_policy if normalized is None else normalized, **settings)
 
 
-def _settings(critic: bool = False, **spec: Any) -> QatSettings:
-    return QatSettings(spec=QuantizationAwareTraining(**spec), critic=critic)
+def _settings(critic: bool = False, **spec: Any) -> QatConfig:
+    return QatConfig(spec=QuantizationAwareTraining(**spec), critic=critic)
 
 
-def _trained(model: Any, name: str, settings: QatSettings | None = None) -> FakeQuantizedActor:
+def _trained(model: Any, name: str, settings: QatConfig | None = None) -> FakeQuantizedActor:
     """A short training in float, and a shorter one in int8."""
     qat = FakeQuantizedActor(model, find_algorithm(name), settings or _settings())
     model.learn(FLOAT_STEPS)
@@ -213,12 +207,6 @@ def test_keeping_a_layer_that_does_not_exist_is_refused_and_changes_nothing() ->
 def test_quantile_networks_are_refused() -> None:
     with pytest.raises(InvalidArgumentError, match=r"QR-DQN .* use dqn"):
         check_supports_qat(find_algorithm("qrdqn"))
-
-
-@pytest.mark.parametrize("warmup", [-0.1, 1.0, float("nan")])
-def test_a_warmup_that_is_no_share_is_refused(warmup: float) -> None:
-    with pytest.raises(InvalidArgumentError, match="qat-warmup"):
-        QatSettings(spec=QuantizationAwareTraining(), warmup=warmup)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +12,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save, save_file
 from torch import Tensor
-from trainings import stop_after
+from trainings import (
+    PATIENCE_S,
+    checkpoint_in,
+    plain,
+    saved_state,
+    start_command,
+    stop_after,
+    train_as,
+    wait_for,
+)
 
-import squeezerl
-from squeezerl import StructuredPruning, load_agent
+from squeezerl import QatConfig, StructuredPruning, TicketConfig, load_agent
 from squeezerl.agents.load import demo_agent_path
 from squeezerl.agents.zoo import read_yaml
 from squeezerl.api import make_actor
@@ -33,7 +38,6 @@ from squeezerl.errors import (
 from squeezerl.methods.pruning import prune
 from squeezerl.network.policy import Policy
 from squeezerl.training.algorithms import find_algorithm
-from squeezerl.training.checkpoint import find_checkpoint
 from squeezerl.training.result import TrainingResult
 
 State = dict[str, Tensor]
@@ -97,17 +101,15 @@ TARGETS = {
 }
 
 
-def _train(what: tuple[str, str], output: Path, **options: Any) -> TrainingResult:
-    return squeezerl.train(*what, output=output, **(WATCHED | options))
+def _train(what: tuple[str, str | None], output: Path, **options: Any) -> TrainingResult:
+    return train_as(what, output, **(WATCHED | options))
 
 
 def _started(what: tuple[str, str], output: Path, **options: Any) -> State:
     """The weights that a training has before it learns anything."""
     _train(what, output, should_stop=lambda: True, **options)
-    checkpoint = find_checkpoint(output)
-    assert checkpoint is not None
-    assert checkpoint.steps == 0
-    return torch.load(checkpoint.path / "model.pt", weights_only=True)["parameters"]["policy"]
+    assert checkpoint_in(output).steps == 0
+    return saved_state(output)["parameters"]["policy"]
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +172,7 @@ def test_a_ticket_starts_with_the_first_weights_of_the_neurons_that_pruning_keep
 ) -> None:
     folder, whole = originals[name]
     what, _, names = CASES[name]
-    small = _started(what, tmp_path / "out", ticket_of=folder, ticket=ticket, ticket_ratio=0.5)
+    small = _started(what, tmp_path / "out", ticket=TicketConfig(of=folder, choice=ticket))
 
     trained = load_agent(folder).policy
     pruned = prune(trained, StructuredPruning(norm=ticket, ratio=0.5))
@@ -195,7 +197,7 @@ def test_a_ticket_starts_with_the_first_weights_of_the_neurons_that_pruning_keep
 def test_a_trained_ticket_is_a_smaller_agent(name: str, originals: Any, tmp_path: Path) -> None:
     folder, _ = originals[name]
     what, _, _ = CASES[name]
-    result = _train(what, tmp_path / "out", ticket_of=folder)
+    result = _train(what, tmp_path / "out", ticket=TicketConfig(of=folder))
     assert (result.complete, result.steps, result.seed) == (True, 192, 7)
     agent, original = load_agent(result.path), load_agent(folder)
     assert agent.source.env_kwargs == {"max_episode_steps": 20}
@@ -219,8 +221,8 @@ def _normalized(policy: Policy, observations: npt.NDArray[Any]) -> npt.NDArray[A
 def test_it_learns(originals: Any, tmp_path: Path) -> None:
     folder, _ = originals["ppo"]
     what, _, names = CASES["ppo"]
-    before = _started(what, tmp_path / "out", ticket_of=folder)
-    result = _train(what, tmp_path / "out", ticket_of=folder, resume=True)
+    before = _started(what, tmp_path / "out", ticket=TicketConfig(of=folder))
+    result = _train(what, tmp_path / "out", ticket=TicketConfig(of=folder), resume=True)
     after = _policy_layers(load_agent(result.path).policy)
     for (weight, bias), (first_weight, first_bias) in zip(
         after, _layers(before, names), strict=True
@@ -240,7 +242,7 @@ def test_a_random_ticket_is_as_large_and_has_other_neurons(
     what, _, names = CASES[name]
     kept = {}
     for label, ticket in (("l2", "l2"), ("random", "random"), ("again", "random")):
-        state = _started(what, tmp_path / label, ticket_of=folder, ticket=ticket)
+        state = _started(what, tmp_path / label, ticket=TicketConfig(of=folder, choice=ticket))
         kept[label] = _neurons(_layers(state, names), _layers(whole, names))
     assert [len(rows) for rows in kept["random"]] == [len(rows) for rows in kept["l2"]]
     assert kept["random"] != kept["l2"]
@@ -255,8 +257,8 @@ def test_a_random_ticket_of_another_seed_has_other_neurons(tmp_path: Path) -> No
         options: dict[str, Any] = {"steps": 64, "seed": seed, "hyperparameters": given}
         whole = _started(what, tmp_path / f"{seed}", **options)
         _train(what, tmp_path / f"{seed}", resume=True, **options)
-        ticket: dict[str, Any] = {"ticket_of": tmp_path / f"{seed}", "ticket": "random"}
-        small = _started(what, tmp_path / f"ticket{seed}", **ticket)
+        ticket = TicketConfig(of=tmp_path / f"{seed}", choice="random")
+        small = _started(what, tmp_path / f"ticket{seed}", ticket=ticket)
         kept.append(_neurons(_layers(small, names), _layers(whole, names)))
     assert kept[0] != kept[1]
 
@@ -267,13 +269,25 @@ def test_a_random_ticket_of_another_seed_has_other_neurons(tmp_path: Path) -> No
 def test_settings_may_be_given_if_they_are_the_originals(ppo: Path, tmp_path: Path) -> None:
     what, given, _ = CASES["ppo"]
     options = {"seed": 7, "steps": 192, "env_kwargs": {"max_episode_steps": 20}}
-    result = _train(what, tmp_path / "out", ticket_of=ppo, hyperparameters=given, **options)
-    assert result.complete
+    ticket = TicketConfig(of=ppo)
+    named = _train(what, tmp_path / "named", ticket=ticket, hyperparameters=given, **options)
+    left_out = _train(what, tmp_path / "left-out", ticket=ticket)
+    for file in ("args.yml", "config.yml"):
+        files = (result.path / "CartPole-v1" / file for result in (named, left_out))
+        first, second = (read_yaml(path) for path in files)
+        assert first == second
+    first, second = (load_agent(result.path).policy.state_dict() for result in (named, left_out))
+    assert plain(first) == plain(second)
+
+
+def test_the_environment_is_the_originals_unless_given(ppo: Path, tmp_path: Path) -> None:
+    result = _train(("ppo", None), tmp_path / "out", ticket=TicketConfig(of=ppo))
+    assert (result.complete, result.env_id) == (True, "CartPole-v1")
 
 
 def test_the_folder_says_which_ticket_it_is(ppo: Path, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"ticket": "random", "ticket_ratio": 0.25}
-    result = _train(CASES["ppo"][0], tmp_path / "out", ticket_of=ppo, **options)
+    ticket = TicketConfig(of=ppo, choice="random", ratio=0.25)
+    result = _train(CASES["ppo"][0], tmp_path / "out", ticket=ticket)
     arguments = read_yaml(result.path / "CartPole-v1" / "args.yml")
     sha256 = load_agent(ppo).source.sha256
     assert arguments["ticket"] == {"choice": "random", "ratio": 0.25, "sha256": sha256}
@@ -284,45 +298,41 @@ def test_the_folder_says_which_ticket_it_is(ppo: Path, tmp_path: Path) -> None:
 
 def test_a_stopped_ticket_goes_on_as_the_same_one(ppo: Path, tmp_path: Path) -> None:
     what, output = CASES["ppo"][0], tmp_path / "out"
-    stopped = _train(what, output, ticket_of=ppo, should_stop=stop_after(1))
+    stopped = _train(what, output, ticket=TicketConfig(of=ppo), should_stop=stop_after(1))
     assert (stopped.complete, stopped.steps) == (False, 64)
     for other, difference in (
-        ({"ticket": "random"}, "'choice': 'l2'.*'choice': 'random'"),
-        ({"ticket_ratio": 0.25}, "'ratio': 0.5.*'ratio': 0.25"),
+        ({"choice": "random"}, "'choice': 'l2'.*'choice': 'random'"),
+        ({"ratio": 0.25}, "'ratio': 0.5.*'ratio': 0.25"),
     ):
         with pytest.raises(OutputError, match=f"ticket .*{difference}"):
-            _train(what, output, ticket_of=ppo, resume=True, **other)
+            _train(what, output, ticket=TicketConfig(of=ppo, **other), resume=True)
     with pytest.raises(OutputError, match="was started with"):
         _train(what, output, resume=True)
     # The original may lie elsewhere now.
     moved = ppo.rename(tmp_path / "elsewhere")
-    result = _train(what, output, ticket_of=moved, resume=True)
+    result = _train(what, output, ticket=TicketConfig(of=moved), resume=True)
     assert (result.complete, result.steps, result.new_steps) == (True, 192, 128)
     layers = load_agent(output).policy.linear_layers().values()
     assert [layer.out_features for layer in layers] == [8, 6, 2]
 
 
 def test_a_ticket_that_is_killed_goes_on(ppo: Path, tmp_path: Path) -> None:
-    command = Path(sys.executable).with_name("squeezerl")
-    arguments = [
-        command, "train", "ppo", "CartPole-v1", "--ticket-of", "original", "--ticket", "l1",
+    arguments = (
+        "ppo", "CartPole-v1", "--ticket-of", "original", "--ticket", "l1",
         "--evaluations", "1", "--eval-episodes", "1", "--checkpoint-seconds", "0",
         "-o", "out", "--json",
-    ]  # fmt: skip
-    process = subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    )  # fmt: skip
+    process = start_command(tmp_path, *arguments)
     try:
-        deadline = time.monotonic() + 120
-        while not list((tmp_path / "out" / "checkpoints").glob("[0-9]*")):
-            assert time.monotonic() < deadline
-            assert process.poll() is None
-            time.sleep(0.001)
+        checkpoints = tmp_path / "out" / "checkpoints"
+        assert wait_for(process, lambda: list(checkpoints.glob("[0-9]*")))
     finally:
         process.kill()
-        process.wait()
-    done = subprocess.run(
-        [*arguments, "--resume"], cwd=tmp_path, capture_output=True, check=True, timeout=120
-    )
-    assert json.loads(done.stdout)["complete"]
+        process.communicate()
+    again = start_command(tmp_path, *arguments, "--resume")
+    stdout, stderr = again.communicate(timeout=PATIENCE_S)
+    assert again.returncode == 0, stderr
+    assert json.loads(stdout)["complete"]
     layers = load_agent(tmp_path / "out").policy.linear_layers().values()
     assert [layer.out_features for layer in layers] == [8, 6, 2]
 
@@ -338,19 +348,23 @@ def test_a_ticket_that_is_killed_goes_on(ppo: Path, tmp_path: Path) -> None:
         ({"steps": 128}, InvalidArgumentError, "steps 192, not 128"),
         ({"hyperparameters": ("n_steps:64",)}, InvalidArgumentError, "batch_size 32, not 256"),
         ({"env_kwargs": {"max_episode_steps": 9}}, InvalidArgumentError, "env_kwargs"),
-        ({"ticket": "l3"}, InvalidArgumentError, "'l3' is not one of l1, l2, random"),
-        ({"ticket_ratio": 1.0}, SpecError, "ratio 1.0 is out of range"),
-        ({"ticket_ratio": 0.01}, CompressionError, "must remove at least one neuron"),
-        ({"ticket": "random", "ticket_ratio": 0.01}, CompressionError, "at least one neuron"),
-        ({"qat": "int8"}, InvalidArgumentError, "--ticket-of and --qat exclude each other"),
-        ({"init": "demo"}, InvalidArgumentError, "--ticket-of and --init exclude each other"),
+        ({"choice": "l3"}, InvalidArgumentError, "'l3' is not one of l1, l2, random"),
+        ({"ratio": 1.0}, SpecError, "ratio 1.0 is out of range"),
+        ({"ratio": 0.01}, CompressionError, "must remove at least one neuron"),
+        ({"choice": "random", "ratio": 0.01}, CompressionError, "at least one neuron"),
+        ({"qat": QatConfig()}, InvalidArgumentError, "`ticket` and `qat` exclude each other"),
+        ({"init": "demo"}, InvalidArgumentError, "`ticket` and `init` exclude each other"),
     ],
 )
 def test_what_makes_no_ticket_is_refused(
     options: dict[str, Any], error: type[SqueezeRLError], message: str, ppo: Path, tmp_path: Path
 ) -> None:
+    def attempt(*, choice: str = "l2", ratio: float = 0.5, **others: Any) -> None:
+        ticket = TicketConfig(of=ppo, choice=choice, ratio=ratio)
+        _train(CASES["ppo"][0], tmp_path / "out", ticket=ticket, **others)
+
     with pytest.raises(error, match=message):
-        _train(CASES["ppo"][0], tmp_path / "out", ticket_of=ppo, **options)
+        attempt(**options)
     assert not (tmp_path / "out").exists()
 
 
@@ -360,33 +374,29 @@ def test_another_algorithm_or_environment_is_refused(ppo: Path, tmp_path: Path) 
         (("ppo", "Acrobot-v1"), "not the folder of a training of Acrobot-v1"),
     ):
         with pytest.raises(CheckpointError, match=message):
-            _train(what, tmp_path / "out", ticket_of=ppo)
-
-
-@pytest.mark.parametrize("options", [{"ticket": "l2"}, {"ticket_ratio": 0.5}])
-def test_a_ticket_of_nothing_is_refused(options: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgumentError, match="--ticket-of"):
-        _train(CASES["ppo"][0], tmp_path / "out", steps=64, **options)
+            _train(what, tmp_path / "out", ticket=TicketConfig(of=ppo))
 
 
 def test_an_agent_whose_first_weights_are_unknown_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="not trained by squeezerl train"):
-        _train(("ppo", "HalfCheetah-v5"), tmp_path / "out", ticket_of=demo_agent_path())
+        _train(
+            ("ppo", "HalfCheetah-v5"), tmp_path / "out", ticket=TicketConfig(of=demo_agent_path())
+        )
 
 
 def test_an_unfinished_training_is_refused(tmp_path: Path) -> None:
     what, given, _ = CASES["ppo"]
     options: dict[str, Any] = {"steps": 192, "hyperparameters": given}
     _train(what, tmp_path / "original", should_stop=stop_after(2), **options)
-    with pytest.raises(CheckpointError, match="has not ended; go on with --resume"):
-        _train(what, tmp_path / "out", ticket_of=tmp_path / "original")
+    with pytest.raises(CheckpointError, match="has not ended; finish it with `resume=True`"):
+        _train(what, tmp_path / "out", ticket=TicketConfig(of=tmp_path / "original"))
 
 
 def test_trainings_that_are_no_originals_are_refused(ppo: Path, tmp_path: Path) -> None:
     what, given, _ = CASES["ppo"]
     options: dict[str, Any] = {"steps": 64, "hyperparameters": given}
-    _train(what, tmp_path / "ticket", ticket_of=ppo)
-    _train(what, tmp_path / "int8", qat="int8", qat_warmup=0.0, **options)
+    _train(what, tmp_path / "ticket", ticket=TicketConfig(of=ppo))
+    _train(what, tmp_path / "int8", qat=QatConfig(warmup=0.0), **options)
     _train(what, tmp_path / "init", init=ppo, **options)
     for name, message in (
         ("ticket", "a ticket itself"),
@@ -394,7 +404,7 @@ def test_trainings_that_are_no_originals_are_refused(ppo: Path, tmp_path: Path) 
         ("init", "started from another agent"),
     ):
         with pytest.raises(CheckpointError, match=message):
-            _train(what, tmp_path / "out", ticket_of=tmp_path / name)
+            _train(what, tmp_path / "out", ticket=TicketConfig(of=tmp_path / name))
 
 
 def test_an_agent_that_is_not_what_its_settings_say_is_refused(ppo: Path, tmp_path: Path) -> None:
@@ -403,7 +413,7 @@ def test_an_agent_that_is_not_what_its_settings_say_is_refused(ppo: Path, tmp_pa
     with pytest.raises(
         CheckpointError, match=r"networks are not those that .*config\.yml describes"
     ):
-        _train(CASES["ppo"][0], tmp_path / "out", ticket_of=ppo)
+        _train(CASES["ppo"][0], tmp_path / "out", ticket=TicketConfig(of=ppo))
     assert not (tmp_path / "out").exists()
 
 
@@ -412,7 +422,7 @@ def test_it_starts_from_the_weights_that_were_noted(ppo: Path, tmp_path: Path) -
     noted = ppo / "CartPole-v1" / "initial_weights.safetensors"
     state = load_file(noted)
     save_file({name: weight + 1 for name, weight in state.items()}, noted)
-    _train(CASES["ppo"][0], tmp_path / "out", ticket_of=ppo, ticket_ratio=0.5)
+    _train(CASES["ppo"][0], tmp_path / "out", ticket=TicketConfig(of=ppo))
     start = load_file(tmp_path / "out" / "CartPole-v1" / "initial_weights.safetensors")
 
     for name, weight in start.items():
@@ -422,9 +432,9 @@ def test_it_starts_from_the_weights_that_were_noted(ppo: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (None, "is not there"),
+        (None, "missing; a ticket starts from"),
         (b"no tensors", "damaged"),
-        (save({"weight": torch.zeros(3)}), "is not of the networks"),
+        (save({"weight": torch.zeros(3)}), "does not hold the networks"),
     ],
 )
 def test_a_start_that_is_not_the_originals_is_refused(
@@ -433,7 +443,7 @@ def test_a_start_that_is_not_the_originals_is_refused(
     noted = ppo / "CartPole-v1" / "initial_weights.safetensors"
     noted.unlink() if content is None else noted.write_bytes(content)
     with pytest.raises(CheckpointError, match=says):
-        _train(CASES["ppo"][0], tmp_path / "out", ticket_of=ppo)
+        _train(CASES["ppo"][0], tmp_path / "out", ticket=TicketConfig(of=ppo))
     assert not (tmp_path / "out").exists()
 
 
@@ -442,4 +452,4 @@ def test_a_network_without_hidden_layers_has_no_tickets(tmp_path: Path) -> None:
     options: dict[str, Any] = {"steps": 64, "hyperparameters": (*given, "net_arch:[]")}
     _train(what, tmp_path / "original", **options)
     with pytest.raises(CompressionError, match="no hidden layer"):
-        _train(what, tmp_path / "out", ticket_of=tmp_path / "original")
+        _train(what, tmp_path / "out", ticket=TicketConfig(of=tmp_path / "original"))

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +18,24 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from trainings import PPO as ON_CARTPOLE
 from trainings import SAC as ON_PENDULUM
-from trainings import SHORT, stop_after, train
+from trainings import SHORT, checkpoint_in, plain, saved_state, stop_after, train, train_as
 
-from squeezerl import load_agent
+from squeezerl import QatConfig, load_agent
 from squeezerl.api import load_any_actor, make_actor
 from squeezerl.artifacts.read import read_artifact
-from squeezerl.errors import CheckpointError, InvalidArgumentError, OutputError, SqueezeRLError
+from squeezerl.errors import CheckpointError, InvalidArgumentError, OutputError, SpecError
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import play
 from squeezerl.methods.specs import QuantizationAwareTraining, spec_to_json
 from squeezerl.records import EvaluationRecord
-from squeezerl.training.checkpoint import find_checkpoint
-from squeezerl.training.evaluations import EVALUATION_SEED
-from squeezerl.training.result import TrainingProgress, TrainingResult
+from squeezerl.training.result import EVALUATION_SEED, TrainingProgress, TrainingResult
 
 # Few updates; a window of ranges is 1,000 steps where there are no rollouts.
-QAT_SAC = {"steps": 2200, "qat": "int8", "hyperparameters": ("train_freq:20", "gradient_steps:4")}
+QAT_SAC = {
+    "steps": 2200,
+    "qat": QatConfig(),
+    "hyperparameters": ("train_freq:20", "gradient_steps:4"),
+}
 
 
 def _tree(folder: Path) -> dict[str, bytes | None]:
@@ -53,8 +56,8 @@ def _played(actor: Any, env_id: str) -> list[float]:
 
 
 def _weights(path: Path) -> dict[str, Any]:
-    policy = load_agent(path).policy
-    return {name: value.tolist() for name, value in policy.state_dict().items()}
+    weights: dict[str, Any] = plain(dict(load_agent(path).policy.state_dict()))
+    return weights
 
 
 def _evaluations(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -71,7 +74,7 @@ def ppo(tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
 @pytest.fixture(scope="module")
 def ppo_int8(tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
     output = tmp_path_factory.mktemp("ppo") / "out"
-    return train(ON_CARTPOLE, output, "normalize:true", qat="int8")
+    return train(ON_CARTPOLE, output, "normalize:true", qat=QatConfig())
 
 
 @pytest.fixture(scope="module")
@@ -206,21 +209,22 @@ def test_the_zip_beside_an_artifact_holds_its_weights_in_float(sac_int8: Trainin
     )
 
 
-def test_a_training_for_int8_never_ends_without_an_artifact(tmp_path: Path) -> None:
-    # Either it is refused, or it gives what was asked for.
-    options: dict[str, Any] = {"steps": 600, "qat": "int8"}
-    outcome = _attempt(ON_PENDULUM, tmp_path / "out", "train_freq:50", **options)
-    assert isinstance(outcome, SqueezeRLError) or outcome.artifact is not None
+def test_a_training_for_int8_shorter_than_a_window_ends_with_an_artifact(tmp_path: Path) -> None:
+    # A window of ranges usually is 1,000 steps; here it must end earlier.
+    output = tmp_path / "out"
+    result = train(ON_PENDULUM, output, "train_freq:50", steps=600, qat=QatConfig())
+    assert result.artifact == output / "int8"
+    actor, _ = load_any_actor(result.artifact)
+    assert _played(actor, "Pendulum-v1") == _returns(result.evaluation)
 
 
 def test_int8_begins_soon_after_a_short_training_has_begun_to_learn(tmp_path: Path) -> None:
     # 50 of these steps are random, and a tenth of the others show what inputs are like.
     output = tmp_path / "out"
-    train(ON_PENDULUM, output, "train_freq:10", qat="int8", should_stop=stop_after(9))
-    checkpoint = find_checkpoint(output)
-    assert checkpoint is not None
+    train(ON_PENDULUM, output, "train_freq:10", qat=QatConfig(), should_stop=stop_after(9))
+    checkpoint = checkpoint_in(output)
     assert checkpoint.steps == 90
-    assert torch.load(checkpoint.path / "model.pt", weights_only=True)["qat"]["enabled"]
+    assert saved_state(output)["qat"]["enabled"]
 
 
 def test_what_is_set_for_speed_is_undone(tmp_path: Path) -> None:
@@ -244,7 +248,7 @@ def test_evaluations_do_not_change_what_is_learned(ppo: TrainingResult, tmp_path
     assert _weights(more.path) == _weights(ppo.path)
 
 
-def test_progress_is_told(tmp_path: Path) -> None:
+def test_progress_is_reported(tmp_path: Path) -> None:
     told: list[TrainingProgress] = []
     train(ON_CARTPOLE, tmp_path / "out", on_progress=told.append)
     assert told
@@ -263,8 +267,7 @@ def test_a_stopped_training_goes_on_to_the_end(tmp_path: Path) -> None:
     assert not (output / "CartPole-v1.zip").exists()
     assert _evaluations(output)["timesteps"].tolist() == [128]
     before = _evaluations(output)["results"].tolist()
-    checkpoint = find_checkpoint(output)
-    assert checkpoint is not None
+    checkpoint = checkpoint_in(output)
     with np.load(checkpoint.path / "arrays.npz") as file:
         count, mean = float(file["observation.count"]), file["observation.mean"]
 
@@ -294,22 +297,19 @@ def test_a_stopped_training_for_int8_goes_on_in_int8(tmp_path: Path) -> None:
     stopped = train(ON_PENDULUM, output, *given, should_stop=stop_after(75), **settings)
     assert (stopped.complete, stopped.steps) == (False, 1500)
     assert stopped.artifact is None
-    checkpoint = find_checkpoint(output)
-    assert checkpoint is not None
-    state = torch.load(checkpoint.path / "model.pt", weights_only=True)
-    assert state["qat"]["enabled"]
+    checkpoint = checkpoint_in(output)
+    assert saved_state(output)["qat"]["enabled"]
     with np.load(checkpoint.path / "arrays.npz") as file:
         assert len(file["replay.rewards"]) == 1500
         replay = file["replay.observations"]
 
     stopped = train(ON_PENDULUM, output, *given, should_stop=stop_after(1), resume=True, **settings)
     assert (stopped.steps, stopped.new_steps) == (1520, 20)
-    checkpoint = find_checkpoint(output)
-    assert checkpoint is not None
+    checkpoint = checkpoint_in(output)
     with np.load(checkpoint.path / "arrays.npz") as file:
         np.testing.assert_array_equal(file["replay.observations"][:1500], replay)
         assert len(file["replay.rewards"]) == 1520
-    assert torch.load(checkpoint.path / "model.pt", weights_only=True)["qat"]["enabled"]
+    assert saved_state(output)["qat"]["enabled"]
 
     result = train(ON_PENDULUM, output, *given, resume=True, **settings)
     assert (result.complete, result.steps) == (True, 2200)
@@ -326,8 +326,7 @@ def test_a_training_that_goes_on_meets_other_episodes(backend: str, tmp_path: Pa
     for resume in (False, True):
         stop = stop_after(60)
         train(ON_PENDULUM, tmp_path / "out", resume=resume, should_stop=stop, **options)
-    checkpoint = find_checkpoint(tmp_path / "out")
-    assert checkpoint is not None
+    checkpoint = checkpoint_in(tmp_path / "out")
     with np.load(checkpoint.path / "arrays.npz") as file:
         observations = file["replay.observations"]
     assert len(observations) == 120
@@ -359,7 +358,7 @@ def stopped(stopped_once: Path, tmp_path: Path) -> Path:
     [
         (ON_CARTPOLE, (), {"seed": 1}, "seed 0, not 1"),
         (ON_CARTPOLE, ("gamma:0.5",), {}, "gamma 0.98, not 0.5"),
-        (ON_CARTPOLE, (), {"qat": "int8"}, "qat None, not"),
+        (ON_CARTPOLE, (), {"qat": QatConfig()}, "qat None, not"),
         (ON_CARTPOLE, (), {"env_kwargs": {"max_episode_steps": 30}}, "env_kwargs"),
         (("trpo", "CartPole-v1"), (), {}, "algo 'ppo', not 'trpo'"),
         (("ppo", "Acrobot-v1"), (), {}, "not a training of Acrobot-v1"),
@@ -375,26 +374,19 @@ def test_going_on_with_other_settings_is_refused(
     assert _tree(stopped) == before
 
 
-def _attempt(*arguments: Any, **options: Any) -> TrainingResult | SqueezeRLError:
-    try:
-        return train(*arguments, **options)
-    except SqueezeRLError as error:
-        return error
+def test_going_on_with_another_number_of_episodes_is_refused(stopped: Path) -> None:
+    # evaluations.npz is a matrix: each evaluation has as many episodes as the others.
+    before = _tree(stopped)
+    with pytest.raises(OutputError, match="was started with eval_episodes 2, not 3"):
+        train(ON_CARTPOLE, stopped, resume=True, eval_episodes=3)
+    assert _tree(stopped) == before
 
 
-def test_going_on_with_other_numbers_of_episodes_is_refused_or_works(stopped: Path) -> None:
-    # evaluations.npz is a matrix: as many episodes each time.
-    outcome = _attempt(ON_CARTPOLE, stopped, resume=True, eval_episodes=3)
-    if isinstance(outcome, TrainingResult):
-        assert outcome.complete
-        assert _evaluations(stopped)["results"].ndim == 2
-
-
-def test_going_on_to_fewer_steps_than_are_done_is_not_called_damage(tmp_path: Path) -> None:
-    # The replay buffer is as large as the number of steps.
+def test_going_on_to_fewer_steps_than_were_made_is_refused(tmp_path: Path) -> None:
     train(ON_PENDULUM, tmp_path / "out", steps=200, should_stop=stop_after(150))
-    outcome = _attempt(ON_PENDULUM, tmp_path / "out", steps=100, resume=True)
-    assert "damaged" not in str(outcome)
+    message = "has 150 steps already, more than the 100 that were asked for"
+    with pytest.raises(OutputError, match=message):
+        train(ON_PENDULUM, tmp_path / "out", steps=100, resume=True)
 
 
 def test_a_replay_buffer_that_grows_keeps_what_it_held(tmp_path: Path) -> None:
@@ -403,8 +395,7 @@ def test_a_replay_buffer_that_grows_keeps_what_it_held(tmp_path: Path) -> None:
     train(ON_PENDULUM, output, steps=200, should_stop=stop_after(150))
     result = train(ON_PENDULUM, output, steps=300, resume=True, should_stop=stop_after(10))
     assert result.steps == 160
-    checkpoint = find_checkpoint(output)
-    assert checkpoint is not None
+    checkpoint = checkpoint_in(output)
     with np.load(checkpoint.path / "arrays.npz") as file:
         assert len(file["replay.rewards"]) == 160
 
@@ -420,7 +411,7 @@ def test_a_folder_of_something_else_is_refused_and_untouched(tmp_path: Path, res
 def test_a_training_is_not_overwritten(stopped: Path, ppo: TrainingResult) -> None:
     for output in (stopped, ppo.path):
         before = _tree(output)
-        with pytest.raises(OutputError, match="holds a training already; --resume"):
+        with pytest.raises(OutputError, match="holds a training already; `resume=True`"):
             train(ON_CARTPOLE, output, "normalize:true")
         assert _tree(output) == before
 
@@ -465,8 +456,7 @@ def test_going_on_with_a_complete_training_of_another_seed_is_refused(
     ids=["model", "arrays", "description", "notes", "no-notes"],
 )
 def test_a_damaged_checkpoint_is_refused(damage: Any, stopped: Path) -> None:
-    checkpoint = find_checkpoint(stopped)
-    assert checkpoint is not None
+    checkpoint = checkpoint_in(stopped)
     damage(checkpoint.path)
     with pytest.raises(CheckpointError, match=r"checkpoints/\d+: damaged"):
         train(ON_CARTPOLE, stopped, resume=True)
@@ -483,11 +473,10 @@ def _change_notes(folder: Path, notes: Any) -> None:
 def test_it_starts_from_the_weights_of_an_agent(ppo: TrainingResult, tmp_path: Path) -> None:
     output = tmp_path / "out"
     train(ON_CARTPOLE, output, "normalize:true", seed=3, init=ppo.path, should_stop=lambda: True)
-    checkpoint = find_checkpoint(output)
-    assert checkpoint is not None
-    state = torch.load(checkpoint.path / "model.pt", weights_only=True)
+    checkpoint = checkpoint_in(output)
+    state = saved_state(output)
     theirs = PPO.load(ppo.path / "CartPole-v1.zip", device="cpu").policy.state_dict()
-    assert _plain(state["parameters"]["policy"]) == _plain(theirs)
+    assert plain(state["parameters"]["policy"]) == plain(theirs)
     with np.load(checkpoint.path / "arrays.npz") as file:
         env = DummyVecEnv([lambda: gymnasium.make("CartPole-v1")])
         normalize = VecNormalize.load(str(ppo.path / "CartPole-v1" / "vecnormalize.pkl"), env)
@@ -506,15 +495,9 @@ def test_it_starts_from_the_bundled_agent(tmp_path: Path) -> None:
         init="demo",
         should_stop=lambda: True,
     )
-    checkpoint = find_checkpoint(output)
-    assert checkpoint is not None
-    state = torch.load(checkpoint.path / "model.pt", weights_only=True)["parameters"]["policy"]
+    state = saved_state(output)["parameters"]["policy"]
     weights = load_agent("demo").policy.state_dict()
     assert state["action_net.bias"].tolist() in [value.tolist() for value in weights.values()]
-
-
-def _plain(state: dict[str, torch.Tensor]) -> dict[str, Any]:
-    return {name: value.tolist() for name, value in state.items()}
 
 
 @pytest.mark.parametrize(
@@ -532,46 +515,71 @@ def test_an_agent_that_does_not_fit_is_refused(
 
 
 def test_an_agent_of_another_algorithm_is_refused(ppo: TrainingResult, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="networks"):
+    with pytest.raises(CheckpointError, match="its networks are not those of this training"):
         train(("dqn", "CartPole-v1"), tmp_path / "out", init=ppo.path)
 
 
 def test_it_starts_from_an_agent_whose_rewards_alone_were_normalised(tmp_path: Path) -> None:
     given = "normalize:dict(norm_obs=False, norm_reward=True)"
     first = train(ON_CARTPOLE, tmp_path / "first", given, steps=64)
-    second = train(ON_CARTPOLE, tmp_path / "second", given, steps=64, init=first.path)
-    assert second.complete
+    output = tmp_path / "second"
+    train(ON_CARTPOLE, output, given, steps=64, init=first.path, should_stop=lambda: True)
+    theirs = PPO.load(first.path / "CartPole-v1.zip", device="cpu").policy.state_dict()
+    assert plain(saved_state(output)["parameters"]["policy"]) == plain(dict(theirs))
+
+
+def test_the_environment_is_that_of_the_agent_unless_given(
+    ppo: TrainingResult, tmp_path: Path
+) -> None:
+    result = train_as(
+        ("ppo", None), tmp_path / "out", init=ppo.path, should_stop=lambda: True,
+        hyperparameters=("net_arch:[16, 16]", "normalize:true"),
+    )  # fmt: skip
+    assert (result.env_id, result.complete) == ("CartPole-v1", False)
+    arguments = yaml.safe_load((result.path / "CartPole-v1" / "args.yml").read_text())
+    assert arguments["env_kwargs"] == SHORT
+
+
+def test_without_an_agent_the_environment_must_be_given(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgumentError, match="`env` is missing"):
+        train_as(("ppo", None), tmp_path / "out")
+    assert _tree(tmp_path) == {}
 
 
 # Refusals leave nothing behind
 
 
 @pytest.mark.parametrize(
-    ("options", "error"),
+    ("options", "error", "message"),
     [
-        ({"init": "missing.zip"}, CheckpointError),
-        ({"device": "abacus"}, InvalidArgumentError),
+        ({"init": "missing.zip"}, CheckpointError, "missing.zip: no such file"),
         (
-            {"qat": "int8", "qat_spec": QuantizationAwareTraining(keep=("layer7",))},
-            SqueezeRLError,
+            {"qat": QatConfig(spec=QuantizationAwareTraining(keep=("layer7",)))},
+            SpecError,
+            r"\['layer7'\]; the layers are layer0, layer1, layer2",
         ),
-        ({"qat": "fp4"}, InvalidArgumentError),
-        ({"qat": "int8", "qat_warmup": 1.0}, InvalidArgumentError),
-        ({"steps": 0}, InvalidArgumentError),
-        ({"evaluations": 0}, InvalidArgumentError),
-        ({"eval_episodes": 0}, InvalidArgumentError),
-        ({"threads": 0}, InvalidArgumentError),
-        ({"checkpoint_seconds": -1}, InvalidArgumentError),
-        ({"checkpoint_seconds": float("nan")}, InvalidArgumentError),
-        ({"track": "paper"}, InvalidArgumentError),
     ],
 )
 def test_what_is_refused_leaves_nothing(
-    options: dict[str, Any], error: type[Exception], tmp_path: Path
+    options: dict[str, Any], error: type[Exception], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(error):
+    with pytest.raises(error, match=message):
         train(ON_CARTPOLE, tmp_path / "out", **options)
     assert _tree(tmp_path) == {}
+
+
+def test_nothing_is_left_in_the_systems_temporary_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stable-Baselines3's own logger makes an empty folder there for each training."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    train(ON_CARTPOLE, tmp_path / "ppo", steps=64, should_stop=stop_after(1))
+    train(ON_CARTPOLE, tmp_path / "ppo", steps=64, resume=True)
+    train(ON_PENDULUM, tmp_path / "sac", steps=100)
+    train(ON_CARTPOLE, tmp_path / "tracked", steps=64, track="tensorboard")
+    assert list(temporary.iterdir()) == []
 
 
 def test_evaluations_fall_on_their_steps_once(tmp_path: Path) -> None:

@@ -101,6 +101,32 @@ def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
     return wrapper
 
 
+@contextmanager
+def option_names(**options: str) -> Iterator[None]:
+    """Errors of the library within this block name options instead of arguments.
+
+    The library writes arguments as `` `seed` ``, `` `resume=True` `` or
+    `` `hyperparameters=["gamma:0.9"]` ``, which become `--seed`, `--resume` and
+    `--hyperparams gamma:0.9`.
+
+    Args:
+        options: the option for each argument whose option has another name.
+    """
+
+    def to_option(match: re.Match[str]) -> str:
+        name, value = match[1], match[2]
+        option = options.get(name, f"--{name.replace('_', '-')}")
+        if value is None or value == "True":
+            return option
+        return " ".join((option, value.removeprefix('["').removesuffix('"]')))
+
+    try:
+        yield
+    except SqueezeRLError as error:
+        text = re.sub(r"`(\w+)(?:=([^`]+))?`", to_option, str(error))
+        raise type(error)(text) from error
+
+
 def _fail(message: str) -> NoReturn:
     err.print("[bold red]error:[/] ", end="")
     err.print(message, markup=False, emoji=False, highlight=False, soft_wrap=True)

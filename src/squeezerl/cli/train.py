@@ -1,4 +1,4 @@
-"""`squeezerl train`: an agent from nothing, in float or for int8."""
+"""`squeezerl train`: train an agent in float or for int8."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from squeezerl.cli.console import (
     JsonOption,
     OutputOption,
     err,
+    option_names,
     parse_kwargs,
     print_json,
     print_table,
@@ -22,6 +23,7 @@ from squeezerl.cli.console import (
     say,
 )
 from squeezerl.cli.stopping import stop_on_signals
+from squeezerl.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from squeezerl.training.result import TrainingProgress, TrainingResult
@@ -38,10 +40,16 @@ def train(
             show_default=False,
         ),
     ],
-    env: Annotated[
-        str, typer.Argument(metavar="ENV", help="Environment id, or module:Id for your own.")
-    ],
     output: OutputOption,
+    env: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="ENV",
+            help="Environment id, or module:Id for your own. "
+            "[dim]default: that of --init or --ticket-of[/dim]",
+            show_default=False,
+        ),
+    ] = None,
     steps: Annotated[
         int | None,
         typer.Option(
@@ -51,7 +59,7 @@ def train(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="Of everything random. [dim]default: 0[/dim]", show_default=False),
+        typer.Option(help="Seed of everything random. [dim]default: 0[/dim]", show_default=False),
     ] = None,
     hyperparams: Annotated[
         list[str] | None,
@@ -73,10 +81,12 @@ def train(
     ] = 0.1,
     qat_keep: Annotated[
         list[str] | None,
-        typer.Option(help="Layer to leave in float, as layer0; repeat.", show_default=False),
+        typer.Option(
+            help="Layer to leave in float, such as layer0; repeat for more.", show_default=False
+        ),
     ] = None,
     qat_critic: Annotated[
-        bool, typer.Option("--qat-critic", help="Simulate int8 in the critic, too.")
+        bool, typer.Option("--qat-critic", help="Simulate int8 in the critic as well.")
     ] = False,
     qat_naive: Annotated[
         bool,
@@ -101,7 +111,7 @@ def train(
     ticket: Annotated[
         str | None,
         typer.Option(
-            help="Neurons that stay: l1, l2 or random. [dim]default: l2[/dim]",
+            help="Which neurons stay: l1, l2 or random. [dim]default: l2[/dim]",
             metavar="l1|l2|random",
             show_default=False,
         ),
@@ -109,14 +119,16 @@ def train(
     ticket_ratio: Annotated[
         float | None,
         typer.Option(
-            help="Share of the hidden neurons that go. [dim]default: 0.5[/dim]",
+            help="Share of the hidden neurons to remove. [dim]default: 0.5[/dim]",
             show_default=False,
         ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the training that DIR holds.")
     ] = False,
-    evaluations: Annotated[int, typer.Option(help="How often to evaluate on the way.")] = 20,
+    evaluations: Annotated[
+        int, typer.Option(help="Number of evaluations during the training.")
+    ] = 20,
     eval_episodes: Annotated[int, typer.Option(help="Episodes of each evaluation.")] = 10,
     checkpoint_seconds: Annotated[float, typer.Option(help="Time between checkpoints.")] = 120.0,
     track: Annotated[
@@ -124,57 +136,75 @@ def train(
         typer.Option(help="Log curves: tensorboard or wandb.", show_default=False),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[int, typer.Option(help="Of torch.")] = 1,
+    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
     env_kwargs: EnvKwargsOption = None,
     backend: BackendOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Train an agent with Stable-Baselines3 into an rl-zoo folder, which all verbs can load.
+    """Train an agent with Stable-Baselines3 into an rl-zoo folder, which all commands can load.
 
-    With --qat int8 the policy learns behind simulated integers, and DIR/int8 is the artifact to
-    deploy. Ctrl-C, and even kill -9, lose little: the same command with --resume goes on.
-    With --ticket-of part of a trained network learns again from the weights that it started with.
+    With --qat int8 the policy learns in simulated integers, and DIR/int8 is the artifact to
+    deploy. After Ctrl-C, or even kill -9, the same command with --resume goes on from the last
+    checkpoint. With --ticket-of, part of a trained network learns again from its first weights.
 
     Example: squeezerl train sac Hopper-v4 --steps 50_000 --qat int8 -o hopper
 
     Example: squeezerl train ppo Ant-v4 --ticket-of ant --ticket l2 --ticket-ratio 0.7 -o ticket
     """
-    from squeezerl.api import train as train_agent
-    from squeezerl.methods.specs import QuantizationAwareTraining
+    from squeezerl.methods.trained_int8 import QuantizationAwareTraining
+    from squeezerl.training.config import QatConfig, TicketConfig, TrainConfig
+    from squeezerl.training.train import train as train_agent
 
-    spec = QuantizationAwareTraining(
-        per_channel=not qat_naive, per_feature=not qat_naive, keep=tuple(qat_keep or ())
-    )
+    if qat not in (None, "int8"):
+        raise InvalidArgumentError(f"--qat {qat!r} is not supported; int8 is")
+    if ticket_of is None and (ticket is not None or ticket_ratio is not None):
+        raise InvalidArgumentError(
+            "a ticket is taken of a finished training: name its folder with --ticket-of"
+        )
     stopping = stop_on_signals(
         asked="writing a checkpoint", ended=f"{output} has the last checkpoint"
     )
-    with stopping as stop, _training_bar(f"{algorithm} {env}") as update:
-        result = train_agent(
-            algorithm,
-            env,
-            output=output,
+    names = option_names(
+        env="ENV", hyperparameters="--hyperparams", warmup="--qat-warmup", ticket="--ticket-of",
+        choice="--ticket", keep="--qat-keep",
+    )  # fmt: skip
+    with stopping as stop, names, _training_bar(f"{algorithm} {env or ''}") as update:
+        config = TrainConfig(
+            algorithm=algorithm,
+            env=env,
+            env_kwargs=parse_kwargs(env_kwargs or ()),
+            backend=backend,
             steps=steps,
             seed=seed,
             hyperparameters=hyperparams or (),
-            qat=qat,
-            qat_warmup=qat_warmup,
-            qat_critic=qat_critic,
-            qat_spec=spec,
+            qat=QatConfig(
+                spec=QuantizationAwareTraining(
+                    per_channel=not qat_naive,
+                    per_feature=not qat_naive,
+                    keep=tuple(qat_keep or ()),
+                ),
+                warmup=qat_warmup,
+                critic=qat_critic,
+            )
+            if qat
+            else None,
             init=init,
-            ticket_of=ticket_of,
-            ticket=ticket,
-            ticket_ratio=ticket_ratio,
-            resume=resume,
+            ticket=TicketConfig(
+                of=ticket_of,
+                choice="l2" if ticket is None else ticket,
+                ratio=0.5 if ticket_ratio is None else ticket_ratio,
+            )
+            if ticket_of is not None
+            else None,
             evaluations=evaluations,
             eval_episodes=eval_episodes,
             checkpoint_seconds=checkpoint_seconds,
             track=track,
             device=device,
             threads=threads,
-            env_kwargs=parse_kwargs(env_kwargs or ()),
-            backend=backend,
-            on_progress=update,
-            should_stop=stop.is_asked,
+        )
+        result = train_agent(
+            config, output=output, resume=resume, on_progress=update, should_stop=stop.is_asked
         )
     if as_json:
         from squeezerl.report.training_contract import training_json
@@ -188,7 +218,7 @@ def train(
 
 @contextmanager
 def _training_bar(description: str) -> Iterator[Callable[[TrainingProgress], None]]:
-    """Steps, rate, returns and time left on standard error; silent where that is no terminal."""
+    """Show steps, rate, returns and time left on standard error if it is a terminal."""
     with Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 
 from squeezerl.analysis.bootstrap import mean_interval
-from squeezerl.artifacts.read import read_artifact
+from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.evaluation.environment import Environment
-from squeezerl.evaluation.evaluate import check_numbers, play
+from squeezerl.evaluation.evaluate import play
 from squeezerl.evaluation.random_actor import RandomActor
 from squeezerl.jobs.context import JobContext, stoppable
-from squeezerl.jobs.job import Job, Outcome
+from squeezerl.jobs.job import Job, Outcome, StoredResult
 from squeezerl.pipeline.place import Place
-from squeezerl.runtimes.actor import Actor
-from squeezerl.runtimes.onnx_actor import OnnxActor
+from squeezerl.records import Episode, EvaluationRecord
+from squeezerl.runtimes.base import RUNTIMES, Actor
 
 
 def evaluate(job: Job, context: JobContext) -> Outcome:
@@ -26,7 +26,6 @@ def evaluate(job: Job, context: JobContext) -> Outcome:
         SqueezeRLError: if the policy does not fit the environment.
     """
     params = job.params
-    check_numbers(params["episodes"], params["seed"])
     environment = Place.of(params).find()
     actor = _actor(params["policy"], environment, context)
     with stoppable(context) as progress:
@@ -59,8 +58,24 @@ def evaluate(job: Job, context: JobContext) -> Outcome:
     )
 
 
+def record_of(job: Job, result: StoredResult) -> EvaluationRecord:
+    """The episodes that an evaluation found."""
+    arrays = (result.arrays[name].tolist() for name in ("seeds", "returns", "lengths"))
+    return EvaluationRecord(
+        env_id=job.params["env_id"],
+        env_kwargs=job.params["env_kwargs"],
+        backend=result.content["backend"],
+        seed=job.params["seed"],
+        episodes=tuple(
+            Episode(seed=seed, return_=return_, length=length)
+            for seed, return_, length in zip(*arrays, strict=True)
+        ),
+        seconds=result.content["seconds"],
+    )
+
+
 def _actor(policy: dict[str, Any], environment: Environment, context: JobContext) -> Actor:
     if "random" in policy:
         return RandomActor(environment, policy["random"])
     folder = context.fetch(policy["job"]) / policy["folder"]
-    return OnnxActor(read_artifact(folder).model)
+    return RUNTIMES.get("ort").load(read_artifact(folder))

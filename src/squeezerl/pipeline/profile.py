@@ -11,21 +11,27 @@ import numpy.typing as npt
 
 from squeezerl.analysis.rule import best_percentage
 from squeezerl.analysis.timing import median_interval
+from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.evaluation.evaluate import calibrate
 from squeezerl.host.facts import host_facts
 from squeezerl.jobs.context import JobContext, stoppable
 from squeezerl.jobs.job import Job, Outcome
-from squeezerl.measurement.energy.choose import choose_meter
+from squeezerl.measurement.meters.choose import choose_meter
 from squeezerl.measurement.profile import profile_subjects
-from squeezerl.measurement.ratios import energy_ratio, latency_ratio
 from squeezerl.measurement.result import Profile, ProfileRow
 from squeezerl.measurement.settings import Settings, Workload
-from squeezerl.measurement.subject import Subject, load_subject
-from squeezerl.measurement.summary import energy_of, latency_of, memory_of
-from squeezerl.measurement.undisturbed import usual_gauge_ns
+from squeezerl.measurement.subject import Subject
+from squeezerl.measurement.summary import (
+    energy_of,
+    energy_ratio,
+    latency_of,
+    latency_ratio,
+    memory_of,
+    usual_gauge_ns,
+)
 from squeezerl.pipeline.place import Place
 from squeezerl.records import Interval
-from squeezerl.runtimes.onnx_actor import OnnxActor
+from squeezerl.runtimes.base import RUNTIMES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +65,7 @@ def profile(job: Job, context: JobContext) -> Outcome:
     given = params["calibration"]
     with stoppable(context) as progress:
         observations, _ = calibrate(
-            OnnxActor(chosen[0].subject.model),
+            RUNTIMES.get("ort").load(chosen[0].subject.artifact),
             Place.of(given).find(),
             episodes=given["episodes"],
             count=given["count"],
@@ -97,8 +103,8 @@ def _choose(params: Mapping[str, Any], context: JobContext) -> list[_Chosen]:
         job, folder = entry["job"], entry["folder"]
         name = f"{job}/{folder}"
         if name not in chosen:
-            subject = load_subject(context.fetch(job) / folder)
-            chosen[name] = _Chosen(job, folder, dataclasses.replace(subject, name=name))
+            subject = Subject(name, read_artifact(context.fetch(job) / folder))
+            chosen[name] = _Chosen(job, folder, subject)
     return list(chosen.values())
 
 

@@ -1,4 +1,4 @@
-"""`train`: train an agent from nothing; a training that was interrupted goes on."""
+"""`train`: an agent from nothing into a folder; one that was interrupted goes on."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from squeezerl.agents.sb3_model import import_contrib, import_sb3
+from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.artifacts.output import write_file
-from squeezerl.artifacts.read import read_artifact
 from squeezerl.errors import CheckpointError, StudyError
 from squeezerl.jobs.context import Interrupted, JobContext
 from squeezerl.jobs.job import Job, Outcome
-from squeezerl.methods.specs import QuantizationAwareTraining, spec_from_json
+from squeezerl.methods.base import spec_from_json
+from squeezerl.methods.trained_int8 import QuantizationAwareTraining
 from squeezerl.pipeline.kinds import sizes
 from squeezerl.pipeline.place import Place
+from squeezerl.runtimes.sb3_predictor import import_contrib, import_sb3
+from squeezerl.training.config import QatConfig, TicketConfig, TrainConfig
+from squeezerl.training.result import TrainingProgress
+from squeezerl.training.train import train as run
 
 _FOLDER, _SECONDS, _LOCK = "agent", "seconds.json", "lock"
 _NOTE_SECONDS = 5.0
@@ -29,11 +33,11 @@ _POLL_SECONDS = 0.5
 
 
 def train(job: Job, context: JobContext) -> Outcome:
-    """Train in `scratch/<id>/agent`, and put the agent to the location.
+    """Train in `scratch/<id>/agent`, and put what comes out to the location.
 
     Raises:
-        Interrupted: if the job was asked to stop; its checkpoint stays in scratch.
-        SqueezeRLError: if the training cannot be done as it was planned.
+        Interrupted: if it was asked to stop; the checkpoint stays in scratch.
+        SqueezeRLError: if the training cannot be made as it was planned.
     """
     import_sb3()
     import_contrib()
@@ -45,16 +49,13 @@ def train(job: Job, context: JobContext) -> Outcome:
         except CheckpointError:
             if not (scratch / _FOLDER / "checkpoints").exists():
                 raise
-            # A crash of the machine has damaged the checkpoints: start again.
+            # What a crash of the machine left is worth less than a training from the start.
             shutil.rmtree(scratch / _FOLDER)
             return _train(job, context, scratch)
 
 
 def _train(job: Job, context: JobContext, scratch: Path) -> Outcome:
-    from squeezerl.training.result import TrainingProgress
-    from squeezerl.training.train import train as run
-
-    settings = _settings(job, context)
+    config = _config(job, context)
     folder = scratch / _FOLDER
     clock = _Clock(scratch / _SECONDS)
 
@@ -63,7 +64,7 @@ def _train(job: Job, context: JobContext, scratch: Path) -> Outcome:
         context.on_progress(now.steps / now.total_steps)
 
     result = run(
-        settings, folder, resume=True, on_progress=progress, should_stop=context.should_stop
+        config, output=folder, resume=True, on_progress=progress, should_stop=context.should_stop
     )
     seconds = clock.note(at_once=True)
     if not result.complete:
@@ -84,34 +85,31 @@ def _train(job: Job, context: JobContext, scratch: Path) -> Outcome:
     return Outcome(content=content, arrays=curve)
 
 
-def _settings(job: Job, context: JobContext) -> Any:
+def _config(job: Job, context: JobContext) -> TrainConfig:
     """The training that the job's parameters describe."""
-    from squeezerl.training.algorithms import find_algorithm
-    from squeezerl.training.hyperparameters.read import read_settings
-    from squeezerl.training.qat import QatSettings
-    from squeezerl.training.settings import TrainingSettings
-    from squeezerl.training.tickets import TicketSettings
-
     params = job.params
     qat = ticket = None
     if params["qat"] is not None:
         spec = spec_from_json(dict(params["qat"]["spec"]))
         if not isinstance(spec, QuantizationAwareTraining):
             raise StudyError(f"a training for {spec.kind} is not possible")
-        qat = QatSettings(spec=spec, warmup=params["qat"]["warmup"], critic=params["qat"]["critic"])
+        qat = QatConfig(spec=spec, warmup=params["qat"]["warmup"], critic=params["qat"]["critic"])
     if params["ticket"] is not None:
         given = params["ticket"]
         original = context.fetch(given["of"])
-        ticket = TicketSettings(of=str(original), choice=given["norm"], ratio=given["ratio"])
-    return TrainingSettings(
-        algorithm=find_algorithm(params["algorithm"]),
-        environment=Place.of(params).find(),
-        hyperparameters=read_settings(params["algorithm"], params["hyperparameters"]),
+        ticket = TicketConfig(of=original, choice=given["norm"], ratio=given["ratio"])
+    place = Place.of(params)
+    return TrainConfig(
+        algorithm=params["algorithm"],
+        env=place.env_id,
+        env_kwargs=place.env_kwargs,
+        backend=place.backend,
+        hyperparameters=params["hyperparameters"],
         steps=params["steps"],
         seed=params["seed"],
         qat=qat,
         ticket=ticket,
-        # Several trainings run side by side, and a GPU gives other numbers than a CPU.
+        # Several trainings run side by side, and a GPU computes other numbers than a processor.
         device="cpu",
         threads=1,
         evaluations=params["evaluations"],
@@ -120,7 +118,7 @@ def _settings(job: Job, context: JobContext) -> Any:
 
 
 class _Clock:
-    """Counts the seconds of a training across interruptions; a file keeps them."""
+    """Seconds of a training over all its interruptions, noted in a file now and then."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -140,10 +138,10 @@ class _Clock:
 
 @contextmanager
 def _alone(path: Path, context: JobContext) -> Iterator[None]:
-    """Wait for a worker that has lost this job and not noticed yet; when it ends, so does its lock.
+    """Wait for a worker that lost this job and has not noticed yet; its death ends its lock.
 
     Raises:
-        Interrupted: if the job was asked to stop while it waited.
+        Interrupted: if it was asked to stop while it waited.
     """
     with path.open("w") as file:
         while True:
@@ -154,6 +152,6 @@ def _alone(path: Path, context: JobContext) -> Iterator[None]:
                 if context.should_stop():
                     raise Interrupted from None
                 time.sleep(_POLL_SECONDS)
-        # The other worker may have removed the folder.
+        # The one that held it may have taken the folder away.
         path.parent.mkdir(exist_ok=True)
         yield

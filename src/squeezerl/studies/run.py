@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
 from squeezerl.agents.load import load_agent
-from squeezerl.agents.zoo import find_agent
 from squeezerl.errors import MissingArtifactsError, StudyError
 from squeezerl.host.cores import count_cores
 from squeezerl.jobs.location import Location
@@ -29,7 +25,6 @@ if TYPE_CHECKING:
     from squeezerl.jobs.store import Store
 
 _YAML = (".yaml", ".yml")
-_AGENT = "agent"  # name of the files of an existing agent
 
 
 @dataclass(frozen=True)
@@ -212,30 +207,18 @@ def open_existing(store_url: str) -> Store:
 
 
 def publish_agents(agents: Sequence[ExistingAgent], location: Location) -> None:
-    """Put the files of existing agents to where all workers can fetch them, each once.
+    """Put existing agents to where all workers can fetch them, each once.
 
     Raises:
         StudyError: if an agent has changed since the study was read.
     """
-    for agent in agents:
+    for given in agents:
+        agent = load_agent(given.path)
+        if agent.source.key != given.key:
+            raise StudyError(f"{given.path}: changed while the study was read")
         with tempfile.TemporaryDirectory(prefix="squeezerl-agent-") as name:
-            folder = Path(name)
-            files = find_agent(agent.path)
-            shutil.copyfile(files.checkpoint, folder / f"{_AGENT}.zip")
-            settings = folder / _AGENT
-            settings.mkdir()
-            if files.vecnormalize is not None:
-                shutil.copyfile(files.vecnormalize, settings / "vecnormalize.pkl")
-            source = agent.source
-            known = {"env": source.env_id, "env_kwargs": source.env_kwargs}
-            (settings / "args.yml").write_text(yaml.safe_dump(known), encoding="utf-8")
-            copied = load_agent(folder).source
-            if (copied.sha256, copied.vecnormalize_sha256) != (
-                source.sha256,
-                source.vecnormalize_sha256,
-            ):
-                raise StudyError(f"{agent.path}: changed while the study was read")
-            location.put_input(agent.key, folder)
+            agent.save(Path(name))
+            location.put_input(given.key, Path(name))
 
 
 def _find_missing(store: Store, study: str, location: Location) -> list[str]:

@@ -1,4 +1,4 @@
-"""The algorithms that can be trained, and what each needs of an environment."""
+"""The algorithms that can be trained, and the actions that each can choose."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import difflib
 from dataclasses import dataclass
 from typing import Any
 
-from squeezerl.agents.sb3_model import FAMILIES, algorithm_class
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.evaluation.environment import Environment
+from squeezerl.runtimes.sb3_predictor import FAMILIES, algorithm_class
 
 
 @dataclass(frozen=True)
@@ -78,3 +78,17 @@ def check_actions(algorithm: Algorithm, environment: Environment) -> None:
         f"{environment.id} has {has} actions, {algorithm.name} takes {takes} ones; "
         f"use {', '.join(fitting)}"
     )
+
+
+def check_supports_qat(algorithm: Algorithm) -> None:
+    """Check that an algorithm's policies can be trained for int8.
+
+    Raises:
+        InvalidArgumentError: if not.
+    """
+    if algorithm.family == "qrdqn":
+        raise InvalidArgumentError(
+            "`qat` is not possible with qrdqn: a QR-DQN policy acts on the mean of its quantiles, "
+            "which is not on the int8 grid that they were trained on; use dqn, or compress the "
+            "trained agent"
+        )

@@ -1,7 +1,7 @@
-"""Checkpoints: all that a training needs to go on, as numbers, written whole or not at all.
+"""Checkpoints: everything that a training needs to go on, as numbers and nothing executable.
 
-A checkpoint is a folder with a name of its own that appears by renaming. The one before is removed
-only then, so that `kill -9` at any moment leaves at least one that is whole.
+Each checkpoint is a folder of its own, which appears complete, by renaming. The one before is
+removed only then, so that `kill -9` at any moment leaves at least one that is complete.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One checkpoint on disk, and what the trainer itself noted in it."""
+    """A checkpoint on disk, with the notes that the trainer put into it."""
 
     path: Path
     notes: dict[str, Any]
 
     @property
     def steps(self) -> int:
-        """Environment steps until then."""
+        """Environment steps that were made until then."""
         return int(self.path.name)
 
 
@@ -57,11 +57,11 @@ def save_checkpoint(
     """Write the state of a model, its optimizers, replay buffer and normaliser.
 
     Raises:
-        OutputError: if it cannot be written; the one before is then still there.
+        OutputError: if it cannot be written; the checkpoint before is then still there.
     """
     path = output / _FOLDER / f"{model.num_timesteps:012d}"
     if path.exists():
-        return  # nothing has been learned since
+        return  # no step has been made since
     state = {
         "parameters": model.get_parameters(),
         "variables": {name: attrgetter(name)(model).detach() for name in _variables(model)},
@@ -91,7 +91,7 @@ def find_checkpoint(output: Path) -> Checkpoint | None:
     try:
         content = json.loads((folders[-1] / "training.json").read_text(encoding="utf-8"))
         if content["format"] != _FORMAT:
-            raise CheckpointError(f"{folders[-1]}: of another version of this library")
+            raise CheckpointError(f"{folders[-1]}: written by another version of this library")
         return Checkpoint(folders[-1], content["notes"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folders[-1]}: damaged ({error!r})") from error
@@ -126,16 +126,16 @@ def has_checkpoints(output: Path) -> bool:
 
 
 def remove_checkpoints(output: Path) -> None:
-    """When a training is complete."""
+    """Remove the checkpoints of a training that is complete."""
     folder = output / _FOLDER
     if not folder.exists():
         return
-    # A kill in the middle shall leave none that is half there.
+    # Renamed first, so that a kill during the removal leaves no half checkpoint.
     shutil.rmtree(set_aside(folder), ignore_errors=True)
 
 
 def _folders(output: Path) -> list[Path]:
-    """Whole checkpoints, the oldest first; what `kill -9` left unfinished has another name."""
+    """The complete checkpoints, oldest first; unfinished ones have names of another form."""
     folder = output / _FOLDER
     return sorted(p for p in folder.glob("*") if _NAME.fullmatch(p.name) and p.is_dir())
 
@@ -159,7 +159,7 @@ def _fill_replay(model: Any, arrays: Arrays) -> None:
     size = len(arrays["replay.rewards"])
     for name in _REPLAY:
         getattr(buffer, name)[:size] = arrays[f"replay.{name}"]
-    # One that has grown since goes on behind all that it held.
+    # A buffer that is larger now than it was continues after its old content.
     buffer.full = size == buffer.buffer_size
     buffer.pos = int(arrays["replay.position"]) % size if buffer.full else size
 

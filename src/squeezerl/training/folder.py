@@ -1,4 +1,4 @@
-"""The folder of a training, laid out as rl-zoo does, so that its tools and ours can read it.
+"""The folder of a training, laid out as rl-zoo does it, so that its tools and ours can read it.
 
 DIR/<env>.zip, best_model.zip, evaluations.npz, 0.monitor.csv
 DIR/<env>/config.yml, args.yml, vecnormalize.pkl, initial_weights.safetensors
@@ -21,31 +21,31 @@ import numpy as np
 import yaml
 
 from squeezerl.agents.load import load_agent
-from squeezerl.agents.zoo import read_yaml
+from squeezerl.agents.sources.stable_baselines3.files import read_yaml
+from squeezerl.artifacts.artifact import build_artifact
 from squeezerl.artifacts.output import remove_leftovers, write_file
-from squeezerl.artifacts.write import write_artifact
 from squeezerl.errors import CheckpointError, OutputError
-from squeezerl.methods.result import CompressedPolicy
-from squeezerl.methods.specs import spec_to_json
+from squeezerl.methods.recipe import Recipe
+from squeezerl.network.network import Network
 from squeezerl.training.checkpoint import Checkpoint, find_checkpoint, has_checkpoints
-from squeezerl.training.evaluations import Evaluations
-from squeezerl.training.settings import TrainingSettings
-from squeezerl.training.tickets import START, pack_start, ticket_identity
+from squeezerl.training.resolve import Training
+from squeezerl.training.result import Evaluations
+from squeezerl.training.tickets import START, pack_start
 
 BEST = "best_model"
 INT8 = "int8"
-# How a training is watched, and where its original lies: it decides nothing that comes out.
+# These may differ when a training is resumed: they do not decide its result.
 _WATCHING = ("device", "n_evaluations", "ticket_of")
 _MARGIN_BYTES = 200 * 2**20
 
 
 class TrainingFolder:
-    """Where a training writes; every file appears whole or not at all."""
+    """Where a training writes; each file appears complete or not at all."""
 
-    def __init__(self, path: Path, settings: TrainingSettings) -> None:
+    def __init__(self, path: Path, training: Training) -> None:
         self.path = path
-        self._settings = settings
-        self._stats = path / settings.env_name
+        self._training = training
+        self._stats = path / training.env_name
         self._was_empty = False
         self._lock: int | None = None
 
@@ -53,8 +53,8 @@ class TrainingFolder:
         """Make the folder; returns the checkpoint to continue from, if there is one.
 
         Raises:
-            OutputError: if it holds something else, another process trains in it, it cannot be
-                written, or the disk is too full.
+            OutputError: if the folder holds something else, another process trains in it, it
+                cannot be written, or the disk is too full.
             CheckpointError: if the checkpoint is damaged.
         """
         checkpoint = None
@@ -68,10 +68,10 @@ class TrainingFolder:
                 self._check_same(resume)
                 remove_leftovers(self.path)
                 checkpoint = find_checkpoint(self.path)
-            if checkpoint is not None and checkpoint.steps > self._settings.steps:
+            if checkpoint is not None and checkpoint.steps > self._training.steps:
                 raise OutputError(
                     f"{self.path}: has {checkpoint.steps:,} steps already, more than the "
-                    f"{self._settings.steps:,} that were asked for"
+                    f"{self._training.steps:,} that were asked for"
                 )
             self._check_space(replay_bytes)
             self._stats.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ class TrainingFolder:
             self._lock = None
 
     def _take_lock(self) -> None:
-        """On the folder itself: it leaves no file, and ends with the process that holds it."""
+        """Lock the folder itself: this leaves no file, and ends with the process that holds it."""
         if self._lock is not None:
             return
         self._lock = os.open(self.path, os.O_RDONLY)
@@ -97,35 +97,35 @@ class TrainingFolder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
-                return  # a file system that cannot lock folders, as NFS
+                return  # some file systems, such as NFS, cannot lock folders
             self.close()
             raise OutputError(
-                f"{self.path}: another process is training in it; wait for its end, stop it, or "
+                f"{self.path}: another process is training in it; wait until it ends, stop it, or "
                 "choose another folder"
             ) from error
 
     @property
     def is_complete(self) -> bool:
-        """Whether the training has ended and all that it leaves is there."""
-        last = self.path / (INT8 if self._settings.qat else f"{self._settings.env_name}.zip")
+        """Whether the training has ended and everything that it leaves is there."""
+        last = self.path / (INT8 if self._training.config.qat else f"{self._training.env_name}.zip")
         return last.exists() and not has_checkpoints(self.path)
 
     def undo(self) -> None:
-        """Take away what was made since `prepare`, if there was nothing before."""
+        """Remove everything that was written since `prepare`, if the folder was empty before."""
         if self._was_empty:
             shutil.rmtree(self.path, ignore_errors=True)
 
     def monitor(self) -> Path:
-        """The name of the next episode log: one for each time that the training was started."""
+        """The name of the next episode log; each start or resumption of a training has its own."""
         count = len(list(self.path.glob("*.monitor.csv")))
         return self.path / str(count)
 
     def note_start(self, model: Any) -> None:
-        """Which weights a training starts from, for tickets of it."""
+        """Record the weights that a training starts from, for tickets of it."""
         write_file(self._stats / START, pack_start(model.policy.state_dict()))
 
     def save_model(self, model: Any, name: str) -> None:
-        """`name.zip`, and the normaliser where it belongs to it."""
+        """Write `name.zip` and, if the model has one, the normaliser that belongs to it."""
         env = model.get_vec_normalize_env()
         if env is not None:
             own = self.path / f"{name}_vecnormalize.pkl" if name == BEST else None
@@ -134,18 +134,19 @@ class TrainingFolder:
         model.save(content)
         write_file(self.path / f"{name}.zip", content.getvalue())
 
-    def save_int8(self, compressed: CompressedPolicy, name: str) -> None:
-        """The integer artifact that goes with `name.zip`."""
-        source = load_agent(self.path / f"{name}.zip").source
+    def save_int8(self, network: Network, recipe: Recipe, name: str) -> None:
+        """Write the artifact of the integer network that belongs to `name.zip`."""
+        agent = load_agent(self.path / f"{name}.zip")
         folder = self.path / (f"best_{INT8}" if name == BEST else INT8)
-        write_artifact(compressed, source, folder, force=True)
+        artifact = build_artifact(network, recipe, original=agent.network, source=agent.source)
+        artifact.save(folder, force=True)
 
     def save_evaluations(self, evaluations: Evaluations) -> None:
-        """`evaluations.npz`, as Stable-Baselines3's EvalCallback writes it."""
+        """Write `evaluations.npz` as Stable-Baselines3's EvalCallback does."""
         write_file(self.path / "evaluations.npz", evaluations.to_npz())
 
     def load_evaluations(self) -> Evaluations:
-        """What `save_evaluations` wrote.
+        """Read what `save_evaluations` wrote.
 
         Raises:
             CheckpointError: if it is damaged.
@@ -158,15 +159,15 @@ class TrainingFolder:
             raise CheckpointError(f"{path}: damaged ({error!r})") from error
 
     def _check_same(self, resume: bool) -> None:
-        """Whether this training may go on in the folder: it must have been started there."""
+        """Check that the folder holds this very training, and that it may be resumed."""
         if not (self._stats / "args.yml").is_file():
             raise OutputError(
-                f"{self.path}: not empty, and not a training of {self._settings.env_name}; "
+                f"{self.path}: not empty, and not a training of {self._training.env_name}; "
                 "choose another folder"
             )
         if not resume:
             raise OutputError(
-                f"{self.path}: holds a training already; --resume goes on with it, "
+                f"{self.path}: holds a training already; `resume=True` goes on with it, "
                 "or choose another folder"
             )
         for file, now in self._contents().items():
@@ -178,11 +179,11 @@ class TrainingFolder:
                     raise OutputError(
                         f"{self.path}: was started with {name} {before.get(name)!r}, not "
                         f"{now.get(name)!r}; resume with the same settings, or choose another "
-                        "folder (--init starts from a trained agent)"
+                        "folder (`init` starts from a trained agent)"
                     )
 
     def _check_space(self, replay_bytes: int) -> None:
-        # A checkpoint is removed when the next one is whole, so there are two at times.
+        # A checkpoint is removed only when the next one is complete, so there can be two.
         need = 2 * replay_bytes + _MARGIN_BYTES
         path = self.path.absolute()
         existing = next(folder for folder in (path, *path.parents) if folder.exists())
@@ -191,32 +192,33 @@ class TrainingFolder:
             raise OutputError(
                 f"{self.path}: checkpoints of this training need {need / 1e9:.1f} GB, "
                 f"{free / 1e9:.1f} GB are free on that disk; a smaller replay buffer needs less "
-                "(--hyperparams buffer_size:100000)"
+                '(`hyperparameters=["buffer_size:100000"]`)'
             )
 
     def _contents(self) -> dict[str, dict[str, Any]]:
         """The settings as rl-zoo writes them, and what else decides the result."""
-        settings, qat = self._settings, self._settings.qat
+        training, config, original = self._training, self._training.config, self._training.original
+        qat, ticket = config.qat, config.ticket
         arguments = {
-            "algo": settings.algorithm.name,
-            "env": settings.environment.id,
-            "env_kwargs": dict(settings.environment.kwargs) or None,
-            "seed": settings.seed,
-            "n_timesteps": settings.steps,
-            "device": settings.device,
-            "eval_episodes": settings.eval_episodes,
-            "n_evaluations": settings.evaluations,
-            "trained_agent": settings.init or "",
+            "algo": training.algorithm.name,
+            "env": training.environment.id,
+            "env_kwargs": dict(training.environment.kwargs) or None,
+            "seed": training.seed,
+            "n_timesteps": training.steps,
+            "device": config.device,
+            "eval_episodes": config.eval_episodes,
+            "n_evaluations": config.evaluations,
+            "trained_agent": str(config.init or ""),
             "qat": qat
             and {
-                "spec": spec_to_json(qat.spec),
+                "spec": qat.spec.to_json(),
                 "warmup": qat.warmup,
                 "critic": qat.critic,
             },
-            "ticket": ticket_identity(settings),
-            "ticket_of": settings.ticket and settings.ticket.of,
+            "ticket": original and ticket and original.identity(ticket),
+            "ticket_of": ticket and str(ticket.of),
         }
-        return {"args.yml": arguments, "config.yml": dict(settings.hyperparameters.raw)}
+        return {"args.yml": arguments, "config.yml": dict(training.hyperparameters.raw)}
 
 
 def _yaml(data: dict[str, Any]) -> bytes:

@@ -1,45 +1,66 @@
-"""A model of Stable-Baselines3 and its environments, as the settings ask for."""
+"""A model of Stable-Baselines3 with its environments, and the policy that it is learning."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import torch
+from gymnasium.spaces import Box, Discrete
 from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
+from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecNormalize
 
-from squeezerl.agents.archive import MAX_WEIGHTS_BYTES, CheckpointArchive
 from squeezerl.agents.load import agent_path
-from squeezerl.agents.vecnormalize import read_vecnormalize
-from squeezerl.agents.weights import read_state_dict
-from squeezerl.agents.zoo import find_agent
-from squeezerl.errors import CheckpointError, InvalidArgumentError, SqueezeRLError
-from squeezerl.network.activations import ACTIVATIONS
+from squeezerl.agents.sources.stable_baselines3.files import (
+    MAX_WEIGHTS_BYTES,
+    CheckpointArchive,
+    find_agent,
+)
+from squeezerl.agents.sources.stable_baselines3.metadata import (
+    BoxSpace,
+    CheckpointMetadata,
+    DiscreteSpace,
+)
+from squeezerl.agents.sources.stable_baselines3.network import build_network
+from squeezerl.agents.sources.stable_baselines3.vecnormalize import (
+    make_normalizer,
+    read_vecnormalize,
+)
+from squeezerl.agents.torch_file import read_state_dict
+from squeezerl.errors import (
+    CheckpointError,
+    HyperparameterError,
+    InvalidArgumentError,
+    SqueezeRLError,
+    UnsupportedPolicyError,
+)
+from squeezerl.network.network import Network, Normalizer, as_float
+from squeezerl.network.policy import TORCH_ACTIVATIONS
 from squeezerl.training.algorithms import Algorithm
-from squeezerl.training.schedules import schedule
-from squeezerl.training.settings import TrainingSettings
-from squeezerl.training.tickets import rewind
+from squeezerl.training.hyperparameters.tables import LINEAR
+from squeezerl.training.resolve import Training
 from squeezerl.training.vector_env import make_vector_env
 
 _SCHEDULED = ("learning_rate", "clip_range", "clip_range_vf")
 _DEFAULT_BUFFER_SIZE = 1_000_000
 
 
-def make_model(settings: TrainingSettings, monitor: Path) -> Any:
-    """The model, untrained, in its environments; `monitor` names their episode log.
+def make_model(training: Training, monitor: Path) -> Any:
+    """The untrained model in its environments; `monitor` is the file of their episode log.
 
     Raises:
-        SqueezeRLError: if the settings cannot be met.
+        SqueezeRLError: if Stable-Baselines3 refuses the settings, or an agent does not fit.
     """
-    torch.set_num_threads(settings.threads)
-    hyperparameters, algorithm = settings.hyperparameters, settings.algorithm
-    keywords = _keywords(settings)
+    torch.set_num_threads(training.config.threads)
+    hyperparameters, algorithm = training.hyperparameters, training.algorithm
+    keywords = _keywords(training)
     env: Any = make_vector_env(
-        settings.environment, hyperparameters.n_envs, seed=settings.seed, monitor=monitor
+        training.environment, hyperparameters.n_envs, seed=training.seed, monitor=monitor
     )
     if (normalize := hyperparameters.normalize) is not None:
         env = VecNormalize(
@@ -51,12 +72,12 @@ def make_model(settings: TrainingSettings, monitor: Path) -> Any:
             gamma=keywords.get("gamma", 0.99),
         )
     try:
-        if settings.ticket is None:
-            model = _construct(settings, env, keywords, {})
+        if training.original is None:
+            model = _construct(training, env, keywords, {})
         else:
-            model = _construct_ticket(settings, env, keywords)
-        if settings.init is not None:
-            _start_from(model, env, agent_path(settings.init))
+            model = _construct_ticket(training, env, keywords)
+        if training.config.init is not None:
+            _start_from(model, env, agent_path(training.config.init))
     except SqueezeRLError:
         env.close()
         raise
@@ -67,66 +88,132 @@ def make_model(settings: TrainingSettings, monitor: Path) -> Any:
 
 
 def _construct(
-    settings: TrainingSettings, env: Any, keywords: Mapping[str, Any], networks: Mapping[str, Any]
+    training: Training, env: Any, keywords: Mapping[str, Any], networks: Mapping[str, Any]
 ) -> Any:
     """A model with its initial weights, which the seed decides."""
-    return settings.algorithm.load()(
+    return training.algorithm.load()(
         "MlpPolicy",
         env,
-        seed=settings.seed,
-        device=_device(settings.device, settings.algorithm),
-        policy_kwargs=_policy_kwargs({**settings.hyperparameters.policy_kwargs, **networks}),
+        seed=training.seed,
+        device=_device(training.config.device, training.algorithm),
+        policy_kwargs=_policy_kwargs({**training.hyperparameters.policy_kwargs, **networks}),
         **keywords,
     )
 
 
-def _construct_ticket(settings: TrainingSettings, env: Any, keywords: Mapping[str, Any]) -> Any:
+def _construct_ticket(training: Training, env: Any, keywords: Mapping[str, Any]) -> Any:
     """A smaller model with the weights that the original's neurons started from."""
-    # The whole one plays nothing.
-    least = {} if settings.algorithm.on_policy else {"buffer_size": 1}
-    whole = _construct(settings, env, {**keywords, **least}, {})
-    net_arch, state = rewind(settings, whole)
-    model = _construct(settings, env, keywords, {"net_arch": net_arch})
+    original, ticket, algorithm = training.original, training.config.ticket, training.algorithm
+    assert original is not None
+    assert ticket is not None
+    # The whole model is never trained, so its replay buffer can be as small as possible.
+    least = {} if algorithm.on_policy else {"buffer_size": 1}
+    whole = _construct(training, env, {**keywords, **least}, {})
+    net_arch, state = original.rewind(
+        ticket, network_of(whole, algorithm), whole, family=algorithm.family, seed=training.seed
+    )
+    model = _construct(training, env, keywords, {"net_arch": net_arch})
     model.policy.load_state_dict(state)
     return model
 
 
-def check_memory(settings: TrainingSettings) -> int:
-    """Bytes that the replay buffer will take; 0 for on-policy algorithms.
+def network_of(model: Any, algorithm: Algorithm) -> Network:
+    """A copy of the model's deterministic policy on the CPU, as `load_agent` will read it."""
+    use_sde = bool(getattr(model, "use_sde", False))
+    clip_mean = getattr(getattr(model, "actor", None), "clip_mean", 0.0) if use_sde else 0.0
+    metadata = CheckpointMetadata(
+        family=algorithm.family,
+        algorithm=algorithm.name,
+        observation_space=_box(model.observation_space),
+        action_space=(
+            DiscreteSpace(int(model.action_space.n))
+            if isinstance(model.action_space, Discrete)
+            else _box(model.action_space)
+        ),
+        activation=model.policy.activation_fn.__name__,
+        squashed_gsde=use_sde and bool(getattr(model.policy, "squash_output", False)),
+        clip_mean=clip_mean if clip_mean > 0 else None,
+    )
+    state = {
+        name: value.detach().cpu().numpy() for name, value in model.policy.state_dict().items()
+    }
+    return build_network(metadata, state, _normalizer(model.get_vec_normalize_env()))
+
+
+def _box(space: Any) -> BoxSpace:
+    if not isinstance(space, Box):
+        raise UnsupportedPolicyError(f"{type(space).__name__} spaces are not supported yet")
+    low, high = (np.asarray(bound, dtype=np.float32).ravel() for bound in (space.low, space.high))
+    return BoxSpace(space.shape, str(space.dtype), low, high)
+
+
+def _normalizer(vec_normalize: Any) -> Normalizer | None:
+    if vec_normalize is None or not vec_normalize.norm_obs:
+        return None
+    return make_normalizer(
+        vec_normalize.obs_rms.mean,
+        vec_normalize.obs_rms.var,
+        epsilon=vec_normalize.epsilon,
+        clip=vec_normalize.clip_obs,
+    )
+
+
+def schedule(value: float | str) -> float | Callable[[float], float]:
+    """A number as it is; "lin_0.001" as a schedule that falls linearly from there to 0.
+
+    The schedule is an object of Stable-Baselines3, so that saved agents load without this library.
 
     Raises:
-        InvalidArgumentError: if there is not as much memory.
+        HyperparameterError: for any other text.
     """
-    if settings.algorithm.on_policy:
+    if not isinstance(value, str):
+        return value
+    try:
+        initial = float(value.removeprefix(LINEAR))
+    except ValueError:
+        initial = math.nan
+    if not value.startswith(LINEAR) or not math.isfinite(initial):
+        raise HyperparameterError(f"{value!r} is not a schedule; write {LINEAR}0.001, for example")
+    linear: Callable[[float], float] = LinearSchedule(initial, 0.0, 1.0)
+    return linear
+
+
+def check_memory(training: Training) -> int:
+    """The size of the replay buffer in bytes; 0 for on-policy algorithms.
+
+    Raises:
+        InvalidArgumentError: if there is not enough memory.
+    """
+    if training.algorithm.on_policy:
         return 0
-    environment = settings.environment
+    environment = training.environment
     features = int(np.prod(environment.observation_shape))
     actions = max(1, int(np.prod(environment.action_shape)))
-    # Both observations (in double precision in many environments), action, reward, end, reason.
-    need = (8 * 2 * features + 4 * (actions + 3)) * _buffer_size(settings)
+    # Two observations (many environments give doubles), action, reward, end, reason of the end.
+    need = (8 * 2 * features + 4 * (actions + 3)) * _buffer_size(training)
     available = psutil.virtual_memory().available
     if need > available:
         raise InvalidArgumentError(
             f"the replay buffer needs {need / 1e9:.1f} GB of memory, {available / 1e9:.1f} GB are "
-            "available; make it smaller with --hyperparams buffer_size:100000"
+            'available; make it smaller with `hyperparameters=["buffer_size:100000"]`'
         )
     return need
 
 
-def _buffer_size(settings: TrainingSettings) -> int:
-    """No larger than the number of steps: what will not be filled need not be there."""
-    given = settings.hyperparameters.model.get("buffer_size", _DEFAULT_BUFFER_SIZE)
-    return min(int(given), settings.steps)
+def _buffer_size(training: Training) -> int:
+    """The size in transitions; there are never more of them than steps."""
+    given = training.hyperparameters.model.get("buffer_size", _DEFAULT_BUFFER_SIZE)
+    return min(int(given), training.steps)
 
 
-def _keywords(settings: TrainingSettings) -> dict[str, Any]:
-    keywords = dict(settings.hyperparameters.model)
+def _keywords(training: Training) -> dict[str, Any]:
+    keywords = dict(training.hyperparameters.model)
     keywords |= {name: schedule(keywords[name]) for name in _SCHEDULED if name in keywords}
-    if not settings.algorithm.on_policy:
-        keywords["buffer_size"] = _buffer_size(settings)
-    if settings.hyperparameters.noise is not None:
-        kind, std = settings.hyperparameters.noise
-        shape = settings.environment.action_shape
+    if not training.algorithm.on_policy:
+        keywords["buffer_size"] = _buffer_size(training)
+    if training.hyperparameters.noise is not None:
+        kind, std = training.hyperparameters.noise
+        shape = training.environment.action_shape
         make = NormalActionNoise if kind == "normal" else OrnsteinUhlenbeckActionNoise
         keywords["action_noise"] = make(np.zeros(shape), np.full(shape, std))
     return keywords
@@ -135,18 +222,16 @@ def _keywords(settings: TrainingSettings) -> dict[str, Any]:
 def _policy_kwargs(given: Any) -> dict[str, Any]:
     keywords = dict(given)
     if "activation_fn" in keywords:
-        keywords["activation_fn"] = ACTIVATIONS[keywords["activation_fn"]]
-    # The same arithmetic in one pass over the parameters instead of a dozen.
+        keywords["activation_fn"] = TORCH_ACTIVATIONS[keywords["activation_fn"]]
+    # The same arithmetic in one pass over the parameters instead of a dozen passes.
     keywords["optimizer_kwargs"] = {"fused": True, **keywords.get("optimizer_kwargs", {})}
     return keywords
 
 
 def _device(name: str, algorithm: Algorithm) -> str:
-    """Small on-policy networks are faster on the processor than on a GPU that waits for it."""
-    if name not in ("auto", "cpu") and not name.startswith("cuda"):
-        raise InvalidArgumentError(f"device {name!r} is not one of auto, cpu, cuda, cuda:N")
+    """Small on-policy networks learn faster on the processor than on a GPU."""
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise InvalidArgumentError(f"device {name}: torch sees no GPU")
+        raise InvalidArgumentError(f"`device={name}`: torch sees no GPU")
     if name == "auto":
         return "cuda" if torch.cuda.is_available() and not algorithm.on_policy else "cpu"
     return name
@@ -165,25 +250,26 @@ def _start_from(model: Any, env: Any, path: Path) -> None:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(
-            f"{files.checkpoint}: its networks are not those of this training, which "
-            f"--hyperparams net_arch:[...] decides ({reason})"
+            f"{files.checkpoint}: its networks are not those of this training; set them with "
+            f'`hyperparameters=["net_arch:[...]"]` ({reason})'
         ) from error
     normalizer = None if files.vecnormalize is None else read_vecnormalize(files.vecnormalize)
     if not isinstance(env, VecNormalize) or not env.norm_obs:
         if normalizer is not None:
             raise CheckpointError(
                 f"{files.checkpoint}: trained on normalised observations, this training is not; "
-                "add --hyperparams normalize:true"
+                'add `hyperparameters=["normalize:true"]`'
             )
         return
     if normalizer is None:
         raise CheckpointError(
             f"{files.checkpoint}: trained on raw observations, this training normalises them; "
-            "add --hyperparams normalize:false"
+            'add `hyperparameters=["normalize:false"]`'
         )
     shape = env.observation_space.shape
-    env.obs_rms.mean = normalizer.mean.double().numpy().reshape(shape)
-    variance = normalizer.inverse_std.double().numpy() ** -2 - env.epsilon
+    env.obs_rms.mean = as_float(normalizer.mean).astype(np.float64).reshape(shape)
+    variance = as_float(normalizer.inverse_std).astype(np.float64) ** -2 - env.epsilon
     env.obs_rms.var = np.maximum(variance, 0).reshape(shape)
-    # As many observations as an agent has typically seen: its statistics shall not be forgotten.
+    # As many observations as an agent has typically seen, so that the first new ones do not
+    # outweigh its statistics.
     env.obs_rms.count = 1e6

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor, nn
 
-from squeezerl.agents.sb3 import actor_modules
-from squeezerl.errors import InvalidArgumentError, SpecError
-from squeezerl.methods.compress import compress
+from squeezerl.agents.sources.stable_baselines3.network import actor_modules
+from squeezerl.errors import SpecError
+from squeezerl.methods.base import Given
 from squeezerl.methods.fake_quantization import FakeQuantizedLinear, Observes
-from squeezerl.methods.fold import fold_feature_ranges
-from squeezerl.methods.result import CompressedPolicy
-from squeezerl.methods.specs import QuantizationAwareTraining
-from squeezerl.network.policy import Policy
+from squeezerl.methods.recipe import Recipe
+from squeezerl.methods.trained_int8 import QuantizationAwareTraining, fold_feature_ranges
+from squeezerl.network.network import Network
 from squeezerl.training.algorithms import Algorithm
+from squeezerl.training.config import QatConfig
 
-# Family → where the critic's layers are, for those who ask for an int8 critic, too.
+# Family → the modules of the critic, for those who want it in int8 as well.
 _CRITICS = {
     "actor-critic": ("mlp_extractor.value_net", "value_net"),
     "sac": ("critic",),
@@ -27,41 +28,12 @@ _CRITICS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class QatSettings:
-    """How a policy is trained for int8.
-
-    Args:
-        spec: what the policy will be.
-        warmup: share of the training in float, in which the ranges are only observed.
-        critic: fake-quantize the critic, too; it is not deployed, so float serves it better.
-    """
-
-    spec: QuantizationAwareTraining
-    warmup: float = 0.1
-    critic: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.warmup < 1:
-            raise InvalidArgumentError(
-                f"qat-warmup {self.warmup} is a share of the training: at least 0, below 1"
-            )
-
-
-def check_supports_qat(algorithm: Algorithm) -> None:
-    """Raise an `InvalidArgumentError` if the algorithm's policies cannot be trained for int8."""
-    if algorithm.family == "qrdqn":
-        raise InvalidArgumentError(
-            "--qat: a QR-DQN policy acts on the mean of its quantiles, which is not on the int8 "
-            "grid that they were trained on; use dqn, or compress the trained agent"
-        )
-
-
 class FakeQuantizedActor:
-    """The fake-quantized layers of one model; `export` gives the integer policy they stand for.
+    """The fake-quantized layers of one model; `export` gives the integer policy they simulate.
 
     Args:
-        model: of Stable-Baselines3, with its optimizers made: the parameters stay the same ones.
+        model: of Stable-Baselines3. Its optimizers may exist already: the parameters stay the same
+            objects.
         algorithm: the model's.
         settings: how to train.
 
@@ -69,7 +41,7 @@ class FakeQuantizedActor:
         SpecError: if the spec keeps layers that do not exist.
     """
 
-    def __init__(self, model: Any, algorithm: Algorithm, settings: QatSettings) -> None:
+    def __init__(self, model: Any, algorithm: Algorithm, settings: QatConfig) -> None:
         self._spec = settings.spec
         names = [
             name
@@ -90,8 +62,13 @@ class FakeQuantizedActor:
             for name in _linear_names(model.policy, prefix)
         }
 
+    @property
+    def recipe(self) -> Recipe:
+        """How artifacts of this actor came about."""
+        return Recipe((self._spec,))
+
     def end_window(self) -> None:
-        """Let the ranges follow what was seen since the last call."""
+        """Adapt the ranges to what was observed since the last call."""
         for layer in self._layers.values():
             layer.end_window()
 
@@ -110,24 +87,24 @@ class FakeQuantizedActor:
         """Whether every layer of the actor has a range to quantize with."""
         return all(layer.is_ready for layer in self._actor.values())
 
-    def export(self, policy: Policy) -> CompressedPolicy:
-        """The integer policy with the weights of `policy`, the model's own in float."""
+    def export(self, network: Network) -> Network:
+        """The integer network with the weights of `network`, the model's own in float."""
         first = self._actor.get("layer0")
         if first is not None and first.per_feature:
             center, half_range = first.feature_ranges()
-            policy = fold_feature_ranges(policy, center.cpu(), half_range.cpu())
-        scales = {name: layer.input_scale() for name, layer in self._actor.items()}
-        return compress(policy, self._spec, scales=scales)
+            network = fold_feature_ranges(network, _array(center), _array(half_range))
+        roundings = {name: layer.input_scale() for name, layer in self._actor.items()}
+        return self._spec.apply(network, Given(roundings=roundings))
 
     def state(self) -> dict[str, Any]:
-        """Ranges and switch, for a checkpoint; `load_state` is its inverse."""
+        """The ranges, and whether int8 is on, for a checkpoint; `load_state` is the inverse."""
         ranges: dict[str, tuple[Tensor, Tensor]] = {
             name: layer.range_state() for name, layer in self._layers.items() if layer.is_ready
         }
         return {"enabled": self.is_enabled, "ranges": ranges}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken."""
+        """Take over what `state` gave."""
         for name, (low, high) in state["ranges"].items():
             self._layers[name].load_range(low, high)
         if state["enabled"]:
@@ -138,8 +115,13 @@ class FakeQuantizedActor:
         return self._actor | self._critic
 
 
+def _array(tensor: Tensor) -> npt.NDArray[np.float32]:
+    array: npt.NDArray[np.float32] = tensor.detach().cpu().numpy()
+    return array
+
+
 def _linear_names(policy: nn.Module, prefix: str) -> list[str]:
-    """The linear layers in the module of that name, in order; itself, if it is one."""
+    """The names of the linear layers in a module, in order; the module may itself be one."""
     return [
         f"{prefix}.{name}".rstrip(".")
         for name, module in policy.get_submodule(prefix).named_modules()

@@ -11,66 +11,33 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import torch
-import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from squeezerl.agents.load import load_agent
-from squeezerl.agents.sb3 import actor_modules
-from squeezerl.agents.zoo import find_agent, read_yaml
+from squeezerl.agents.sources.stable_baselines3.files import find_agent, read_yaml
+from squeezerl.agents.sources.stable_baselines3.network import actor_modules
 from squeezerl.errors import CheckpointError, InvalidArgumentError
 from squeezerl.methods.pruning import Neurons, kept_neurons, random_neurons
-from squeezerl.methods.specs import StructuredPruning
-from squeezerl.network.policy import Policy
+from squeezerl.network.network import Network
 from squeezerl.training.checkpoint import has_checkpoints
-from squeezerl.training.policy import policy_of
+from squeezerl.training.config import TicketConfig
 
-if TYPE_CHECKING:
-    from squeezerl.training.settings import TrainingSettings
-
-CHOICES = ("l1", "l2", "random")
 START = "initial_weights.safetensors"
-# Which neurons a random ticket has shall not hang on the numbers that its training draws.
+# A random ticket draws its neurons from a stream of its own, so that they do not depend on how many
+# random numbers the training draws.
 _STREAM = 1803_03635
-# Families whose policies have a second actor that follows the first, and its part's name.
+# Algorithm families whose policies have a target of the actor, and the name of the actor's module.
 _TARGETS = {"td3": "actor", "dqn": "q_net", "qrdqn": "quantile_net"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class TicketSettings:
-    """Which neurons of a finished training are trained again from their initial weights.
-
-    Args:
-        of: the training's folder.
-        choice: "l1" or "l2" for the neurons that pruning with this norm keeps, or "random".
-        ratio: share of each hidden layer's neurons to leave out, as in `StructuredPruning`.
-
-    Raises:
-        SqueezeRLError: if the choice or the ratio is not allowed.
-    """
-
-    of: str
-    choice: str
-    ratio: float
-
-    def __post_init__(self) -> None:
-        if self.choice not in CHOICES:
-            raise InvalidArgumentError(f"ticket {self.choice!r} is not one of {', '.join(CHOICES)}")
-        self.spec()
-
-    def spec(self) -> StructuredPruning:
-        """The pruning that this is a ticket of; a random one is as large as an L2 one."""
-        return StructuredPruning(norm="l1" if self.choice == "l1" else "l2", ratio=self.ratio)
 
 
 @dataclass(frozen=True)
 class Original:
-    """A finished training that noted its initial weights."""
+    """A finished training that recorded its initial weights."""
 
     folder: Path
     checkpoint: Path
@@ -78,24 +45,24 @@ class Original:
 
     @classmethod
     def read(cls, folder: Path, algorithm: str, env_name: str) -> Original:
-        """The training in a folder.
+        """Read the training in a folder.
 
         Args:
             folder: as `squeezerl train` wrote it.
-            algorithm: that it must be of.
+            algorithm: name of the algorithm that it must have been trained with.
             env_name: the environment's id, without the module that registers it.
 
         Raises:
-            CheckpointError: if there is none, if it is not finished, of another algorithm, or did
-                not start from random weights.
+            CheckpointError: if the folder holds no such training, or the training is not finished
+                or did not start from random weights.
         """
         checkpoint, arguments = folder / f"{env_name}.zip", folder / env_name / "args.yml"
         if not arguments.is_file():
             raise CheckpointError(f"{folder}: not the folder of a training of {env_name}")
         if not checkpoint.is_file() or has_checkpoints(folder):
             raise CheckpointError(
-                f"{folder}: this training has not ended; go on with --resume before you take a "
-                "ticket of it"
+                f"{folder}: this training has not ended; finish it with `resume=True` before you "
+                "take a ticket of it"
             )
         given = read_yaml(arguments)
         if given.get("algo") != algorithm:
@@ -109,139 +76,130 @@ class Original:
         for name, reason in (
             ("qat", "trained for int8; take a ticket of a training in float"),
             ("trained_agent", "started from another agent, not from random weights"),
-            ("ticket", "a ticket itself; take one of the original, with a higher ratio"),
+            ("ticket", "a ticket itself; take one of its original, with a higher ratio"),
         ):
             if given.get(name):
                 raise CheckpointError(f"{folder}: {reason}")
         return cls(folder, checkpoint, given)
 
     def start(self) -> dict[str, Tensor]:
-        """The weights that it started from.
+        """The weights that the training started from.
 
         Raises:
-            CheckpointError: if they are not there or damaged.
+            CheckpointError: if they are missing or damaged.
         """
         path = self.checkpoint.with_suffix("") / START
         try:
             return load(path.read_bytes())
         except FileNotFoundError as error:
-            raise CheckpointError(f"{path}: is not there; a ticket starts from it") from error
+            raise CheckpointError(f"{path}: missing; a ticket starts from these weights") from error
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{path}: damaged ({error})") from error
 
     @property
     def config(self) -> Path:
-        """Its hyperparameters, as `load_hyperparameters` reads them."""
+        """The file of its hyperparameters, as `load_hyperparameters` reads it."""
         return self.checkpoint.with_suffix("") / "config.yml"
 
     @property
     def seed(self) -> int:
-        """Its seed."""
+        """The seed that it was trained with."""
         return int(self.arguments["seed"])
 
     @property
     def steps(self) -> int:
-        """Environment steps that it was trained for."""
+        """The number of environment steps that it was asked to train for."""
         return int(self.arguments["n_timesteps"])
 
     @property
     def env_kwargs(self) -> dict[str, Any]:
-        """What its environment was given."""
+        """The arguments of its environment."""
         return find_agent(self.checkpoint).env_kwargs
+
+    def check_same(self, now: Mapping[str, Any]) -> None:
+        """Check that a ticket will be trained exactly as this training was.
+
+        Args:
+            now: the ticket's hyperparameters, `env`, `env_kwargs`, `seed` and `steps`.
+
+        Raises:
+            InvalidArgumentError: if one of them differs; the message names it.
+        """
+        before = {
+            **read_yaml(self.config),
+            "env": self.arguments.get("env"),
+            "env_kwargs": self.env_kwargs,
+            "seed": self.seed,
+            "steps": self.steps,
+        }
+        for name in sorted({*before, *now} - {"n_timesteps"}):
+            if before.get(name) != now.get(name):
+                raise InvalidArgumentError(
+                    f"{self.folder}: was trained with {name} {before.get(name)!r}, not "
+                    f"{now.get(name)!r}; leave it out: a ticket is trained as its original was"
+                )
+
+    def identity(self, ticket: TicketConfig) -> dict[str, Any]:
+        """What decides which ticket it is, wherever this training lies now."""
+        return {
+            "choice": ticket.choice,
+            "ratio": float(ticket.ratio),
+            "sha256": hashlib.sha256(self.checkpoint.read_bytes()).hexdigest(),
+        }
+
+    def rewind(
+        self,
+        ticket: TicketConfig,
+        network: Network,
+        whole: Any,
+        *,
+        family: str,
+        seed: int,
+    ) -> tuple[Any, dict[str, Tensor]]:
+        """The `net_arch` of the ticket's policy, and the weights that it starts with.
+
+        Args:
+            ticket: which neurons stay.
+            network: that of `whole`.
+            whole: untrained model of Stable-Baselines3, made with this training's settings.
+            family: of the algorithm.
+            seed: decides which neurons a random ticket has.
+
+        Raises:
+            CheckpointError: if the trained networks are not those that the settings describe.
+            CompressionError: if a layer cannot lose the share that was asked for.
+        """
+        trained = load_agent(self.checkpoint).network
+        if _shapes(trained) != _shapes(network):
+            raise CheckpointError(
+                f"{self.checkpoint}: its networks are not those that {self.config} describes"
+            )
+        if ticket.choice == "random":
+            generator = np.random.default_rng([seed, _STREAM])
+            kept = random_neurons(trained, ticket.pruning(), generator)
+        else:
+            kept = kept_neurons(trained, ticket.pruning())
+        start, expected = self.start(), whole.policy.state_dict()
+        if {n: w.shape for n, w in start.items()} != {n: w.shape for n, w in expected.items()}:
+            raise CheckpointError(
+                f"{self.folder}: {START} does not hold the networks that {self.config} describes"
+            )
+        # The file keeps no order; the model's order is that of the layers.
+        state = {name: start[name] for name in expected}
+        return _net_arch(whole.policy.net_arch, family, kept), _state(state, family, kept)
 
 
 def pack_start(state: Mapping[str, Tensor]) -> bytes:
-    """The weights of a policy before it has learned anything, for `START`."""
+    """The content of the file `START`: a policy's weights before it has learned anything."""
     return save({name: weight.detach().cpu().clone() for name, weight in state.items()})
 
 
-def check_ticket(settings: TrainingSettings) -> None:
-    """Check that a ticket will be trained exactly as the original was.
-
-    Raises:
-        CheckpointError: if the folder holds no training that a ticket can be taken of.
-        InvalidArgumentError: if a setting differs; it names the setting.
-    """
-    assert settings.ticket is not None
-    original = _original(settings)
-    now = {
-        **_plain(settings.hyperparameters.raw),
-        "env": settings.environment.id,
-        "env_kwargs": dict(settings.environment.kwargs),
-        "seed": settings.seed,
-        "steps": settings.steps,
-    }
-    before = {
-        **read_yaml(original.config),
-        "env": original.arguments.get("env"),
-        "env_kwargs": original.env_kwargs,
-        "seed": original.seed,
-        "steps": original.steps,
-    }
-    for name in sorted({*before, *now} - {"n_timesteps"}):
-        if before.get(name) != now.get(name):
-            raise InvalidArgumentError(
-                f"{original.folder}: was trained with {name} {before.get(name)!r}, not "
-                f"{now.get(name)!r}; leave it out: a ticket is trained as the original was"
-            )
-
-
-def ticket_identity(settings: TrainingSettings) -> dict[str, Any] | None:
-    """What decides which ticket it is, wherever the original lies now; `None` if it is none."""
-    ticket = settings.ticket
-    if ticket is None:
-        return None
-    content = _original(settings).checkpoint.read_bytes()
-    return {
-        "choice": ticket.choice,
-        "ratio": float(ticket.ratio),
-        "sha256": hashlib.sha256(content).hexdigest(),
-    }
-
-
-def rewind(settings: TrainingSettings, whole: Any) -> tuple[Any, dict[str, Tensor]]:
-    """The ticket in a model that starts as the original did: its `net_arch`, and its weights.
-
-    Args:
-        settings: with a ticket.
-        whole: untrained model of Stable-Baselines3, made with the original's settings.
-
-    Raises:
-        CheckpointError: if the original's networks are not those that its settings describe.
-        CompressionError: if a layer cannot lose the share that was asked for.
-    """
-    ticket, algorithm = settings.ticket, settings.algorithm
-    assert ticket is not None
-    original = _original(settings)
-    trained = load_agent(original.checkpoint).policy
-    if _shapes(trained) != _shapes(policy_of(whole, algorithm)):
-        raise CheckpointError(
-            f"{original.checkpoint}: its networks are not those that {original.config} describes"
-        )
-    if ticket.choice == "random":
-        generator = np.random.default_rng([settings.seed, _STREAM])
-        kept = random_neurons(trained, ticket.spec(), generator)
-    else:
-        kept = kept_neurons(trained, ticket.spec())
-    start, expected = original.start(), whole.policy.state_dict()
-    if {n: w.shape for n, w in start.items()} != {n: w.shape for n, w in expected.items()}:
-        raise CheckpointError(
-            f"{original.folder}: {START} is not of the networks that {original.config} describes"
-        )
-    # The file has no order, and the order of the layers is theirs.
-    state = {name: start[name] for name in expected}
-    return (
-        _net_arch(whole.policy.net_arch, algorithm.family, kept),
-        _state(state, algorithm.family, kept),
-    )
-
-
-def _shapes(policy: Policy) -> list[torch.Size]:
-    return [layer.weight.shape for layer in policy.linear_layers().values()]
+def _shapes(network: Network) -> list[tuple[int, ...]]:
+    return [layer.weight.shape for layer in network.layers]
 
 
 def _net_arch(net_arch: Any, family: str, kept: Sequence[Neurons]) -> Any:
-    """A policy's `net_arch` with an actor of the kept neurons, its critics as they are."""
+    """A policy's `net_arch` with the kept neurons in the actor and the critics unchanged."""
     widths = [len(neurons) for neurons in kept]
     if family in ("dqn", "qrdqn"):
         return widths
@@ -251,24 +209,24 @@ def _net_arch(net_arch: Any, family: str, kept: Sequence[Neurons]) -> Any:
 
 
 def _state(state: Mapping[str, Tensor], family: str, kept: Sequence[Neurons]) -> dict[str, Tensor]:
-    """A policy's weights with those of the kept neurons only, exactly; all else as it is.
+    """A policy's weights without those of the removed neurons; everything else is unchanged.
 
     Args:
-        state: of the whole policy, as Stable-Baselines3 names it.
+        state: weights of the whole policy, as Stable-Baselines3 names them.
         family: of the algorithm.
-        kept: neurons of each hidden layer of the actor.
+        kept: for each hidden layer of the actor the neurons that stay.
     """
     small = dict(state)
     for layers in _actors(state, family):
         for index, name in enumerate(layers):
-            # The output layer keeps all its rows, the first one all its columns.
+            # The output layer keeps all its rows, the first layer all its columns.
             if index < len(kept):
                 small[name] = small[name][kept[index]]
                 bias = name.removesuffix("weight") + "bias"
                 small[bias] = small[bias][kept[index]]
             if index > 0:
                 small[name] = small[name][:, kept[index - 1]]
-    # SAC's and TQC's second head, and with gSDE a deviation for each of the last hidden neurons.
+    # The second head of SAC and TQC; with gSDE there is one deviation per last hidden neuron.
     if "actor.log_std.weight" in state:
         small["actor.log_std.weight"] = state["actor.log_std.weight"][:, kept[-1]]
     for name in ("log_std", "actor.log_std"):
@@ -278,7 +236,7 @@ def _state(state: Mapping[str, Tensor], family: str, kept: Sequence[Neurons]) ->
 
 
 def _actors(state: Mapping[str, Tensor], family: str) -> Iterator[list[str]]:
-    """The names of the actor's weights in order, and then those of the one that follows it."""
+    """The names of the actor's weights in order, and then those of the actor's target."""
     modules = [f"{module}." for module in actor_modules(family)]
     names = [
         name
@@ -290,15 +248,3 @@ def _actors(state: Mapping[str, Tensor], family: str) -> Iterator[list[str]]:
     if family in _TARGETS:
         part = f"{_TARGETS[family]}."
         yield [name.replace(part, f"{part[:-1]}_target.", 1) for name in names]
-
-
-def _original(settings: TrainingSettings) -> Original:
-    assert settings.ticket is not None
-    folder = Path(settings.ticket.of)
-    return Original.read(folder, settings.algorithm.name, settings.env_name)
-
-
-def _plain(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as they come back from a file."""
-    plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(dict(raw)))
-    return plain

@@ -34,7 +34,7 @@ def make_vector_env(
     Args:
         environment: its backend decides where they run.
         n_envs: how many; they are seeded with `seed`, `seed + 1`, ...
-        seed: holds from the first reset on.
+        seed: takes effect at the first reset.
         monitor: file for return, length and time of each episode; ".monitor.csv" is added to its
             name. `None` for no file.
 
@@ -51,13 +51,13 @@ def make_vector_env(
 
 @final
 class EnvPoolVecEnv(VecEnv):  # type: ignore[misc]
-    """EnvPool with what Stable-Baselines3 expects of an environment.
+    """EnvPool behind Stable-Baselines3's interface for vectorised environments.
 
     The spaces are Gymnasium's, so that a saved agent can be loaded with Gymnasium's environment.
-    Seeds hold from the next reset on, for which a new pool is made: EnvPool takes them only then.
+    New seeds take effect at the next reset, which makes a new pool: EnvPool takes seeds only then.
 
-    An episode that terminates in the very step of its time limit counts as truncated, not as
-    terminated: EnvPool tells only that much.
+    An episode that terminates in the very step of its time limit counts as truncated, because
+    EnvPool does not report both.
     """
 
     def __init__(self, environment: Environment, n_envs: int, *, seed: int) -> None:
@@ -108,17 +108,17 @@ class EnvPoolVecEnv(VecEnv):  # type: ignore[misc]
             self._pool = None
 
     def get_attr(self, attr_name: str, indices: Indices = None) -> list[Any]:
-        """The environments live in C++ and have no attributes, but are asked for this one.
+        """`None` for "render_mode", which Stable-Baselines3 asks for; nothing else is known here.
 
         Raises:
-            AttributeError: for any other.
+            AttributeError: for any other name.
         """
         if attr_name != "render_mode":
             raise AttributeError(f"EnvPool's environments have no attribute {attr_name!r}")
         return [None for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Indices = None) -> None:
-        """Not possible.
+        """Not supported.
 
         Raises:
             AttributeError: always.
@@ -128,7 +128,7 @@ class EnvPoolVecEnv(VecEnv):  # type: ignore[misc]
     def env_method(
         self, method_name: str, *method_args: Any, indices: Indices = None, **method_kwargs: Any
     ) -> list[Any]:
-        """Not possible.
+        """Not supported.
 
         Raises:
             AttributeError: always.
@@ -136,7 +136,7 @@ class EnvPoolVecEnv(VecEnv):  # type: ignore[misc]
         raise AttributeError(f"EnvPool's environments have no method {method_name!r}")
 
     def env_is_wrapped(self, wrapper_class: type[Any], indices: Indices = None) -> list[bool]:
-        """They never are."""
+        """Always false for each environment."""
         return [False for _ in self._get_indices(indices)]
 
     def _make_pool(self) -> Any:
@@ -160,7 +160,7 @@ def _spaces(environment: Environment) -> tuple[gymnasium.Space[Any], gymnasium.S
     """Observation and action space as Gymnasium has them.
 
     EnvPool's differ: float64 for MuJoCo's actions, empty bounds for LunarLander's observations.
-    They serve where Gymnasium lacks the environment (HalfCheetah-v3) or its arguments.
+    EnvPool's are used where Gymnasium lacks the environment (HalfCheetah-v3) or its arguments.
     """
     try:
         env = make_gymnasium(environment.id, environment.kwargs)

@@ -14,9 +14,7 @@ from typing import Any
 
 from squeezerl.agents.load import DEMO, demo_agent_path, load_agent
 from squeezerl.evaluation.environment import Environment
-from squeezerl.methods.compress import compress
 from squeezerl.pipeline.place import Place
-from squeezerl.runtimes.onnx_actor import OnnxActor
 from squeezerl.studies.reading.trainings import read_trainings
 from squeezerl.studies.reading.yaml_node import YamlNode
 from squeezerl.studies.study import ExistingAgent, Training, agent_name
@@ -136,13 +134,12 @@ def _read_existing(
             place = dataclasses.replace(place, env_kwargs=kwargs)
         with blame.blamed():
             environment = environments.find(place)
-            actor = OnnxActor(compress(agent.policy).model.SerializeToString())
-            environment.check_fits(actor)
+            environment.check_fits(agent.network)
         place = place.found(environment)
         suffix = parts["name"].text() if "name" in parts else ""
         agents.append(
             ExistingAgent(
-                name=agent_name(source.algorithm, place, suffix),
+                name=agent_name(source.label, place, suffix),
                 path=path,
                 source=source,
                 place=place,

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from squeezerl.agents.sb3_model import import_contrib, import_sb3
 from squeezerl.errors import HyperparameterError
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import MAX_SEED
 from squeezerl.pipeline.place import Place
+from squeezerl.runtimes.sb3_predictor import import_contrib, import_sb3
 from squeezerl.studies.estimate import learning_s
 from squeezerl.studies.reading.yaml_node import YamlNode, each
 from squeezerl.studies.study import Training, agent_name
@@ -71,7 +71,8 @@ def _read_cell(
 ) -> list[Training]:
     """One algorithm in one environment, with all seeds."""
     from squeezerl.training.algorithms import check_actions, find_algorithm
-    from squeezerl.training.settings import TrainingSettings
+    from squeezerl.training.config import TrainConfig
+    from squeezerl.training.resolve import resolve
 
     env_id = env_node.text()
     given: dict[str, YamlNode] = {}
@@ -100,15 +101,16 @@ def _read_cell(
     suffix = parts["name"].text() if "name" in parts else ""
     with blame.blamed():
         for seed in seeds:
-            TrainingSettings(
-                algorithm=find_algorithm(algorithm),
-                environment=environment,
-                hyperparameters=loaded,
+            config = TrainConfig(
+                algorithm=algorithm,
+                env=env_id,
+                hyperparameters=loaded.raw,
                 steps=steps,
                 seed=seed,
                 evaluations=evaluations,
                 eval_episodes=eval_episodes,
             )
+            resolve(config, environment)
     raw = {key: value for key, value in loaded.raw.items() if key not in _ELSEWHERE}
     on_policy = find_algorithm(algorithm).on_policy
     learning = learning_s(

@@ -1,9 +1,12 @@
-"""Settings for training, in rl-zoo's format: those that come with SqueezeRL, and the user's.
+"""Settings for training in rl-zoo's format: one YAML file per algorithm lies here.
 
-One YAML file an algorithm lies here, with one entry an environment.
+Each file has one entry per environment.
 """
 
-from squeezerl.training.hyperparameters.load import load_hyperparameters
-from squeezerl.training.hyperparameters.read import Hyperparameters, Normalization
+from squeezerl.training.hyperparameters.load import (
+    Hyperparameters,
+    Normalization,
+    load_hyperparameters,
+)
 
 __all__ = ["Hyperparameters", "Normalization", "load_hyperparameters"]

@@ -1,19 +1,26 @@
-"""The bits of Python that rl-zoo's settings hold, read as data.
+"""The pieces of Python in rl-zoo's settings, read as data.
 
-The zoo passes them to `eval`. Here they are parsed, and anything but literals, `dict(key=...)` and
-the names of activations is refused; nothing is executed, imported or looked up.
+rl-zoo passes them to `eval`. Here they are parsed, and everything except literals, `dict(key=...)`
+and the names of activations is refused; nothing is executed, imported or looked up.
 """
 
 from __future__ import annotations
 
 import ast
+import reprlib
 from typing import Any
 
 from squeezerl.errors import HyperparameterError
-from squeezerl.training.hyperparameters.check import shown
 
 _MAX_CHARACTERS = 4096
 _NN = ("nn", "th.nn", "torch.nn")
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 120
+
+
+def shown(value: Any) -> str:
+    """A value as error messages show it: short, whatever a file holds."""
+    return _SHORT.repr(value)
 
 
 def read_literal(text: str) -> Any:
@@ -22,7 +29,7 @@ def read_literal(text: str) -> Any:
     Activations become their names: "ReLU".
 
     Raises:
-        HyperparameterError: if the text holds anything else than plain data.
+        HyperparameterError: if the text holds anything other than plain data.
     """
     if len(text) > _MAX_CHARACTERS:
         raise _refusal(text, "too long")
@@ -73,7 +80,7 @@ def _name(name: str | None) -> str:
 
 
 def _activation(path: str) -> str:
-    from squeezerl.network.activations import ACTIVATIONS  # imports torch
+    from squeezerl.network.activations import ACTIVATIONS
 
     module, _, name = path.rpartition(".")
     if module not in _NN or name not in ACTIVATIONS:

@@ -6,9 +6,9 @@
 
 First, local workers do jobs that do nothing: the seconds include the start of the workers. They are
 reported per job, and per job of each worker (workers x seconds / jobs); the goal for the latter is
-at most 20 ms. Then a study has many finished jobs, each with the arrays of 100 episodes: seconds until
-its status and its results are read, as medians of a few; the goal is under 2 s each. The database
-must be empty.
+at most 20 ms. Then a study has many finished jobs, each with the arrays of 100 episodes: seconds
+until its status and its results are read, as medians of a few; the goal is under 2 s each. The
+database must be empty.
 """
 
 from __future__ import annotations

@@ -27,13 +27,13 @@ from squeezerl.artifacts.write import write_artifact
 from squeezerl.host.facts import host_facts
 from squeezerl.methods.compress import compress
 from squeezerl.records import to_json
-from squeezerl.store import schema
-from squeezerl.store.engine import make_engine, parse_url
-from squeezerl.store.job import Job, Outcome
-from squeezerl.store.store import Store
-from squeezerl.studies.execute import execute
-from squeezerl.studies.kinds import VERSIONS
-from squeezerl.studies.location import Location
+from squeezerl.jobs import schema
+from squeezerl.jobs.database import make_engine, parse_url
+from squeezerl.jobs.job import Job, Outcome
+from squeezerl.jobs.store import Store
+from squeezerl.jobs.execute import execute
+from squeezerl.pipeline.kinds import VERSIONS
+from squeezerl.jobs.location import Location
 from squeezerl.studies.study import Place
 
 _ENV_ID = "HalfCheetah-v5"

@@ -30,8 +30,8 @@ import squeezerl
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.host.facts import host_facts
 from squeezerl.records import to_json
-from squeezerl.store.open import open_store
-from squeezerl.studies.read import read_study
+from squeezerl.jobs.open import open_store
+from squeezerl.studies.reading.study_file import read_study
 
 
 def run_from_nothing(study: Path, folder: Path, workers: int | None) -> tuple[Any, float]:

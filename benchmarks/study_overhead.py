@@ -30,14 +30,14 @@ import sqlalchemy as sa
 
 from squeezerl.host.facts import host_facts
 from squeezerl.records import to_json
-from squeezerl.store import schema
-from squeezerl.store.blob import pack
-from squeezerl.store.engine import make_engine, parse_url
-from squeezerl.store.job import Job, Outcome
-from squeezerl.store.store import Store
-from squeezerl.studies.context import JobContext
-from squeezerl.studies.execute import execute
-from squeezerl.studies.location import Location
+from squeezerl.jobs import schema
+from squeezerl.jobs.encode import pack
+from squeezerl.jobs.database import make_engine, parse_url
+from squeezerl.jobs.job import Job, Outcome
+from squeezerl.jobs.store import Store
+from squeezerl.jobs.context import JobContext
+from squeezerl.jobs.execute import execute
+from squeezerl.jobs.location import Location
 
 _REPEATS = 5
 _GOAL_MS, _GOAL_S = 20.0, 2.0

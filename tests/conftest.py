@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when it is first imported
 
@@ -15,6 +15,9 @@ from hypothesis import settings
 from made_agents import RECIPES, MadeAgent, make_agent
 from postgresql_server import ABSENT as NO_POSTGRESQL
 from postgresql_server import PostgreSQLServer, find_binaries, running_server
+
+if TYPE_CHECKING:
+    from finished import Finished
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
@@ -53,6 +56,16 @@ def made_agent(
 ) -> MadeAgent:
     """Each recipe's agent in turn: random weights, saved by Stable-Baselines3."""
     return make_agent(request.param, tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+    """The study of `finished.STUDY`, with all jobs done."""
+    from finished import finish
+
+    done = finish(tmp_path_factory.mktemp("finished"))
+    yield done
+    done.store.close()
 
 
 @pytest.fixture(scope="session")

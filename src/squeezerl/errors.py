@@ -15,6 +15,14 @@ class UnsupportedPolicyError(SqueezeRLError):
     """The checkpoint is sound, but holds a kind of policy that is not supported."""
 
 
+class NetworkError(SqueezeRLError):
+    """The parts of a network do not fit together, or a saved network is damaged."""
+
+
+class FormatError(SqueezeRLError):
+    """A format cannot hold a network."""
+
+
 class SpecError(SqueezeRLError):
     """A compression spec, or a sequence of them, makes no sense."""
 
@@ -57,6 +65,17 @@ class HyperparameterError(SqueezeRLError):
 
 class StudyError(SqueezeRLError):
     """A study's file, its name, or a job of it makes no sense; for files with the line."""
+
+
+class MissingArtifactsError(StudyError):
+    """Finished jobs of a study left files that are missing, and other jobs need them.
+
+    `problem` says what is missing and where, without what to do.
+    """
+
+    def __init__(self, problem: str, advice: str) -> None:
+        super().__init__(f"{problem}; {advice}")
+        self.problem = problem
 
 
 class StoreError(SqueezeRLError):

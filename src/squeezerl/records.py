@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from dataclasses import dataclass
-from typing import Any
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
 
 
 def to_json(record: Any) -> Any:
@@ -23,17 +26,89 @@ def to_json(record: Any) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AgentSource:
-    """Where an agent came from."""
+class SourceFile:
+    """A file that an agent was read from; `role` is "checkpoint" or "normalizer"."""
 
-    path: str
+    role: str
+    name: str
     sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentSource:
+    """Where an agent came from.
+
+    Args:
+        kind: the source that read it, for example "stable-baselines3".
+        path: what the user named.
+        algorithm: in lower case; "" if the files do not say.
+        env_id: of the environment that it was trained on; `None` if the files do not say.
+        env_kwargs: arguments of that environment.
+        files: what was read, the checkpoint first.
+        versions: of the libraries that wrote the files, as far as these say.
+    """
+
+    kind: str
+    path: str
     algorithm: str
     env_id: str | None
     env_kwargs: dict[str, Any]
-    sb3_version: str | None
-    vecnormalize: str | None
-    vecnormalize_sha256: str | None
+    files: tuple[SourceFile, ...]
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """What to call the agent in a few letters: its algorithm, or else its kind."""
+        return self.algorithm or self.kind
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the checkpoint; of several files, that of their hashes."""
+        hashes = [file.sha256 for file in self.files if file.role == "checkpoint"]
+        return hashes[0] if len(hashes) == 1 else _sha256(hashes)
+
+    @property
+    def key(self) -> str:
+        """A hash of the content of all files and of the environment, wherever the files lie."""
+        normalizer = self.file("normalizer")
+        other = None if normalizer is None else normalizer.sha256
+        return _sha256([self.sha256, other, self.env_id, self.env_kwargs])
+
+    def file(self, role: str) -> SourceFile | None:
+        """The first file of this role."""
+        return next((file for file in self.files if file.role == role), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields for JSON, and the names that they had in earlier releases."""
+        normalizer = self.file("normalizer")
+        data: dict[str, Any] = to_json(self)
+        return data | {
+            "sha256": self.sha256,
+            "sb3_version": self.versions.get("stable-baselines3"),
+            "vecnormalize": None if normalizer is None else normalizer.name,
+            "vecnormalize_sha256": None if normalizer is None else normalizer.sha256,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The record that `to_json` wrote, in this release or in an earlier one.
+
+        Raises:
+            KeyError, TypeError: if something is missing or of another type.
+        """
+        common = {name: data[name] for name in ("path", "algorithm", "env_id", "env_kwargs")}
+        if "kind" in data:
+            files = tuple(SourceFile(**file) for file in data["files"])
+            return cls(kind=data["kind"], files=files, versions=dict(data["versions"]), **common)
+        files = (
+            SourceFile(role="checkpoint", name=Path(data["path"]).name, sha256=data["sha256"]),
+        )
+        if data["vecnormalize"] is not None:
+            hash_ = data["vecnormalize_sha256"]
+            files += (SourceFile(role="normalizer", name=data["vecnormalize"], sha256=hash_),)
+        version = data["sb3_version"]
+        versions = {} if version is None else {"stable-baselines3": version}
+        return cls(kind="stable-baselines3", files=files, versions=versions, **common)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,3 +264,7 @@ class Host:
 
 def _short_hash(facts: Any) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:8]
+
+
+def _sha256(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -14,7 +14,6 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -67,13 +66,17 @@ class Registry(Generic[T]):
         Raises:
             SqueezeRLError: if there is none; it names those that there are.
         """
-        self._load()
+        self._load_built_in()
+        if name not in self._things:
+            load_plugins()
         if name not in self._things:
             raise self._error(f"unknown {self._sort} {name!r}; known are {', '.join(self._things)}")
         return self._things[name]
 
     def __contains__(self, name: object) -> bool:
-        self._load()
+        self._load_built_in()
+        if name not in self._things:
+            load_plugins()
         return name in self._things
 
     def __iter__(self) -> Iterator[T]:
@@ -87,10 +90,13 @@ class Registry(Generic[T]):
         return tuple(self._things)
 
     def _load(self) -> None:
+        self._load_built_in()
+        load_plugins()
+
+    def _load_built_in(self) -> None:
         if self._built_in is not None:
             built_in, self._built_in = self._built_in, None
             built_in()
-        load_plugins()
 
 
 def load_plugin(plugin: str | Path) -> None:
@@ -121,6 +127,8 @@ def load_plugins() -> None:
 
 @functools.cache
 def _installed_plugins() -> tuple[str, ...]:
+    from importlib.metadata import entry_points  # a process that is measured shall not have it
+
     return tuple(entry.value for entry in entry_points(group=_ENTRY_POINTS))
 
 

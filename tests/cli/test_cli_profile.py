@@ -93,7 +93,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[ProbeJob]:
 
     def answer(job: ProbeJob, round_: int, gauge: float, folder: Path) -> ProcessRecord:
         asked.append(job)
-        return make_process(round_, joules=job.meter and job.meter.watts_per_core)
+        return make_process(round_, joules=job.meter and job.meter.settings["watts_per_core"])
 
     monkeypatch.setattr(profiling, "run_probe", answer)
     return asked
@@ -123,7 +123,7 @@ def test_an_estimate_says_so_in_its_title(jobs: list[ProbeJob], seen: str) -> No
         "profile", "demo", "--runtime", "ort", "--observations", seen, "--watts-per-core", "5"
     )
     assert "J/decision, estimate" in result.stdout
-    assert {job.meter.watts_per_core for job in jobs if job.meter} == {5.0}
+    assert {job.meter.settings["watts_per_core"] for job in jobs if job.meter} == {5.0}
     assert len([job for job in jobs if job.meter]) == 6
 
 

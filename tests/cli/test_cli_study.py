@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 from command import COMMAND, environment, run, the_object
-
 from squeezerl.cli.study_progress import duration, job_name, seconds_left
-from squeezerl.store.records import Counts, RunningJob, Status, Workload
+
+from squeezerl.jobs.job import Counts, RunningJob, Status, Workload
 
 SMALL = """\
 name: small

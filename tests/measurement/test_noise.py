@@ -11,7 +11,7 @@ import pytest
 from made_profiles import make_noise
 from squeezerl.errors import MeasurementError
 from squeezerl.measurement import noise
-from squeezerl.measurement.gauge import gauge_ns, gauge_times
+from squeezerl.measurement.measuring import gauge_ns, gauge_times
 from squeezerl.measurement.noise import measure_noise
 
 

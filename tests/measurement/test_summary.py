@@ -21,10 +21,17 @@ from made_profiles import (
     make_window,
 )
 from squeezerl.analysis.timing import median_interval
-from squeezerl.measurement.ratios import energy_ratio, latency_ratio
 from squeezerl.measurement.result import Meter, ProcessRecord, ProfileRow
-from squeezerl.measurement.summary import Latency, energy_of, episodes_of, latency_of, memory_of
-from squeezerl.measurement.undisturbed import usual_gauge_ns
+from squeezerl.measurement.summary import (
+    Latency,
+    energy_of,
+    energy_ratio,
+    episodes_of,
+    latency_of,
+    latency_ratio,
+    memory_of,
+    usual_gauge_ns,
+)
 from squeezerl.records import Interval
 
 # Gauges at these positions disturb all chunks but two, which are too few.
@@ -100,7 +107,7 @@ def test_with_too_few_undisturbed_processes_all_times_count_and_the_row_is_unsta
     latency = _latency(processes)
     assert latency.unstable_because is not None
     assert "only 5 of 12 processes ran undisturbed" in latency.unstable_because
-    assert "all times" in latency.unstable_because
+    assert "disturbed times" in latency.unstable_because
     assert latency.samples == 12 * CHUNKS * PER_CHUNK
     assert latency.max_s == pytest.approx(3 * USUAL_NS / 1e9)
 

@@ -43,7 +43,7 @@ def _python(*arguments: str) -> str:
         "squeezerl.runtimes.onnx_actor",
         "squeezerl.runtimes.bare.ort",
         "squeezerl.measurement.probe",
-        "squeezerl.measurement.windows",
+        "squeezerl.measurement.measuring",
     ],
 )
 def test_importing_what_a_deployed_artifact_needs_imports_little_else(module: str) -> None:

@@ -15,12 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from squeezerl.agents.load import demo_agent_path
+from squeezerl.jobs.job import Job
 from squeezerl.methods.specs import QuantizationAwareTraining, specs_for
+from squeezerl.pipeline.place import Place
 from squeezerl.records import AgentSource
-from squeezerl.store.job import Job
 from squeezerl.studies.plan import Plan, plan_study
-from squeezerl.studies.read import read_study
-from squeezerl.studies.study import ExistingAgent, Measure, Place, Study, Training, Variant
+from squeezerl.studies.reading.study_file import read_study
+from squeezerl.studies.study import ExistingAgent, Measure, Study, Training, Variant
 
 ENVIRONMENTS = ("Hopper-v4", "Pendulum-v1", "Ant-v4")
 
@@ -87,34 +88,65 @@ studies = st.builds(
 
 
 def by_id(plan: Plan) -> dict[str, Job]:
-    return {job.id: job for job, _ in plan.jobs}
+    return {job.id: job for job in plan.jobs}
 
 
 def counts(plan: Plan) -> Counter[str]:
-    return Counter(job.kind for job, _ in plan.jobs)
+    return Counter(job.kind for job in plan.jobs)
 
 
 @given(studies)
-def test_no_job_stands_twice_and_what_a_job_needs_comes_before_it(study: Study) -> None:
+def test_each_job_is_planned_once_after_the_jobs_that_it_needs(study: Study) -> None:
     plan = plan_study(study)
 
     done: set[str] = set()
-    for job, label in plan.jobs:
+    for job in plan.jobs:
         assert job.id not in done
         assert set(job.needs) <= done
+        done.add(job.id)
+    for job, label in plan.members:
         assert label["role"] == job.kind
         assert set(label) == {
             *("role", "agent", "algorithm", "env_id", "train_seed", "method", "ratio")
         }
-        done.add(job.id)
+
+
+def test_work_with_two_names_is_one_job_with_two_labels() -> None:
+    twice = dataclasses.replace(VARIANTS[0], method="ptdq-b")
+    qat_twice = dataclasses.replace(VARIANTS[2], method="qat-b")
+    study = Study(
+        name="a",
+        store="",
+        artifacts="",
+        trainings=(training(),),
+        variants=(VARIANTS[0], twice, VARIANTS[2], qat_twice),
+        measure=Measure(variants=("ptdq", "ptdq-b")),
+    )
+
+    plan = plan_study(study)
+
+    assert counts(plan) == {"train": 2, "compress": 2, "evaluate": 4, "profile": 1}
+    for kind in ("compress", "evaluate"):
+        methods = [
+            [label["method"] for label in plan.labels[job.id]]
+            for job in plan.jobs
+            if job.kind == kind
+        ]
+        assert ["ptdq", "ptdq-b"] in methods
+    (profile,) = [job for job in plan.jobs if job.kind == "profile"]
+    assert len(profile.params["subjects"]) == 1
+    renamed = dataclasses.replace(
+        study, variants=study.variants[:1], measure=Measure(variants=("ptdq",))
+    )
+    assert profile.id in by_id(plan_study(renamed))
 
 
 @given(studies)
-def test_jobs_name_all_that_they_need(study: Study) -> None:
+def test_parameters_name_all_jobs_that_a_job_needs(study: Study) -> None:
     plan = plan_study(study)
     known = by_id(plan)
 
-    for job, _ in plan.jobs:
+    for job in plan.jobs:
         named = {word for word in _words(json.loads(json.dumps(job.params))) if word in known}
         assert named == set(job.needs)
 
@@ -128,7 +160,7 @@ def _words(value: Any) -> set[str]:
 
 
 @given(studies, st.randoms(use_true_random=False))
-def test_identities_do_not_hang_on_the_order_of_the_grid(
+def test_identities_do_not_depend_on_the_order_of_the_grid(
     study: Study, shuffler: random.Random
 ) -> None:
     trainings, agents = list(study.trainings), list(study.agents)
@@ -136,18 +168,18 @@ def test_identities_do_not_hang_on_the_order_of_the_grid(
     shuffler.shuffle(agents)
     shuffled = dataclasses.replace(study, trainings=tuple(trainings), agents=tuple(agents))
 
-    def without_profiles(plan: Plan) -> set[str]:  # "first" is what stands first
-        return {job.id for job, _ in plan.jobs if job.kind != "profile"}
+    def without_profiles(plan: Plan) -> set[str]:  # "first" means first in the list
+        return {job.id for job in plan.jobs if job.kind != "profile"}
 
     assert without_profiles(plan_study(shuffled)) == without_profiles(plan_study(study))
 
 
 @given(studies)
-def test_every_policy_is_evaluated_and_random_once_an_environment(study: Study) -> None:
+def test_each_policy_is_evaluated_and_the_random_one_once_per_environment(study: Study) -> None:
     plan = plan_study(study)
     evaluated = [
         (label["agent"], label["train_seed"], label["method"], label["ratio"])
-        for job, label in plan.jobs
+        for job, label in plan.members
         if job.kind == "evaluate"
     ]
 
@@ -164,8 +196,8 @@ def test_every_policy_is_evaluated_and_random_once_an_environment(study: Study) 
 
 
 @given(studies)
-def test_only_profiles_are_alone_and_all_jobs_have_estimates(study: Study) -> None:
-    for job, _ in plan_study(study).jobs:
+def test_only_profiles_are_exclusive_and_all_jobs_have_estimates(study: Study) -> None:
+    for job in plan_study(study).jobs:
         assert job.exclusive == (job.kind == "profile")
         assert job.estimate_s is not None
         assert job.estimate_s > 0
@@ -182,15 +214,15 @@ def test_only_profiles_are_alone_and_all_jobs_have_estimates(study: Study) -> No
         {"evaluations": 3},
     ],
 )
-def test_whatever_decides_a_result_is_part_of_the_identity(changes: dict[str, Any]) -> None:
+def test_whatever_affects_a_result_is_part_of_the_identity(changes: dict[str, Any]) -> None:
     def ids(agent: Training) -> set[str]:
         study = Study(name="a", store="", artifacts="", trainings=(agent,))
-        return {job.id for job, label in plan_study(study).jobs if label["agent"]}
+        return {job.id for job, label in plan_study(study).members if label["agent"]}
 
     assert not ids(training()) & ids(training(**changes))
 
 
-def test_what_decides_no_result_is_no_part_of_the_identity() -> None:
+def test_what_does_not_affect_a_result_is_not_part_of_the_identity() -> None:
     def ids(**changes: Any) -> set[str]:
         values: dict[str, Any] = {
             "name": "a",
@@ -218,7 +250,7 @@ def test_calibration_is_part_of_ptsq_alone() -> None:
     )
     calibrations = {
         label["method"]: job.params["calibration"]
-        for job, label in plan_study(study).jobs
+        for job, label in plan_study(study).members
         if job.kind == "compress"
     }
 
@@ -235,7 +267,7 @@ def test_changed_packaged_settings_change_the_identity(tmp_path: Path) -> None:
         "name: a\nagents:\n  - train: {algorithms: ppo, environments: Hopper-v4}\n",
         encoding="utf-8",
     )
-    (job,) = [job for job, _ in plan_study(read_study(path)).jobs if job.kind == "train"]
+    (job,) = [job for job in plan_study(read_study(path)).jobs if job.kind == "train"]
 
     assert job.params["hyperparameters"]["learning_rate"] == pytest.approx(9.80828e-05)
     assert job.params["steps"] == 1_000_000

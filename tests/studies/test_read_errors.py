@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from squeezerl.errors import StudyError
-from squeezerl.studies.read import read_study
+from squeezerl.studies.reading.study_file import read_study
 
 GOOD = """\
 name: small
@@ -46,7 +46,7 @@ def message(folder: Path, text: str) -> str:
         ("name: small", "nam: small", 1, "did you mean name?"),
         ("name: small", "name: ../small", 1, "letters, digits"),
         ("name: small", "name: [small]", 1, "must be text, not a list"),
-        ("name: small", "name: small\nname: small", 2, "stands twice"),
+        ("name: small", "name: small\nname: small", 2, "given twice"),
         ("name: small", "name: small\nstore: mysql://host/x", 2, "not supported"),
         ("name: small", "name: small\nartifacts: nowhere://x", 2, "nowhere"),
         ("- demo", "- nothing/here", 3, "no such file"),
@@ -56,7 +56,7 @@ def message(folder: Path, text: str) -> str:
         ("- demo", "- {path: demo, env: Hopper-v4}", 3, "the policy has observations"),
         ("- demo", "- {path: demo, environments: [Hopper-*]}", 3, "none of the 1 agents"),
         ("[ppo, sac]", "[ppo, sacc]", 5, "did you mean sac?"),
-        ("[ppo, sac]", "[ppo, ppo]", 5, "stands twice"),
+        ("[ppo, sac]", "[ppo, ppo]", 5, "given twice"),
         ("[ppo, sac]", "[]", 5, "empty list"),
         ("[Pendulum-v1]", "[Pendulumm-v1]", 6, "did you mean Pendulum-v1"),
         ("[Pendulum-v1]", "[CartPole-v1]", 6, "discrete actions, sac takes continuous"),
@@ -72,11 +72,11 @@ def message(folder: Path, text: str) -> str:
         ("- ptdq", "- ptdqq", 13, "did you mean ptdq?"),
         ("- ptdq", "- ptdq: {keeep: [layer0]}", 13, "did you mean keep?"),
         ("- ptdq", "- ptdq: {naive: 3}", 13, "true or false"),
-        ("- ptdq", "- {ptdq: , ptsq: }", 13, "one method an item"),
-        ("- qat", "- ptdq", 14, "ptdq stands twice"),
+        ("- ptdq", "- {ptdq: , ptsq: }", 13, "one method per item"),
+        ("- qat", "- ptdq", 14, "ptdq is listed twice"),
         ("10.5]", "100]", 15, "a number from 0 to 95"),
         ("10.5]", "0]", 15, "removes nothing"),
-        ("10.5]", "5]", 15, "stands twice"),
+        ("10.5]", "5]", 15, "given twice"),
         ("norms: [l2]", "norms: [l3]", 16, "unknown 'l3'"),
         ("{algorithms: [ppo]}", "{algorithms: [td3]}", 16, "known are ppo, sac"),
         ("episodes: 4", "episodes: 0", 17, "a whole number from 1"),
@@ -147,7 +147,7 @@ def test_missing_parts_are_named(tmp_path: Path) -> None:
     assert "lacks agents" in message(tmp_path, "name: a\n")
     assert "is empty" in message(tmp_path, "")
     assert "must be keys with values" in message(tmp_path, "- a\n")
-    assert ":3: no YAML" in message(tmp_path, "name: a\nagents: [\n")
+    assert ":3: not YAML" in message(tmp_path, "name: a\nagents: [\n")
 
 
 def test_files_that_are_no_studies_are_refused(tmp_path: Path) -> None:

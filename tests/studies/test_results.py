@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from finished import Finished
 
+from finished import Finished
 from squeezerl.analysis.cells import cells
 from squeezerl.errors import StoreError
 from squeezerl.studies.results import load_study

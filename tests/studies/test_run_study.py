@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from finished import STUDY, Finished
 
 import squeezerl
+from finished import STUDY, Finished
 from squeezerl.analysis.cells import cells
 from squeezerl.errors import StudyError
-from squeezerl.store.store import Store
+from squeezerl.jobs.store import Store
 from squeezerl.studies.results import load_study
 from squeezerl.studies.run import StudyRun, find_study, open_existing, prepare
 
@@ -40,7 +40,7 @@ def run(text: str, name: str = "small.yaml") -> StudyRun:
 
 
 def attempts(store_url: str) -> dict[str, float]:
-    """When each finished job was done is what tells a second time from the first: its seconds."""
+    """The seconds of each finished job; they differ if a job was done a second time."""
     with Store.open(store_url) as store:
         return {
             row.job.id: row.seconds
@@ -55,7 +55,7 @@ def test_a_study_runs_and_a_second_run_does_nothing(here: Path) -> None:
     assert (done.counts.done, done.counts.total) == (4 + 5, 4 + 5)
     assert sorted(done.data.returns["method"]) == ["float", "l2", "ptdq", "ptsq", "random"]
     assert (here / "small.db").is_file()
-    assert (here / "small-artifacts" / "agents").is_dir()
+    assert (here / "small-artifacts" / "inputs").is_dir()
     first = attempts(done.store)
 
     again = run(SMALL)
@@ -80,7 +80,7 @@ def test_studies_share_what_they_have_in_common(here: Path) -> None:
     assert {job: after[job] for job in first} == first
 
 
-def test_what_is_gone_from_the_artifacts_is_told_and_done_again_if_asked(here: Path) -> None:
+def test_missing_artifacts_are_reported_and_made_again_on_request(here: Path) -> None:
     run(SMALL)
     first = attempts("sqlite:///small.db")
     more = SMALL.replace("episodes: 2", "episodes: 3")
@@ -88,7 +88,7 @@ def test_what_is_gone_from_the_artifacts_is_told_and_done_again_if_asked(here: P
     for path in gone:
         path.unlink()
 
-    with pytest.raises(StudyError, match=r"lacks what 2 finished jobs left.*--redo-missing"):
+    with pytest.raises(StudyError, match=r"lacks what 2 finished jobs left;.* with redo_missing"):
         run(more)
     with Store.open("sqlite:///small.db") as store:
         assert {job: store.result(job).seconds for job in first} == first
@@ -100,8 +100,8 @@ def test_what_is_gone_from_the_artifacts_is_told_and_done_again_if_asked(here: P
     assert {len(returns) for returns in done.data.returns["returns"]} == {3}
 
 
-def test_what_is_made_of_two_trainings_is_not_one_study(here: Path) -> None:
-    """A training that is gone is made again, and so is all that was made of it."""
+def test_results_of_a_repeated_training_are_repeated_too(here: Path) -> None:
+    """If a training is missing, it is repeated, and so is every job that needs it."""
     text = (
         "name: small\nagents:\n"
         "  - train: {algorithms: ppo, environments: CartPole-v1, steps: 256,\n"
@@ -114,24 +114,24 @@ def test_what_is_made_of_two_trainings_is_not_one_study(here: Path) -> None:
         (trained,) = store.results("small", ("train",))
         name = trained.content["artifact"]
     (here / "small-artifacts" / "jobs" / name[:2] / f"{name}.zip").unlink()
-    told: list[int] = []
+    redone: list[int] = []
     Path("small.yaml").write_text(text.replace("[ptdq]", "[ptdq, l2: {percent: [50]}]"))
 
-    again = squeezerl.run_study("small.yaml", workers=2, redo_missing=True, on_redo=told.append)
+    again = squeezerl.run_study("small.yaml", workers=2, redo_missing=True, on_redo=redone.append)
 
     after = attempts(done.store)
-    assert told == [1]
+    assert redone == [1]
     assert again.counts.done == again.counts.total == len(first) + 2
     same = {job for job in first if first[job] == after[job]}
     with Store.open(done.store) as store:
         assert {store.job(job).params["policy"].get("random") for job in same} == {0}
 
 
-def test_elsewhere_nothing_of_it_is_found(here: Path) -> None:
+def test_artifacts_are_not_found_in_another_folder(here: Path) -> None:
     run(SMALL)
     other = SMALL.replace("episodes: 2", "episodes: 3") + "artifacts: elsewhere\n"
 
-    says = r"elsewhere: lacks what 4 finished jobs left; .* \(so far it was .*/small-artifacts\)"
+    says = r"elsewhere \(so far it was .*/small-artifacts\): lacks what 4 finished jobs left; "
     with pytest.raises(StudyError, match=says):
         run(other)
 
@@ -148,18 +148,18 @@ def test_one_agent_in_an_environment_with_arguments_is_two_cells(here: Path) -> 
         "HalfCheetah-v5 (reset_noise_scale=0.0)": ["float", "ptdq", "random"],
     }
     still = returns[returns.env_id.str.contains("noise") & (returns.method == "float")]
-    assert len(set(still.iloc[0].returns)) == 1  # every episode begins alike
+    assert len(set(still.iloc[0].returns)) == 1  # all episodes begin in the same state
     assert cells(done.data, np.random.default_rng(0)).agent.nunique() == 2
 
 
-def test_what_runs_the_environment_is_the_same_for_all_workers(here: Path) -> None:
+def test_all_workers_use_the_same_backend(here: Path) -> None:
     Path("small.yaml").write_text(SMALL, encoding="utf-8")
     plan, _ = prepare("small.yaml", workers=2)
 
     backend = squeezerl.Environment.find("HalfCheetah-v5").backend
-    assert {job.params["backend"] for job, label in plan.jobs if label["role"] == "evaluate"} == {
-        backend
-    }
+    assert {
+        job.params["backend"] for job, label in plan.members if label["role"] == "evaluate"
+    } == {backend}
 
 
 def _written(text: str) -> str:
@@ -187,7 +187,7 @@ def _returns(frame: object) -> dict[tuple[str, ...], list[float]]:
     }
 
 
-def test_a_dry_look_writes_nothing(here: Path) -> None:
+def test_preparing_a_study_writes_nothing(here: Path) -> None:
     Path("small.yaml").write_text(SMALL, encoding="utf-8")
 
     plan, forecast = prepare("small.yaml", workers=2)
@@ -209,7 +209,7 @@ def test_finished_jobs_make_the_estimate(here: Path) -> None:
     plan, forecast = prepare("small.yaml", workers=1)
 
     assert forecast.from_finished == 5
-    estimates = [j.estimate_s for j, label in plan.jobs if label["role"] == "evaluate"]
+    estimates = [job.estimate_s for job in plan.jobs if job.kind == "evaluate"]
     assert min(filter(None, estimates)) < 100 * max(seconds.values())
 
 

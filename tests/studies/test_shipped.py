@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from squeezerl.studies.plan import Plan, plan_study
-from squeezerl.studies.read import read_study
+from squeezerl.studies.reading.study_file import read_study
 
 STUDIES = Path(__file__).parents[2] / "studies"
 
@@ -19,15 +19,15 @@ def planned(name: str) -> Plan:
 
 def test_paper_is_the_whole_grid() -> None:
     plan = planned("paper")
-    trained = Counter(label["method"] for job, label in plan.jobs if job.kind == "train")
-    policies = Counter(label["method"] for job, label in plan.jobs if job.kind == "evaluate")
+    trained = Counter(label["method"] for job, label in plan.members if job.kind == "train")
+    policies = Counter(label["method"] for job, label in plan.members if job.kind == "evaluate")
 
     assert trained["float"] == trained["qat"] == 5 * 5 * 10
     assert policies["ptdq"] == policies["ptsq"] == policies["qat"] == 250
     assert policies["l1"] == policies["l2"] == 250 * 14
     assert policies["random"] == 5
-    assert len({label["agent"] for _, label in plan.jobs} - {""}) == 25
-    steps = {job.params["steps"] for job, _ in plan.jobs if job.kind == "train"}
+    assert len({label["agent"] for _, label in plan.members} - {""}) == 25
+    steps = {job.params["steps"] for job in plan.jobs if job.kind == "train"}
     assert min(steps) >= 1_000_000
 
 
@@ -35,18 +35,18 @@ def test_paper_small_is_the_same_grid_with_one_seed() -> None:
     def cells(plan: Plan) -> set[tuple[str, str, float | None]]:
         return {
             (label["agent"], label["method"], label["ratio"])
-            for job, label in plan.jobs
+            for job, label in plan.members
             if job.kind == "evaluate" and not label["method"].startswith("ticket")
         }
 
     small = planned("paper-small")
 
     assert cells(small) == cells(planned("paper"))
-    assert {label["train_seed"] for _, label in small.jobs} == {0, None}
+    assert {label["train_seed"] for _, label in small.members} == {0, None}
 
 
 def test_quickstart_has_every_method() -> None:
-    methods = {label["method"] for _, label in planned("quickstart").jobs}
+    methods = {label["method"] for _, label in planned("quickstart").members}
 
     assert {"ptdq", "ptsq", "qat", "l1", "l2", "ticket-l2", "ticket-random"} <= methods
 
@@ -55,13 +55,13 @@ def test_quickstart_has_every_method() -> None:
 def test_published_has_the_published_agents(published_agents: Path) -> None:
     plan = planned("published")
 
-    agents = {label["agent"] for _, label in plan.jobs} - {""}
+    agents = {label["agent"] for _, label in plan.members} - {""}
     assert {"sac-HalfCheetah-v4", "ppo-Hopper-v4", "trpo-Hopper-v4"} <= agents
-    assert Counter(job.kind for job, _ in plan.jobs)["train"] == 0
+    assert Counter(job.kind for job in plan.jobs)["train"] == 0
     for agent in agents:
         ratios = [
             label["ratio"]
-            for job, label in plan.jobs
+            for job, label in plan.members
             if job.kind == "evaluate" and (label["agent"], label["method"]) == (agent, "l2")
         ]
         assert len(ratios) == 14

@@ -1,1 +1,1 @@
-"""Checkpoints become policies, without running anything that the checkpoint holds."""
+"""Agents: trained checkpoints become networks, and nothing in a checkpoint is executed."""

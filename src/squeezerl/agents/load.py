@@ -1,30 +1,93 @@
-"""`load_agent`: from a path to an agent, with nothing of the download executed."""
+"""Agents: trained policies and where they came from, read by registered sources."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import json
+import shutil
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
-from squeezerl.agents.archive import MAX_METADATA_BYTES, MAX_WEIGHTS_BYTES, CheckpointArchive
-from squeezerl.agents.metadata import parse_metadata
-from squeezerl.agents.sb3 import build_policy
-from squeezerl.agents.vecnormalize import read_vecnormalize
-from squeezerl.agents.weights import read_state_dict
-from squeezerl.agents.zoo import find_agent
-from squeezerl.errors import CheckpointError, SqueezeRLError
-from squeezerl.network.policy import Policy
-from squeezerl.records import AgentSource
+from squeezerl.errors import CheckpointError, NetworkError
+from squeezerl.network.network import Network
+from squeezerl.records import AgentSource, SourceFile
+from squeezerl.registry import Registry
 
 DEMO = "demo"
+_NETWORK, _SOURCE = "network.npz", "source.json"
 
 
 @dataclass(frozen=True)
 class Agent:
     """A trained policy and where it came from."""
 
-    policy: Policy
+    network: Network
     source: AgentSource
+
+    def save(self, folder: Path) -> None:
+        """Write the agent to a folder, from which `Agent.read` reads it in any other process."""
+        self.network.save(folder / _NETWORK)
+        text = json.dumps(self.source.to_json())
+        (folder / _SOURCE).write_text(text, encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Agent:
+        """The agent that `save` wrote; nothing in the files is executed.
+
+        Raises:
+            CheckpointError: if the files are missing or damaged.
+        """
+        try:
+            source = json.loads((folder / _SOURCE).read_text(encoding="utf-8"))
+            return cls(Network.load(folder / _NETWORK), AgentSource.from_json(source))
+        except (OSError, ValueError, KeyError, TypeError, NetworkError) as error:
+            raise CheckpointError(f"{folder}: not a saved agent, or damaged ({error})") from error
+
+
+class Source(ABC):
+    """Reads one kind of checkpoint; register one with `SOURCES.register(source.kind, source)`.
+
+    A source executes nothing of what it reads, and raises a `CheckpointError` for files that are
+    damaged, hostile or inconsistent.
+    """
+
+    kind: ClassVar[str]
+    """Its name, which `AgentSource.kind` repeats, for example "stable-baselines3"."""
+    takes: ClassVar[str]
+    """What it reads, for messages, for example "a Stable-Baselines3 .zip"."""
+
+    @abstractmethod
+    def recognises(self, path: Path) -> bool:
+        """Whether `path` looks like one of its checkpoints, sound or not; a quick look."""
+
+    @abstractmethod
+    def load(self, path: Path, *, normalizer: Path | None = None) -> Agent:
+        """The agent at `path`, which it recognises.
+
+        Args:
+            path: a file or a folder.
+            normalizer: the file of the observation normaliser, if it is not found with `path`.
+
+        Raises:
+            CheckpointError: if a file is missing, damaged, hostile or inconsistent.
+            UnsupportedPolicyError: if the policy is of a kind that is not supported.
+        """
+
+    def copy(self, path: Path, folder: Path) -> None:
+        """Copy all that `load` reads to an empty folder, from which `load_agent` reads it again.
+
+        This one copies the file at `path`. A source that reads several files needs its own.
+        """
+        shutil.copyfile(path, folder / path.name)
+
+
+def _import_built_in() -> None:
+    import squeezerl.agents.sources.stable_baselines3.source  # noqa: F401
+
+
+SOURCES: Registry[Source] = Registry("source", built_in=_import_built_in)
 
 
 def demo_agent_path() -> Path:
@@ -42,56 +105,73 @@ def _is_demo(name: str | Path) -> bool:
 
 
 def load_agent(path: str | Path, *, vecnormalize: str | Path | None = None) -> Agent:
-    """Load a Stable-Baselines3 zip or an rl-zoo folder; "demo" is the bundled agent.
+    """Load a trained agent with the first registered source that recognises it.
+
+    Example:
+        >>> agent = squeezerl.load_agent("demo")
+        >>> agent.source.env_id
+        'HalfCheetah-v5'
 
     Args:
-        path: the zip, the folder (`.../Hopper-v3_1`), or "demo".
-        vecnormalize: the saved VecNormalize, where it does not stand beside the checkpoint.
+        path: a Stable-Baselines3 zip, an rl-zoo folder (`.../Hopper-v3_1`), "demo" for the bundled
+            agent, or what another registered source reads.
+        vecnormalize: file of the observation normaliser, if it is not found beside the checkpoint.
 
     Raises:
-        CheckpointError: if a file is missing, damaged, hostile or inconsistent.
+        CheckpointError: if a file is missing, damaged, hostile or inconsistent, or if no source
+            recognises it.
         UnsupportedPolicyError: if the policy is of a kind that is not supported.
     """
-    files = find_agent(agent_path(path))
-    normalizer_path = Path(vecnormalize) if vecnormalize is not None else files.vecnormalize
-    if normalizer_path is None and files.normalized:
-        raise CheckpointError(
-            f"{files.checkpoint}: trained on normalised observations, but no vecnormalize.pkl "
-            "stands beside it; give it with --vecnormalize"
-        )
-    archive = CheckpointArchive(files.checkpoint)
-    try:
-        data = archive.read("data", MAX_METADATA_BYTES)
-        weights = archive.read("policy.pth", MAX_WEIGHTS_BYTES)
-        version = None
-        if "_stable_baselines3_version" in archive:
-            raw = archive.read("_stable_baselines3_version", 1024)
-            version = raw.decode("ascii", errors="replace").strip()
-        metadata = parse_metadata(data)
-        policy = build_policy(
-            metadata,
-            read_state_dict(weights, "policy.pth"),
-            read_vecnormalize(normalizer_path) if normalizer_path else None,
-        )
-    except SqueezeRLError as error:
-        if str(error).startswith((f"{files.checkpoint}:", f"{normalizer_path}:")):
-            raise
-        raise type(error)(f"{files.checkpoint}: {error}") from error
-    finally:
-        archive.close()
-    source = AgentSource(
-        path=DEMO if _is_demo(path) else str(path),
-        sha256=_sha256(files.checkpoint),
-        algorithm=metadata.algorithm,
-        env_id=files.env_id,
-        env_kwargs=files.env_kwargs,
-        sb3_version=version,
-        vecnormalize=normalizer_path.name if normalizer_path else None,
-        vecnormalize_sha256=_sha256(normalizer_path) if normalizer_path else None,
-    )
-    return Agent(policy, source)
+    found, source = _find(agent_path(path))
+    normalizer = None if vecnormalize is None else Path(vecnormalize)
+    agent = source.load(found, normalizer=normalizer)
+    name = DEMO if _is_demo(path) else str(path)
+    return replace(agent, source=replace(agent.source, path=name))
 
 
-def _sha256(path: Path) -> str:
+def copy_agent(path: str | Path, folder: Path) -> None:
+    """Copy an agent's files to an empty folder, from which `load_agent` reads the same agent.
+
+    Raises:
+        CheckpointError: if a file is missing, or if no source recognises it.
+    """
+    found, source = _find(agent_path(path))
+    source.copy(found, folder)
+
+
+def source_file(role: str, path: Path) -> SourceFile:
+    """The record of a file that an agent was read from; `role` as in `SourceFile`."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return SourceFile(role=role, name=path.name, sha256=digest)
+
+
+def _find(path: Path) -> tuple[Path, Source]:
+    """The source that recognises a path, or the only file in the folder there."""
+    try:
+        candidates = [path]
+        if path.is_dir() and len(inside := list(path.iterdir())) == 1:
+            candidates += inside
+        for candidate in candidates:
+            for source in SOURCES:
+                if source.recognises(candidate):
+                    return candidate, source
+        raise CheckpointError(f"{path}: {_what_is_there(path)}")
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror}") from error
+
+
+def _what_is_there(path: Path) -> str:
+    known = "; ".join(f"{source.kind} ({source.takes})" for source in SOURCES)
+    if not path.exists():
+        return f"no such file; an agent can be of these kinds: {known}"
+    if (path / "manifest.json").is_file():
+        return "an artifact, not an agent; see its manifest.json"
+    if path.is_dir():
+        names = sorted(item.name for item in path.iterdir())
+        there = f"a folder with {', '.join(names[:5])}" if names else "an empty folder"
+        if len(names) > 5:
+            there += f" and {len(names) - 5} more"
+    else:
+        there = f"a file of {path.stat().st_size:,} bytes"
+    return f"{there}; no known kind of agent: {known}"

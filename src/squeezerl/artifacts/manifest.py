@@ -7,35 +7,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from squeezerl.errors import ArtifactError
+from squeezerl.formats.base import SizeRecord
 from squeezerl.records import AgentSource, Calibration, LayerRecord, to_json
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MODEL_NAME = "policy.onnx"
 MANIFEST_NAME = "manifest.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SizeRecord:
-    """Where a model's bytes are. The parts add up to `file_bytes`.
-
-    `weight_bytes` is what the layers hold: weights, biases, their scales and zero points.
-    `activation_bytes` are the scales of quantized activations; `other_bytes` are the observation
-    normaliser and the action head; `graph_bytes` is the rest of the file.
-    """
-
-    file_bytes: int
-    weight_bytes: int
-    activation_bytes: int
-    other_bytes: int
-    graph_bytes: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What `manifest.json` says."""
+    """What `manifest.json` says.
+
+    `recipe` is its canonical text, `specs` the same as data with the methods' versions.
+    """
 
     format_version: int = FORMAT_VERSION
     source: AgentSource
+    recipe: str
     specs: tuple[dict[str, Any], ...]
     specs_sha256: str
     calibration: Calibration | None
@@ -50,7 +39,7 @@ class Manifest:
 
     def dumps(self) -> str:
         """The manifest as JSON text."""
-        return json.dumps(to_json(self), indent=2) + "\n"
+        return json.dumps(to_json(self) | {"source": self.source.to_json()}, indent=2) + "\n"
 
     @classmethod
     def loads(cls, text: str) -> Manifest:
@@ -66,12 +55,14 @@ class Manifest:
             raise ArtifactError(f"not a manifest ({error!r})") from error
         if version != FORMAT_VERSION:
             raise ArtifactError(
-                f"manifest of format {version!r}; this release reads format {FORMAT_VERSION}"
+                f"manifest of format {version!r}; this release reads format {FORMAT_VERSION}: make "
+                "the artifact again"
             )
         try:
             calibration = data["calibration"]
             return cls(
-                source=AgentSource(**data["source"]),
+                source=AgentSource.from_json(data["source"]),
+                recipe=str(data["recipe"]),
                 specs=tuple(data["specs"]),
                 specs_sha256=data["specs_sha256"],
                 calibration=None if calibration is None else Calibration(**calibration),

@@ -12,7 +12,7 @@ import typer
 
 from squeezerl import __version__
 from squeezerl.cli.compress import compress
-from squeezerl.cli.console import keep_output_for_json
+from squeezerl.cli.console import keep_output_for_json, reports_errors
 from squeezerl.cli.doctor import doctor
 from squeezerl.cli.evaluate import evaluate
 from squeezerl.cli.inspect import inspect
@@ -20,6 +20,7 @@ from squeezerl.cli.profile import profile
 from squeezerl.cli.squeeze import squeeze
 from squeezerl.cli.study import study
 from squeezerl.cli.train import train
+from squeezerl.registry import load_plugin
 
 app = typer.Typer(
     name="squeezerl",
@@ -43,6 +44,7 @@ def _print_version(value: bool) -> None:
 
 
 @app.callback()
+@reports_errors
 def _options(
     version: Annotated[
         bool,
@@ -50,8 +52,19 @@ def _options(
             "--version", callback=_print_version, is_eager=True, help="Print it and exit."
         ),
     ] = False,
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--plugin",
+            metavar="FILE_OR_MODULE",
+            help="Python file or module that registers a source, method or runtime of your own; "
+            "repeat for more. It is executed.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    pass
+    for name in plugin or ():
+        load_plugin(name)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

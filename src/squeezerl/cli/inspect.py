@@ -34,9 +34,10 @@ def inspect(
         return
     normalizer = data["normalizer"]
     rows = [
-        ("algorithm", data["algorithm"]),
+        ("kind", data["kind"]),
+        ("algorithm", data["algorithm"] or "unknown"),
         ("trained on", data["env_id"] or "unknown"),
-        ("saved by", f"Stable-Baselines3 {data['sb3_version'] or 'unknown'}"),
+        ("written by", ", ".join(f"{k} {v}" for k, v in data["versions"].items()) or "unknown"),
         ("observation", str(data["observation_shape"])),
         ("action", f"{data['action_shape']}, {data['action_head']}"),
         ("normaliser", f"yes, clipped at ±{normalizer['clip']:g}" if normalizer else "no"),
@@ -60,35 +61,32 @@ def inspect(
 
 
 def _describe(agent: Agent) -> dict[str, Any]:
-    policy, source = agent.policy, agent.source
-    children = dict(policy.network.named_children())
-    layers = []
-    for name, layer in policy.linear_layers().items():
-        activation = children.get(name.replace("layer", "activation"))
-        layers.append(
+    network, source = agent.network, agent.source
+    origin = source.to_json()
+    clip = None if network.normalizer is None else network.normalizer.clip
+    return {
+        "kind": source.kind,
+        "algorithm": source.algorithm,
+        "env_id": source.env_id,
+        "sb3_version": origin["sb3_version"],
+        "versions": source.versions,
+        "sha256": source.sha256,
+        "files": origin["files"],
+        "observation_shape": list(network.observation_shape),
+        "action_shape": list(network.action_shape),
+        "action_head": network.head.kind,
+        "normalizer": None if clip is None else {"clip": clip, "file": origin["vecnormalize"]},
+        "layers": [
             {
                 "name": name,
                 "in_features": layer.in_features,
                 "out_features": layer.out_features,
-                "activation": type(activation).__name__ if activation is not None else None,
+                "activation": layer.activation,
                 "dtype": "float32",
-                "weight_bytes": 4 * (layer.weight.numel() + layer.bias.numel()),
+                "weight_bytes": 4 * (layer.in_features + 1) * layer.out_features,
             }
-        )
-    return {
-        "algorithm": source.algorithm,
-        "env_id": source.env_id,
-        "sb3_version": source.sb3_version,
-        "sha256": source.sha256,
-        "observation_shape": list(policy.observation_shape),
-        "action_shape": list(policy.action_shape),
-        "action_head": policy.head.kind,
-        "normalizer": (
-            None
-            if policy.normalizer is None
-            else {"clip": policy.normalizer.clip, "file": source.vecnormalize}
-        ),
-        "layers": layers,
-        "parameters": policy.parameter_count,
-        "weight_bytes": 4 * policy.parameter_count,
+            for name, layer in network.named_layers.items()
+        ],
+        "parameters": network.parameter_count,
+        "weight_bytes": 4 * network.parameter_count,
     }

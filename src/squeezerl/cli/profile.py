@@ -50,7 +50,8 @@ def profile(
         typer.Option(help="Asked of the median latency; noisy rows get up to twelve processes."),
     ] = 0.05,
     energy: Annotated[
-        str, typer.Option(help="auto, none, rapl, zeus-apple, zeus-jetson, battery or cpu-time.")
+        str,
+        typer.Option(help="auto, none, cpu-time (an estimate) or a sensor that doctor lists."),
     ] = "auto",
     watts_per_core: WattsOption = None,
     episodes: Annotated[
@@ -101,7 +102,8 @@ def profile(
     """
     from squeezerl.api import profile as profile_policies
     from squeezerl.artifacts.output import check_file, write_file
-    from squeezerl.measurement.recordings import read_observations, samples_npz
+    from squeezerl.measurement.result import samples_npz
+    from squeezerl.measurement.settings import read_observations
     from squeezerl.report.profile_contract import beside, profile_json
     from squeezerl.report.profile_file import read_profile
     from squeezerl.report.profile_table import (

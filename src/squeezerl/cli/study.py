@@ -1,9 +1,10 @@
-"""`squeezerl study`: a whole grid, run, looked at and reported."""
+"""`squeezerl study`: run a whole grid, look at it and report it."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,29 +17,43 @@ from squeezerl.cli.console import (
     say,
 )
 from squeezerl.cli.stopping import stop_on_signals
-from squeezerl.cli.study_options import StoreOption, StudyArgument
-from squeezerl.cli.study_progress import duration, job_name, study_progress
-from squeezerl.cli.study_results import report, results
 from squeezerl.cli.study_text import (
     counts_json,
+    duration,
     failure_json,
     hidden,
+    job_name,
     say_end,
     say_failures,
     show_forecast,
+    study_progress,
 )
-from squeezerl.errors import InvalidArgumentError
+from squeezerl.errors import InvalidArgumentError, MissingArtifactsError, StudyError
 
 if TYPE_CHECKING:
-    from squeezerl.store.records import Failure
-    from squeezerl.studies.run import Executor
+    import pandas as pd
 
+    from squeezerl.jobs.job import Failure
+
+StudyArgument = Annotated[
+    str,
+    typer.Argument(metavar="NAME|STUDY.yaml", help="A study's name, or its file."),
+]
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="sqlite:///FILE.db or postgresql://USER@HOST/DATABASE. "
+        "[dim]default: the study's, else sqlite:///NAME.db[/dim]",
+        show_default=False,
+    ),
+]
 FAILED = 1
 _MOST_WORKERS = 4096
 
 study = typer.Typer(
     name="study",
-    help="Train, compress, evaluate and measure a whole grid; look at it, report it.",
+    help="Train, compress, evaluate and measure a whole grid; look at it and report it.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -50,57 +65,61 @@ def run(
     file: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study's file.")],
     workers: Annotated[
         int | None,
-        typer.Option(help="Jobs side by side. [dim]default: one a core[/dim]", show_default=False),
+        typer.Option(
+            help="How many jobs run side by side. [dim]default: one per core[/dim]",
+            show_default=False,
+        ),
     ] = None,
-    executor: Annotated[str, typer.Option(help="local or ray.")] = "local",
+    executor: Annotated[str, typer.Option(help="local, ray, or one of a plugin.")] = "local",
     address: Annotated[
         str | None,
-        typer.Option(help="Of the Ray cluster, as auto.", show_default=False),
+        typer.Option(help="Address of the Ray cluster, for example auto.", show_default=False),
     ] = None,
     store: StoreOption = None,
     artifacts: Annotated[
         str | None,
         typer.Option(
             metavar="URL",
-            help="Folder for what jobs leave; anything that fsspec can reach. "
+            help="Folder for the files of jobs; anything that fsspec can reach. "
             "[dim]default: the study's, else named after the store, beside it[/dim]",
             show_default=False,
         ),
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Also do again what failed before.")
+        bool, typer.Option("--retry-failed", help="Also repeat jobs that failed before.")
     ] = False,
     redo_missing: Annotated[
         bool,
         typer.Option(
             "--redo-missing",
-            help="Also do again what is gone from the folder of artifacts, and what needed it.",
+            help="Also repeat jobs whose files are missing from the folder of artifacts, and all "
+            "jobs that need them.",
         ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan and what it will take; run nothing.")
+        bool,
+        typer.Option("--dry-run", help="Show the plan and its forecast; run nothing."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a study, or what is left of it.
 
-    The file is checked as a whole before anything runs. Ctrl-C, and even kill -9, lose little: the
-    same command goes on, and work that is done is never done again, also not for other studies in
-    the same store.
+    The file is checked as a whole before anything runs. Ctrl-C and even kill -9 lose little: the
+    same command goes on. Finished work is never repeated, not even for other studies in the same
+    store.
 
     Example: squeezerl study run studies/quickstart.yaml
     """
-    if executor not in ("local", "ray"):
-        raise InvalidArgumentError(f"executor {executor!r} is not one of local, ray")
-    if address is not None and executor != "ray":
+    if address is not None and executor == "local":
         raise InvalidArgumentError("--address is for --executor ray")
     if workers is not None and not 1 <= workers <= _MOST_WORKERS:
-        raise InvalidArgumentError(f"workers must be 1 to {_MOST_WORKERS:,}, not {workers}")
+        raise InvalidArgumentError(f"--workers must be 1 to {_MOST_WORKERS:,}, not {workers}")
     from squeezerl.host.cores import count_cores
-    from squeezerl.studies.run import prepare, run_plan
+    from squeezerl.studies.run import check_executor, prepare, run_plan
 
     many = workers or count_cores()
     plan, forecast = prepare(file, store=store, artifacts=artifacts, workers=many)
+    check_executor(executor)
     if dry_run:
         show_forecast(plan.study.name, plan.study.store, plan.study.artifacts, forecast, as_json)
         return
@@ -115,17 +134,23 @@ def run(
         asked="trainings write checkpoints", ended="the same command goes on"
     )
     with stopping as stop, study_progress(plan.study.name, many) as show:
-        done = run_plan(
-            plan,
-            workers=workers,
-            executor=cast("Executor", executor),
-            address=address,
-            retry_failed=retry_failed,
-            redo_missing=redo_missing,
-            on_redo=_say_redo,
-            on_status=show,
-            should_stop=stop.is_asked,
-        )
+        try:
+            done = run_plan(
+                plan,
+                workers=workers,
+                executor=executor,
+                address=address,
+                retry_failed=retry_failed,
+                redo_missing=redo_missing,
+                on_redo=_say_redo,
+                on_status=show,
+                should_stop=stop.is_asked,
+            )
+        except MissingArtifactsError as error:
+            raise StudyError(
+                f"{error.problem}; name the folder that has it with --artifacts, or repeat these "
+                "jobs, and all that need them, with --redo-missing"
+            ) from error
     counts = done.counts
     failures = _failures(done.name, done.store) if counts.failed else []
     if as_json:
@@ -154,11 +179,11 @@ def status(
     name: StudyArgument,
     store: StoreOption = None,
     errors: Annotated[
-        bool, typer.Option("--errors", help="Show the tracebacks of failed jobs in full.")
+        bool, typer.Option("--errors", help="Show the full tracebacks of failed jobs.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """How far a study is: jobs by state, what runs, what failed.
+    """Show how far a study is: jobs by state, running jobs and failures.
 
     Example: squeezerl study status quickstart
     """
@@ -203,7 +228,7 @@ def status(
         [(kind, *(f"{jobs.get((kind, state), 0):,}" for state in states)) for kind in kinds],
     )
     if found.counts.blocked:
-        say(f"\n{found.counts.blocked:,} of the pending jobs need one that failed.")
+        say(f"\n{found.counts.blocked:,} of the pending jobs need a job that failed.")
     for job in found.running:
         progress = "" if job.progress is None else f"{job.progress:.0%}, "
         say(
@@ -215,13 +240,102 @@ def status(
         say_failures(failures, full=errors)
 
 
-for command in (results, report):
-    study.command(no_args_is_help=True)(command)
+@study.command(no_args_is_help=True)
+@reports_errors
+def results(
+    name: StudyArgument,
+    store: StoreOption = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show each policy's size, return and retention, as far as the study has come.
+
+    Example: squeezerl study results quickstart --csv
+    """
+    if csv and as_json:
+        raise InvalidArgumentError("choose --csv or --json")
+    import numpy as np
+
+    from squeezerl.studies.run import find_study, open_existing
+
+    study_name, url = find_study(name, store)
+    with open_existing(url) as opened:
+        from squeezerl.analysis.cells import cells
+        from squeezerl.studies.results import load_study
+
+        data = load_study(opened, study_name)
+    table = cells(data, np.random.default_rng(0))
+    if csv:
+        sys.stdout.write(table.to_csv(index=False))
+        return
+    if as_json:
+        rows = [
+            {key: _plain(value) for key, value in row.items()} for row in table.to_dict("records")
+        ]
+        print_json({"study": study_name, "cells": rows})
+        return
+    print_table(
+        ("agent", "method", "bytes", "return [95 %]", "retention [95 %]", "verdict at 90 %"),
+        [_cell_row(row) for _, row in table.iterrows()],
+        left=(0, 1),
+    )
+
+
+@study.command(no_args_is_help=True)
+@reports_errors
+def report(
+    name: StudyArgument,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="DIR", help="Folder to write.", show_default=False),
+    ],
+    store: StoreOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the report at DIR.")] = False,
+) -> None:
+    """Write tables, figures and tested findings, as far as the study has come.
+
+    Example: squeezerl study report quickstart -o quickstart-report
+    """
+    from squeezerl.studies.run import find_study, open_existing
+
+    study_name, url = find_study(name, store)
+    with open_existing(url) as opened:
+        from squeezerl.report.study_markdown import FailedJob
+        from squeezerl.report.study_report import write_study_report
+        from squeezerl.studies.results import load_study
+
+        data = load_study(opened, study_name)
+        counts = opened.counts(study_name)
+        failures = opened.failures(study_name)
+    if data.returns.empty:
+        raise InvalidArgumentError(
+            f"{study_name}: no evaluation is done yet; see squeezerl study status"
+        )
+    write_study_report(
+        data,
+        output,
+        force=force,
+        unfinished={
+            state: count
+            for state in ("pending", "running", "blocked")
+            if (count := getattr(counts, state))
+        },
+        failures=[
+            FailedJob(
+                kind=failure.job.kind,
+                label=failure.label,
+                error=failure.error,
+                attempts=failure.attempts,
+            )
+            for failure in failures
+        ],
+    )
+    say(f"{output / 'report.md'}")
 
 
 def _say_redo(jobs: int) -> None:
     finished = "1 finished job" if jobs == 1 else f"{jobs:,} finished jobs"
-    err.print(f"{finished} to be done again, with all that needs what was left")
+    err.print(f"repeating {finished} whose files are missing, and all that need them")
 
 
 def _failures(name: str, url: str) -> list[Failure]:
@@ -229,3 +343,35 @@ def _failures(name: str, url: str) -> list[Failure]:
 
     with open_existing(url) as opened:
         return opened.failures(name)
+
+
+def _cell_row(row: pd.Series) -> tuple[str, ...]:
+    ratio = _plain(row["ratio"])
+    method = row["method"] if ratio is None else f"{row['method']} {ratio:.0%}"
+
+    def interval(name: str, times: float, digits: int, unit: str) -> str:
+        values = [_plain(row[f"{name}{bound}"]) for bound in ("", "_low", "_high")]
+        if values[0] is None:
+            return "–"
+        estimate, low, high = (
+            "–" if value is None else f"{value * times:,.{digits}f}" for value in values
+        )
+        return f"{estimate}{unit} [{low}, {high}]"
+
+    trained, verdict = _plain(row["trained"]), _plain(row["verdict"])
+    size = _plain(row["file_bytes"])
+    return (
+        str(row["agent"]),
+        method,
+        "–" if size is None else f"{size:,.0f}",
+        interval("mean_return", 1, 1, ""),
+        interval("retention", 100, 1, " %"),
+        "untrained" if trained is False else str(verdict or "–"),
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A value for JSON: missing ones become `None`, NumPy's numbers become Python's."""
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and value != value else value

@@ -1,27 +1,151 @@
-"""What `squeezerl study` says: plans, ends, failures."""
+"""What `squeezerl study` prints: names, plans, progress, ends and failures."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from squeezerl.cli.console import print_json, print_table, say
-from squeezerl.cli.study_progress import duration, job_name
+from rich.live import Live
+from rich.table import Table
+
+from squeezerl.cli.console import err, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from squeezerl.store.records import Counts, Failure
+    from squeezerl.jobs.job import Counts, Failure, RunningJob, Status
     from squeezerl.studies.forecast import Forecast
 
 _MOST_FAILURES = 20
+_LINE_SECONDS = 60.0
+_MOST_SHOWN = 16
+_BAR = 30
+
+
+def job_name(kind: str, label: Mapping[str, Any]) -> str:
+    """For example "evaluate ppo-Hopper-v4/3 l2-30"."""
+    agent = label.get("agent") or label.get("env_id") or ""
+    if label.get("train_seed") is not None:
+        agent += f"/{label['train_seed']:g}"
+    method = label.get("method") or ""
+    if label.get("ratio") is not None:
+        method += f"-{label['ratio'] * 100:g}"
+    return " ".join(filter(None, (kind, agent, method)))
+
+
+def duration(seconds: float) -> str:
+    """For example "2 h 05 min", "3 min", "40 s"; days where there are many."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes:02d} min"
+    return f"{hours / 24:,.0f} days"
+
+
+def seconds_left(status: Status, workers: int) -> float | None:
+    """Estimated from how long finished jobs took; `None` while there is nothing to go by.
+
+    Measurements have their host to themselves; all other jobs share the workers.
+    """
+    taken = {w.kind: (w.seconds, w.estimate_s) for w in status.workloads if w.state == "done"}
+    alone = shared = 0.0
+    for load in status.workloads:
+        if load.state not in ("pending", "running"):
+            continue
+        if load.estimated < load.jobs:
+            return None
+        seconds, estimated = taken.get(load.kind, (0.0, 0.0))
+        times = seconds / estimated if estimated > 0 and seconds > 0 else 1.0
+        if load.exclusive:
+            alone += load.estimate_s * times
+        else:
+            shared += load.estimate_s * times
+    for job in status.running:
+        if job.estimate_s is not None and job.progress is not None:
+            seconds, estimated = taken.get(job.kind, (0.0, 0.0))
+            times = seconds / estimated if estimated > 0 and seconds > 0 else 1.0
+            shared -= min(1.0, job.progress) * job.estimate_s * times
+    return alone + max(0.0, shared) / workers
+
+
+@contextmanager
+def study_progress(name: str, workers: int) -> Iterator[Callable[[Status], None]]:
+    """Give a function that shows a status: live in a terminal, a line per minute elsewhere."""
+    if not err.is_terminal:
+        yield _Lines(name, workers)
+        return
+    with Live(console=err, transient=True, refresh_per_second=4) as live:
+        yield lambda status: live.update(_picture(name, status, workers))
+
+
+class _Lines:
+    """Prints one line per minute, for logs."""
+
+    def __init__(self, name: str, workers: int) -> None:
+        self._name, self._workers = name, workers
+        self._last = time.monotonic()
+
+    def __call__(self, status: Status) -> None:
+        if (now := time.monotonic()) - self._last < _LINE_SECONDS:
+            return
+        self._last = now
+        err.print(
+            f"{self._name}: {_summary(status, self._workers)}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _summary(status: Status, workers: int) -> str:
+    counts = status.counts
+    parts = [f"{counts.done:,}/{counts.total:,} jobs", f"{counts.running} running"]
+    if counts.failed:
+        parts.append(f"{counts.failed} failed")
+    left = seconds_left(status, workers)
+    alone = sum(w.jobs for w in status.workloads if w.exclusive and w.state == "pending")
+    if counts.pending and counts.pending == alone and not counts.running:
+        # This lasts as long as another study has jobs here; between two of ours it is a moment.
+        parts.append("measurements wait to have the host alone")
+    elif left is not None and counts.open:
+        parts.append(f"about {duration(left)} left")
+    return ", ".join(parts)
+
+
+def _picture(name: str, status: Status, workers: int) -> Table:
+    counts = status.counts
+    share = counts.done / max(1, counts.total)
+    full = round(share * _BAR)
+    table = Table.grid(padding=(0, 2))
+    table.add_row(
+        f"[bold]{name}[/]",
+        f"[green]{'━' * full}[/][dim]{'━' * (_BAR - full)}[/]",
+        _summary(status, workers),
+    )
+    for job in status.running[:_MOST_SHOWN]:
+        table.add_row("", *_running(job))
+    if len(status.running) > _MOST_SHOWN:
+        table.add_row("", f"and {len(status.running) - _MOST_SHOWN} more", "")
+    return table
+
+
+def _running(job: RunningJob) -> tuple[str, str]:
+    progress = "" if job.progress is None else f"{job.progress:.0%}, "
+    return job_name(job.kind, job.label), f"[dim]{progress}{duration(job.seconds)}[/]"
 
 
 def counts_json(counts: Counts) -> dict[str, int]:
-    """Jobs by state."""
+    """The number of jobs in each state."""
     states = ("pending", "running", "done", "failed", "blocked", "total")
     return {state: getattr(counts, state) for state in states}
 
 
 def show_forecast(name: str, store: str, artifacts: str, forecast: Forecast, as_json: bool) -> None:
-    """The plan as a table, and what it will take."""
+    """Show the plan as a table, and how long it will take."""
     if as_json:
         print_json(
             {
@@ -46,7 +170,7 @@ def show_forecast(name: str, store: str, artifacts: str, forecast: Forecast, as_
         )
         return
     print_table(
-        ("kind", "jobs", "done already", "of one worker", "disk"),
+        ("kind", "jobs", "already done", "of one worker", "disk"),
         [
             (
                 kind.kind,
@@ -60,7 +184,7 @@ def show_forecast(name: str, store: str, artifacts: str, forecast: Forecast, as_
     )
     places = f"store: {hidden(store)}\nartifacts: {artifacts}"
     if all(kind.done == kind.jobs for kind in forecast.kinds):
-        say(f"\nAll is done.\n{places}")
+        say(f"\nAll jobs are done.\n{places}")
         return
     scratch = ""
     if forecast.scratch_bytes:
@@ -69,13 +193,13 @@ def show_forecast(name: str, store: str, artifacts: str, forecast: Forecast, as_
         f"{forecast.from_finished:,} of the jobs are estimated from finished ones in the store, "
         "the others"
         if forecast.from_finished
-        else "All is estimated"
+        else "All jobs are estimated"
     )
     say(
         f"\nAbout {duration(forecast.seconds)} with {forecast.workers} workers, "
         f"{_bytes(forecast.stored_bytes)} of disk{scratch}.\n"
-        f"{source} from rates of a two-core virtual machine (AMD EPYC), with episodes that go to "
-        "their limit: good for the order of magnitude.\n"
+        f"{source} from rates of a two-core virtual machine (AMD EPYC), with episodes of full "
+        "length: that gives the order of magnitude.\n"
         f"{places}"
     )
 
@@ -89,7 +213,7 @@ def say_end(
     *,
     stopped: bool,
 ) -> None:
-    """How it ended, and the commands that come next: `what` names the study in them."""
+    """Say how a run ended, and the next commands; `what` names the study in them."""
     if failures:
         say_failures(failures, full=False)
         say()
@@ -97,7 +221,7 @@ def say_end(
     if counts.failed:
         line += f", {counts.failed:,} failed"
     if counts.blocked:
-        line += f", {counts.blocked:,} need one that failed"
+        line += f", {counts.blocked:,} need a job that failed"
     say(line)
     if counts.open:
         say(f"{'stopped; go' if stopped else 'Go'} on with: squeezerl study run {what}{more}")
@@ -106,12 +230,12 @@ def say_end(
     if counts.failed:
         say(
             f"Tracebacks: squeezerl study status {what} --errors\n"
-            f"Once more: squeezerl study run {what}{more} --retry-failed"
+            f"Try again: squeezerl study run {what}{more} --retry-failed"
         )
 
 
 def say_failures(failures: list[Failure], *, full: bool) -> None:
-    """Jobs that failed, by the last lines of their errors or in full."""
+    """Show failed jobs with the last lines of their errors, or with the full errors."""
     for failure in failures if full else failures[:_MOST_FAILURES]:
         title = f"failed: {job_name(failure.job.kind, failure.label)}"
         if full:
@@ -123,7 +247,7 @@ def say_failures(failures: list[Failure], *, full: bool) -> None:
 
 
 def failure_json(failure: Failure) -> dict[str, Any]:
-    """A failed job for programs."""
+    """A failed job as JSON."""
     return {
         "job": failure.job.id,
         "kind": failure.job.kind,

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from squeezerl.errors import EnvError, InvalidArgumentError
 from squeezerl.evaluation import envpool_support
-from squeezerl.runtimes.actor import Actor
+from squeezerl.runtimes.base import Sizes
 
 BACKENDS = ("auto", "envpool", "gymnasium")
 
@@ -81,16 +81,16 @@ class Environment:
         finally:
             env.close()
 
-    def check_fits(self, actor: Actor) -> None:
+    def check_fits(self, policy: Sizes) -> None:
         """Check that a policy takes this environment's observations and gives its actions.
 
         Raises:
             EnvError: if not; it names the versions of the environment that do fit.
         """
-        if self._fits(actor):
+        if self._fits(policy):
             return
-        wants, gives = _sizes(actor), _sizes(self)
-        fitting = [other for other in _alternatives(self.id, self.kwargs) if other._fits(actor)]
+        wants, gives = _sizes(policy), _sizes(self)
+        fitting = [other for other in _alternatives(self.id, self.kwargs) if other._fits(policy)]
         advice = (
             "it fits "
             + ", ".join(
@@ -105,11 +105,11 @@ class Environment:
             f"the policy has {wants}; {self.id} has {gives}. {advice[0].upper()}{advice[1:]}"
         )
 
-    def _fits(self, actor: Actor) -> bool:
+    def _fits(self, policy: Sizes) -> bool:
         return (
-            self.observation_shape == actor.observation_shape
-            and self.action_shape == actor.action_shape
-            and self.action_count == actor.action_count
+            self.observation_shape == policy.observation_shape
+            and self.action_shape == policy.action_shape
+            and self.action_count == policy.action_count
         )
 
 
@@ -188,7 +188,7 @@ def _alternatives(env_id: str, kwargs: Mapping[str, Any]) -> list[Environment]:
     return found
 
 
-def _sizes(of: Environment | Actor) -> str:
+def _sizes(of: Sizes) -> str:
     action = (
         f"actions of shape {of.action_shape}"
         if of.action_count is None

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from squeezerl.evaluation.environment import Environment
 from squeezerl.records import Episode
-from squeezerl.runtimes.actor import Actions, Actor, Observations
+from squeezerl.runtimes.base import Actions, Actor, Observations, Rows
 
 _WAVE = 256
 _PROGRESS_EVERY = 20
@@ -23,7 +23,9 @@ _PROGRESS_EVERY = 20
 class _Pool:
     """The environments of some seeds, of which `ids` are still in their episode."""
 
-    def __init__(self, environment: Environment, seeds: Sequence[int], threads: int) -> None:
+    def __init__(
+        self, environment: Environment, seeds: Sequence[int], threads: int, first_row: int
+    ) -> None:
         self._env: Any = envpool.make(
             environment.id,
             env_type="gymnasium",
@@ -32,11 +34,16 @@ class _Pool:
             num_threads=min(threads, len(seeds)),
             **environment.kwargs,
         )
-        self.seeds = seeds
+        self.seeds, self._first_row = seeds, first_row
         self.ids: npt.NDArray[np.int32] = np.arange(len(seeds), dtype=np.int32)
         self.returns = np.zeros(len(seeds))
         self.lengths = np.zeros(len(seeds), dtype=np.int64)
         self.observations: Observations = self._env.reset()[0].astype(np.float32)
+
+    @property
+    def rows(self) -> Rows:
+        """Those of the actor that the running environments are."""
+        return self.ids + np.int64(self._first_row)
 
     def send(self, actions: Actions) -> None:
         """Start a step of the running environments; returns at once."""
@@ -77,8 +84,10 @@ def run_envpool(
         with warnings.catch_warnings(), ExitStack() as stack:
             warnings.simplefilter("ignore")  # "Box low's precision lowered"
             pools = [
-                stack.enter_context(closing(_Pool(environment, half, threads))) for half in halves
+                stack.enter_context(closing(_Pool(environment, half, threads, first_row)))
+                for half, first_row in zip(halves, (0, len(halves[0])), strict=False)
             ]
+            actor.start(np.arange(len(wave)))
             _run_wave(
                 actor,
                 pools,
@@ -106,7 +115,7 @@ def _run_wave(
 ) -> None:
     def act(pool: _Pool) -> None:
         observer(pool.observations)
-        pool.send(actor.act(pool.observations))
+        pool.send(actor.act(pool.observations, pool.rows))
 
     if not in_turn:
         for pool in pools:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 
 import numpy as np
@@ -11,7 +10,7 @@ from squeezerl.errors import InvalidArgumentError
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.rollout import Progress, rollout
 from squeezerl.records import Calibration, EvaluationRecord
-from squeezerl.runtimes.actor import Actor, Observations
+from squeezerl.runtimes.base import Actor, Observations
 
 MAX_EPISODES = 1_000_000
 MAX_SEED = 500_000_000
@@ -75,28 +74,6 @@ def play(
         seed=seed,
         episodes=played,
         seconds=time.perf_counter() - start,
-    )
-
-
-def extend(
-    record: EvaluationRecord,
-    actor: Actor,
-    environment: Environment,
-    episodes: int,
-    *,
-    on_progress: Progress = lambda fraction: None,
-) -> EvaluationRecord:
-    """The same evaluation with at least `episodes` episodes: the missing seeds are run."""
-    missing = episodes - len(record.episodes)
-    if missing <= 0:
-        return record
-    start = time.perf_counter()
-    first = record.seed + len(record.episodes)
-    more = rollout(actor, environment, range(first, first + missing), on_progress=on_progress)
-    return dataclasses.replace(
-        record,
-        episodes=record.episodes + more,
-        seconds=record.seconds + time.perf_counter() - start,
     )
 
 

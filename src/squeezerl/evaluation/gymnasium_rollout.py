@@ -13,7 +13,7 @@ import numpy.typing as npt
 from squeezerl.errors import EnvError
 from squeezerl.evaluation.environment import Environment, make_gymnasium
 from squeezerl.records import Episode
-from squeezerl.runtimes.actor import Actor, Observations
+from squeezerl.runtimes.base import Actor, Observations
 
 _SLOTS = 32
 _PROGRESS_EVERY = 20
@@ -24,6 +24,7 @@ _ENDLESS = 1_000_000
 class _Slot:
     """An environment in the middle of an episode."""
 
+    row: int
     env: gymnasium.Env[Any, Any]
     seed: int
     observation: npt.NDArray[Any]
@@ -50,15 +51,16 @@ def run_gymnasium(
     envs: list[gymnasium.Env[Any, Any]] = []
     try:
         slots = []
-        for _ in range(min(_SLOTS, len(seeds))):
+        for row in range(min(_SLOTS, len(seeds))):
             envs.append(make_gymnasium(environment.id, environment.kwargs))
-            slots.append(_start(envs[-1], waiting.pop()))
+            slots.append(_start(row, envs[-1], waiting.pop(), actor))
         step = 0
         while slots:
             observations = np.array([slot.observation for slot in slots], dtype=np.float32)
             observer(observations)
+            actions = actor.act(observations, np.array([slot.row for slot in slots]))
             running = []
-            for slot, action in zip(slots, actor.act(observations), strict=True):
+            for slot, action in zip(slots, actions, strict=True):
                 slot.observation, reward, terminated, truncated, _ = slot.env.step(action)
                 slot.return_ += float(reward)
                 slot.length += 1
@@ -69,7 +71,7 @@ def run_gymnasium(
                     seed=slot.seed, return_=slot.return_, length=slot.length
                 )
                 if waiting:
-                    running.append(_start(slot.env, waiting.pop()))
+                    running.append(_start(slot.row, slot.env, waiting.pop(), actor))
             slots = running
             step += 1
             longest = max((slot.length for slot in slots), default=0)
@@ -87,6 +89,7 @@ def run_gymnasium(
     return tuple(finished[int(seed)] for seed in seeds)
 
 
-def _start(env: gymnasium.Env[Any, Any], seed: int) -> _Slot:
+def _start(row: int, env: gymnasium.Env[Any, Any], seed: int, actor: Actor) -> _Slot:
     observation, _ = env.reset(seed=seed)
-    return _Slot(env, seed, observation)
+    actor.start(np.array([row]))
+    return _Slot(row, env, seed, observation)

@@ -5,20 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from squeezerl.evaluation.environment import Environment
-from squeezerl.runtimes.actor import Actions, Observations
+from squeezerl.runtimes.base import Actions, Actor, Observations, Rows
 
 
-class RandomActor:
+class RandomActor(Actor):
     """Uniform actions within the environment's bounds, standard normal where it has none."""
 
     def __init__(self, environment: Environment, seed: int) -> None:
-        self.observation_shape = environment.observation_shape
-        self.action_shape = environment.action_shape
-        self.action_count = environment.action_count
+        super().__init__(environment)
         self._low, self._high = environment.action_low, environment.action_high
         self._rng = np.random.default_rng(seed)
 
-    def act(self, observations: Observations) -> Actions:
+    def act(self, observations: Observations, rows: Rows | None = None) -> Actions:
         """One random action for each observation."""
         size = (len(observations), *self.action_shape)
         if self.action_count is not None:

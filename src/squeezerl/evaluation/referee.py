@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from squeezerl.analysis.retention import fewest_to_keep, retention
 from squeezerl.errors import InvalidArgumentError
-from squeezerl.evaluation.environment import Environment
-from squeezerl.evaluation.evaluate import check_limit, extend, play
-from squeezerl.evaluation.random_actor import RandomActor
-from squeezerl.evaluation.rollout import Progress
+from squeezerl.evaluation.evaluate import check_limit
 from squeezerl.records import EvaluationRecord, Retention
-from squeezerl.runtimes.actor import Actor
+
+P = TypeVar("P")
+# Plays a policy: the first seed and the number of episodes are given.
+Play = Callable[[P, int, int], EvaluationRecord]
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,16 @@ class Judgement:
     retention: Retention
 
 
-class Referee:
+class Referee(Generic[P]):
     """Compares policies with a baseline in one environment.
 
     Args:
-        environment: where.
+        play: runs complete episodes of a policy. It may raise, for example since the episodes are
+            still to be played elsewhere; the same call then goes on where it was.
         baseline: the uncompressed policy.
+        random: the random policy.
         threshold: the retention that is asked for, between 0 and 1 as a rule.
-        seed: of the first episode; the random policy and the bootstrap derive theirs from it.
+        seed: of the first episode; the bootstrap derives its own from it.
         episodes: of the first look at a policy.
         max_episodes: the limit while it is undecided; unless given, four times `episodes`, or what
             the threshold needs at least.
@@ -44,8 +48,9 @@ class Referee:
 
     def __init__(
         self,
-        environment: Environment,
-        baseline: Actor,
+        play: Play[P],
+        baseline: P,
+        random: P,
         *,
         threshold: float,
         seed: int,
@@ -57,7 +62,6 @@ class Referee:
                 f"the retention to keep must be above 0 and at most 2 (0.95 is 95 %), "
                 f"not {threshold}"
             )
-        self.environment = environment
         self.threshold = threshold
         self.seed = seed
         self.episodes = episodes
@@ -67,93 +71,68 @@ class Referee:
         check_limit(episodes, self.max_episodes)
         # The interval that decides is widened for as many looks as there may be.
         self._looks = 1 + math.ceil(math.log2(self.max_episodes / episodes))
-        self._baseline = baseline
-        self._random = RandomActor(environment, seed)
-        self._baseline_record: EvaluationRecord | None = None
-        self._random_record: EvaluationRecord | None = None
-
-    def prepare(self, on_progress: Progress = lambda fraction: None) -> None:
-        """Run the baseline and the random policy for the first look."""
-        self._extend_references(self.episodes, on_progress)
+        self._play = play
+        self._baseline, self._random = baseline, random
+        self._records: dict[P, EvaluationRecord] = {}
+        self._judgements: dict[tuple[P, int], Judgement] = {}
 
     def baseline_is_trained(self) -> bool:
         """Whether the baseline is clearly better than random, over the first look's episodes."""
-        baseline, random = self.records(self.episodes)
-        return self._retention(baseline, baseline, random).baseline_trained
+        return self.judge(self._baseline).retention.baseline_trained
 
-    def judge(self, actor: Actor, *, on_progress: Progress = lambda fraction: None) -> Judgement:
-        """A first look at a policy."""
-        return self._judge(actor, self.episodes, None, on_progress)
+    def references(self, episodes: int) -> tuple[EvaluationRecord, EvaluationRecord]:
+        """So many episodes of the baseline and of the random policy."""
+        return self.record(self._baseline, episodes), self.record(self._random, episodes)
 
-    def decide(
-        self,
-        actor: Actor,
-        *,
-        first: Judgement | None = None,
-        on_progress: Progress = lambda fraction: None,
-    ) -> Judgement:
-        """Look again, with twice the episodes, while a policy is undecided, up to the limit.
+    def judge(self, policy: P, episodes: int | None = None) -> Judgement:
+        """A look at a policy; the first one, unless another number of episodes is given."""
+        return self._judge(policy, episodes or self.episodes)
 
-        Args:
-            actor: the policy.
-            first: what `judge` said of it, if it was asked.
-            on_progress: called with the share of each look that is done.
-        """
-        judgement = first or self.judge(actor, on_progress=on_progress)
+    def decide(self, policy: P) -> Judgement:
+        """Look again, with twice the episodes, while a policy is undecided, up to the limit."""
+        episodes = self.episodes
         while True:
-            episodes = len(judgement.record.episodes)
+            judgement = self._judge(policy, episodes)
             if judgement.retention.verdict != "undecided" or episodes >= self.max_episodes:
                 return judgement
-            more = min(2 * episodes, self.max_episodes)
-            judgement = self._judge(actor, more, judgement.record, on_progress)
+            episodes = min(2 * episodes, self.max_episodes)
 
-    def records(self, episodes: int) -> tuple[EvaluationRecord, EvaluationRecord]:
-        """The first episodes of the baseline and of the random policy, as far as they were run."""
-        assert self._baseline_record is not None
-        assert self._random_record is not None
-        return _first(self._baseline_record, episodes), _first(self._random_record, episodes)
+    def record(self, policy: P, episodes: int) -> EvaluationRecord:
+        """So many episodes of a policy, from the first; those that are missing are played."""
+        record = self._records.get(policy)
+        played = 0 if record is None else len(record.episodes)
+        if played < episodes:
+            more = self._play(policy, self.seed + played, episodes - played)
+            record = more if record is None else joined(record, more)
+            self._records[policy] = record
+        assert record is not None
+        return dataclasses.replace(record, episodes=record.episodes[:episodes])
 
-    def _judge(
-        self,
-        actor: Actor,
-        episodes: int,
-        record: EvaluationRecord | None,
-        on_progress: Progress,
-    ) -> Judgement:
-        self._extend_references(episodes, lambda fraction: None)
-        record = self._run(record, actor, episodes, on_progress)
-        baseline, random = self.records(episodes)
-        return Judgement(record, self._retention(record, baseline, random))
-
-    def _retention(
-        self, policy: EvaluationRecord, baseline: EvaluationRecord, random: EvaluationRecord
-    ) -> Retention:
-        return retention(
-            policy.returns,
-            baseline.returns,
-            random.returns,
-            threshold=self.threshold,
-            rng=np.random.default_rng(self.seed),
-            looks=self._looks,
+    def _judge(self, policy: P, episodes: int) -> Judgement:
+        known = self._judgements.get((policy, episodes))
+        if known is not None:
+            return known
+        record = self.record(policy, episodes)
+        baseline, random = self.references(episodes)
+        judgement = Judgement(
+            record,
+            retention(
+                record.returns,
+                baseline.returns,
+                random.returns,
+                threshold=self.threshold,
+                rng=np.random.default_rng(self.seed),
+                looks=self._looks,
+            ),
         )
-
-    def _extend_references(self, episodes: int, on_progress: Progress) -> None:
-        self._baseline_record = self._run(
-            self._baseline_record, self._baseline, episodes, lambda f: on_progress(f / 2)
-        )
-        self._random_record = self._run(
-            self._random_record, self._random, episodes, lambda f: on_progress(0.5 + f / 2)
-        )
-
-    def _run(
-        self, record: EvaluationRecord | None, actor: Actor, episodes: int, on_progress: Progress
-    ) -> EvaluationRecord:
-        if record is not None:
-            return extend(record, actor, self.environment, episodes, on_progress=on_progress)
-        return play(
-            actor, self.environment, episodes=episodes, seed=self.seed, on_progress=on_progress
-        )
+        self._judgements[policy, episodes] = judgement
+        return judgement
 
 
-def _first(record: EvaluationRecord, episodes: int) -> EvaluationRecord:
-    return dataclasses.replace(record, episodes=record.episodes[:episodes])
+def joined(record: EvaluationRecord, more: EvaluationRecord) -> EvaluationRecord:
+    """One evaluation of both records' episodes; the second goes on where the first ended."""
+    return dataclasses.replace(
+        record,
+        episodes=record.episodes + more.episodes,
+        seconds=record.seconds + more.seconds,
+    )

@@ -10,7 +10,7 @@ from squeezerl.errors import EnvError, SqueezeRLError
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.gymnasium_rollout import run_gymnasium
 from squeezerl.records import Episode
-from squeezerl.runtimes.actor import Actor, Observations
+from squeezerl.runtimes.base import Actor, Observations
 
 Progress = Callable[[float], None]
 Observer = Callable[[Observations], None]

@@ -1,4 +1,4 @@
-"""What can be measured on this machine, and what stands in the way."""
+"""What can be measured on this machine, and what prevents the rest."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from squeezerl.host.facts import host_facts
-from squeezerl.measurement.energy.choose import choose_meter
-from squeezerl.measurement.energy.meter import SensorStatus
-from squeezerl.measurement.energy.sensors import open_meter, sensor_statuses
+from squeezerl.measurement.meters.choose import choose_meter, open_meter, sensor_statuses
+from squeezerl.measurement.meters.meter import SensorStatus
 from squeezerl.measurement.noise import Noise, measure_noise
 from squeezerl.records import Host
 
@@ -18,7 +17,7 @@ _QUIET_GOVERNORS = ("performance", None)
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeStatus:
-    """Whether policies can be profiled in a runtime; `problem` says why not."""
+    """Whether policies can be profiled in a runtime; if not, `problem` says why."""
 
     name: str
     version: str | None
@@ -27,7 +26,7 @@ class RuntimeStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """This machine as a place for measurements. `energy` is what `profile` will use by itself."""
+    """This machine as a place for measurements. `energy` is the meter `profile` will choose."""
 
     host: Host
     noise: Noise
@@ -50,7 +49,7 @@ class Diagnosis:
                 "sudo cpupower frequency-set --governor performance"
             )
         if self.host.cores_available == 1:
-            advice.append("there is one core only: whatever else runs will disturb")
+            advice.append("there is one core only: any other work will disturb the measurement")
         flags = self.host.cpu_flags
         if "sse4_2" in flags and not {"avx_vnni", "avx512_vnni", "amx_int8"} & set(flags):
             advice.append(
@@ -64,7 +63,7 @@ class Diagnosis:
 
 
 def diagnose() -> Diagnosis:
-    """Look at everything; takes a few seconds.
+    """Examine this machine, which takes a few seconds.
 
     Raises:
         MeasurementError: if the machine's noise could not be measured.
@@ -75,7 +74,7 @@ def diagnose() -> Diagnosis:
         host=host,
         noise=measure_noise(),
         runtimes=_runtimes(),
-        sensors=sensor_statuses(),
+        sensors=sensor_statuses(host),
         energy=None if config is None else open_meter(config).description,
         energy_problem=problem,
     )

@@ -1,12 +1,11 @@
-"""How much a machine disturbs a process: the gauge over and over.
+"""How much this machine disturbs a process, found by taking the gauge again and again.
 
-Run as `python -P -m squeezerl.measurement.noise SECONDS CORE`, in a process of its own.
+It runs in a process of its own: `python -P -m squeezerl.measurement.noise SECONDS CORE`.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -17,7 +16,9 @@ import psutil
 from squeezerl.analysis.timing import gauge_floor
 from squeezerl.errors import MeasurementError
 from squeezerl.host.cores import cores_for, pin
-from squeezerl.measurement.gauge import TOLERANCE, gauge_times
+from squeezerl.measurement.measuring import gauge_times
+from squeezerl.measurement.processes import run_module
+from squeezerl.measurement.summary import TOLERANCE
 
 _PATIENCE_S = 60.0
 _MOST_DISTURBED = 0.2
@@ -26,10 +27,11 @@ _LEAST_CPU_SHARE = 0.98
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """Times of a piece of work that is always the same, in a pinned process.
+    """Times of the gauge, a fixed piece of work, in a process that is pinned to one core.
 
-    `disturbed_share` of them took clearly longer than the quickest. `cpu_share` is CPU time by
-    wall-clock time; `steal_share` is what a hypervisor took from the machine (`None` if not told).
+    `disturbed_share` of them took clearly longer than the quickest. `cpu_share` is CPU time divided
+    by wall-clock time; `steal_share` is the share of the machine's time that a hypervisor took
+    (`None` if unknown).
     """
 
     usual_s: float
@@ -63,18 +65,9 @@ def measure_noise(seconds: float = 2.0) -> Noise:
     core = "" if cores is None else str(cores[0])
     before = _steal()
     start = time.perf_counter()
-    try:
-        ended = subprocess.run(
-            [sys.executable, "-P", "-m", "squeezerl.measurement.noise", str(seconds), core],
-            capture_output=True,
-            text=True,
-            timeout=_PATIENCE_S + seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise MeasurementError(
-            f"the measuring process did not end within {error.timeout:.0f} s"
-        ) from error
+    ended = run_module(
+        "squeezerl.measurement.noise", str(seconds), core, patience_s=_PATIENCE_S + seconds
+    )
     if ended.returncode != 0:
         raise MeasurementError(f"the measuring process failed: {ended.stderr.strip()[-500:]}")
     after, passed = _steal(), time.perf_counter() - start
@@ -85,7 +78,7 @@ def measure_noise(seconds: float = 2.0) -> Noise:
 
 
 def _steal() -> float | None:
-    """Seconds that a hypervisor took so far, over all cores; Linux only."""
+    """Seconds that a hypervisor has taken so far, over all cores; Linux only."""
     steal = getattr(psutil.cpu_times(), "steal", None)
     return None if steal is None else float(steal)
 

@@ -1,4 +1,4 @@
-"""Starting measuring processes and reading what they found."""
+"""Starts measuring processes and reads their results."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from squeezerl.errors import MeasurementError
 from squeezerl.host.cores import cores_for
-from squeezerl.measurement.energy.config import MeterConfig
+from squeezerl.measurement.meters.choose import MeterConfig
 from squeezerl.measurement.result import (
     EnergySamples,
     EpisodeWindow,
@@ -27,30 +28,21 @@ from squeezerl.measurement.result import (
     ProcessRecord,
     Startup,
 )
+from squeezerl.measurement.settings import EpisodesJob
+from squeezerl.measurement.summary import TOLERANCE
 from squeezerl.records import to_json
 
 _PATIENCE_S = 120.0
 _SLACK = 10.0
 _ANY_GAUGE_NS = 1e18  # JSON has no infinity
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpisodesJob:
-    """Complete episodes to play in Gymnasium; `seed` is that of the first."""
-
-    env_id: str
-    env_kwargs: dict[str, Any]
-    seed: int
-    path: str
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeJob:
-    """What one measuring process does: `module` is the runtime's, `payload` what it loads."""
+    """What one measuring process does; `payload` is a folder (see `measurement.payload`)."""
 
-    module: str
     payload: Path
-    options: dict[str, Any]
     observations: Path
     batch: int
     threads: int
@@ -65,10 +57,10 @@ def run_probe(job: ProbeJob, round_: int, usual_gauge_ns: float, folder: Path) -
     """Measure in a fresh process.
 
     Args:
-        job: what.
+        job: what to measure.
         round_: for the record.
-        usual_gauge_ns: what is known of the undisturbed gauge.
-        folder: takes files for the process, which are removed again.
+        usual_gauge_ns: the best estimate of the undisturbed gauge so far.
+        folder: where files for the process are written; they are removed afterwards.
 
     Raises:
         MeasurementError: if the runtime cannot run the policy, or the process failed.
@@ -84,31 +76,21 @@ def _run(job: ProbeJob, round_: int, usual_gauge_ns: float, folder: Path) -> Pro
         "payload": str(job.payload),
         "observations": str(job.observations),
         "cores": cores_for(job.threads),
-        "usual_gauge_ns": min(usual_gauge_ns, _ANY_GAUGE_NS),
-        "gpu_index": 0 if job.meter is None else job.meter.gpu_index,
+        "gauge_limit_ns": min(usual_gauge_ns * (1 + TOLERANCE), _ANY_GAUGE_NS),
     }
     job_file.write_text(json.dumps(data), encoding="utf-8")
     windows_s = job.warmup_s + job.latency_s + 3 * max(job.energy_s, 60.0 if job.meter else 0.0)
-    try:
-        ended = subprocess.run(
-            [sys.executable, "-P", "-m", "squeezerl.measurement.probe", *map(str, files)],
-            env={
-                **os.environ,
-                **dict.fromkeys(_THREAD_VARIABLES, str(job.threads)),
-                # What libraries, or a process that is killed, leave behind goes with the folder.
-                "TMPDIR": str(folder),
-                "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as NVML counts GPUs
-            },
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_PATIENCE_S + _SLACK * windows_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise MeasurementError(
-            f"the measuring process did not end within {error.timeout:.0f} s"
-        ) from error
+    ended = run_module(
+        "squeezerl.measurement.probe",
+        *map(str, files),
+        patience_s=_PATIENCE_S + _SLACK * windows_s,
+        environment={
+            **dict.fromkeys(_THREAD_VARIABLES, str(job.threads)),
+            # Files that libraries or a killed process leave behind are removed with the folder.
+            "TMPDIR": str(folder),
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as NVML counts GPUs
+        },
+    )
     result = _read(result_file)
     if result is None:
         message = (ended.stderr.strip().splitlines() or ["no message"])[-1]
@@ -122,16 +104,43 @@ def _run(job: ProbeJob, round_: int, usual_gauge_ns: float, folder: Path) -> Pro
         return _record(result, dict(samples), round_)
 
 
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-
-
 def _read(path: Path) -> dict[str, Any] | None:
-    """What the process wrote; `None` if it ended before that, or in the midst of it."""
+    """What the process wrote; `None` if it ended before it had written all of it."""
     try:
         result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return result
+
+
+def run_module(
+    module: str, *arguments: str, patience_s: float, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a module in a fresh interpreter that imports nothing from the current folder.
+
+    Args:
+        module: its name.
+        arguments: of its command line.
+        patience_s: after which the process is killed.
+        environment: variables on top of those of this process.
+
+    Raises:
+        MeasurementError: if it did not end in time.
+    """
+    try:
+        return subprocess.run(
+            [sys.executable, "-P", "-m", module, *arguments],
+            env={**os.environ, **(environment or {})},
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=patience_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise MeasurementError(
+            f"the measuring process did not end within {patience_s:.0f} s"
+        ) from error
 
 
 def _record(

@@ -1,4 +1,4 @@
-"""`profile_subjects`: policies in runtimes, each in fresh processes, interleaved round by round."""
+"""Measures policies in runtimes, each in fresh processes, interleaved in rounds."""
 
 from __future__ import annotations
 
@@ -9,26 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
 
 from squeezerl.analysis.timing import FEWEST_FOR_INTERVAL
 from squeezerl.errors import InvalidArgumentError, MeasurementError
 from squeezerl.host.facts import host_facts
-from squeezerl.measurement.gauge import gauge_times
-from squeezerl.measurement.processes import (
-    EpisodesJob,
-    ProbeJob,
-    run_probe,
-)
+from squeezerl.measurement.measuring import gauge_times
+from squeezerl.measurement.payload import write_payload
+from squeezerl.measurement.processes import ProbeJob, run_probe
 from squeezerl.measurement.result import ProcessRecord, Profile, ProfileRow
-from squeezerl.measurement.settings import Settings, Workload
-from squeezerl.measurement.size import model_size
-from squeezerl.measurement.subject import Subject
-from squeezerl.measurement.summary import latency_of
-from squeezerl.measurement.undisturbed import usual_gauge_ns
-from squeezerl.network.state import save_policy
-from squeezerl.runtimes.bare.policy import GPU_RUNTIMES, module_name
-from squeezerl.runtimes.onnx_actor import acts_row_by_row
+from squeezerl.measurement.settings import EpisodesJob, Settings, Workload
+from squeezerl.measurement.subject import Subject, artifact_size
+from squeezerl.measurement.summary import latency_of, usual_gauge_ns
+from squeezerl.runtimes.base import RUNTIMES
 
 MOST_PROCESSES = 2 * FEWEST_FOR_INTERVAL
 _WARMUP_S = 0.2
@@ -40,7 +32,7 @@ Progress = Callable[[str, float], None]
 
 @dataclass
 class _Row:
-    """A row in the making."""
+    """A row while it is being measured. Once it has failed, it has no job any more."""
 
     subject: Subject
     runtime: str
@@ -57,22 +49,23 @@ def profile_subjects(
     meter_problem: str | None = None,
     on_progress: Progress = lambda stage, fraction: None,
 ) -> Profile:
-    """Measure every subject in every runtime; the first pair is the reference.
+    """Measure each subject in each runtime; the first pair is the reference.
 
-    Each row is measured in six to twelve processes of its own, started in rounds over all rows in
-    random order, so that what drifts on the machine meets all rows alike, and ratios can be taken
-    within rounds.
+    Each row is measured in six to twelve processes of its own. They are started in rounds over all
+    rows in random order, so that slow changes of the machine affect all rows alike, and ratios can
+    be taken within rounds.
 
     Args:
         subjects: what to measure.
-        workloads: what each decides on, by the subject's name.
-        settings: how.
-        meter_problem: why there are none.
-        on_progress: called with what is being done and the share of the work that is done.
+        workloads: what each subject decides on, by its name.
+        settings: how to measure.
+        meter_problem: why there is no meter, if there is none.
+        on_progress: called with the current step and the share of the work that is done.
 
     Raises:
         InvalidArgumentError: if a subject does not take its workload's observations.
-        MeasurementError: if nothing could be measured; a row that could not says why.
+        MeasurementError: if nothing could be measured. A row that fails while others can be
+            measured says why instead.
     """
     host = host_facts()
     with tempfile.TemporaryDirectory(prefix="squeezerl-profile-") as name:
@@ -96,7 +89,7 @@ def profile_subjects(
                 source=row.subject.source,
                 env_id=workloads[row.subject.name].env_id,
                 observations=workloads[row.subject.name].record,
-                size=model_size(row.subject.model),
+                size=artifact_size(row.subject.artifact),
                 processes=tuple(row.processes),
                 problem=row.problem,
             )
@@ -119,19 +112,18 @@ def _prepare(
         np.save(seen, workload.observations)
         for runtime in settings.runtimes:
             job, problem = None, None
-            if runtime != "ort" and subject.policy is None:
-                problem = subject.no_policy
-            else:
-                payload = folder / f"payload-{number}-{runtime}"
-                job = _job(subject, runtime, payload, seen, workload.episodes, settings)
+            payload = folder / f"payload-{number}-{runtime}"
+            try:
+                write_payload(subject.artifact, runtime, payload)
+                job = _job(runtime, payload, seen, workload.episodes, settings)
+            except MeasurementError as error:
+                problem = str(error)
             rows.append(_Row(subject, runtime, job, [], problem))
     return rows
 
 
 def _check_shape(subject: Subject, workload: Workload) -> None:
-    model = onnx.load_model_from_string(subject.model)
-    dimensions = model.graph.input[0].type.tensor_type.shape.dim
-    wanted = tuple(dimension.dim_value for dimension in dimensions[1:])
+    wanted = subject.artifact.network.observation_shape
     if workload.observations.shape[1:] != wanted:
         raise InvalidArgumentError(
             f"{subject.name} takes observations of shape {wanted}, "
@@ -140,36 +132,22 @@ def _check_shape(subject: Subject, workload: Workload) -> None:
 
 
 def _job(
-    subject: Subject,
     runtime: str,
     payload: Path,
     observations: Path,
     episodes: EpisodesJob | None,
     settings: Settings,
 ) -> ProbeJob:
-    if runtime == "ort":
-        payload.write_bytes(subject.model)
-        model = onnx.load_model_from_string(subject.model)
-        options: dict[str, object] = {"row_by_row": acts_row_by_row(model)}
-    else:
-        assert subject.policy is not None
-        save_policy(subject.policy, payload)
-        options = {
-            "algorithm": subject.source.algorithm,
-            "device": "cuda" if runtime == "torch-cuda" else "cpu",
-        }
     window_s = settings.seconds / FEWEST_FOR_INTERVAL
     return ProbeJob(
-        module=module_name(runtime, subject.source.algorithm),
         payload=payload,
-        options=options,
         observations=observations,
         batch=settings.batch,
         threads=settings.threads,
         warmup_s=min(_WARMUP_S, window_s),
         latency_s=window_s,
         energy_s=window_s,
-        meter=settings.gpu_meter if runtime in GPU_RUNTIMES else settings.meter,
+        meter=settings.gpu_meter if RUNTIMES.get(runtime).is_gpu else settings.meter,
         episodes=episodes,
     )
 
@@ -223,7 +201,7 @@ def _measure_once(row: _Row, round_: int, gauge: float, folder: Path) -> None:
     try:
         row.processes.append(run_probe(job, round_, gauge, folder))
     except MeasurementError as error:
-        # One policy that fails must not cost what the others took an hour for.
+        # If one policy fails, the hour of measurements of the others must not be lost.
         row.job, row.problem = None, str(error)
         if len(row.processes) < FEWEST_FOR_INTERVAL:
             row.processes = []

@@ -1,7 +1,12 @@
-"""What was measured: one record a process, one row a policy in a runtime, and the whole profile."""
+"""What was measured, as records.
+
+A process gives one `ProcessRecord`; the processes of one policy in one runtime make a `ProfileRow`;
+the rows of one run make a `Profile`.
+"""
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +17,7 @@ from squeezerl.records import AgentSource, Host
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSize:
-    """What a policy weighs, whatever runs it.
+    """The size of a policy, whatever runs it.
 
     `weight_bytes` counts weights, biases, scales and zero points of the layers;
     `weight_bytes_by_dtype` adds up to it. `macs` are multiply-accumulates per action.
@@ -28,7 +33,7 @@ class ModelSize:
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryStage:
-    """Memory of a process at one moment (see `measurement.memory`); unknown is `None`."""
+    """Memory of a process at one moment (see `measurement.probe`); unknown is `None`."""
 
     rss_bytes: int
     uss_bytes: int | None
@@ -37,7 +42,7 @@ class MemoryStage:
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryStages:
-    """A process from birth to steady work, in order.
+    """The memory of a process from birth to steady work, in order.
 
     `instrument` is after the imports of the measurement itself, `inputs` after loading the
     recorded observations: neither belongs to a deployment.
@@ -54,7 +59,7 @@ class MemoryStages:
 
 @dataclass(frozen=True, kw_only=True)
 class Startup:
-    """Seconds until a process can act."""
+    """Seconds that a process needs before it can act."""
 
     import_s: float
     load_s: float
@@ -63,7 +68,7 @@ class Startup:
 
 @dataclass(frozen=True, kw_only=True)
 class Meter:
-    """Where joules come from: a sensor, or an estimate."""
+    """Where the joules come from: a sensor or an estimate."""
 
     source: str
     estimated: bool
@@ -74,8 +79,8 @@ class LatencySamples:
     """Times of single decisions in one process, in their order.
 
     `nanoseconds` (samples,) fall into chunks that end at `chunk_ends` (chunks,); `gauges`
-    (chunks + 1,) are the times of the gauge around them (see `measurement.gauge`). `cpu_share` is
-    the process's CPU time by wall-clock time.
+    (chunks + 1,) are the times of the gauge around them (see `measurement.measuring`). `cpu_share`
+    is the process's CPU time divided by wall-clock time.
     """
 
     nanoseconds: npt.NDArray[np.int64]
@@ -86,10 +91,11 @@ class LatencySamples:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EnergySamples:
-    """Chunks of uninterrupted decisions in one process; arrays are (chunks,), `gauges` one more.
+    """Chunks of uninterrupted decisions in one process.
 
-    `joules` are `None` without a meter. `idle_watts` is the machine's power just before, while
-    nothing was decided, not yet subtracted; `None` where the meter sees this process only.
+    Arrays have the shape (chunks,), except `gauges`: (chunks + 1,). `joules` are `None` without a
+    meter. `idle_watts` is the machine's power while it idled just before, not yet subtracted; it is
+    `None` if the meter sees this process only.
     """
 
     seconds: npt.NDArray[np.float64]
@@ -102,7 +108,7 @@ class EnergySamples:
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeWindow:
-    """Complete episodes in one environment, one decision a step, as the study measured.
+    """Complete episodes in one environment with one decision per step.
 
     `acting_s` is the part of `seconds` that went into decisions.
     """
@@ -117,7 +123,7 @@ class EpisodeWindow:
 
     @property
     def net_joules(self) -> float | None:
-        """Joules above idle."""
+        """Joules above those of an idle machine."""
         return None if self.joules is None else self.joules - (self.idle_watts or 0) * self.seconds
 
 
@@ -139,7 +145,7 @@ class ProcessRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ObservationsRecord:
-    """Which observations were decided on."""
+    """Which observations the policy decided on."""
 
     count: int
     sha256: str
@@ -147,7 +153,7 @@ class ObservationsRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileRow:
-    """A policy in a runtime. Without processes, `problem` says why it could not be measured."""
+    """A policy in a runtime. If it has no processes, `problem` says why it was not measured."""
 
     name: str
     runtime: str
@@ -161,7 +167,7 @@ class ProfileRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """All rows of one run; the first is the reference. `host` is the machine of all of them.
+    """All rows of one run on one host; the first row is the reference.
 
     `meter_problem` says why there are no joules.
     """
@@ -174,3 +180,19 @@ class Profile:
     seed: int
     meter_problem: str | None
     rows: tuple[ProfileRow, ...]
+
+
+def samples_npz(profile: Profile) -> bytes:
+    """The times of all single decisions, as a compressed .npz file.
+
+    The arrays of `LatencySamples` are named `row/round/field`; rows count from 0.
+    """
+    arrays = {
+        f"{number}/{process.round}/{name}": getattr(process.latency, name)
+        for number, row in enumerate(profile.rows)
+        for process in row.processes
+        for name in ("nanoseconds", "chunk_ends", "gauges")
+    }
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()

@@ -1,21 +1,23 @@
-"""What a profile is asked for: how to measure, and on which observations."""
+"""What the user asks a profile for: how to measure, and on which observations and episodes."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.host.cores import cores_for
-from squeezerl.measurement.energy.config import MeterConfig
-from squeezerl.measurement.processes import EpisodesJob
+from squeezerl.measurement.meters.choose import MeterConfig
 from squeezerl.measurement.result import ObservationsRecord
-from squeezerl.runtimes.actor import Observations
-from squeezerl.runtimes.bare.policy import RUNTIMES
+from squeezerl.runtimes.base import RUNTIMES, Observations
 
 PRECISION = 0.05
+_MOST_BYTES = 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,14 +25,15 @@ class Settings:
     """How to measure.
 
     Args:
-        runtimes: among `RUNTIMES`.
-        batch: observations that one `act` gets.
-        threads: of the runtime; as many cores are reserved.
-        seconds: of timed decisions for each row, 60 at most, and as many again of metered ones.
-        precision: half width that the median's 95 % interval should have, as a share of it. Rows
-            that miss it with six processes get up to twelve.
+        runtimes: their names.
+        batch: observations for each call of `act`.
+        threads: of the runtime, each pinned to a core.
+        seconds: for which decisions of each row are timed, 60 at most; the energy of decisions is
+            measured for as long again.
+        precision: the half width that the median latency's 95 % interval should have, as a share of
+            the median. Rows that miss it with six processes get up to twelve.
         meter: where joules come from.
-        gpu_meter: the same for runtimes on a GPU.
+        gpu_meter: where they come from for runtimes on a GPU.
         seed: of the order of measurements.
     """
 
@@ -44,10 +47,8 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if unknown := [name for name in self.runtimes if name not in RUNTIMES]:
-            raise InvalidArgumentError(
-                f"unknown runtime {unknown[0]!r}; known are {', '.join(RUNTIMES)}"
-            )
+        for name in self.runtimes:
+            RUNTIMES.get(name)
         if not self.runtimes or len(set(self.runtimes)) < len(self.runtimes):
             raise InvalidArgumentError("name each runtime once, at least one")
         if not 1 <= self.batch <= 65536:
@@ -60,10 +61,24 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workload:
-    """What a subject decides on: observations (n, *shape) of its own episodes, recorded.
+class EpisodesJob:
+    """Complete episodes to play in Gymnasium.
 
-    `episodes` are to be played as a whole, one decision a step, if wanted.
+    `seed` is that of the first episode; `path` is the folder in which `module:Id` environments are
+    found.
+    """
+
+    env_id: str
+    env_kwargs: dict[str, Any]
+    seed: int
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """What a policy decides on: observations (n, *shape) that were recorded in its own episodes.
+
+    With `episodes`, it also plays complete episodes, one decision per step.
     """
 
     env_id: str | None
@@ -75,13 +90,47 @@ class Workload:
             raise InvalidArgumentError("observations must be finite, and at least two")
         if (self.observations == self.observations[0]).all():
             raise InvalidArgumentError(
-                "all observations are the same; timings need what the agent really sees"
+                "all observations are the same; timings need those that the agent really sees"
             )
 
     @property
     def record(self) -> ObservationsRecord:
-        """The observations' count and hash."""
+        """Count and hash of the observations."""
         content = np.ascontiguousarray(self.observations).tobytes()
         return ObservationsRecord(
             count=len(self.observations), sha256=hashlib.sha256(content).hexdigest()
         )
+
+
+def read_observations(path: Path) -> Observations:
+    """Observations (n, *shape) from a .npy file, as float32.
+
+    Raises:
+        InvalidArgumentError: if it is not one.
+    """
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError("larger than 1 GiB")
+        return as_observations(np.load(path, allow_pickle=False))
+    except Exception as error:  # a damaged file can make NumPy fail in any way
+        raise InvalidArgumentError(f"{path}: cannot be read as observations ({error})") from error
+
+
+def as_observations(values: npt.ArrayLike) -> Observations:
+    """Observations (n, *observation_shape) as float32.
+
+    Raises:
+        InvalidArgumentError: if they are not numbers of such a shape.
+    """
+    try:
+        array = np.asarray(values)
+        with np.errstate(over="ignore"):  # what becomes infinite is refused by `Workload`
+            observations: Observations = array.astype(np.float32, casting="same_kind")
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"observations must be numbers ({error})") from error
+    if observations.ndim < 2:
+        raise InvalidArgumentError(
+            "observations must be an array of the shape (n, *observation_shape), "
+            f"not {observations.shape}"
+        )
+    return observations

@@ -1,48 +1,47 @@
-"""What can be profiled: an agent or an artifact, ready for each runtime that it runs in."""
+"""What can be profiled: a named artifact, and its size."""
 
 from __future__ import annotations
 
+import gzip
+from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
-import onnx
-
-from squeezerl.agents.load import load_agent
-from squeezerl.artifacts.read import is_artifact, read_artifact
-from squeezerl.errors import ArtifactError
-from squeezerl.methods.compress import compress
-from squeezerl.network.onnx_reader import from_onnx
-from squeezerl.network.policy import Policy
+from squeezerl.artifacts.artifact import Artifact
+from squeezerl.measurement.result import ModelSize
+from squeezerl.network.network import IntegerTensor
 from squeezerl.records import AgentSource
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A policy as ONNX and, unless it is int8, as a torch module.
-
-    `no_policy` says why there is no torch module.
-    """
+    """A policy and what results call it."""
 
     name: str
-    source: AgentSource
-    model: bytes
-    policy: Policy | None
-    no_policy: str | None = None
+    artifact: Artifact
+
+    @property
+    def source(self) -> AgentSource:
+        """The agent that it came from."""
+        return self.artifact.manifest.source
 
 
-def load_subject(path: str | Path, *, vecnormalize: str | Path | None = None) -> Subject:
-    """The subject in an artifact's folder, or an agent's, which becomes float32.
-
-    Raises:
-        SqueezeRLError: if it is neither, or damaged.
-    """
-    if not is_artifact(path):
-        agent = load_agent(path, vecnormalize=vecnormalize)
-        model = compress(agent.policy).model.SerializeToString()
-        return Subject(str(path), agent.source, model, agent.policy)
-    artifact = read_artifact(path)
-    name, source, model = str(path), artifact.manifest.source, artifact.model
-    try:
-        return Subject(name, source, model, from_onnx(onnx.load_model_from_string(model)))
-    except ArtifactError as error:
-        return Subject(name, source, model, None, str(error))
+def artifact_size(artifact: Artifact) -> ModelSize:
+    """Bytes, parameters and multiply-accumulates of a policy."""
+    by_dtype: Counter[str] = Counter()
+    for name, tensor in artifact.network.tensors():
+        if not name.startswith("layer"):
+            continue
+        if isinstance(tensor, IntegerTensor):
+            by_dtype[f"int{tensor.bits}"] += tensor.values.nbytes + tensor.zero_point.nbytes
+            by_dtype[str(tensor.scale.dtype)] += tensor.scale.nbytes
+        else:
+            by_dtype[str(tensor.dtype)] += tensor.nbytes
+    layers = artifact.network.layers
+    return ModelSize(
+        file_bytes=len(artifact.model),
+        gzip_bytes=len(gzip.compress(artifact.model, compresslevel=9, mtime=0)),
+        weight_bytes=artifact.manifest.size.weight_bytes,
+        weight_bytes_by_dtype=dict(sorted(by_dtype.items())),
+        parameters=sum((layer.in_features + 1) * layer.out_features for layer in layers),
+        macs=sum(layer.in_features * layer.out_features for layer in layers),
+    )

@@ -1,45 +1,46 @@
-"""What the processes of a row say together: medians with intervals, parts of memory, joules.
+"""Figures of a row from its processes: medians with intervals, parts of memory, joules, ratios.
 
-Times and CPU times come from undisturbed chunks (see `measurement.gauge`) wherever a row has enough
-of them; where it has not, from all, and the row is called unstable.
+Times and CPU times are taken from undisturbed chunks (see `measurement.measuring`) if a row has
+enough of them; otherwise they are taken from all chunks, and the row is called unstable.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from squeezerl.analysis.timing import (
     FEWEST_FOR_INTERVAL,
+    gauge_floor,
     mean_t_interval,
     median_interval,
     relative_half_width,
     undisturbed,
 )
-from squeezerl.measurement.gauge import TOLERANCE
-from squeezerl.measurement.result import MemoryStages, ProcessRecord
-from squeezerl.measurement.undisturbed import (
-    clean_ns,
-    cpu_s_per_decision,
-    joules_per_decision,
-)
+from squeezerl.measurement.result import MemoryStages, ProcessRecord, ProfileRow
 from squeezerl.records import Interval
 
+# By which share the gauge may exceed its usual time around an undisturbed chunk.
+TOLERANCE = 0.1
 # A process that is pinned and always busy should have its core nearly to itself.
 _LEAST_CPU_SHARE = 0.9
+# Fewer chunks than these say little about a process.
+_FEWEST_CHUNKS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Seconds of one `act`.
+    """Seconds of one call of `act`.
 
-    `median` is the median of the processes' medians with its interval; the percentiles are over
-    the samples of all processes in undisturbed chunks, `disturbed_p99_s` and `disturbed_max_s` over
-    all there are. `undisturbed_share` is the part of the chunks that nothing disturbed;
-    `unstable_because` is `None` if there were enough of them and they agree.
+    `median` is the median of the processes' medians with its interval. The percentiles are over the
+    samples of all processes in undisturbed chunks; `disturbed_p99_s` and `disturbed_max_s` are over
+    all samples. `undisturbed_share` is the share of chunks that nothing disturbed;
+    `unstable_because` is `None` if there were enough of those and the processes agree.
     """
 
     median: Interval
@@ -54,18 +55,19 @@ class Latency:
 
     @property
     def jitter_s(self) -> float:
-        """How much later than usual one decision in a hundred is."""
+        """How far the 99th percentile lies above the median."""
         return self.p99_s - self.median.estimate
 
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Resident memory of a process by what it is for; medians over the processes.
+    """Resident memory of a process by purpose; medians over the processes.
 
     `model_bytes` is what the process allocates from loading the policy to steady work.
-    `runtime_bytes` is what importing the runtime adds and, of its files, what running the policy
-    touches for the first time. `unique_bytes` is the unique set size of the whole process, `None`
-    if not told: it leaves out what other processes have mapped as well.
+    `runtime_bytes` is what importing the runtime adds, and those pages of its files that running
+    the policy touches for the first time. `unique_bytes` is the unique set size of the whole
+    process, which leaves out pages that other processes have mapped as well; it is `None` if the
+    system does not report it.
     """
 
     interpreter_bytes: float
@@ -82,7 +84,7 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True)
 class Energy:
-    """Joules above idle, means over the processes' windows. `None` without a meter."""
+    """Means over the processes' windows. Joules are those above idle; `None` without a meter."""
 
     per_decision: Interval | None
     cpu_s_per_decision: Interval
@@ -90,7 +92,7 @@ class Energy:
 
 @dataclass(frozen=True, kw_only=True)
 class Episodes:
-    """Complete episodes: what the study measured, environment included."""
+    """Figures of complete episodes, the environment's share included."""
 
     episodes: int
     mean_length: float
@@ -99,6 +101,59 @@ class Episodes:
     deciding_share: float
     j_per_step: Interval | None
     j_per_episode: Interval | None
+
+
+def usual_gauge_ns(
+    processes: Sequence[ProcessRecord], threads: int, before: Sequence[int] = ()
+) -> float:
+    """How long the gauge takes on this machine when nothing disturbs it.
+
+    It is infinite for several threads, so that all times count: a runtime's waiting threads would
+    themselves disturb the gauge.
+
+    Args:
+        processes: all processes of a run.
+        threads: of the runtime.
+        before: the gauge's times before the first process, used while there is none.
+    """
+    if threads > 1:
+        return math.inf
+    taken = [g for p in processes for g in (p.latency.gauges, p.energy.gauges)]
+    return gauge_floor(np.concatenate(taken) if taken else before)
+
+
+def clean_ns(process: ProcessRecord, gauge: float) -> npt.NDArray[np.int64] | None:
+    """Times of decisions in undisturbed chunks; `None` if there are too few such chunks."""
+    latency = process.latency
+    clean = undisturbed(latency.gauges, gauge, TOLERANCE)
+    if clean.sum() < _FEWEST_CHUNKS:
+        return None
+    sizes = np.diff(latency.chunk_ends, prepend=0)
+    return latency.nanoseconds[np.repeat(clean, sizes)]
+
+
+def cpu_s_per_decision(process: ProcessRecord, gauge: float) -> float:
+    """CPU seconds per decision of one process."""
+    used = _clean_chunks(process, gauge)
+    return float(process.energy.cpu_seconds[used].sum() / process.energy.decisions[used].sum())
+
+
+def joules_per_decision(process: ProcessRecord, gauge: float) -> float | None:
+    """Joules per decision of one process, above idle; `None` without a meter."""
+    energy = process.energy
+    if energy.joules is None:
+        return None
+    if energy.idle_watts is not None:
+        net = energy.joules - energy.idle_watts * energy.seconds
+        return float(net.sum() / energy.decisions.sum())
+    used = _clean_chunks(process, gauge)
+    return float(energy.joules[used].sum() / energy.decisions[used].sum())
+
+
+def _clean_chunks(process: ProcessRecord, gauge: float) -> npt.NDArray[np.bool_]:
+    """The undisturbed chunks of the energy window, or all chunks if too few are undisturbed."""
+    clean = undisturbed(process.energy.gauges, gauge, TOLERANCE)
+    return clean if clean.sum() >= _FEWEST_CHUNKS else np.ones_like(clean)
 
 
 def latency_of(
@@ -122,7 +177,7 @@ def latency_of(
     elif not enough:
         unstable = (
             f"only {len(clean)} of {len(processes)} processes ran undisturbed for long enough; "
-            "the figures are of all times"
+            "the figures include disturbed times"
         )
     elif half > precision:
         unstable = (
@@ -143,7 +198,7 @@ def latency_of(
 
 
 def memory_of(processes: Sequence[ProcessRecord]) -> Memory | None:
-    """The parts of memory; `None` without processes, or where the system does not tell them."""
+    """The parts of memory; `None` without processes, or if the system does not report them."""
     if not processes:
         return None
     model = [_allocated(process.memory) for process in processes]
@@ -168,7 +223,7 @@ def memory_of(processes: Sequence[ProcessRecord]) -> Memory | None:
 
 
 def _allocated(stages: MemoryStages) -> int | None:
-    """What loading and running the policy allocated, not counting pages of files."""
+    """Bytes that loading and running the policy allocated, not counting pages of files."""
     before, after = stages.inputs, stages.many_actions
     if before.anonymous_bytes is not None and after.anonymous_bytes is not None:
         return after.anonymous_bytes - before.anonymous_bytes
@@ -186,7 +241,7 @@ def energy_of(processes: Sequence[ProcessRecord], gauge: float) -> Energy:
 
 
 def episodes_of(processes: Sequence[ProcessRecord]) -> Episodes | None:
-    """Complete episodes over all processes; `None` if none were played."""
+    """Complete episodes over all processes; `None` if there were none."""
     played = [process.episodes for process in processes if process.episodes is not None]
     if not played:
         return None
@@ -221,3 +276,52 @@ def _mean(values: Sequence[float | None]) -> Interval | None:
 def _required(interval: Interval | None) -> Interval:
     assert interval is not None
     return interval
+
+
+def latency_ratio(reference: ProfileRow, row: ProfileRow, gauge: float) -> Interval | None:
+    """How many times faster a row is than the reference; `None` if either was not measured.
+
+    This is the median over the rounds in which both ran undisturbed. With fewer than six such
+    rounds it is the quotient of the two medians, with the bounds that their intervals allow.
+    """
+
+    def median_ns(process: ProcessRecord) -> float | None:
+        samples = clean_ns(process, gauge)
+        return None if samples is None else float(np.median(samples))
+
+    if not (reference.processes and row.processes):
+        return None
+    if (paired := _paired(reference, row, median_ns)) is not None:
+        return paired
+    theirs, ours = (latency_of(r.processes, gauge, precision=1.0).median for r in (reference, row))
+    return Interval(
+        estimate=theirs.estimate / ours.estimate,
+        low=theirs.low / ours.high,
+        high=theirs.high / ours.low,
+    )
+
+
+def energy_ratio(reference: ProfileRow, row: ProfileRow, gauge: float) -> Interval | None:
+    """How many times fewer joules per decision a row needs than the reference.
+
+    This is the median over their common rounds; `None` if they were measured by different meters.
+    """
+    meters = {process.meter for process in (*reference.processes, *row.processes)}
+    if len(meters) > 1:
+        return None
+    return _paired(reference, row, lambda process: joules_per_decision(process, gauge))
+
+
+def _paired(
+    reference: ProfileRow, row: ProfileRow, figure: Callable[[ProcessRecord], float | None]
+) -> Interval | None:
+    ours = {process.round: figure(process) for process in row.processes}
+    ratios = []
+    for process in reference.processes:
+        theirs, mine = figure(process), ours.get(process.round)
+        if theirs is None or mine is None:
+            continue
+        if min(theirs, mine) <= 0:
+            return None  # below the idle power: the sensor is too coarse for a ratio
+        ratios.append(theirs / mine)
+    return median_interval(ratios)

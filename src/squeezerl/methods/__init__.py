@@ -1,1 +1,1 @@
-"""Specs say how to compress; `compress` does it; one module a method."""
+"""Ways to compress a network. A method is one module, and registers itself."""

@@ -13,12 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from squeezerl.methods.ranges import (
-    LEVELS,
-    ActivationScale,
-    affine_scale,
-    symmetric_scale,
-)
+from squeezerl.methods.integers import LEVELS, affine_rounding, symmetric_rounding
+from squeezerl.network.network import Rounding
 
 _INT8_MAX = 127
 # A window that is narrower than the range pulls it in by this share; one that is wider, at once.
@@ -100,12 +96,12 @@ class FakeQuantizedLinear(nn.Module):
         """Whether there is a range to quantize with."""
         return self._range is not None
 
-    def input_scale(self) -> ActivationScale:
+    def input_scale(self) -> Rounding:
         """Of what is rounded: the inputs, or the inputs scaled per feature."""
         if self.per_feature:
-            return symmetric_scale(1.0)
+            return symmetric_rounding(1.0)
         low, high = self.range_state()
-        return affine_scale(low.item(), high.item())
+        return affine_rounding(low.item(), high.item())
 
     def feature_ranges(self) -> tuple[Tensor, Tensor]:
         """Centre and half range of each input feature, both (in_features,)."""
@@ -138,7 +134,7 @@ class FakeQuantizedLinear(nn.Module):
             low, high = torch.minimum(low, self._window[0]), torch.maximum(high, self._window[1])
         self._window = (low, high)
 
-    def _rounded_parameters(self, scale: ActivationScale) -> tuple[Tensor, Tensor]:
+    def _rounded_parameters(self, scale: Rounding) -> tuple[Tensor, Tensor]:
         """Weight and bias on the grids that they will have: int8, and int32 of their product."""
         if self._cached is not None:
             return self._cached

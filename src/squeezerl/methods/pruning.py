@@ -2,59 +2,124 @@
 
 from __future__ import annotations
 
-import copy
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self, final
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch_pruning
 
-from squeezerl.errors import CompressionError
-from squeezerl.methods.specs import StructuredPruning
-from squeezerl.network.policy import Policy
+from squeezerl.errors import CompressionError, SpecError
+from squeezerl.methods.base import ExpectedLayer, Given, Spec, register_spec
+from squeezerl.network.network import Network
+from squeezerl.records import MethodRecord
 
 Neurons = npt.NDArray[np.int64]
+MIN_RATIO, MAX_RATIO = 0.0, 0.95
+_CANDIDATES = tuple(percentage / 100 for percentage in range(5, 75, 5))
 
 
-def prune(policy: Policy, spec: StructuredPruning) -> Policy:
-    """A new policy with the least important neurons of every hidden layer removed.
+@final
+@register_spec
+@dataclass(frozen=True, kw_only=True)
+class StructuredPruning(Spec):
+    """Remove the neurons of least group norm from every hidden layer (DepGraph, arXiv 2301.12900).
 
-    A neuron's importance is the L1 or L2 norm over its group: its incoming weights and the
-    weights that the next layer applies to it. The output layer keeps all its neurons.
+    A neuron's importance is the L1 or L2 norm over its group: its incoming weights and the weights
+    that the next layer applies to it. The output layer keeps all its neurons.
+
+    Args:
+        norm: "l1" or "l2".
+        ratio: share of each hidden layer's neurons to remove, above 0 and at most 0.95.
+    """
+
+    kind = "prune"
+    aliases: ClassVar = {"l1": "prune:l1", "l2": "prune:l2"}
+    positional = ("norm", "ratio")
+
+    norm: Literal["l1", "l2"] = "l2"
+    ratio: float
+
+    def __post_init__(self) -> None:
+        if self.norm not in ("l1", "l2"):
+            raise SpecError(f"norm {self.norm!r} is not one of 'l1', 'l2'")
+        if not isinstance(self.ratio, int | float) or not MIN_RATIO < self.ratio <= MAX_RATIO:
+            raise SpecError(
+                f"ratio {self.ratio} is out of range: the share of neurons to remove is above "
+                f"{MIN_RATIO:g} and at most {MAX_RATIO:g} (0.3 removes 30 %)"
+            )
+
+    @property
+    def record(self) -> MethodRecord:
+        """See `Spec`."""
+        first = self.norm == "l1"
+        return MethodRecord(
+            name=self.norm,
+            label=f"{self.norm.upper()} pruning",
+            short=self.norm.upper(),
+            group="pruning",
+            color="#E69F00" if first else "#CC79A7",
+            marker="^" if first else "o",
+        )
+
+    @property
+    def amount(self) -> float:
+        """See `Spec`."""
+        return self.ratio
+
+    @classmethod
+    def candidates(cls) -> Sequence[Self]:
+        """See `Spec`."""
+        return [cls(norm=norm, ratio=ratio) for norm in ("l1", "l2") for ratio in _CANDIDATES]
+
+    def apply(self, network: Network, given: Given) -> Network:
+        """See `Spec`."""
+        return _prune(network, self)[0]
+
+    def expect(self, layers: Sequence[ExpectedLayer]) -> list[ExpectedLayer]:
+        """See `Spec`."""
+        expected = []
+        width = layers[0].in_features
+        for index, layer in enumerate(layers):
+            out = layer.out_features
+            if index < len(layers) - 1:
+                out -= self.removed(out)
+            expected.append(dataclasses.replace(layer, in_features=width, out_features=out))
+            width = out
+        return expected
+
+    def removed(self, width: int) -> int:
+        """Neurons that a hidden layer of this width loses."""
+        return round(width * self.ratio)
+
+
+def kept_neurons(network: Network, spec: StructuredPruning) -> tuple[Neurons, ...]:
+    """The neurons that pruning keeps: for each hidden layer their indices, ascending.
 
     Raises:
         CompressionError: if a layer cannot lose the share that was asked for.
     """
-    return _prune(policy, spec)[0]
-
-
-def kept_neurons(policy: Policy, spec: StructuredPruning) -> tuple[Neurons, ...]:
-    """The neurons that `prune` keeps: for each hidden layer their indices, ascending.
-
-    Raises:
-        CompressionError: if a layer cannot lose the share that was asked for.
-    """
-    return _prune(policy, spec)[1]
+    return _prune(network, spec)[1]
 
 
 def random_neurons(
-    policy: Policy, spec: StructuredPruning, generator: np.random.Generator
+    network: Network, spec: StructuredPruning, generator: np.random.Generator
 ) -> tuple[Neurons, ...]:
-    """As many neurons as `prune` keeps of each hidden layer, drawn at random; ascending.
+    """As many neurons as pruning keeps of each hidden layer, drawn at random; ascending.
 
     Raises:
         CompressionError: if a layer cannot lose the share that was asked for.
     """
-    hidden = list(policy.linear_layers().values())[:-1]
     return tuple(
         np.sort(generator.permutation(layer.out_features)[count:])
-        for layer, count in zip(hidden, _removed(policy, spec), strict=True)
+        for layer, count in zip(network.layers[:-1], _removed(network, spec), strict=True)
     )
 
 
-def _removed(policy: Policy, spec: StructuredPruning) -> list[int]:
+def _removed(network: Network, spec: StructuredPruning) -> list[int]:
     """How many neurons each hidden layer loses."""
-    layers = list(policy.linear_layers().items())
+    layers = list(network.named_layers.items())
     if len(layers) < 2:
         raise CompressionError("the policy has no hidden layer, so there is nothing to prune")
     removed = [spec.removed(layer.out_features) for _, layer in layers[:-1]]
@@ -67,14 +132,20 @@ def _removed(policy: Policy, spec: StructuredPruning) -> list[int]:
     return removed
 
 
-def _prune(policy: Policy, spec: StructuredPruning) -> tuple[Policy, tuple[Neurons, ...]]:
-    """The pruned policy, and which neurons of each hidden layer it kept."""
-    removed = _removed(policy, spec)
-    pruned = copy.deepcopy(policy)
-    *hidden, last = pruned.linear_layers().values()
+def _prune(network: Network, spec: StructuredPruning) -> tuple[Network, tuple[Neurons, ...]]:
+    """The pruned network, and which neurons of each hidden layer it kept."""
+    removed = _removed(network, spec)
+    # Torch takes seconds to import, and most commands do not prune.
+    import torch
+    import torch_pruning
+
+    from squeezerl.network.policy import Policy
+
+    policy = Policy(network)
+    *hidden, last = policy.linear_layers().values()
     widths = [layer.out_features for layer in hidden]
     pruner = torch_pruning.pruner.BasePruner(
-        pruned.network,
+        policy.network,
         torch.zeros(1, hidden[0].in_features),
         importance=torch_pruning.importance.GroupMagnitudeImportance(
             p=1 if spec.norm == "l1" else 2, target_types=[torch.nn.Linear]
@@ -98,4 +169,4 @@ def _prune(policy: Policy, spec: StructuredPruning) -> tuple[Policy, tuple[Neuro
         np.setdiff1d(np.arange(width), lost[layer])
         for layer, width in zip(hidden, widths, strict=True)
     )
-    return pruned.eval(), kept
+    return policy.to_network(), kept

@@ -1,1 +1,1 @@
-"""A policy is normaliser + network + action head, complete from observation to action."""
+"""What a policy is: a network as data, the arithmetic that defines it, its form in torch."""

@@ -1,21 +1,41 @@
-"""The activations that networks may use, by the name of their torch class."""
+"""Activations by the name of their torch class, with torch's default settings."""
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
-from squeezerl.errors import UnsupportedPolicyError
+import numpy as np
+import numpy.typing as npt
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    cls.__name__: cls
-    for cls in (nn.ReLU, nn.Tanh, nn.ELU, nn.LeakyReLU, nn.Sigmoid, nn.Softplus, nn.SELU, nn.SiLU)
-}
+Float = npt.NDArray[np.float32]
+
+_SELU_ALPHA, _SELU_SCALE = np.float32(1.6732632423543772), np.float32(1.0507009873554805)
+_LEAKY_SLOPE = np.float32(0.01)
 
 
-def make_activation(name: str) -> nn.Module:
-    """A new activation with torch's default settings, as Stable-Baselines3 makes them."""
-    if name not in ACTIVATIONS:
-        raise UnsupportedPolicyError(
-            f"activation {name!r} is not supported; supported are {', '.join(sorted(ACTIVATIONS))}"
-        )
-    return ACTIVATIONS[name]()
+def _sigmoid(x: Float) -> Float:
+    with np.errstate(over="ignore"):
+        return np.asarray(1 / (1 + np.exp(-x)), np.float32)
+
+
+def _elu(x: Float) -> Float:
+    return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
+
+
+def _selu(x: Float) -> Float:
+    return _SELU_SCALE * np.where(x > 0, x, _SELU_ALPHA * np.expm1(np.minimum(x, 0)))
+
+
+ACTIVATIONS: Mapping[str, Callable[[Float], Float]] = MappingProxyType(
+    {
+        "ReLU": lambda x: np.maximum(x, 0),
+        "Tanh": np.tanh,
+        "ELU": _elu,
+        "LeakyReLU": lambda x: np.where(x >= 0, x, _LEAKY_SLOPE * x),
+        "Sigmoid": _sigmoid,
+        "Softplus": lambda x: np.logaddexp(x, np.float32(0)),
+        "SELU": _selu,
+        "SiLU": lambda x: x * _sigmoid(x),
+    }
+)

@@ -1,62 +1,115 @@
-"""The policy: a torch module that is complete from raw observation to environment action."""
+"""A float network as a torch module, for training, pruning and torch's own runtime."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from squeezerl.network.action_head import ActionHead
-from squeezerl.network.activations import make_activation
-from squeezerl.network.normalizer import ObservationNormalizer
+from squeezerl.errors import NetworkError
+from squeezerl.network.activations import ACTIVATIONS
+from squeezerl.network.network import Head, IntegerTensor, Layer, Network, Normalizer
+
+# The class in torch of each activation that networks may use.
+TORCH_ACTIVATIONS: dict[str, type[nn.Module]] = {name: getattr(nn, name) for name in ACTIVATIONS}
 
 
-@dataclass(frozen=True)
-class LinearLayer:
-    """Weights of one layer: weight (out, in), bias (out,), and the activation behind it."""
+class ObservationNormalizer(nn.Module):
+    """clip((observation - mean) * inverse_std, -clip, clip), as `Normalizer` has it."""
 
-    weight: Tensor
-    bias: Tensor
-    activation: str | None
+    mean: Tensor
+    inverse_std: Tensor
+
+    def __init__(self, normalizer: Normalizer) -> None:
+        super().__init__()
+        self.register_buffer("mean", _tensor(normalizer.mean))
+        self.register_buffer("inverse_std", _tensor(normalizer.inverse_std))
+        self.clip = normalizer.clip
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Normalise observations (batch, features)."""
+        return ((observations - self.mean) * self.inverse_std).clamp(-self.clip, self.clip)
+
+
+class ActionHead(nn.Module):
+    """What turns a network's outputs into actions, as `Head` has it."""
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, head: Head) -> None:
+        super().__init__()
+        self.kind, self.clip_mean = head.kind, head.clip_mean
+        self.register_buffer("low", _tensor(head.low))
+        self.register_buffer("high", _tensor(head.high))
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        """Actions (batch, action features), or indices (batch,), for outputs (batch, outputs)."""
+        if self.kind == "argmax":
+            return outputs.argmax(dim=1)
+        if self.kind == "tanh":
+            if self.clip_mean is not None:
+                outputs = outputs.clamp(-self.clip_mean, self.clip_mean)
+            return self.low + 0.5 * (torch.tanh(outputs) + 1.0) * (self.high - self.low)
+        return torch.minimum(torch.maximum(outputs, self.low), self.high)
 
 
 class Policy(nn.Module):
     """Observation → action: normaliser, network, action head.
 
-    Args:
-        layers: the network, in order.
-        head: turns the network's outputs into actions.
-        normalizer: applied to the observation first, if given.
-        observation_shape: of one observation; it is flattened before the network.
-        action_shape: of one action; `()` for discrete actions.
+    `network` is a Sequential of "layer0", "activation0", "layer1", ...; `head` and `normalizer` are
+    those of the network that the policy was made from.
     """
 
-    def __init__(
-        self,
-        layers: Sequence[LinearLayer],
-        head: ActionHead,
-        *,
-        normalizer: ObservationNormalizer | None,
-        observation_shape: tuple[int, ...],
-        action_shape: tuple[int, ...],
-    ) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
-        self.normalizer = normalizer
+        if network.roundings:
+            raise NetworkError("the network is quantized; torch gets networks in float32 only")
+        self.normalizer = (
+            None if network.normalizer is None else ObservationNormalizer(network.normalizer)
+        )
         self.network = nn.Sequential()
-        for index, layer in enumerate(layers):
-            out_features, in_features = layer.weight.shape
-            linear = nn.Linear(in_features, out_features, device="meta")
-            linear.weight = _filled(linear.weight, layer.weight)
-            linear.bias = _filled(linear.bias, layer.bias)
-            self.network.add_module(f"layer{index}", linear)
+        for name, layer in network.named_layers.items():
+            linear = nn.Linear(layer.in_features, layer.out_features, device="meta")
+            # `to_empty` would do the same, but imports sympy, 40 MB for nothing else.
+            linear.weight = nn.Parameter(_tensor(layer.weight))
+            linear.bias = nn.Parameter(_tensor(layer.bias))
+            self.network.add_module(name, linear)
             if layer.activation is not None:
-                self.network.add_module(f"activation{index}", make_activation(layer.activation))
-        self.head = head
-        self.observation_shape = observation_shape
-        self.action_shape = action_shape
+                activation = TORCH_ACTIVATIONS[layer.activation]()
+                self.network.add_module(name.replace("layer", "activation"), activation)
+        self.head = ActionHead(network.head)
+        self._template = network
         self.eval()
+
+    @classmethod
+    def from_network(cls, network: Network) -> Policy:
+        """The policy of a network in float32; its weights are copies.
+
+        Raises:
+            NetworkError: if the network is quantized.
+        """
+        return cls(network)
+
+    def to_network(self) -> Network:
+        """The policy as it stands, as data; normaliser and head are those that it was made with."""
+        layers: list[Layer] = []
+        for module in self.network:
+            if isinstance(module, nn.Linear):
+                layers.append(Layer(weight=_array(module.weight), bias=_array(module.bias)))
+                continue
+            last = layers.pop()
+            layers.append(
+                Layer(weight=last.weight, bias=last.bias, activation=type(module).__name__)
+            )
+        return Network(
+            layers=tuple(layers),
+            head=self._template.head,
+            observation_shape=self._template.observation_shape,
+            action_shape=self._template.action_shape,
+            normalizer=self._template.normalizer,
+        )
 
     def forward(self, observations: Tensor) -> Tensor:
         """Actions (batch, *action_shape) for raw observations (batch, *observation_shape)."""
@@ -64,18 +117,18 @@ class Policy(nn.Module):
         if self.normalizer is not None:
             features = self.normalizer(features)
         actions: Tensor = self.head(self.network(features))
-        return actions.reshape(len(observations), *self.action_shape)
+        return actions.reshape(len(observations), *self._template.action_shape)
 
     def linear_layers(self) -> dict[str, nn.Linear]:
         """The linear layers by name, in order."""
         return {n: m for n, m in self.network.named_children() if isinstance(m, nn.Linear)}
 
-    @property
-    def parameter_count(self) -> int:
-        """Weights and biases of the network."""
-        return sum(p.numel() for p in self.network.parameters())
+
+def _tensor(array: npt.NDArray[np.float32] | IntegerTensor) -> Tensor:
+    if isinstance(array, IntegerTensor):
+        raise NetworkError("the network is quantized; torch gets networks in float32 only")
+    return torch.tensor(array)
 
 
-def _filled(parameter: Tensor, values: Tensor) -> nn.Parameter:
-    """What `to_empty` and `copy_` would make; the former imports sympy, 40 MB for nothing else."""
-    return nn.Parameter(torch.empty(parameter.shape).copy_(values.detach()))
+def _array(tensor: Tensor) -> npt.NDArray[np.float32]:
+    return tensor.detach().cpu().numpy().astype(np.float32, copy=True)

@@ -97,7 +97,7 @@ def draw_pareto(result: SqueezeResult, path: Path) -> None:
     axes.get_xaxis().set_minor_formatter(lambda value, _: "")
     axes.set_xlabel("policy.onnx (kB, logarithmic)")
     axes.set_ylabel("retention: 0 is random, 1 is the float policy")
-    axes.set_title(f"{result.source.algorithm.upper()} on {result.environment.id}", loc="left")
+    axes.set_title(f"{result.source.label.upper()} on {result.environment.id}", loc="left")
     axes.grid(visible=True, color="0.9")
     axes.legend(frameon=False, fontsize=9)
     figure.savefig(path)

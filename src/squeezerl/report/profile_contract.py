@@ -6,10 +6,17 @@ import math
 import statistics
 from typing import Any
 
-from squeezerl.measurement.ratios import energy_ratio, latency_ratio
 from squeezerl.measurement.result import ProcessRecord, Profile, ProfileRow
-from squeezerl.measurement.summary import Episodes, energy_of, episodes_of, latency_of, memory_of
-from squeezerl.measurement.undisturbed import usual_gauge_ns
+from squeezerl.measurement.summary import (
+    Episodes,
+    energy_of,
+    energy_ratio,
+    episodes_of,
+    latency_of,
+    latency_ratio,
+    memory_of,
+    usual_gauge_ns,
+)
 from squeezerl.records import Interval, to_json
 from squeezerl.report.intervals import bounds
 

@@ -119,7 +119,7 @@ def squeeze_markdown(result: SqueezeResult) -> str:
     header = table_header(measured)
     trained_on = source.env_id or "unknown"
     lines = [
-        f"# Squeezed: {source.algorithm.upper()} on {result.environment.id}",
+        f"# Squeezed: {source.label.upper()} on {result.environment.id}",
         "",
         summary(result),
         "",
@@ -139,7 +139,7 @@ def squeeze_markdown(result: SqueezeResult) -> str:
         *_measurements(measured, result.measurement_problem),
         "| | |",
         "| --- | --- |",
-        f"| agent | `{source.path}` ({source.algorithm}, trained on {trained_on}) |",
+        f"| agent | `{source.path}` ({source.label}, trained on {trained_on}) |",
         f"| sha256 | `{source.sha256}` |",
         f"| return of the float policy | {format_return(result.baseline_record)} |",
         f"| return of a random policy | {format_return(result.random_record)} |",

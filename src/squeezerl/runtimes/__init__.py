@@ -1,1 +1,1 @@
-"""An actor is an artifact loaded in a runtime: observations in, actions out."""
+"""A runtime loads what was deployed and gives an actor: observations in, actions out."""

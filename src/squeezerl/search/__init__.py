@@ -1,1 +1,1 @@
-"""Candidates in, the smallest artifact that keeps its return out."""
+"""Recipes in, the smallest artifact that keeps its return out."""

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from squeezerl.artifacts.manifest import SizeRecord
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.referee import Judgement
+from squeezerl.formats.base import SizeRecord
 from squeezerl.measurement.result import Profile
+from squeezerl.methods.recipe import Recipe
 from squeezerl.records import AgentSource, Calibration, EvaluationRecord, Host
-from squeezerl.search.candidates import Candidate
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One candidate that was tried. `artifact` is relative to the squeeze's folder.
+    """One recipe that was tried. `artifact` is relative to the squeeze's folder.
 
-    `judgement` is `None` where the method could not treat the policy; `problem` says why.
+    `judgement` is `None` where the recipe could not treat the policy; `problem` says why.
     """
 
-    candidate: Candidate
+    recipe: Recipe
     artifact: str | None
     size: SizeRecord | None
     judgement: Judgement | None
@@ -30,10 +30,10 @@ class Trial:
 class SqueezeResult:
     """All that was tried and what was chosen.
 
-    `confirmation` is the chosen candidate's judgement on fresh seeds; it is `None` where nothing
+    `confirmation` is the chosen recipe's judgement on fresh seeds; it is `None` where nothing
     smaller than the float policy was confirmed to keep the return, and the float policy is chosen.
-    `profile` has what was measured of the float policy and the best candidates, each in a row of
-    the candidate's name; `measurement_problem` says why nothing could be measured.
+    `profile` has what was measured of the float policy and the best recipes, each in a row of the
+    recipe's name; `measurement_problem` says why nothing could be measured.
     """
 
     source: AgentSource
@@ -48,7 +48,7 @@ class SqueezeResult:
     baseline_record: EvaluationRecord
     random_record: EvaluationRecord
     trials: tuple[Trial, ...]
-    chosen: Candidate
+    chosen: Recipe
     confirmation: Judgement | None
     profile: Profile | None
     measurement_problem: str | None = None

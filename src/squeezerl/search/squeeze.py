@@ -1,287 +1,447 @@
-"""The squeeze: try the candidates, return the smallest artifact that keeps the return."""
+"""The squeeze: try recipes, return the smallest artifact that keeps the return.
+
+It is a planner on the job engine. Recipes are compressed and played by workers side by side, and
+what was found is kept in a small store: whatever is interrupted or killed, the same squeeze goes on.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar, final
 
 from squeezerl.agents.load import Agent
-from squeezerl.artifacts.manifest import SizeRecord
-from squeezerl.artifacts.read import read_artifact
-from squeezerl.artifacts.write import write_artifact
-from squeezerl.errors import (
-    CompressionError,
-    EvaluationError,
-    InvalidArgumentError,
-    MeasurementError,
-)
+from squeezerl.artifacts.artifact import read_artifact
+from squeezerl.errors import EvaluationError, InvalidArgumentError, MeasurementError
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import CONFIRMATION_SEED_OFFSET, calibrate, check_numbers
 from squeezerl.evaluation.referee import Judgement, Referee
+from squeezerl.formats.base import SizeRecord
 from squeezerl.host.facts import host_facts
+from squeezerl.jobs.execute import execute
+from squeezerl.jobs.job import Job, Status, StoredResult
+from squeezerl.jobs.location import Location
+from squeezerl.jobs.open import open_store
+from squeezerl.jobs.store import Store
 from squeezerl.measurement.profile import profile_subjects
 from squeezerl.measurement.result import Profile
 from squeezerl.measurement.settings import Settings, Workload
 from squeezerl.measurement.subject import Subject
-from squeezerl.methods.compress import compress
-from squeezerl.methods.specs import StaticQuantization
-from squeezerl.records import Calibration
-from squeezerl.runtimes.actor import Observations
-from squeezerl.runtimes.onnx_actor import OnnxActor
-from squeezerl.search.candidates import BASELINE, Candidate, study_candidates
+from squeezerl.methods.base import SPECS
+from squeezerl.methods.recipe import Recipe
+from squeezerl.pipeline.evaluate import record_of
+from squeezerl.pipeline.kinds import COMPRESS, EVALUATE, calibration_params
+from squeezerl.pipeline.place import Place
+from squeezerl.records import EvaluationRecord
+from squeezerl.runtimes.base import RUNTIMES
 from squeezerl.search.result import SqueezeResult, Trial
 
-_MEASURING_UNITS = 10
+BASELINE = Recipe()
+_RANDOM = "random"
+_STUDY = "squeeze"
+# A recipe that clearly loses over the first of its episodes gets no more of them.
+_GLANCE_SHARE, _FEWEST_AT_A_GLANCE = 0.25, 20
+_PLAYING_SHARE = 0.9  # of the progress bar; the rest is measuring
 _MOST_MEASURED = 6
 
 StageProgress = Callable[[str, float], None]
+# The float policy and the recipes, and the random policy by its name.
+_Player = Recipe | str
+_P = TypeVar("_P")
+_R = TypeVar("_R")
+
+
+def default_recipes() -> tuple[Recipe, ...]:
+    """What every registered method offers to try, one shot each."""
+    return tuple(Recipe((spec,)) for method in SPECS for spec in method.candidates())
+
+
+@dataclass(frozen=True, kw_only=True)
+class SqueezeSettings:
+    """What a squeeze is asked for.
+
+    Args:
+        retain: share of the random-normalised return to keep.
+        episodes: complete episodes for each recipe.
+        max_episodes: limit for recipes that are undecided (see `Referee`).
+        seed: of the first episode, and of all else that is random.
+        recipes: what to try; each of another name.
+        measurement: how to measure latency, memory and energy of the best, if at all.
+        meter_problem: why there is no energy among it.
+        workers: processes; unless given, one per core.
+    """
+
+    retain: float = 0.95
+    episodes: int = 100
+    max_episodes: int | None = None
+    seed: int = 0
+    recipes: tuple[Recipe, ...] = ()
+    measurement: Settings | None = None
+    meter_problem: str | None = None
+    workers: int | None = None
 
 
 def squeeze_into(
     folder: Path,
     agent: Agent,
     environment: Environment,
+    settings: SqueezeSettings,
     *,
-    retain: float = 0.95,
-    episodes: int = 100,
-    max_episodes: int | None = None,
-    seed: int = 0,
-    measurement: Settings | None = None,
-    meter_problem: str | None = None,
+    work: Path,
     on_progress: StageProgress = lambda stage, fraction: None,
 ) -> SqueezeResult:
-    """Try the study's methods and put the smallest artifact that keeps `retain` into `folder`.
+    """Try the recipes and put the smallest artifact that keeps the return into `folder`.
 
-    Every candidate is written, read back and judged as the artifact that would be deployed, on
-    the same seeds as the baseline. From the smallest upwards, those that are undecided get up to
-    `max_episodes` (see `Referee`), and the first that keeps its return must
-    do so again on fresh seeds, since the best of thirty looks better than it is.
+    Every recipe is compressed, written, read back and judged as the artifact that would be
+    deployed, on the same seeds as the baseline. From the smallest upwards, those that are undecided
+    get up to `max_episodes` (see `Referee`), and the first that keeps its return must do so again
+    on fresh seeds, since the best of thirty looks better than it is.
 
     Args:
         folder: empty; gets `policy.onnx`, `manifest.json` and `candidates/`.
         agent: what to squeeze.
         environment: where its return counts.
-        retain: share of the random-normalised return to keep.
-        episodes: for each candidate.
-        max_episodes: limit for candidates that are undecided.
-        seed: of the first episode, and of all else that is random.
-        measurement: how to measure latency, memory and energy of the best, if at all.
-        meter_problem: why there is no energy among it.
+        settings: what is asked for.
+        work: folder for what an interrupted squeeze goes on from.
         on_progress: called with what is being done and the share of the work that is done.
 
     Raises:
         EnvError: if environment and agent do not fit.
         EvaluationError: if the agent is not clearly better than random.
     """
-    check_numbers(episodes, seed)
-    candidates = study_candidates()
-    # Calibration and baseline, and later the confirmation and the measurements.
-    units = len(candidates) + 4 + (_MEASURING_UNITS if measurement else 0)
-    workshop = _Workshop(folder, agent)
-
-    size, baseline = workshop.build(BASELINE)
-    referee = Referee(
-        environment,
-        baseline,
-        threshold=retain,
-        seed=seed,
-        episodes=episodes,
-        max_episodes=max_episodes,
-    )
-    workshop.observations, workshop.calibration = calibrate(
-        baseline,
-        environment,
-        seed=seed,
-        on_progress=lambda f: on_progress("calibration", f / units),
-    )
-    referee.prepare(lambda f: on_progress("baseline", (1 + 2 * f) / units))
-    baseline_record, random_record = referee.records(episodes)
-    if not referee.baseline_is_trained():
-        raise EvaluationError(
-            f"{agent.source.path} is not clearly better than random in {environment.id} over "
-            f"{episodes} episodes ({baseline_record.mean_return:.1f} against "
-            f"{random_record.mean_return:.1f}): untrained, so there is no return to keep"
-        )
-
-    trials = []
-    for number, candidate in enumerate(candidates, start=3):
-        name = candidate.name
-
-        def progress(fraction: float, number: int = number, name: str = name) -> None:
-            on_progress(name, (number + fraction) / units)
-
-        trials.append(_try(workshop, referee, candidate, progress))
-    trials, chosen, confirmation = _choose(
-        workshop,
-        referee,
-        trials,
-        size.file_bytes,
-        lambda name, fraction: on_progress(name, (len(candidates) + 3 + fraction) / units),
-    )
-    profile, measurement_problem = None, None
-    if measurement is not None:
+    check_numbers(settings.episodes, settings.seed)
+    search = _Search(agent, environment, settings, work)
+    search.run(on_progress)
+    choice = search.choose()
+    artifacts = search.place(folder, choice.chosen)
+    profile, problem = None, None
+    if settings.measurement is not None:
         try:
-            profile = workshop.measure(
-                _best(trials, chosen),
+            profile = _measure(
+                [(recipe, artifacts[recipe]) for recipe in _best(choice)],
                 environment,
-                measurement,
-                meter_problem,
-                lambda name, f: on_progress(
-                    f"measure {name}", 1 - _MEASURING_UNITS * (1 - f) / units
+                settings,
+                lambda stage, fraction: on_progress(
+                    stage, _PLAYING_SHARE + (1 - _PLAYING_SHARE) * fraction
                 ),
             )
         except (MeasurementError, InvalidArgumentError) as error:
-            # That must not cost the squeeze.
-            measurement_problem = str(error)
-    workshop.place(chosen)
-    return SqueezeResult(
-        source=agent.source,
-        environment=environment,
-        retain=retain,
-        episodes=episodes,
-        max_episodes=referee.max_episodes,
-        seed=seed,
-        calibration=workshop.calibration,
-        host=host_facts(),
-        baseline_size=size,
-        baseline_record=baseline_record,
-        random_record=random_record,
-        trials=tuple(trials),
-        chosen=chosen,
-        confirmation=confirmation,
-        profile=profile,
-        measurement_problem=measurement_problem,
+            problem = str(error)  # a failed measurement must not cost the squeeze
+    return dataclasses.replace(
+        search.result(choice, artifacts), profile=profile, measurement_problem=problem
     )
 
 
-def _best(trials: list[Trial], chosen: Candidate) -> list[Candidate]:
+class _NotYet(Exception):  # noqa: N818 - it is not an error
+    """Jobs must be done before the search can go on."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        super().__init__(f"{len(jobs)} jobs are to be done")
+        self.jobs = jobs
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """The recipes as they were judged in the end, and the one that was chosen."""
+
+    trials: tuple[Trial, ...]
+    chosen: Recipe
+    confirmation: Judgement | None
+
+
+@final
+class _Search:
+    """The whole search as a function of the results so far.
+
+    `choose` runs it from the start; where a result is missing it raises `_NotYet` with the jobs
+    that would give it. It is called again whenever jobs have ended, and remembers what it judged.
+    """
+
+    def __init__(
+        self, agent: Agent, environment: Environment, settings: SqueezeSettings, work: Path
+    ) -> None:
+        self._agent, self._environment, self._settings = agent, environment, settings
+        self._place = Place(
+            env_id=environment.id, env_kwargs=environment.kwargs, backend=environment.backend
+        )
+        self._recipes = settings.recipes or default_recipes()
+        names = [recipe.name for recipe in (BASELINE, *self._recipes)]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise InvalidArgumentError(f"recipe {sorted(twice)[0]} stands twice")
+        environment.check_fits(agent.network)
+        self._url = f"sqlite:///{work / 'jobs.db'}"
+        self._location = Location(str(work / "artifacts"), cache=work / "cache")
+        self._key = agent.network.sha256
+        self._referee, self._confirming = (
+            Referee[_Player](
+                self._play,
+                BASELINE,
+                _RANDOM,
+                threshold=settings.retain,
+                # The best of thirty looks better than it is: other episodes must confirm it.
+                seed=settings.seed + offset,
+                episodes=settings.episodes,
+                max_episodes=settings.max_episodes,
+            )
+            for offset in (0, CONFIRMATION_SEED_OFFSET)
+        )
+        self._glance = max(_FEWEST_AT_A_GLANCE, round(_GLANCE_SHARE * settings.episodes))
+        self._results: dict[str, StoredResult] = {}
+        self._problems: dict[str, str] = {}
+        work.mkdir(parents=True, exist_ok=True)
+
+    def run(self, on_progress: StageProgress) -> None:
+        """Do the jobs that the search needs, until it can choose."""
+        with tempfile.TemporaryDirectory(prefix="squeezerl-agent-") as name:
+            self._agent.save(Path(name))
+            self._location.put_input(self._key, Path(name))
+        with open_store(self._url) as store:
+            store.put_study(_STUDY, {}, [])
+
+        def tell(status: Status) -> None:
+            counts = status.counts
+            # More will be asked for than is known by now: for undecided recipes, and to confirm.
+            share = counts.done / (max(counts.total, 2 * len(self._recipes)) + 4)
+            stage = status.running[0].label.get("stage", _STUDY) if status.running else _STUDY
+            on_progress(str(stage), _PLAYING_SHARE * min(1.0, share))
+
+        execute(
+            self._url,
+            _STUDY,
+            location=self._location,
+            workers=self._settings.workers,
+            plan_more=self._plan_more,
+            on_progress=tell,
+        )
+        self.choose()
+
+    def choose(self) -> _Choice:
+        """Judge all recipes and choose.
+
+        Raises:
+            _NotYet: if jobs must be done before that.
+            EvaluationError: if the baseline is no better than random.
+        """
+        self._all(
+            lambda player: self._referee.record(player, self._settings.episodes),
+            (BASELINE, _RANDOM),
+        )
+        self._check_trained()
+        self._all(self._artifact, self._recipes)
+        sizes = {recipe: self._size(recipe) for recipe in (BASELINE, *self._recipes)}
+        treated = [recipe for recipe in self._recipes if sizes[recipe] is not None]
+        judged = dict(zip(treated, self._all(self._look, treated), strict=True))
+        chosen, confirmation = BASELINE, None
+        for recipe in sorted(treated, key=lambda recipe: _bytes(sizes[recipe])):
+            if _bytes(sizes[recipe]) >= _bytes(sizes[BASELINE]):
+                break
+            if judged[recipe].retention.verdict == "loses":
+                continue
+            judged[recipe] = self._referee.decide(recipe)
+            if judged[recipe].retention.verdict != "keeps":
+                continue
+            confirmation = self._confirm(recipe)
+            if confirmation.retention.verdict == "keeps":
+                chosen = recipe
+                break
+            confirmation = None
+        trials = tuple(
+            Trial(
+                recipe=recipe,
+                artifact=None if sizes[recipe] is None else _artifact_path(recipe),
+                size=sizes[recipe],
+                judgement=judged.get(recipe),
+                problem=self._problems.get(self._compress_job(recipe).id),
+            )
+            for recipe in self._recipes
+        )
+        return _Choice(trials, chosen, confirmation)
+
+    def place(self, folder: Path, chosen: Recipe) -> Mapping[Recipe, Path]:
+        """Copy all artifacts to `folder`, the chosen one to its root; gives their folders."""
+        places = {}
+        for recipe in (BASELINE, *self._recipes):
+            name = self._artifact(recipe)
+            if name is not None:
+                places[recipe] = folder / _artifact_path(recipe)
+                shutil.copytree(self._location.fetch(name), places[recipe])
+        for file in places[chosen].iterdir():
+            shutil.copyfile(file, folder / file.name)
+        return places
+
+    def result(self, choice: _Choice, artifacts: Mapping[Recipe, Path]) -> SqueezeResult:
+        """What was found, without what is measured."""
+        settings = self._settings
+        baseline, random = self._referee.references(settings.episodes)
+        calibrated = [r for r in artifacts if "observations" in r.needs]
+        size = self._size(BASELINE)
+        assert size is not None
+        return SqueezeResult(
+            source=self._agent.source,
+            environment=self._environment,
+            retain=settings.retain,
+            episodes=settings.episodes,
+            max_episodes=self._referee.max_episodes,
+            seed=settings.seed,
+            calibration=read_artifact(artifacts[calibrated[0]]).manifest.calibration
+            if calibrated
+            else None,
+            host=host_facts(),
+            baseline_size=size,
+            baseline_record=baseline,
+            random_record=random,
+            trials=choice.trials,
+            chosen=choice.chosen,
+            confirmation=choice.confirmation,
+            profile=None,
+        )
+
+    def _plan_more(self, store: Store) -> None:
+        for row in store.results(_STUDY, arrays=True):
+            if row.job.id not in self._results:
+                self._results[row.job.id] = StoredResult(
+                    content=row.content, arrays=row.arrays, host_id=row.host_id, seconds=row.seconds
+                )
+        for failure in store.failures(_STUDY):
+            kind, _, message = failure.error.strip().splitlines()[-1].partition(": ")
+            if not kind.endswith(("CompressionError", "SpecError", "FormatError")):
+                raise EvaluationError(f"{failure.label.get('stage', failure.job.kind)}: {message}")
+            self._problems[failure.job.id] = message
+        try:
+            self.choose()
+        except _NotYet as wait:
+            store.add_jobs(_STUDY, [(job, self._label(job)) for job in wait.jobs])
+
+    def _all(self, find: Callable[[_P], _R], players: Sequence[_P]) -> list[_R]:
+        """`find` for each; all jobs that are missing for them are asked for at once."""
+        found, missing = [], []
+        for player in players:
+            try:
+                found.append(find(player))
+            except _NotYet as wait:
+                missing += wait.jobs
+        if missing:
+            raise _NotYet(missing)
+        return found
+
+    def _look(self, recipe: Recipe) -> Judgement:
+        """A first look: a part of the episodes, and the others unless that part clearly loses."""
+        glance = self._referee.judge(recipe, min(self._glance, self._settings.episodes))
+        return glance if glance.retention.verdict == "loses" else self._referee.judge(recipe)
+
+    def _confirm(self, recipe: Recipe) -> Judgement:
+        episodes = self._settings.episodes
+        first = self._confirming.seed
+        self._all(lambda player: self._play(player, first, episodes), (recipe, BASELINE, _RANDOM))
+        return self._confirming.decide(recipe)
+
+    def _play(self, player: _Player, first: int, count: int) -> EvaluationRecord:
+        """Episodes of a player, once they have been played."""
+        players = [player]
+        if first not in (self._referee.seed, self._confirming.seed):
+            # When a recipe gets more episodes, the others get them, too: ask for all at once.
+            players += [other for other in (BASELINE, _RANDOM) if other != player]
+        jobs = {each: self._evaluate_job(each, first, count) for each in players}
+        missing = [job for job in jobs.values() if job.id not in self._results]
+        if missing:
+            raise _NotYet(missing)
+        return record_of(jobs[player], self._results[jobs[player].id])
+
+    def _check_trained(self) -> None:
+        if self._referee.baseline_is_trained():
+            return
+        episodes = self._settings.episodes
+        baseline, random = self._referee.references(episodes)
+        raise EvaluationError(
+            f"{self._agent.source.path} is not clearly better than random in "
+            f"{self._environment.id} over {episodes} episodes ({baseline.mean_return:.1f} against "
+            f"{random.mean_return:.1f}): untrained, so there is no return to keep"
+        )
+
+    def _artifact(self, recipe: Recipe) -> str | None:
+        """The name of a recipe's artifact at the location; `None` if it could not be made."""
+        job = self._compress_job(recipe)
+        if job.id in self._problems:
+            return None
+        if job.id not in self._results:
+            raise _NotYet([job])
+        return str(self._results[job.id].content["artifact"])
+
+    def _size(self, recipe: Recipe) -> SizeRecord | None:
+        job = self._compress_job(recipe)
+        if job.id in self._problems:
+            return None
+        return SizeRecord(**self._results[job.id].content["size"])
+
+    def _compress_job(self, recipe: Recipe) -> Job:
+        calibrated = "observations" in recipe.needs
+        params = {
+            "agent": {"sha256": self._key},
+            "specs": recipe.to_json(),
+            "calibration": calibration_params(self._place, self._settings.seed)
+            if calibrated
+            else None,
+        }
+        return COMPRESS.job(params)
+
+    def _evaluate_job(self, player: _Player, first: int, count: int) -> Job:
+        params = {**self._place.params, "episodes": count, "seed": first}
+        if isinstance(player, str):
+            return EVALUATE.job({"policy": {_RANDOM: first}, **params})
+        compressed = self._compress_job(player).id
+        policy = {"job": compressed, "folder": ""}
+        return EVALUATE.job({"policy": policy, **params}, needs=(compressed,))
+
+    def _label(self, job: Job) -> Mapping[str, str]:
+        """What the progress bar says of a job."""
+        names = {self._compress_job(r).id: r.name for r in (BASELINE, *self._recipes)}
+        if job.kind == COMPRESS.name:
+            return {"stage": f"compress {names[job.id]}"}
+        name = names.get(job.params["policy"].get("job"), "random policy")
+        fresh = job.params["seed"] >= self._confirming.seed
+        return {"stage": f"confirm {name}" if fresh else f"play {name}"}
+
+
+def _artifact_path(recipe: Recipe) -> str:
+    return f"candidates/{recipe.name}"
+
+
+def _bytes(size: SizeRecord | None) -> int:
+    assert size is not None
+    return size.file_bytes
+
+
+def _best(choice: _Choice) -> list[Recipe]:
     """What is worth measuring: the float policy, the chosen, the smallest others that may keep."""
     keeping = [
         trial
-        for trial in trials
-        if trial.size and trial.judgement and trial.judgement.retention.verdict != "loses"
+        for trial in choice.trials
+        if trial.judgement is not None and trial.judgement.retention.verdict != "loses"
     ]
-    keeping.sort(
-        key=lambda trial: (trial.candidate != chosen, trial.size and trial.size.file_bytes)
-    )
-    return [BASELINE, *(trial.candidate for trial in keeping[: _MOST_MEASURED - 1])]
+    keeping.sort(key=lambda trial: (trial.recipe != choice.chosen, _bytes(trial.size)))
+    return [BASELINE, *(trial.recipe for trial in keeping[: _MOST_MEASURED - 1])]
 
 
-class _Workshop:
-    """Builds candidates' artifacts in a folder and reads them back."""
-
-    def __init__(self, folder: Path, agent: Agent) -> None:
-        self._folder = folder
-        self._agent = agent
-        self.observations: Observations | None = None
-        self.calibration: Calibration | None = None
-
-    def build(self, candidate: Candidate) -> tuple[SizeRecord, OnnxActor]:
-        """Compress, write, read back, load."""
-        calibrated = any(isinstance(spec, StaticQuantization) for spec in candidate.specs)
-        manifest = write_artifact(
-            compress(self._agent.policy, candidate.specs, observations=self.observations),
-            self._agent.source,
-            self._folder / self.artifact(candidate),
-            calibration=self.calibration if calibrated else None,
-        )
-        return manifest.size, self.load(candidate)
-
-    def measure(
-        self,
-        candidates: Sequence[Candidate],
-        environment: Environment,
-        settings: Settings,
-        meter_problem: str | None,
-        on_progress: StageProgress,
-    ) -> Profile:
-        """What the candidates cost in ONNX Runtime, on the observations of the calibration."""
-        assert self.observations is not None
-        workload = Workload(env_id=environment.id, observations=self.observations)
-        subjects = []
-        for candidate in candidates:
-            artifact = read_artifact(self._folder / self.artifact(candidate))
-            subjects.append(Subject(candidate.name, self._agent.source, artifact.model, None))
-        return profile_subjects(
-            subjects,
-            dict.fromkeys((subject.name for subject in subjects), workload),
-            settings,
-            meter_problem=meter_problem,
-            on_progress=on_progress,
-        )
-
-    def load(self, candidate: Candidate) -> OnnxActor:
-        return OnnxActor(read_artifact(self._folder / self.artifact(candidate)).model)
-
-    def place(self, candidate: Candidate) -> None:
-        """Make the squeeze's folder itself the chosen artifact."""
-        for file in (self._folder / self.artifact(candidate)).iterdir():
-            (self._folder / file.name).write_bytes(file.read_bytes())
-
-    @staticmethod
-    def artifact(candidate: Candidate) -> str:
-        return f"candidates/{candidate.name}"
-
-
-def _try(
-    workshop: _Workshop,
-    referee: Referee,
-    candidate: Candidate,
-    on_progress: Callable[[float], None],
-) -> Trial:
-    try:
-        size, actor = workshop.build(candidate)
-    except CompressionError as error:
-        return Trial(
-            candidate=candidate, artifact=None, size=None, judgement=None, problem=str(error)
-        )
-    judgement = referee.judge(actor, on_progress=on_progress)
-    return Trial(
-        candidate=candidate,
-        artifact=workshop.artifact(candidate),
-        size=size,
-        judgement=judgement,
-    )
-
-
-def _choose(
-    workshop: _Workshop,
-    referee: Referee,
-    trials: list[Trial],
-    float_bytes: int,
+def _measure(
+    artifacts: Sequence[tuple[Recipe, Path]],
+    environment: Environment,
+    settings: SqueezeSettings,
     on_progress: StageProgress,
-) -> tuple[list[Trial], Candidate, Judgement | None]:
-    """The smallest trial that keeps its return, twice; the trials as they then stand."""
-    confirming = Referee(
-        referee.environment,
-        workshop.load(BASELINE),
-        threshold=referee.threshold,
-        # The best of thirty looks better than it is: other episodes must confirm it.
-        seed=referee.seed + CONFIRMATION_SEED_OFFSET,
-        episodes=referee.episodes,
-        max_episodes=referee.max_episodes,
+) -> Profile:
+    """What the artifacts cost, on observations of the first one's own episodes."""
+    assert settings.measurement is not None
+    subjects = [Subject(recipe.name, read_artifact(path)) for recipe, path in artifacts]
+    baseline = RUNTIMES.get("ort").load(subjects[0].artifact)
+    observations, _ = calibrate(baseline, environment, seed=settings.seed)
+    workload = Workload(env_id=environment.id, observations=observations)
+    return profile_subjects(
+        subjects,
+        dict.fromkeys((subject.name for subject in subjects), workload),
+        settings.measurement,
+        meter_problem=settings.meter_problem,
+        on_progress=lambda stage, fraction: on_progress(f"measure {stage}", fraction),
     )
-    updated = {trial.candidate: trial for trial in trials}
-    smaller = [trial for trial in trials if trial.size and trial.size.file_bytes < float_bytes]
-    for trial in sorted(smaller, key=lambda t: t.size.file_bytes if t.size else 0):
-        assert trial.judgement is not None
-        if trial.judgement.retention.verdict == "loses":
-            continue
-        name = trial.candidate.name
-        actor = workshop.load(trial.candidate)
-        judgement = referee.decide(
-            actor,
-            first=trial.judgement,
-            on_progress=lambda f, name=name: on_progress(f"more of {name}", 0.0),  # type: ignore[misc]
-        )
-        updated[trial.candidate] = dataclasses.replace(trial, judgement=judgement)
-        if judgement.retention.verdict != "keeps":
-            continue
-        confirmation = confirming.decide(
-            actor,
-            on_progress=lambda f, name=name: on_progress(f"confirm {name}", f),  # type: ignore[misc]
-        )
-        if confirmation.retention.verdict == "keeps":
-            return list(updated.values()), trial.candidate, confirmation
-    return list(updated.values()), BASELINE, None

@@ -1,8 +1,8 @@
-"""What jobs will take: from finished ones of the same sort, else from rates of one machine.
+"""How long jobs will take: from finished jobs of the same sort, or from rates of one machine.
 
-The constants are CPU seconds of one thread, taken in November 2026 on a virtual machine with two
-cores of an AMD EPYC, both busy with other work too; elsewhere they are off by what the machines
-differ. They are for the order of magnitude.
+The constants are CPU seconds of one thread, measured in November 2026 on a virtual machine with two
+cores of an AMD EPYC that were busy with other work, too. On other machines they give the order of
+magnitude.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import statistics
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from squeezerl.store.job import Job
-from squeezerl.studies.study import CALIBRATION_EPISODES, Measure, Place, Training
+from squeezerl.jobs.job import Job
+from squeezerl.pipeline.kinds import CALIBRATION_EPISODES
+from squeezerl.pipeline.place import Place
+from squeezerl.studies.study import Measure, Training
 
 if TYPE_CHECKING:
-    from squeezerl.store.records import StoredRow
+    from squeezerl.jobs.job import StoredRow
 
 # Seconds of one environment step with the float policy, by the environment's name without version.
 _STEP_S = {
@@ -31,8 +33,8 @@ _STEP_S = {
 }
 _OTHER_STEP_S = 100e-6
 _STEPS = 1000  # of an episode without a limit of its own
-# One gradient step: a part that does not depend on the networks, and one for each parameter and
-# sample of the batch.
+# One gradient step: a part that does not depend on the networks' size, and a part for each
+# parameter and sample of the batch.
 _UPDATE_S = {
     "ppo": 1.2e-3,
     "a2c": 2.0e-3,
@@ -45,11 +47,14 @@ _UPDATE_S = {
 }
 _PARAMETER_SAMPLE_S = 1.8e-10
 _TRPO_STEP_S = 0.2e-3  # of learning, for each environment step
-_ROLLOUT_STEP_S = {True: 0.05e-3, False: 0.3e-3}  # on-policy algorithms play 8 side by side
+_ROLLOUT_STEP_S = {
+    True: 0.05e-3,
+    False: 0.3e-3,
+}  # on-policy ones play 8 side by side
 _QAT_TIMES = 1.35
 _START_S = 1.5  # of a training: imports, environments, the first of everything
 _COMPRESS_S = 0.1
-_MEASURE_ROW_S = 6.5  # six fresh processes, without what `seconds` asks for
+_MEASURE_ROW_S = 6.5  # six fresh processes, without the seconds that are asked for
 # Bytes that a finished job leaves.
 _TRAIN_BYTES = {"on": 2_500_000, "off": 6_000_000}
 _COMPRESS_BYTES = 250_000
@@ -77,12 +82,12 @@ def learning_s(
 
     Args:
         algorithm: its name.
-        place: where.
-        on_policy: whether it learns from what it has just played only.
+        place: the environment.
+        on_policy: whether it learns only from what it has just played.
         steps: environment steps.
         evaluation_episodes: over all evaluations.
         model: hyperparameters of the algorithm.
-        parameters: of all networks that learn.
+        parameters: how many there are in all networks that learn.
     """
     rollout = steps * (_step_s(place) + _ROLLOUT_STEP_S[on_policy])
     playing = evaluation_episodes * _episode_s(place)
@@ -114,7 +119,7 @@ def evaluate_s(place: Place, episodes: int) -> float:
 
 
 def profile_s(measure: Measure, *, rows: int) -> float:
-    """Seconds of a profile with these many policies and runtimes."""
+    """Seconds of a profile with so many pairs of policy and runtime."""
     return rows * (_MEASURE_ROW_S + 2 * measure.seconds)
 
 
@@ -132,10 +137,10 @@ def stored_bytes(job: Job) -> float:
 
 
 def refined(jobs: Iterable[Job], finished: Iterable[StoredRow]) -> dict[str, float]:
-    """Estimates for jobs, by their ids, from finished ones of the same sort.
+    """Estimates for jobs, by their ids, from finished jobs of the same sort.
 
-    The sort of a training is its algorithm, environment, settings and whether it is for int8; what
-    was taken is scaled by the number of steps or episodes.
+    The sort of a training is its algorithm, environment, settings, and whether it is for int8. The
+    seconds that finished jobs took are scaled by the number of steps or episodes.
     """
     rates: dict[str, list[float]] = {}
     for row in finished:

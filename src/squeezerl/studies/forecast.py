@@ -1,24 +1,25 @@
-"""What a plan will take, for those who want to know before it runs."""
+"""How long a plan will take and how much it will store, before it runs."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from squeezerl.store.url import sqlite_path
+from squeezerl.jobs.open import sqlite_path
 from squeezerl.studies import estimate
-from squeezerl.studies.plan import Plan, with_estimates
+from squeezerl.studies.plan import Plan
 
 if TYPE_CHECKING:
-    from squeezerl.store.records import StoredRow
+    from squeezerl.jobs.job import StoredRow
 
 
 @dataclass(frozen=True)
 class KindForecast:
-    """The jobs of one kind: how many, how many of them are done, and what the others will take.
+    """The jobs of one kind: how many there are and are done, and how long the others will take.
 
-    `seconds` are of one worker, `stored_bytes` at the location and in the store.
+    `seconds` are those of one worker; `stored_bytes` are at the location and in the store.
     """
 
     kind: str
@@ -33,12 +34,12 @@ class Forecast:
     """A plan before it runs.
 
     Args:
-        kinds: one for each.
-        workers: that share the work; measurements have their host to themselves.
-        seconds: until all is done.
-        stored_bytes: at the location and in the store, beside what is there.
+        kinds: one forecast for each kind.
+        workers: how many share the work; measurements have their host to themselves.
+        seconds: until all jobs are done.
+        stored_bytes: at the location and in the store, beside what is there already.
         scratch_bytes: on the hosts' own disks, while the largest trainings run.
-        from_finished: jobs whose estimate comes from finished ones of the same sort.
+        from_finished: how many jobs are estimated from finished jobs of the same sort.
     """
 
     kinds: tuple[KindForecast, ...]
@@ -50,23 +51,23 @@ class Forecast:
 
 
 def forecast(plan: Plan, finished: Iterable[StoredRow], *, workers: int) -> tuple[Plan, Forecast]:
-    """What is left to do of a plan and what that will take; the plan with these estimates.
+    """The plan with better estimates, and what is left to do of it.
 
     Args:
-        plan: of a study.
+        plan: the plan of a study.
         finished: jobs that are done, of any study.
-        workers: that will share the work.
+        workers: how many will share the work.
     """
     rows = list(finished)
     done = {row.job.id for row in rows}
-    better = estimate.refined((job for job, _ in plan.jobs), rows)
-    plan = with_estimates(plan, better)
+    better = estimate.refined(plan.jobs, rows)
+    plan = _with_estimates(plan, better)
     kinds = tuple(
-        _of_kind(kind, plan, done) for kind in dict.fromkeys(job.kind for job, _ in plan.jobs)
+        _of_kind(kind, plan, done) for kind in dict.fromkeys(job.kind for job in plan.jobs)
     )
     alone = sum(kind.seconds for kind in kinds if kind.kind == "profile")
     shared = sum(kind.seconds for kind in kinds) - alone
-    left = [job for job, _ in plan.jobs if job.id not in done]
+    left = [job for job in plan.jobs if job.id not in done]
     longest = max((job.estimate_s or 0.0 for job in left if not job.exclusive), default=0.0)
     training = any(job.kind == "train" for job in left)
     scratch = sorted((t.scratch_bytes for t in plan.study.trainings), reverse=True)
@@ -81,15 +82,15 @@ def forecast(plan: Plan, finished: Iterable[StoredRow], *, workers: int) -> tupl
 
 
 def finished_jobs(store_url: str) -> list[StoredRow]:
-    """All finished jobs of a store, without their arrays; none if there is no store yet.
+    """All finished jobs of a store, each once, without arrays; none if there is no store yet.
 
     Raises:
         StoreError: if it cannot be read.
     """
-    # To look whether there is one shall not make one.
+    # Opening a store would make one.
     if (path := sqlite_path(store_url)) is not None and not path.is_file():
         return []
-    from squeezerl.store.open import open_store
+    from squeezerl.jobs.open import open_store
 
     rows: dict[str, StoredRow] = {}
     with open_store(store_url) as store:
@@ -99,7 +100,7 @@ def finished_jobs(store_url: str) -> list[StoredRow]:
 
 
 def _of_kind(kind: str, plan: Plan, done: Collection[str]) -> KindForecast:
-    jobs = [job for job, _ in plan.jobs if job.kind == kind]
+    jobs = [job for job in plan.jobs if job.kind == kind]
     left = [job for job in jobs if job.id not in done]
     return KindForecast(
         kind=kind,
@@ -108,3 +109,12 @@ def _of_kind(kind: str, plan: Plan, done: Collection[str]) -> KindForecast:
         seconds=sum(job.estimate_s or 0.0 for job in left),
         stored_bytes=sum(estimate.stored_bytes(job) for job in left),
     )
+
+
+def _with_estimates(plan: Plan, seconds: Mapping[str, float]) -> Plan:
+    """The plan with better estimates for some of its jobs, by their ids."""
+    jobs = (
+        dataclasses.replace(job, estimate_s=seconds.get(job.id, job.estimate_s))
+        for job in plan.jobs
+    )
+    return dataclasses.replace(plan, jobs=tuple(jobs))

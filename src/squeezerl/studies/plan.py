@@ -1,23 +1,28 @@
-"""The plan: a study's grid becomes jobs that need each other, none of them twice."""
+"""The plan: a study's grid becomes jobs that need each other, each of them once."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from squeezerl.jobs.job import Job
+from squeezerl.jobs.kinds import Kind
 from squeezerl.methods.specs import StaticQuantization, spec_to_json
-from squeezerl.store.job import Job
-from squeezerl.studies import estimate
-from squeezerl.studies.kinds import VERSIONS
-from squeezerl.studies.study import (
+from squeezerl.pipeline.kinds import (
     CALIBRATION_EPISODES,
     CALIBRATION_OBSERVATIONS,
+    COMPRESS,
+    EVALUATE,
+    PROFILE,
+    TRAIN,
+)
+from squeezerl.pipeline.place import Place
+from squeezerl.studies import estimate
+from squeezerl.studies.study import (
     QAT_WARMUP,
     ExistingAgent,
     Measure,
-    Place,
     Study,
     Training,
     Variant,
@@ -25,24 +30,34 @@ from squeezerl.studies.study import (
 
 Label = dict[str, Any]
 _INT8 = "int8"
+# The longest work comes first: whatever is short fits in at the end.
+_ORDER = {kind.name: position for position, kind in enumerate((TRAIN, COMPRESS, EVALUATE, PROFILE))}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The jobs of a study with what each is for, those that others need first.
+    """The jobs of a study and what each is for.
 
     Args:
-        study: that it is of.
-        jobs: with their labels: role, agent, algorithm, env_id, train_seed, method, ratio.
+        study: the study.
+        jobs: each once; what a job needs comes before it.
+        labels: the labels of each job by its id. A label has role, agent, algorithm, env_id,
+            train_seed, method and ratio. Work that the study names twice has two labels.
     """
 
     study: Study
-    jobs: tuple[tuple[Job, Label], ...]
+    jobs: tuple[Job, ...]
+    labels: Mapping[str, tuple[Label, ...]]
+
+    @property
+    def members(self) -> list[tuple[Job, Label]]:
+        """Each job with each of its labels, as `Store.put_study` takes them."""
+        return [(job, label) for job in self.jobs for label in self.labels[job.id]]
 
 
 @dataclass(frozen=True)
 class _Policy:
-    """A policy that can be played: the job that makes it, and where in what that leaves."""
+    """A policy that can be played: the job that makes it, and the folder in what that leaves."""
 
     job: str
     folder: str = ""
@@ -57,35 +72,33 @@ def plan_study(study: Study) -> Plan:
     for agent in study.everyone:
         planner.add_agent(agent)
         planner.add_random(agent.place)
-    # The longest trainings first: whatever is short fits in at the end.
-    order = {"train": 0, "compress": 1, "evaluate": 2, "profile": 3}
-    jobs = sorted(
-        planner.jobs.values(),
-        key=lambda entry: (
-            order[entry[0].kind],
-            len(entry[0].needs) if entry[0].kind == "train" else 0,
-            -(entry[0].estimate_s or 0) if entry[0].kind == "train" else 0,
-        ),
-    )
-    return Plan(study, tuple(jobs))
+
+    def order(job: Job) -> tuple[float, ...]:
+        if job.kind == TRAIN.name:
+            return (_ORDER[job.kind], len(job.needs), -(job.estimate_s or 0))
+        return (_ORDER[job.kind],)
+
+    labels = {id_: tuple(labels) for id_, labels in planner.labels.items()}
+    return Plan(study, tuple(sorted(planner.jobs.values(), key=order)), labels)
 
 
 class _Planner:
-    """Collects the jobs by their ids."""
+    """Collects the jobs and their labels by the jobs' ids."""
 
     def __init__(self, study: Study) -> None:
         self._study = study
-        self.jobs: dict[str, tuple[Job, Label]] = {}
+        self.jobs: dict[str, Job] = {}
+        self.labels: dict[str, list[Label]] = {}
         self._measured: set[str] = set()
 
     def add_random(self, place: Place) -> str:
-        """The random policy's evaluation: one an environment."""
+        """The evaluation of the random policy: one for each environment."""
         label = {"agent": "", "algorithm": "", "env_id": place.name, "train_seed": None}
         policy = {"random": self._study.seed}
         return self._evaluate(policy, place, (), {**label, "method": "random", "ratio": None})
 
     def add_agent(self, agent: Training | ExistingAgent) -> None:
-        """The float policy of an agent, and all variants that are for it."""
+        """The float policy of an agent, and all variants that are for this agent."""
         label: Label = {
             "agent": agent.name,
             "algorithm": agent.algorithm,
@@ -141,7 +154,7 @@ class _Planner:
         ticket: dict[str, Any] | None = None,
     ) -> str:
         return self._add(
-            "train",
+            TRAIN,
             {
                 "algorithm": training.algorithm,
                 **training.place.params,
@@ -167,7 +180,7 @@ class _Planner:
     ) -> _Policy:
         calibrated = any(isinstance(spec, StaticQuantization) for spec in variant.specs)
         job = self._add(
-            "compress",
+            COMPRESS,
             {
                 "agent": dict(source),
                 "specs": [spec_to_json(spec) for spec in variant.specs],
@@ -184,7 +197,7 @@ class _Planner:
     ) -> str:
         study = self._study
         return self._add(
-            "evaluate",
+            EVALUATE,
             {
                 "policy": dict(policy),
                 **place.params,
@@ -204,23 +217,25 @@ class _Planner:
         baseline: tuple[_Policy, str],
         made: Sequence[tuple[Variant, _Policy, str]],
     ) -> None:
-        """One profile of an agent: the float policy beside all that are to be measured."""
-        subjects = [
-            {"method": variant.method, "ratio": variant.ratio, **policy.params()}
-            for variant, policy, _ in made
-            if variant.name in measure.variants
-        ]
+        """One profile of an agent: the float policy beside all others that are to be measured.
+
+        Its parameters name policies by the jobs that make them: what the study calls them is no
+        part of the work. `results` finds the names again in the labels of these jobs.
+        """
+        asked = [policy for variant, policy, _ in made if variant.name in measure.variants]
+        subjects = [policy.params() for policy in dict.fromkeys(asked)]
         best = []
         needs = [baseline[0].job, *(subject["job"] for subject in subjects)]
         for method in measure.best:
             candidates = [made_ for made_ in made if made_[0].method == method]
             if not candidates:
                 continue
-            entries = [
-                {"ratio": variant.ratio, **policy.params(), "evaluation": evaluation}
-                for variant, policy, evaluation in candidates
-            ]
-            best.append({"method": method, "candidates": entries})
+            best.append(
+                [
+                    {"ratio": variant.ratio, **policy.params(), "evaluation": evaluation}
+                    for variant, policy, evaluation in candidates
+                ]
+            )
             needs += [
                 id_ for _, policy, evaluation in candidates for id_ in (policy.job, evaluation)
             ]
@@ -229,7 +244,7 @@ class _Planner:
         if random is not None:
             needs += [evaluation, random]
         self._add(
-            "profile",
+            PROFILE,
             {
                 "reference": reference.params(),
                 "reference_evaluation": evaluation if best else None,
@@ -262,7 +277,7 @@ class _Planner:
 
     def _add(
         self,
-        kind: str,
+        kind: Kind,
         params: dict[str, Any],
         label: Label,
         *,
@@ -270,25 +285,9 @@ class _Planner:
         estimate_s: float,
         exclusive: bool = False,
     ) -> str:
-        job = Job(
-            kind=kind,
-            version=VERSIONS[kind],
-            params=params,
-            needs=needs,
-            exclusive=exclusive,
-            estimate_s=estimate_s,
-        )
-        # The first one's label: the same work for another name is the same work.
-        self.jobs.setdefault(job.id, (job, {"role": kind, **label}))
+        job = kind.job(params, needs=needs, exclusive=exclusive, estimate_s=estimate_s)
+        self.jobs.setdefault(job.id, job)
+        labels = self.labels.setdefault(job.id, [])
+        if (label := {"role": kind.name, **label}) not in labels:
+            labels.append(label)
         return job.id
-
-
-def with_estimates(plan: Plan, seconds: Mapping[str, float]) -> Plan:
-    """The plan with better estimates for some of its jobs, by their ids."""
-    return Plan(
-        plan.study,
-        tuple(
-            (dataclasses.replace(job, estimate_s=seconds.get(job.id, job.estimate_s)), label)
-            for job, label in plan.jobs
-        ),
-    )

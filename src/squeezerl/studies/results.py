@@ -1,4 +1,4 @@
-"""`load_study`: what a store holds of a study, as the frames that analysis reads."""
+"""`load_study`: the results of a study in a store as the frames that analysis reads."""
 
 from __future__ import annotations
 
@@ -15,28 +15,31 @@ from squeezerl.analysis.frames import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from squeezerl.store.records import StoredRow
-    from squeezerl.store.store import Store
+    from squeezerl.jobs.job import StoredRow
+    from squeezerl.jobs.store import Store
 
 _WHO = ("agent", "algorithm", "env_id", "train_seed")
 _HOW = ("method", "ratio")
 
 
 def load_study(store: Store, name: str) -> StudyData:
-    """The finished jobs of a study.
+    """The results of a study's finished jobs, under every name that the study gives them.
 
     Raises:
         StoreError: if there is no such study.
     """
     store.study(name)
-    sizes = {
-        row.job.id: row.content.get("int8") or row.content
-        for row in store.results(name, ("train", "compress"), arrays=False)
-    }
+    made = store.results(name, ("train", "compress"), arrays=False)
+    sizes = {row.job.id: row.content.get("int8") or row.content for row in made}
+    names: dict[str, list[dict[str, Any]]] = {}
+    for row in made:
+        names.setdefault(row.job.id, []).append(row.label)
     returns = [_return(row, sizes) for row in store.results(name, ("evaluate",))]
     trainings = [_training(row) for row in store.results(name, ("train",))]
     costs = [
-        cost for row in store.results(name, ("profile",), arrays=False) for cost in _costs(row)
+        cost
+        for row in store.results(name, ("profile",), arrays=False)
+        for cost in _costs(row, names)
     ]
     return StudyData(
         name=name,
@@ -71,16 +74,29 @@ def _training(row: StoredRow) -> dict[str, Any]:
     }
 
 
-def _costs(row: StoredRow) -> list[dict[str, Any]]:
+def _costs(
+    row: StoredRow, names: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> list[dict[str, Any]]:
+    """The figures of each measured policy, once for each name that the study has for it."""
     who = {name: row.label[name] for name in _WHO}
-    return [
-        {name: figure.get(name) for name in COSTS_COLUMNS} | who | {"host_id": row.host_id}
-        for figure in row.content["rows"]
-    ]
+    costs = []
+    for figure in row.content["rows"]:
+        labels: Sequence[Mapping[str, Any]] = [figure]  # before version 3, figures had the names
+        if "job" in figure:
+            labels = [
+                label
+                for label in names.get(figure["job"], ())
+                if all(label[name] == who[name] for name in _WHO)
+            ]
+        for label in labels:
+            how = {name: label[name] for name in _HOW}
+            known = {name: figure.get(name) for name in COSTS_COLUMNS}
+            costs.append(known | who | how | {"host_id": row.host_id})
+    return costs
 
 
 def _frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
-    """A frame in which numbers are numbers, and missing ones are not a number."""
+    """A frame in which numbers have a numeric type and missing ones are NaN."""
     import pandas as pd
 
     frame = pd.DataFrame(rows, columns=list(columns))

@@ -1,29 +1,30 @@
-"""`run_study`: read, plan, execute; and where a study is that was run before."""
+"""`run_study`: read, plan and execute a study; find and open one that was run before."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from squeezerl.errors import StudyError
+from squeezerl.agents.load import load_agent
+from squeezerl.errors import MissingArtifactsError, StudyError
 from squeezerl.host.cores import count_cores
-from squeezerl.store.url import sqlite_path
+from squeezerl.jobs.location import Location
+from squeezerl.jobs.open import sqlite_path
 from squeezerl.studies.forecast import Forecast, finished_jobs, forecast
-from squeezerl.studies.location import Location
 from squeezerl.studies.plan import Plan, plan_study
-from squeezerl.studies.publish import publish_agents
-from squeezerl.studies.read import check_store, default_store, read_name, read_study
-from squeezerl.studies.yaml_node import read_yaml_node
+from squeezerl.studies.reading.study_file import check_store, default_store, read_name, read_study
+from squeezerl.studies.reading.yaml_node import read_yaml_node
+from squeezerl.studies.study import ExistingAgent
 
 if TYPE_CHECKING:
     from squeezerl.analysis.frames import StudyData
-    from squeezerl.store.records import Counts, Status
-    from squeezerl.store.store import Store
+    from squeezerl.jobs.job import Counts, Status
+    from squeezerl.jobs.store import Store
 
 _YAML = (".yaml", ".yml")
-Executor = Literal["local", "ray"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class StudyRun:
 
     @property
     def data(self) -> StudyData:
-        """What has been found so far, as data frames."""
+        """The results so far, as data frames."""
         from squeezerl.studies.results import load_study
 
         with open_existing(self.store) as store:
@@ -56,10 +57,10 @@ def prepare(
     artifacts: str | None = None,
     workers: int | None = None,
 ) -> tuple[Plan, Forecast]:
-    """The plan of a study's file and what it will take; nothing is run or written.
+    """The plan of a study's file and its forecast; nothing is run or written.
 
     Raises:
-        SqueezeRLError: for whatever is wrong in the file, with the line.
+        SqueezeRLError: if anything is wrong in the file; it names the line.
     """
     study = read_study(path, store=store, artifacts=artifacts)
     return forecast(plan_study(study), finished_jobs(study.store), workers=workers or count_cores())
@@ -69,7 +70,7 @@ def run_plan(
     plan: Plan,
     *,
     workers: int | None = None,
-    executor: Executor = "local",
+    executor: str = "local",
     address: str | None = None,
     retry_failed: bool = False,
     redo_missing: bool = False,
@@ -77,26 +78,25 @@ def run_plan(
     on_status: Callable[[Status], None] = lambda status: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> StudyRun:
-    """Do what is left of a plan.
+    """Do what is left of a plan; see `run_study` for the arguments.
 
     Raises:
-        SqueezeRLError: if the store or the artifacts' location cannot be used.
+        SqueezeRLError: if the store or the location of artifacts cannot be used.
     """
-    from squeezerl.store.open import open_store
-    from squeezerl.studies.execute import execute
-    from squeezerl.studies.missing import complain, find_missing, known_folders
+    from squeezerl.jobs.execute import execute
+    from squeezerl.jobs.open import open_store
 
     study = plan.study
     location = Location(study.artifacts)
     with open_store(study.store) as store:
-        known = known_folders(store)
-        store.put_study(study.name, study.spec, plan.jobs)
+        known = _known_folders(store)
+        store.put_study(study.name, study.spec, plan.members)
         if retry_failed:
             store.retry_failed(study.name)
-        # What is done again needs others in turn.
-        while missing := find_missing(store, study.name, location):
+        # Jobs that are repeated may need other missing artifacts in turn.
+        while missing := _find_missing(store, study.name, location):
             if not redo_missing:
-                raise complain(missing, location, known)
+                raise _missing_error(missing, location, known)
             store.reopen(missing)
             on_redo(len(missing))
     publish_agents(study.agents, location)
@@ -113,13 +113,20 @@ def run_plan(
     return StudyRun(study.name, study.store, counts)
 
 
+def check_executor(name: str) -> None:
+    """Raise an `InvalidArgumentError` if there is no such executor."""
+    from squeezerl.jobs.executors import EXECUTORS
+
+    EXECUTORS.get(name)
+
+
 def run_study(
     path: str | Path,
     *,
     store: str | None = None,
     artifacts: str | None = None,
     workers: int | None = None,
-    executor: Executor = "local",
+    executor: str = "local",
     address: str | None = None,
     retry_failed: bool = False,
     redo_missing: bool = False,
@@ -132,20 +139,21 @@ def run_study(
     Args:
         path: of the study's YAML file.
         store: URL of the database, sqlite:///FILE or postgresql://..., instead of the file's.
-        artifacts: URL of the folder for what jobs leave, instead of the file's.
-        workers: jobs side by side; unless given, one a core.
-        executor: "local" for processes on this machine, "ray" for a cluster.
+        artifacts: URL of the folder for the files of jobs, instead of the file's.
+        workers: how many jobs run side by side; unless given, one per core.
+        executor: "local" for processes on this machine, "ray" for a cluster, or another one that
+            is registered.
         address: of the Ray cluster; unless given, one is started here.
-        retry_failed: also do again what failed before.
-        redo_missing: also do again what was done, but is gone from the folder of artifacts, and
-            what was made of it.
-        on_redo: told how many jobs lost what they left.
-        on_status: called now and then with where the study stands.
-        should_stop: asked now and then; if true, no job is started any more, and trainings write
-            checkpoints.
+        retry_failed: whether to repeat jobs that failed before.
+        redo_missing: whether to repeat finished jobs whose files are missing from the folder of
+            artifacts, and all jobs that need them.
+        on_redo: called with the number of such finished jobs.
+        on_status: called now and then with how far the study is.
+        should_stop: asked now and then; if it returns true, no more jobs are started, and
+            trainings write checkpoints.
 
     Raises:
-        SqueezeRLError: for whatever is wrong in the file, before anything runs.
+        SqueezeRLError: if anything is wrong in the file, before anything runs.
     """
     plan, _ = prepare(path, store=store, artifacts=artifacts, workers=workers)
     return run_plan(
@@ -162,10 +170,10 @@ def run_study(
 
 
 def find_study(name_or_file: str, store: str | None = None) -> tuple[str, str]:
-    """The name of a study and the URL of its store, from either its name or its file.
+    """The name of a study and the URL of its store, given its name or its file.
 
     Raises:
-        StudyError: if it is neither.
+        StudyError: if the argument is neither.
     """
     if not name_or_file.endswith(_YAML):
         url = store or default_store(name_or_file)
@@ -182,17 +190,61 @@ def find_study(name_or_file: str, store: str | None = None) -> tuple[str, str]:
 
 
 def open_existing(store_url: str) -> Store:
-    """A store that is there already: to look at results shall not make one.
+    """Open a store that exists; it makes none.
 
     Raises:
-        StudyError: if there is none.
+        StudyError: if there is no such store.
         StoreError: if it cannot be read.
     """
-    from squeezerl.store.open import open_store
+    from squeezerl.jobs.open import open_store
 
     if (path := sqlite_path(store_url)) is not None and not path.is_file():
         raise StudyError(
-            f"{path}: no such store; studies make one where they run: go there, or name it with "
-            "--store"
+            f"{path}: there is no such store; a study makes its store in the folder where it runs: "
+            "go there, or give the store's URL"
         )
     return open_store(store_url)
+
+
+def publish_agents(agents: Sequence[ExistingAgent], location: Location) -> None:
+    """Put existing agents to where all workers can fetch them, each once.
+
+    Raises:
+        StudyError: if an agent has changed since the study was read.
+    """
+    for given in agents:
+        agent = load_agent(given.path)
+        if agent.source.key != given.key:
+            raise StudyError(f"{given.path}: changed while the study was read")
+        with tempfile.TemporaryDirectory(prefix="squeezerl-agent-") as name:
+            agent.save(Path(name))
+            location.put_input(given.key, Path(name))
+
+
+def _find_missing(store: Store, study: str, location: Location) -> list[str]:
+    """Finished jobs that unfinished ones need, but whose artifacts are missing."""
+    artifacts = {
+        job_id: content["artifact"]
+        for job_id, content in store.still_needed(study).items()
+        if "artifact" in content
+    }
+    lacking = location.lacks(artifacts.values())
+    return [job_id for job_id, name in artifacts.items() if name in lacking]
+
+
+def _known_folders(store: Store) -> set[str]:
+    """The folders of artifacts of all studies in a store."""
+    return {store.study(name).spec.get("artifacts", "") for name in store.study_names()} - {""}
+
+
+def _missing_error(
+    missing: list[str], location: Location, known: set[str]
+) -> MissingArtifactsError:
+    others = " or ".join(sorted(known - {location.url}))
+    before = f" (so far it was {others})" if others else ""
+    jobs = "job" if len(missing) == 1 else "jobs"
+    return MissingArtifactsError(
+        f"{location.url}{before}: lacks what {len(missing):,} finished {jobs} left",
+        "give the folder that has it as artifacts, or repeat these jobs, and all that need them, "
+        "with redo_missing",
+    )

@@ -1,72 +1,17 @@
-"""What a study is, once its file has been read and checked."""
+"""A study, once its file has been read and checked."""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from squeezerl.evaluation.environment import Environment
 from squeezerl.methods.specs import QuantizationAwareTraining, Spec
+from squeezerl.pipeline.place import Place
 from squeezerl.records import AgentSource
 
-CALIBRATION_EPISODES = 10
-CALIBRATION_OBSERVATIONS = 4096
 QAT_WARMUP = 0.1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """An environment to train or to play in, and what runs it.
-
-    `max_steps` of an episode are for estimates only.
-    """
-
-    env_id: str
-    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    backend: str = "auto"
-    max_steps: int | None = field(default=None, compare=False)
-
-    @classmethod
-    def of(cls, params: Mapping[str, Any]) -> Place:
-        """What `params` gave, out of the parameters of a job."""
-        return cls(**{name: params[name] for name in ("env_id", "env_kwargs", "backend")})
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """As jobs carry it."""
-        return {
-            "env_id": self.env_id,
-            "env_kwargs": dict(self.env_kwargs),
-            "backend": self.backend,
-        }
-
-    @property
-    def name(self) -> str:
-        """As results name it: an environment with arguments is another one."""
-        if not self.env_kwargs:
-            return self.env_id
-        given = ", ".join(f"{name}={value}" for name, value in sorted(self.env_kwargs.items()))
-        return f"{self.env_id} ({given})"
-
-    def find(self) -> Environment:
-        """The environment, which every worker is to run alike.
-
-        Raises:
-            EnvError: if it cannot be had here, or not by this backend.
-        """
-        return Environment.find(self.env_id, self.env_kwargs, backend=self.backend)
-
-    def found(self, environment: Environment) -> Place:
-        """This place with what is known once the environment was found."""
-        return dataclasses.replace(
-            self, backend=environment.backend, max_steps=environment.max_episode_steps
-        )
 
 
 def agent_name(algorithm: str, place: Place, suffix: str = "") -> str:
@@ -81,9 +26,9 @@ class ExistingAgent:
 
     Args:
         name: of the agent in its environment, for example "ppo-Hopper-v4".
-        path: where it lies.
-        source: what `load_agent` said of it.
-        place: where it plays.
+        path: of its files.
+        source: what `load_agent` found.
+        place: the environment that it plays in.
     """
 
     name: str
@@ -94,22 +39,21 @@ class ExistingAgent:
     @property
     def algorithm(self) -> str:
         """As results name it, in lower case."""
-        return self.source.algorithm.lower()
+        return self.source.label.lower()
 
-    @cached_property
+    @property
     def key(self) -> str:
-        """Its identity: what is in its files, wherever they lie."""
-        source = self.source
-        content = [source.sha256, source.vecnormalize_sha256, source.env_id, source.env_kwargs]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        """Its identity: the content of its files, wherever they are."""
+        return self.source.key
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """An agent to train, with one seed.
 
-    `hyperparameters` are rl-zoo's, resolved, without the number of steps and the environment's
-    arguments, which have places of their own. `learning_s` and `scratch_bytes` are estimates.
+    `hyperparameters` are resolved ones with rl-zoo's names, without the number of steps and the
+    environment's arguments, which have fields of their own. `learning_s` and `scratch_bytes` are
+    estimates.
     """
 
     name: str
@@ -129,16 +73,16 @@ TicketNorm = Literal["l1", "l2", "random"]
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One way to make an agent's policy small; a policy a variant and agent.
+    """One way to make an agent's policy small; each (agent, variant) pair gives one policy.
 
     Args:
         method: as results name it, for example "l2" or "ticket-random".
         ratio: share of neurons that are removed, if any are.
         specs: what `compress` takes.
-        qat: instead, trained anew for these integers.
-        ticket: instead, pruned by this norm, rewound and trained anew.
-        algorithms: the only ones it is for; `None` for all.
-        environments: the only ones it is for; `None` for all.
+        qat: instead of `specs`, train again with this quantization.
+        ticket: instead of `specs`, prune by this norm, rewind and train again.
+        algorithms: the algorithms that it is for; `None` for all.
+        environments: the environments that it is for; `None` for all.
     """
 
     method: str
@@ -156,11 +100,11 @@ class Variant:
 
     @property
     def trains(self) -> bool:
-        """Whether it needs a training of its own."""
+        """Whether the variant needs a training of its own."""
         return self.qat is not None or self.ticket is not None
 
     def is_for(self, algorithm: str, env_id: str) -> bool:
-        """Whether the study asks for it there."""
+        """Whether the study asks for this variant there."""
         return (self.algorithms is None or algorithm in self.algorithms) and (
             self.environments is None or env_id in self.environments
         )
@@ -168,15 +112,15 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """What to measure of which policies.
+    """Which policies to measure, and how.
 
     Args:
         variants: names of variants, beside the float policy, which is the reference.
-        best: pruning methods of which to measure the percentage that the 90 % rule picks.
-        all_seeds: of every training seed, not of the first only.
-        runtimes: as `Settings` has them.
+        best: pruning methods for which to measure the percentage that the 90 % rule picks.
+        all_seeds: whether to measure every training seed or only the first.
+        runtimes: as in `Settings`.
         seconds: of timed decisions for each policy in each runtime.
-        precision: that the median latency should have.
+        precision: relative precision that the median latency should have.
         energy: "auto", "none" or a meter's name.
         watts_per_core: for an estimate of energy where there is no sensor.
     """
@@ -198,14 +142,14 @@ class Study:
     Args:
         name: of the study in its store.
         store: URL of the database.
-        artifacts: URL of the folder of what jobs leave.
-        agents: that exist.
-        trainings: of agents to be.
+        artifacts: URL of the folder for the files of jobs.
+        agents: those that exist.
+        trainings: those to train.
         variants: beside the float policy.
         episodes: of each evaluation.
-        seed: of the first episode, and of all else that is random but trainings.
+        seed: of the first episode, and of all else that is random except trainings.
         measure: `None` if nothing is measured.
-        text: the file that it was read from.
+        text: of the file that the study was read from.
     """
 
     name: str
@@ -221,10 +165,10 @@ class Study:
 
     @property
     def everyone(self) -> list[Training | ExistingAgent]:
-        """All agents, those to train first."""
+        """All agents; those to train come first."""
         return [*self.trainings, *self.agents]
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What the store keeps of it."""
+        """What the store keeps of the study."""
         return {"artifacts": self.artifacts, "yaml": self.text}

@@ -6,9 +6,9 @@ import difflib
 from dataclasses import dataclass
 from typing import Any
 
-from squeezerl.agents.sb3_model import FAMILIES, algorithm_class
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.evaluation.environment import Environment
+from squeezerl.runtimes.sb3_predictor import FAMILIES, algorithm_class
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.evaluation.evaluate import MAX_EPISODES, MAX_SEED
-from squeezerl.methods.specs import QuantizationAwareTraining, StructuredPruning
+from squeezerl.methods.pruning import StructuredPruning
+from squeezerl.methods.trained_int8 import QuantizationAwareTraining
 
 MAX_STEPS = 10_000_000_000
 TICKET_CHOICES = ("l1", "l2", "random")

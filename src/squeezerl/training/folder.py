@@ -21,12 +21,12 @@ import numpy as np
 import yaml
 
 from squeezerl.agents.load import load_agent
-from squeezerl.agents.zoo import read_yaml
+from squeezerl.agents.sources.stable_baselines3.files import read_yaml
+from squeezerl.artifacts.artifact import build_artifact
 from squeezerl.artifacts.output import remove_leftovers, write_file
-from squeezerl.artifacts.write import write_artifact
 from squeezerl.errors import CheckpointError, OutputError
-from squeezerl.methods.result import CompressedPolicy
-from squeezerl.methods.specs import spec_to_json
+from squeezerl.methods.recipe import Recipe
+from squeezerl.network.network import Network
 from squeezerl.training.checkpoint import Checkpoint, find_checkpoint, has_checkpoints
 from squeezerl.training.resolve import Training
 from squeezerl.training.result import Evaluations
@@ -134,11 +134,12 @@ class TrainingFolder:
         model.save(content)
         write_file(self.path / f"{name}.zip", content.getvalue())
 
-    def save_int8(self, compressed: CompressedPolicy, name: str) -> None:
-        """Write the integer artifact that belongs to `name.zip`."""
-        source = load_agent(self.path / f"{name}.zip").source
+    def save_int8(self, network: Network, recipe: Recipe, name: str) -> None:
+        """Write the artifact of the integer network that belongs to `name.zip`."""
+        agent = load_agent(self.path / f"{name}.zip")
         folder = self.path / (f"best_{INT8}" if name == BEST else INT8)
-        write_artifact(compressed, source, folder, force=True)
+        artifact = build_artifact(network, recipe, original=agent.network, source=agent.source)
+        artifact.save(folder, force=True)
 
     def save_evaluations(self, evaluations: Evaluations) -> None:
         """Write `evaluations.npz` as Stable-Baselines3's EvalCallback does."""
@@ -210,7 +211,7 @@ class TrainingFolder:
             "trained_agent": str(config.init or ""),
             "qat": qat
             and {
-                "spec": spec_to_json(qat.spec),
+                "spec": qat.spec.to_json(),
                 "warmup": qat.warmup,
                 "critic": qat.critic,
             },

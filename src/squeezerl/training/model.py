@@ -15,14 +15,23 @@ from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckA
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecNormalize
 
-from squeezerl.agents.archive import MAX_WEIGHTS_BYTES, CheckpointArchive
 from squeezerl.agents.load import agent_path
-from squeezerl.agents.metadata import CheckpointMetadata
-from squeezerl.agents.sb3 import build_policy
-from squeezerl.agents.spaces import BoxSpace, DiscreteSpace
-from squeezerl.agents.vecnormalize import read_vecnormalize
-from squeezerl.agents.weights import read_state_dict
-from squeezerl.agents.zoo import find_agent
+from squeezerl.agents.sources.stable_baselines3.files import (
+    MAX_WEIGHTS_BYTES,
+    CheckpointArchive,
+    find_agent,
+)
+from squeezerl.agents.sources.stable_baselines3.metadata import (
+    BoxSpace,
+    CheckpointMetadata,
+    DiscreteSpace,
+)
+from squeezerl.agents.sources.stable_baselines3.network import build_network
+from squeezerl.agents.sources.stable_baselines3.vecnormalize import (
+    make_normalizer,
+    read_vecnormalize,
+)
+from squeezerl.agents.torch_file import read_state_dict
 from squeezerl.errors import (
     CheckpointError,
     HyperparameterError,
@@ -30,9 +39,8 @@ from squeezerl.errors import (
     SqueezeRLError,
     UnsupportedPolicyError,
 )
-from squeezerl.network.activations import ACTIVATIONS
-from squeezerl.network.normalizer import ObservationNormalizer
-from squeezerl.network.policy import Policy
+from squeezerl.network.network import Network, Normalizer, as_float
+from squeezerl.network.policy import TORCH_ACTIVATIONS
 from squeezerl.training.algorithms import Algorithm
 from squeezerl.training.hyperparameters.tables import LINEAR
 from squeezerl.training.resolve import Training
@@ -102,14 +110,14 @@ def _construct_ticket(training: Training, env: Any, keywords: Mapping[str, Any])
     least = {} if algorithm.on_policy else {"buffer_size": 1}
     whole = _construct(training, env, {**keywords, **least}, {})
     net_arch, state = original.rewind(
-        ticket, policy_of(whole, algorithm), whole, family=algorithm.family, seed=training.seed
+        ticket, network_of(whole, algorithm), whole, family=algorithm.family, seed=training.seed
     )
     model = _construct(training, env, keywords, {"net_arch": net_arch})
     model.policy.load_state_dict(state)
     return model
 
 
-def policy_of(model: Any, algorithm: Algorithm) -> Policy:
+def network_of(model: Any, algorithm: Algorithm) -> Network:
     """A copy of the model's deterministic policy on the CPU, as `load_agent` will read it."""
     use_sde = bool(getattr(model, "use_sde", False))
     clip_mean = getattr(getattr(model, "actor", None), "clip_mean", 0.0) if use_sde else 0.0
@@ -126,8 +134,10 @@ def policy_of(model: Any, algorithm: Algorithm) -> Policy:
         squashed_gsde=use_sde and bool(getattr(model.policy, "squash_output", False)),
         clip_mean=clip_mean if clip_mean > 0 else None,
     )
-    state = {name: value.detach().cpu() for name, value in model.policy.state_dict().items()}
-    return build_policy(metadata, state, _normalizer(model.get_vec_normalize_env()))
+    state = {
+        name: value.detach().cpu().numpy() for name, value in model.policy.state_dict().items()
+    }
+    return build_network(metadata, state, _normalizer(model.get_vec_normalize_env()))
 
 
 def _box(space: Any) -> BoxSpace:
@@ -137,12 +147,12 @@ def _box(space: Any) -> BoxSpace:
     return BoxSpace(space.shape, str(space.dtype), low, high)
 
 
-def _normalizer(vec_normalize: Any) -> ObservationNormalizer | None:
+def _normalizer(vec_normalize: Any) -> Normalizer | None:
     if vec_normalize is None or not vec_normalize.norm_obs:
         return None
-    return ObservationNormalizer(
-        vec_normalize.obs_rms.mean.ravel(),
-        vec_normalize.obs_rms.var.ravel(),
+    return make_normalizer(
+        vec_normalize.obs_rms.mean,
+        vec_normalize.obs_rms.var,
         epsilon=vec_normalize.epsilon,
         clip=vec_normalize.clip_obs,
     )
@@ -212,7 +222,7 @@ def _keywords(training: Training) -> dict[str, Any]:
 def _policy_kwargs(given: Any) -> dict[str, Any]:
     keywords = dict(given)
     if "activation_fn" in keywords:
-        keywords["activation_fn"] = ACTIVATIONS[keywords["activation_fn"]]
+        keywords["activation_fn"] = TORCH_ACTIVATIONS[keywords["activation_fn"]]
     # The same arithmetic in one pass over the parameters instead of a dozen passes.
     keywords["optimizer_kwargs"] = {"fused": True, **keywords.get("optimizer_kwargs", {})}
     return keywords
@@ -257,8 +267,8 @@ def _start_from(model: Any, env: Any, path: Path) -> None:
             'add `hyperparameters=["normalize:false"]`'
         )
     shape = env.observation_space.shape
-    env.obs_rms.mean = normalizer.mean.double().numpy().reshape(shape)
-    variance = normalizer.inverse_std.double().numpy() ** -2 - env.epsilon
+    env.obs_rms.mean = as_float(normalizer.mean).astype(np.float64).reshape(shape)
+    variance = as_float(normalizer.inverse_std).astype(np.float64) ** -2 - env.epsilon
     env.obs_rms.var = np.maximum(variance, 0).reshape(shape)
     # As many observations as an agent has typically seen, so that the first new ones do not
     # outweigh its statistics.

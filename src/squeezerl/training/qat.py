@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor, nn
 
-from squeezerl.agents.sb3 import actor_modules
+from squeezerl.agents.sources.stable_baselines3.network import actor_modules
 from squeezerl.errors import SpecError
-from squeezerl.methods.compress import compress
+from squeezerl.methods.base import Given
 from squeezerl.methods.fake_quantization import FakeQuantizedLinear, Observes
-from squeezerl.methods.fold import fold_feature_ranges
-from squeezerl.methods.result import CompressedPolicy
-from squeezerl.methods.specs import QuantizationAwareTraining
-from squeezerl.network.policy import Policy
+from squeezerl.methods.recipe import Recipe
+from squeezerl.methods.trained_int8 import QuantizationAwareTraining, fold_feature_ranges
+from squeezerl.network.network import Network
 from squeezerl.training.algorithms import Algorithm
 from squeezerl.training.config import QatConfig
 
@@ -61,6 +62,11 @@ class FakeQuantizedActor:
             for name in _linear_names(model.policy, prefix)
         }
 
+    @property
+    def recipe(self) -> Recipe:
+        """How artifacts of this actor came about."""
+        return Recipe((self._spec,))
+
     def end_window(self) -> None:
         """Adapt the ranges to what was observed since the last call."""
         for layer in self._layers.values():
@@ -81,14 +87,14 @@ class FakeQuantizedActor:
         """Whether every layer of the actor has a range to quantize with."""
         return all(layer.is_ready for layer in self._actor.values())
 
-    def export(self, policy: Policy) -> CompressedPolicy:
-        """The integer policy with the weights of `policy`, which is the model's policy in float."""
+    def export(self, network: Network) -> Network:
+        """The integer network with the weights of `network`, the model's own in float."""
         first = self._actor.get("layer0")
         if first is not None and first.per_feature:
             center, half_range = first.feature_ranges()
-            policy = fold_feature_ranges(policy, center.cpu(), half_range.cpu())
-        scales = {name: layer.input_scale() for name, layer in self._actor.items()}
-        return compress(policy, self._spec, scales=scales)
+            network = fold_feature_ranges(network, _array(center), _array(half_range))
+        roundings = {name: layer.input_scale() for name, layer in self._actor.items()}
+        return self._spec.apply(network, Given(roundings=roundings))
 
     def state(self) -> dict[str, Any]:
         """The ranges, and whether int8 is on, for a checkpoint; `load_state` is the inverse."""
@@ -107,6 +113,11 @@ class FakeQuantizedActor:
     @property
     def _layers(self) -> dict[str, FakeQuantizedLinear]:
         return self._actor | self._critic
+
+
+def _array(tensor: Tensor) -> npt.NDArray[np.float32]:
+    array: npt.NDArray[np.float32] = tensor.detach().cpu().numpy()
+    return array
 
 
 def _linear_names(policy: nn.Module, prefix: str) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from squeezerl.agents.load import agent_path
-from squeezerl.agents.zoo import find_agent
+from squeezerl.agents.sources.stable_baselines3.files import find_agent
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.evaluation.environment import Environment
 from squeezerl.training.algorithms import (

@@ -15,12 +15,11 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import set_random_seed
 
 from squeezerl.evaluation.evaluate import play
-from squeezerl.methods.compress import compress
-from squeezerl.methods.result import CompressedPolicy
-from squeezerl.runtimes.onnx_actor import OnnxActor
+from squeezerl.network.network import Network
+from squeezerl.runtimes.onnx_runtime import load_network
 from squeezerl.training.checkpoint import Checkpoint, remove_checkpoints, restore, save_checkpoint
 from squeezerl.training.folder import BEST, INT8, TrainingFolder
-from squeezerl.training.model import check_memory, make_model, policy_of
+from squeezerl.training.model import check_memory, make_model, network_of
 from squeezerl.training.qat import FakeQuantizedActor
 from squeezerl.training.resolve import Training
 from squeezerl.training.result import (
@@ -286,15 +285,15 @@ class _Run:
         done = self._evaluations.steps[-1] if self._evaluations.steps else 0
         return steps * count // total > done * count // total
 
-    def _compressed(self) -> CompressedPolicy:
-        policy = policy_of(self._model, self._training.algorithm)
+    def _deployed(self) -> Network:
+        network = network_of(self._model, self._training.algorithm)
         if self._qat is not None and self._qat.is_enabled:
-            return self._qat.export(policy)
-        return compress(policy)
+            return self._qat.export(network)
+        return network
 
     def _evaluate(self, steps: int) -> None:
         """Evaluate the policy as it would be deployed now."""
-        actor = OnnxActor(self._compressed().model.SerializeToString())
+        actor = load_network(self._deployed())
         record = play(
             actor,
             self._training.environment,
@@ -314,7 +313,7 @@ class _Run:
     def _save(self, name: str) -> None:
         self._folder.save_model(self._model, name)
         if self._qat is not None and self._qat.is_enabled:
-            self._folder.save_int8(self._compressed(), name)
+            self._folder.save_int8(self._deployed(), self._qat.recipe, name)
 
     def _save_checkpoint(self) -> None:
         save_checkpoint(

@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from squeezerl.agents.load import load_agent
-from squeezerl.agents.sb3 import actor_modules
-from squeezerl.agents.zoo import find_agent, read_yaml
+from squeezerl.agents.sources.stable_baselines3.files import find_agent, read_yaml
+from squeezerl.agents.sources.stable_baselines3.network import actor_modules
 from squeezerl.errors import CheckpointError, InvalidArgumentError
 from squeezerl.methods.pruning import Neurons, kept_neurons, random_neurons
-from squeezerl.network.policy import Policy
+from squeezerl.network.network import Network
 from squeezerl.training.checkpoint import has_checkpoints
 from squeezerl.training.config import TicketConfig
 
@@ -151,7 +150,7 @@ class Original:
     def rewind(
         self,
         ticket: TicketConfig,
-        policy: Policy,
+        network: Network,
         whole: Any,
         *,
         family: str,
@@ -161,7 +160,7 @@ class Original:
 
         Args:
             ticket: which neurons stay.
-            policy: the policy of `whole`.
+            network: that of `whole`.
             whole: untrained model of Stable-Baselines3, made with this training's settings.
             family: of the algorithm.
             seed: decides which neurons a random ticket has.
@@ -170,8 +169,8 @@ class Original:
             CheckpointError: if the trained networks are not those that the settings describe.
             CompressionError: if a layer cannot lose the share that was asked for.
         """
-        trained = load_agent(self.checkpoint).policy
-        if _shapes(trained) != _shapes(policy):
+        trained = load_agent(self.checkpoint).network
+        if _shapes(trained) != _shapes(network):
             raise CheckpointError(
                 f"{self.checkpoint}: its networks are not those that {self.config} describes"
             )
@@ -195,8 +194,8 @@ def pack_start(state: Mapping[str, Tensor]) -> bytes:
     return save({name: weight.detach().cpu().clone() for name, weight in state.items()})
 
 
-def _shapes(policy: Policy) -> list[torch.Size]:
-    return [layer.weight.shape for layer in policy.linear_layers().values()]
+def _shapes(network: Network) -> list[tuple[int, ...]]:
+    return [layer.weight.shape for layer in network.layers]
 
 
 def _net_arch(net_arch: Any, family: str, kept: Sequence[Neurons]) -> Any:

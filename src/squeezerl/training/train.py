@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from squeezerl.agents.sb3_model import import_contrib, import_sb3
+from squeezerl.runtimes.sb3_predictor import import_contrib, import_sb3
 from squeezerl.training.config import TrainConfig
 from squeezerl.training.result import Progress, TrainingResult
 

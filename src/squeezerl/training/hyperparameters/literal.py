@@ -80,7 +80,7 @@ def _name(name: str | None) -> str:
 
 
 def _activation(path: str) -> str:
-    from squeezerl.network.activations import ACTIVATIONS  # imports torch
+    from squeezerl.network.activations import ACTIVATIONS
 
     module, _, name = path.rpartition(".")
     if module not in _NN or name not in ACTIVATIONS:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from squeezerl.agents.zoo import read_yaml
+from squeezerl.agents.sources.stable_baselines3.files import read_yaml
 from squeezerl.errors import CheckpointError, HyperparameterError
 from squeezerl.training.hyperparameters.literal import read_literal, shown
 from squeezerl.training.hyperparameters.tables import (

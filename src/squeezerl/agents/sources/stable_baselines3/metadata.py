@@ -1,0 +1,197 @@
+"""A checkpoint's metadata, read as JSON; the pickles embedded in it are never opened."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from squeezerl.errors import CheckpointError, UnsupportedPolicyError
+
+# The module of the policy class → the family that decides how its weights are named.
+_FAMILIES = {
+    "stable_baselines3.common.policies": "actor-critic",
+    "stable_baselines3.sac.policies": "sac",
+    "stable_baselines3.td3.policies": "td3",
+    "stable_baselines3.dqn.policies": "dqn",
+    "sb3_contrib.tqc.policies": "tqc",
+    "sb3_contrib.qrdqn.policies": "qrdqn",
+}
+_ACTIVATIONS = "torch.nn.modules.activation."
+_EXTRACTORS = "stable_baselines3.common.torch_layers."
+_UNSUPPORTED = {
+    "sb3_contrib.common.recurrent.policies": "recurrent policies (RecurrentPPO)",
+    "sb3_contrib.common.maskable.policies": "maskable policies (MaskablePPO)",
+    "sb3_contrib.ars.policies": "ARS policies",
+    "sb3_contrib.crossq.policies": "CrossQ policies (batch renormalisation)",
+}
+
+
+@dataclass(frozen=True)
+class BoxSpace:
+    """Arrays of `shape`, between `low` and `high` (flattened)."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    low: npt.NDArray[np.float32]
+    high: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class DiscreteSpace:
+    """One of `n` choices."""
+
+    n: int
+
+
+@dataclass(frozen=True)
+class CheckpointMetadata:
+    """What the metadata says of the policy."""
+
+    family: str
+    algorithm: str
+    observation_space: BoxSpace
+    action_space: BoxSpace | DiscreteSpace
+    activation: str
+    squashed_gsde: bool
+    clip_mean: float | None
+
+
+def parse_metadata(content: bytes) -> CheckpointMetadata:
+    """Read the `data` member of a checkpoint.
+
+    Raises:
+        CheckpointError: if it is not what Stable-Baselines3 writes.
+        UnsupportedPolicyError: for image, dict-observation, recurrent and custom policies.
+    """
+    try:
+        data = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"the metadata is not valid JSON ({error})") from error
+    if not isinstance(data, dict) or not isinstance(data.get("policy_class"), dict):
+        raise CheckpointError("the metadata names no policy class")
+    module = str(data["policy_class"].get("__module__"))
+    if module in _UNSUPPORTED:
+        raise UnsupportedPolicyError(f"{_UNSUPPORTED[module]} are not supported yet")
+    if module not in _FAMILIES:
+        raise UnsupportedPolicyError(
+            f"the policy class is defined in {module!r}; only the MLP policies of "
+            "Stable-Baselines3 and sb3-contrib are supported"
+        )
+    family = _FAMILIES[module]
+    kwargs = data.get("policy_kwargs")
+    kwargs = kwargs if isinstance(kwargs, dict) else {}
+    default_activation = "Tanh" if family == "actor-critic" else "ReLU"
+    use_sde = bool(data.get("use_sde") or kwargs.get("use_sde"))
+    observation_space = parse_space(data.get("observation_space"), "observation")
+    if isinstance(observation_space, DiscreteSpace):
+        raise UnsupportedPolicyError("discrete observations are not supported yet")
+    _check_features(kwargs, observation_space)
+    return CheckpointMetadata(
+        family=family,
+        algorithm=_algorithm(family, data, kwargs),
+        observation_space=observation_space,
+        action_space=parse_space(data.get("action_space"), "action"),
+        activation=_activation(kwargs.get("activation_fn"), default_activation),
+        squashed_gsde=use_sde and bool(kwargs.get("squash_output")),
+        clip_mean=_clip_mean(kwargs) if use_sde else None,
+    )
+
+
+def _check_features(kwargs: dict[str, Any], space: BoxSpace) -> None:
+    name = kwargs.get("features_extractor_class")
+    extractor = f"{_EXTRACTORS}FlattenExtractor" if name is None else _class_name(name)
+    if extractor == f"{_EXTRACTORS}NatureCNN" or (len(space.shape) == 3 and space.dtype == "uint8"):
+        raise UnsupportedPolicyError("CNN policies on images are not supported yet")
+    if extractor == f"{_EXTRACTORS}CombinedExtractor":
+        raise UnsupportedPolicyError("dict-observation policies are not supported yet")
+    if extractor != f"{_EXTRACTORS}FlattenExtractor":
+        raise UnsupportedPolicyError(
+            f"the custom features extractor {extractor!r} is not supported"
+        )
+
+
+def _activation(text: Any, default: str) -> str:
+    """`ReLU`, if it is torch's own: a class of that name from elsewhere may do anything."""
+    if text is None:
+        return default
+    name = _class_name(text)
+    if not name.startswith(_ACTIVATIONS):
+        raise UnsupportedPolicyError(f"the custom activation {name!r} is not supported")
+    return name.removeprefix(_ACTIVATIONS)
+
+
+def _class_name(text: Any) -> str:
+    """`a.b.C` from `<class 'a.b.C'>`, as JSON writes a class."""
+    return str(text).removeprefix("<class '").removesuffix("'>")
+
+
+def _clip_mean(kwargs: dict[str, Any]) -> float | None:
+    """Bound of a gSDE actor's mean before the tanh (SAC and TQC; 2 unless set, 0 is none)."""
+    value = kwargs.get("clip_mean", 2.0)
+    if not isinstance(value, int | float):
+        raise CheckpointError(f"clip_mean is {value!r}, not a number")
+    return float(value) if value > 0 else None
+
+
+def _algorithm(family: str, data: dict[str, Any], kwargs: dict[str, Any]) -> str:
+    if family == "actor-critic":
+        if "clip_range" in data:
+            return "ppo"
+        return "trpo" if "cg_max_steps" in data else "a2c"
+    if family == "td3":
+        return "ddpg" if kwargs.get("n_critics") == 1 and data.get("policy_delay") == 1 else "td3"
+    return family
+
+
+def parse_space(data: Any, role: str) -> BoxSpace | DiscreteSpace:
+    """A space from its entry in the checkpoint's metadata; `role` names it in errors."""
+    if not isinstance(data, dict):
+        raise CheckpointError(f"the metadata has no readable {role} space")
+    kind = str(data.get(":type:", "")).removeprefix("<class '").removesuffix("'>")
+    kind = kind.rpartition(".")[2]
+    if kind == "Discrete":
+        n, start = data.get("n"), data.get("start", 0)
+        count = int(str(n)) if str(n).isdecimal() and len(str(n)) < 8 else 0
+        if not 1 <= count <= 1_000_000:
+            raise CheckpointError(f"the {role} space is discrete, but its size is {n!r}")
+        if str(start) != "0":
+            raise UnsupportedPolicyError(f"discrete {role} spaces that start at {start} (not 0)")
+        return DiscreteSpace(count)
+    if kind != "Box":
+        raise UnsupportedPolicyError(
+            f"{kind or 'unknown'} {role} spaces are not supported yet"
+            + (" (a dict-observation policy)" if kind == "Dict" else "")
+            + "; supported are Box observations, and Box or Discrete actions"
+        )
+    shape = data.get("shape", data.get("_shape"))
+    if not isinstance(shape, list) or not all(isinstance(n, int) and n > 0 for n in shape):
+        raise CheckpointError(f"the {role} space has no valid shape: {shape!r}")
+    size = math.prod(shape)
+    if size > 1_000_000:
+        raise CheckpointError(f"the {role} space claims {size:,} features")
+    low, high = (
+        _parse_bounds(data.get(key), size, role, required=role == "action")
+        for key in ("low", "high")
+    )
+    if not (low <= high).all():
+        raise CheckpointError(f"the bounds of the {role} space are crossed")
+    return BoxSpace(tuple(shape), str(data.get("dtype")), low, high)
+
+
+def _parse_bounds(text: Any, size: int, role: str, *, required: bool) -> npt.NDArray[np.float32]:
+    """Bounds from numpy's printed form; eight digits, which float32 actions do not exceed."""
+    if not required:
+        return np.zeros(0, dtype=np.float32)
+    words = str(text).replace("[", " ").replace("]", " ").replace(",", " ").split()
+    try:
+        bounds = np.array([float(word) for word in words], dtype=np.float32)
+    except ValueError:
+        bounds = np.zeros(0, dtype=np.float32)
+    if bounds.size != size or np.isnan(bounds).any():
+        raise CheckpointError(f"the bounds of the {role} space cannot be read: {str(text)[:80]!r}")
+    return bounds

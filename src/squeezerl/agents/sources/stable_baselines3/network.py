@@ -1,0 +1,168 @@
+"""Builds a network from Stable-Baselines3's weights, whose names differ by family."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from squeezerl.agents.sources.stable_baselines3.metadata import (
+    BoxSpace,
+    CheckpointMetadata,
+    DiscreteSpace,
+)
+from squeezerl.agents.torch_file import State, read_linear, read_sequential
+from squeezerl.errors import CheckpointError, UnsupportedPolicyError
+from squeezerl.network.activations import ACTIVATIONS
+from squeezerl.network.network import Head, HeadKind, Layer, Network, Normalizer, as_float
+
+# Family → the Sequential with the actor's layers, and the last layer where that stands outside.
+_LAYERS = {
+    "actor-critic": "mlp_extractor.policy_net",
+    "sac": "actor.latent_pi",
+    "tqc": "actor.latent_pi",
+    "td3": "actor.mu",
+    "dqn": "q_net.q_net",
+    "qrdqn": "quantile_net.quantile_net",
+}
+_LAST_LAYER = {"actor-critic": "action_net", "sac": "actor.mu", "tqc": "actor.mu"}
+
+
+def build_network(
+    metadata: CheckpointMetadata, state: State, normalizer: Normalizer | None
+) -> Network:
+    """The deterministic policy, as `predict(deterministic=True)` computes it.
+
+    Raises:
+        CheckpointError: if weights, spaces and normaliser do not fit together.
+        UnsupportedPolicyError: if the weights hold more than a multilayer perceptron.
+    """
+    extractor = next((key for key in state if "features_extractor." in key), None)
+    if extractor is not None:
+        raise UnsupportedPolicyError(
+            f"the policy has a features extractor with weights ({extractor!r}, a CNN or a custom "
+            "one); only multilayer perceptrons are supported yet"
+        )
+    if metadata.activation not in ACTIVATIONS:
+        raise UnsupportedPolicyError(
+            f"activation {metadata.activation!r} is not supported; supported are "
+            f"{', '.join(sorted(ACTIVATIONS))}"
+        )
+    layers = _READERS[metadata.family](metadata, state)
+    features = math.prod(metadata.observation_space.shape)
+    _check_chain(layers, features, _output_size(metadata.action_space))
+    if normalizer is not None and normalizer.mean.shape != (features,):
+        raise CheckpointError(
+            f"the normaliser has {normalizer.mean.shape[0]} features, the observation {features}: "
+            "they belong to different agents"
+        )
+    return Network(
+        layers=tuple(layers),
+        head=_head(metadata),
+        observation_shape=metadata.observation_space.shape,
+        action_shape=(
+            metadata.action_space.shape if isinstance(metadata.action_space, BoxSpace) else ()
+        ),
+        normalizer=normalizer,
+    )
+
+
+def actor_modules(family: str) -> tuple[str, ...]:
+    """The modules of Stable-Baselines3's policy that hold the actor's layers, in order."""
+    return (_LAYERS[family], *([_LAST_LAYER[family]] if family in _LAST_LAYER else []))
+
+
+def actor_state(family: str, layers: Sequence[Layer]) -> dict[str, npt.NDArray[np.float32]]:
+    """The actor's weights under the names of a family; `build_network` reads them back.
+
+    A QR-DQN network gets one quantile, which stands for all.
+    """
+    # An activation stands between two layers, so the layers have the even places.
+    names = [f"{_LAYERS[family]}.{2 * index}" for index in range(len(layers))]
+    if family in _LAST_LAYER:
+        names[-1] = _LAST_LAYER[family]
+    state: dict[str, npt.NDArray[np.float32]] = {}
+    for name, layer in zip(names, layers, strict=True):
+        state |= {f"{name}.weight": as_float(layer.weight), f"{name}.bias": as_float(layer.bias)}
+    return state
+
+
+def _actor_critic(metadata: CheckpointMetadata, state: State) -> list[Layer]:
+    shared = "mlp_extractor.shared_net"  # SB3 before 1.8
+    return [
+        *read_sequential(state, shared, metadata.activation),
+        *read_sequential(state, _LAYERS[metadata.family], metadata.activation),
+        read_linear(state, _LAST_LAYER[metadata.family], None),
+    ]
+
+
+def _sac(metadata: CheckpointMetadata, state: State) -> list[Layer]:
+    # With gSDE, `mu` is a Sequential of the layer and a clip.
+    mean = _LAST_LAYER[metadata.family]
+    return [
+        *read_sequential(state, _LAYERS[metadata.family], metadata.activation),
+        read_linear(state, mean if f"{mean}.weight" in state else f"{mean}.0", None),
+    ]
+
+
+def _joined(metadata: CheckpointMetadata, state: State) -> list[Layer]:
+    """The last layer stands among the others, but no activation of theirs follows it."""
+    layers = read_sequential(state, _LAYERS[metadata.family], metadata.activation)
+    if not layers:
+        raise CheckpointError("the weights hold no actor network")
+    return [*layers[:-1], replace(layers[-1], activation=None)]
+
+
+def _qrdqn(metadata: CheckpointMetadata, state: State) -> list[Layer]:
+    """The Q-value is the mean of its quantiles, a linear map: it is folded into the last layer."""
+    layers = _joined(metadata, state)
+    weight, bias = as_float(layers[-1].weight), as_float(layers[-1].bias)
+    actions = _output_size(metadata.action_space)
+    if not len(weight) or len(weight) % actions:
+        raise CheckpointError(f"{len(weight)} quantile outputs for {actions} actions")
+    folded = Layer(
+        weight=weight.reshape(-1, actions, weight.shape[1]).mean(axis=0),
+        bias=bias.reshape(-1, actions).mean(axis=0),
+    )
+    return [*layers[:-1], folded]
+
+
+_READERS = {
+    "actor-critic": _actor_critic,
+    "sac": _sac,
+    "tqc": _sac,
+    "td3": _joined,
+    "dqn": _joined,
+    "qrdqn": _qrdqn,
+}
+
+
+def _output_size(space: BoxSpace | DiscreteSpace) -> int:
+    return space.n if isinstance(space, DiscreteSpace) else math.prod(space.shape)
+
+
+def _check_chain(layers: list[Layer], features: int, outputs: int) -> None:
+    width = features
+    for index, layer in enumerate(layers):
+        if layer.in_features != width:
+            raise CheckpointError(
+                f"layer {index} takes {layer.in_features} features, but gets {width}"
+            )
+        width = layer.out_features
+    if width != outputs:
+        raise CheckpointError(f"the network has {width} outputs, the action space needs {outputs}")
+
+
+def _head(metadata: CheckpointMetadata) -> Head:
+    space = metadata.action_space
+    if isinstance(space, DiscreteSpace):
+        return Head(kind="argmax")
+    squashed = metadata.family != "actor-critic" or metadata.squashed_gsde
+    if squashed and not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
+        raise CheckpointError("squashed actions need finite bounds")
+    clip_mean = metadata.clip_mean if metadata.family in ("sac", "tqc") else None
+    kind: HeadKind = "tanh" if squashed else "clip"
+    return Head(kind=kind, low=space.low, high=space.high, clip_mean=clip_mean)

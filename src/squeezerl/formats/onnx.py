@@ -1,0 +1,467 @@
+"""A network as an ONNX graph: raw observation in, environment's action out.
+
+The graph is written node by node: it does not depend on the version of torch, holds nothing but the
+policy, and keeps the layers' names. Integer weights are uint8 with zero point 128: ONNX Runtime's
+kernels for int8 weights saturate on x86-64 processors without VNNI, those for uint8 weights are
+exact everywhere.
+
+Values keep the names of the network's chain ("layer0" is the value "layer0.out"), so that reading
+the graph back needs no search. What was read is written again, and has to give the same file.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from squeezerl.errors import AuditError, FormatError
+from squeezerl.formats.base import FORMATS, Format, SizeRecord
+from squeezerl.network.arithmetic import tanh_parts
+from squeezerl.network.network import (
+    ACTION,
+    OBSERVATION,
+    AnyRounding,
+    DynamicRounding,
+    Float,
+    Head,
+    IntegerTensor,
+    Layer,
+    Network,
+    Normalizer,
+    Rounding,
+    Tensor,
+)
+
+OPSET = 17
+_IR_VERSION = 8
+_BITS = 8
+
+# Activation → operator. SiLU is a product with its own sigmoid.
+_OPERATORS = {
+    "ReLU": "Relu",
+    "Tanh": "Tanh",
+    "ELU": "Elu",
+    "LeakyReLU": "LeakyRelu",
+    "Sigmoid": "Sigmoid",
+    "Softplus": "Softplus",
+    "SELU": "Selu",
+    "SiLU": "Mul",
+}
+_ATTRIBUTES = {"ELU": {"alpha": 1.0}, "LeakyReLU": {"alpha": 0.01}}
+
+
+class OnnxFormat(Format):
+    """`policy.onnx`, for ONNX Runtime and whatever else reads ONNX."""
+
+    name = "onnx"
+    file_name = "policy.onnx"
+
+    def write(self, network: Network) -> bytes:
+        """See `Format`."""
+        return _bytes(to_onnx(network))
+
+    def read(self, content: bytes) -> tuple[Network, SizeRecord]:
+        """See `Format`."""
+        try:
+            model = onnx.load_model_from_string(content)
+            network = _read(model)
+            same = to_onnx(network).SerializeToString(deterministic=True)
+            same_again = model.SerializeToString(deterministic=True)
+        except Exception as error:  # a hostile model can make the reader fail in any way
+            reason = str(error) or type(error).__name__
+            raise AuditError(f"not a policy that this release writes: {reason}") from error
+        if len(content) != model.ByteSize():
+            raise AuditError("the file holds bytes that are not part of the model")
+        if same != same_again:
+            raise AuditError(
+                "not a policy that this release writes: the network that was read from the graph "
+                "makes another graph"
+            )
+        return network, _size(model)
+
+
+FORMATS.register("onnx", OnnxFormat())
+_ROUNDING_PARTS = ("scale", "zero_point")
+
+
+def to_onnx(network: Network) -> onnx.ModelProto:
+    """The graph: `observation` (batch, ...) → `action` (batch, ...), for any batch.
+
+    Raises:
+        FormatError: if it has integers of other than 8 bits.
+    """
+    graph = _Graph(network)
+    if len(network.observation_shape) != 1:
+        graph.add("Flatten", "flatten", axis=1)
+    graph.end(OBSERVATION)
+    if network.normalizer is not None:
+        _add_normalizer(graph, network.normalizer)
+    for index, layer in enumerate(network.layers):
+        _add_layer(graph, index, layer)
+    _add_head(graph, network)
+    discrete = network.head.is_discrete
+    return helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            "policy",
+            [_value_info(OBSERVATION, TensorProto.FLOAT, network.observation_shape)],
+            [
+                _value_info(
+                    ACTION,
+                    TensorProto.INT64 if discrete else TensorProto.FLOAT,
+                    network.action_shape,
+                )
+            ],
+            graph.constants,
+        ),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=_IR_VERSION,
+        producer_name="squeezerl",
+    )
+
+
+class _Graph:
+    """Nodes and constants in the making; `value` is the name of the latest result.
+
+    Where the latest value is rounded at run time, `dynamic` names its integers, scale and zero
+    point.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._roundings = network.roundings
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+        self.value = OBSERVATION
+        self.dynamic: tuple[str, str, str] | None = None
+
+    def constant(self, name: str, array: npt.NDArray[Any]) -> str:
+        self.constants.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
+        return name
+
+    def node(self, op: str, name: str, inputs: list[str], outputs: list[str], **given: Any) -> None:
+        self.nodes.append(helper.make_node(op, inputs, outputs, name, **given))
+
+    def add(self, op: str, name: str, *inputs: str, **given: Any) -> None:
+        """Append a node that takes the latest value first."""
+        if self.dynamic is not None:
+            raise FormatError(f"{self.value} is rounded at run time, but {name} takes floats")
+        self.node(op, name, [self.value, *inputs], [f"{name}.out"], **given)
+        self.value = f"{name}.out"
+
+    def tensor(self, name: str, tensor: Tensor, transposed: bool = False) -> str:
+        """A constant, dequantized in the graph if it consists of integers."""
+        if not isinstance(tensor, IntegerTensor):
+            return self.constant(name, tensor.T if transposed else tensor)
+        integers = self.integers(name, tensor, transposed=transposed)
+        axis = len(tensor.shape) - 1 if transposed else 0
+        given = {"axis": axis} if tensor.scale.ndim else {}
+        self.node(
+            "DequantizeLinear", f"{name}.dequantize", list(integers), [f"{name}.out"], **given
+        )
+        return f"{name}.out"
+
+    def integers(self, name: str, tensor: IntegerTensor, *, transposed: bool) -> tuple[str, ...]:
+        """The constants of an integer tensor: values, scale, zero point."""
+        if tensor.values.dtype == np.uint8 and tensor.bits != _BITS:
+            raise FormatError(f"{name} has {tensor.bits} bits; ONNX files hold 8 yet")
+        values = tensor.values.T if transposed else tensor.values
+        return (
+            self.constant(f"{name}_quantized", values),
+            self.constant(f"{name}_scale", tensor.scale),
+            self.constant(f"{name}_zero_point", tensor.zero_point),
+        )
+
+    def end(self, value: str) -> None:
+        """The latest result is this value of the network's chain; round it if that is due."""
+        self.dynamic = None
+        rounding = self._roundings.get(value)
+        if rounding is None:
+            return
+        if rounding.bits != _BITS:
+            raise FormatError(f"{value} has {rounding.bits} bits; ONNX files hold 8 yet")
+        source = self.value
+        name = value if value in (OBSERVATION, ACTION) else source
+        integers = f"{name}_quantized"
+        if isinstance(rounding, DynamicRounding):
+            parts = (integers, f"{name}_scale", f"{name}_zero_point")
+            self.node("DynamicQuantizeLinear", f"{name}_quantize", [source], list(parts))
+            self.dynamic = parts
+            return
+        scale = self.constant(f"{name}_scale", np.array(rounding.scale, np.float32))
+        zero = self.constant(f"{name}_zero_point", np.array(rounding.zero_point, np.uint8))
+        self.node("QuantizeLinear", f"{name}_quantize", [source, scale, zero], [integers])
+        self.value = f"{name}_rounded"
+        self.node("DequantizeLinear", f"{name}_dequantize", [integers, scale, zero], [self.value])
+
+
+def _value_info(name: str, dtype: int, shape: tuple[int, ...]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, dtype, ["batch", *shape])
+
+
+def _scalar(value: float) -> npt.NDArray[np.float32]:
+    return np.array(value, dtype=np.float32)
+
+
+def _add_normalizer(graph: _Graph, normalizer: Normalizer) -> None:
+    graph.add("Sub", "normalizer.center", graph.tensor("normalizer.mean", normalizer.mean))
+    graph.end("normalizer.center")
+    inverse_std = graph.tensor("normalizer.inverse_std", normalizer.inverse_std)
+    graph.add("Mul", "normalizer.scale", inverse_std)
+    graph.end("normalizer.scale")
+    graph.add(
+        "Clip",
+        "normalizer.clip",
+        graph.constant("normalizer.low", _scalar(-normalizer.clip)),
+        graph.constant("normalizer.high", _scalar(normalizer.clip)),
+    )
+    graph.end("normalizer.clip")
+
+
+def _add_layer(graph: _Graph, index: int, layer: Layer) -> None:
+    name = f"layer{index}"
+    if graph.dynamic is not None and isinstance(layer.weight, IntegerTensor):
+        _add_dynamic_product(graph, name, layer.weight, graph.dynamic)
+        graph.node(
+            "Add", name, [graph.value, graph.tensor(f"{name}.bias", layer.bias)], [f"{name}.out"]
+        )
+        graph.value = f"{name}.out"
+    else:
+        graph.add(
+            "Gemm",
+            name,
+            graph.tensor(f"{name}.weight", layer.weight, transposed=True),
+            graph.tensor(f"{name}.bias", layer.bias),
+        )
+    graph.end(name)
+    if layer.activation is None:
+        return
+    name, before = f"activation{index}", graph.value
+    if layer.activation == "SiLU":
+        graph.add("Sigmoid", f"{name}.gate")
+        graph.add("Mul", name, before)
+    else:
+        graph.add(_OPERATORS[layer.activation], name, **_ATTRIBUTES.get(layer.activation, {}))
+    graph.end(name)
+
+
+def _add_dynamic_product(
+    graph: _Graph, name: str, weight: IntegerTensor, rounded: tuple[str, str, str]
+) -> None:
+    """The product in integers, its sums scaled by both steps; ONNX Runtime fuses these nodes."""
+    values, scale, zero_point = rounded
+    weights, weight_scale, weight_zero = graph.integers(f"{name}.weight", weight, transposed=True)
+    graph.node("Mul", f"{name}.step", [scale, weight_scale], [f"{name}.step.out"])
+    graph.node(
+        "MatMulInteger",
+        f"{name}.product",
+        [values, weights, zero_point, weight_zero],
+        [f"{name}.product.out"],
+    )
+    graph.node(
+        "Cast", f"{name}.cast", [f"{name}.product.out"], [f"{name}.cast.out"], to=TensorProto.FLOAT
+    )
+    graph.node(
+        "Mul", f"{name}.scaled", [f"{name}.cast.out", f"{name}.step.out"], [f"{name}.scaled.out"]
+    )
+    graph.value = f"{name}.scaled.out"
+
+
+def _add_head(graph: _Graph, network: Network) -> None:
+    head = network.head
+    if head.kind == "argmax":
+        graph.add("ArgMax", "head.argmax", axis=1, keepdims=0)
+    elif head.kind == "tanh":
+        _add_tanh(graph, head)
+    elif (head.low == head.low[0]).all() and (head.high == head.high[0]).all():
+        # One pair of bounds for all features: ONNX's Clip takes scalars only.
+        graph.add(
+            "Clip",
+            "head.clip",
+            graph.constant("head.low", _scalar(head.low[0])),
+            graph.constant("head.high", _scalar(head.high[0])),
+        )
+    else:
+        graph.add("Max", "head.clip_low", graph.constant("head.low", head.low))
+        graph.add("Min", "head.clip_high", graph.constant("head.high", head.high))
+    graph.end(ACTION)
+    if not head.is_discrete and len(network.action_shape) != 1:
+        shape = np.array([-1, *network.action_shape], dtype=np.int64)
+        graph.add("Reshape", "reshape", graph.constant("action_shape", shape))
+    graph.nodes[-1].output[0] = ACTION
+
+
+def _add_tanh(graph: _Graph, head: Head) -> None:
+    if head.clip_mean is not None:
+        graph.add(
+            "Clip",
+            "head.clip_mean",
+            graph.constant("head.mean_low", _scalar(-head.clip_mean)),
+            graph.constant("head.mean_high", _scalar(head.clip_mean)),
+        )
+    half_range, center = tanh_parts(head)
+    stretched, shifted = bool((half_range != 1).any()), bool((center != 0).any())
+    graph.add("Tanh", "head.tanh")
+    if stretched:
+        graph.end("head.tanh")
+        graph.add("Mul", "head.stretch", graph.constant("head.half_range", half_range))
+    if shifted:
+        graph.end("head.stretch" if stretched else "head.tanh")
+        graph.add("Add", "head.shift", graph.constant("head.center", center))
+
+
+def _size(model: onnx.ModelProto) -> SizeRecord:
+    file_bytes = model.ByteSize()
+    layers = activations = other = 0
+    for tensor in model.graph.initializer:
+        count = int(numpy_helper.to_array(tensor).nbytes)
+        if tensor.name.startswith("layer") and ".out_" not in tensor.name:
+            layers += count
+        elif tensor.name.startswith((OBSERVATION, f"{ACTION}_scale", f"{ACTION}_zero_point")) or (
+            ".out_" in tensor.name
+        ):
+            activations += count
+        else:
+            other += count
+    return SizeRecord(
+        file_bytes=file_bytes,
+        weight_bytes=layers,
+        activation_bytes=activations,
+        other_bytes=other,
+        graph_bytes=file_bytes - layers - activations - other,
+    )
+
+
+_Constants = Mapping[str, npt.NDArray[Any]]
+_ACTIVATIONS = {operator: name for name, operator in _OPERATORS.items()}
+
+
+def _read(model: onnx.ModelProto) -> Network:
+    """What the names in the graph say; whether that is all of the graph is for others to prove."""
+    if any(
+        t.data_location == TensorProto.EXTERNAL or t.external_data for t in model.graph.initializer
+    ):
+        raise AuditError("constants lie outside the file")
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    operators = {node.name: node.op_type for node in model.graph.node}
+    layers = []
+    for index in itertools.takewhile(lambda n: f"layer{n}" in operators, itertools.count()):
+        operator = operators.get(f"activation{index}")
+        layers.append(
+            Layer(
+                weight=_tensor(constants, f"layer{index}.weight", transposed=True),
+                bias=_tensor(constants, f"layer{index}.bias"),
+                activation=None if operator is None else _ACTIVATIONS[operator],
+            )
+        )
+    if not layers:
+        raise AuditError("it has no node 'layer0'")
+    normalizer = None
+    if "normalizer.center" in operators:
+        normalizer = Normalizer(
+            mean=_tensor(constants, "normalizer.mean"),
+            inverse_std=_tensor(constants, "normalizer.inverse_std"),
+            clip=constants["normalizer.high"].item(),
+        )
+    float_network = Network(
+        layers=tuple(layers),
+        head=_read_head(operators, constants, layers[-1].out_features),
+        observation_shape=_shape(model.graph.input[0]),
+        action_shape=_shape(model.graph.output[0]),
+        normalizer=normalizer,
+    )
+    roundings = {
+        value: rounding
+        for value in float_network.value_names
+        if (rounding := _read_rounding(operators, constants, value)) is not None
+    }
+    return Network(
+        layers=float_network.layers,
+        head=float_network.head,
+        observation_shape=float_network.observation_shape,
+        action_shape=float_network.action_shape,
+        normalizer=normalizer,
+        roundings=roundings,
+    )
+
+
+def _tensor(constants: _Constants, name: str, *, transposed: bool = False) -> Tensor:
+    def stored(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.ascontiguousarray(array.T) if transposed else array
+
+    if name in constants:
+        array: Float = stored(constants[name])
+        return array
+    values = stored(constants[f"{name}_quantized"])
+    return IntegerTensor(
+        values,
+        constants[f"{name}_scale"],
+        constants[f"{name}_zero_point"],
+        8 * values.dtype.itemsize,
+    )
+
+
+def _read_rounding(
+    operators: Mapping[str, str], constants: _Constants, value: str
+) -> AnyRounding | None:
+    name = value if value in (OBSERVATION, ACTION) else f"{value}.out"
+    match operators.get(f"{name}_quantize"):
+        case "DynamicQuantizeLinear":
+            return DynamicRounding()
+        case "QuantizeLinear":
+            scale, zero_point = (constants[f"{name}_{part}"].item() for part in _ROUNDING_PARTS)
+            return Rounding(scale=scale, zero_point=zero_point)
+    return None
+
+
+def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
+    """Without the batch."""
+    return tuple(dimension.dim_value for dimension in value.type.tensor_type.shape.dim[1:])
+
+
+def _read_head(operators: Mapping[str, str], constants: _Constants, outputs: int) -> Head:
+    if "head.argmax" in operators:
+        return Head(kind="argmax")
+    if "head.tanh" not in operators:
+        low, high = (
+            np.broadcast_to(constants[name], outputs).copy() for name in ("head.low", "head.high")
+        )
+        return Head(kind="clip", low=low, high=high)
+    low, high = _bounds(
+        constants.get("head.half_range", np.ones(outputs, np.float32)),
+        constants.get("head.center", np.zeros(outputs, np.float32)),
+    )
+    clip_mean = constants.get("head.mean_high")
+    return Head(
+        kind="tanh", low=low, high=high, clip_mean=None if clip_mean is None else clip_mean.item()
+    )
+
+
+def _bounds(half_range: Float, center: Float) -> tuple[Float, Float]:
+    """Bounds with this half range and centre in single precision, rounding included.
+
+    Both were rounded when the graph was written, so that centre ± half range can miss by one unit
+    in the last place; then one of the neighbours is right.
+    """
+    lows, highs = _neighbours(center - half_range), _neighbours(center + half_range)
+    low, high = lows[0].copy(), highs[0].copy()
+    for other_low, other_high in itertools.product(lows, highs):
+        missed = ((high - low) / 2 != half_range) | ((high + low) / 2 != center)
+        low[missed], high[missed] = other_low[missed], other_high[missed]
+    return low, high
+
+
+def _neighbours(values: Float) -> list[Float]:
+    """The values, and the closest below and above them."""
+    infinity = np.float32(np.inf)
+    return [values, np.nextafter(values, -infinity), np.nextafter(values, infinity)]
+
+
+def _bytes(model: onnx.ModelProto) -> bytes:
+    content: bytes = model.SerializeToString()
+    return content

@@ -1,1 +1,0 @@
-"""Meters of energy behind one interface, and which of them this machine has."""

@@ -1,0 +1,1 @@
+"""Energy meters: one module for each, all behind one contract."""

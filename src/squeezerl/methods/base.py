@@ -1,0 +1,287 @@
+"""What a method is: a spec that says how to compress, registered under its kind.
+
+A method is one module that defines one spec and registers it. Nothing else lists methods: the
+command line, studies, tables, figures and the audit ask `SPECS`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
+
+import numpy as np
+import numpy.typing as npt
+
+from squeezerl.errors import SpecError
+from squeezerl.network.network import Network, Rounding
+from squeezerl.records import MethodRecord
+from squeezerl.registry import Registry
+
+# What a method can need beside the network: observations of the agent's own episodes, or to have
+# been trained for (its integers come out of a training, not out of a trained network).
+Need = Literal["observations", "training"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What a method is given beside the network; what is not there is `None`.
+
+    Args:
+        observations: raw ones that the agent visited, (n, *observation_shape), float32.
+        roundings: of the input of each layer, by the layer's name, as a training fixed them.
+    """
+
+    observations: npt.NDArray[np.float32] | None = None
+    roundings: Mapping[str, Rounding] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedLayer:
+    """What the audit must find of a layer; `scales` is `None` for float weights."""
+
+    name: str
+    in_features: int
+    out_features: int
+    weight_dtype: str = "float32"
+    scales: int | None = None
+
+
+class Spec(ABC):
+    """One step of a recipe: a frozen dataclass that says what to do to a network.
+
+    Its text is its kind, then the values of the fields in `positional`, then "field=value" for each
+    other field that differs from its default: "prune:l2:0.5", "int8:static:per_channel=no".
+    """
+
+    kind: ClassVar[str]
+    version: ClassVar[int] = 1
+    # Other texts for specs of this kind: the alias, and the text that it stands for.
+    aliases: ClassVar[Mapping[str, str]] = {}
+    positional: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    # Nothing can follow a step that gives integers.
+    is_final: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def record(self) -> MethodRecord:
+        """How results name and show this method, whatever its amount."""
+
+    @property
+    def named_fields(self) -> tuple[str, ...]:
+        """The fields that `record.name` and `amount` tell."""
+        return self.positional
+
+    @property
+    def amount(self) -> float | None:
+        """The share that a grid sweeps over, for example of neurons that are removed."""
+        return None
+
+    @abstractmethod
+    def apply(self, network: Network, given: Given) -> Network:
+        """A new network.
+
+        Raises:
+            CompressionError: if the method cannot treat this network.
+            SpecError: if the spec names what is not there, or lacks what it needs.
+        """
+
+    @abstractmethod
+    def expect(self, layers: Sequence[ExpectedLayer]) -> list[ExpectedLayer]:
+        """The layers that the audit must find, for the layers before this step."""
+
+    @classmethod
+    def candidates(cls) -> Sequence[Self]:
+        """What a squeeze tries of this method, in the order of its table."""
+        return ()
+
+    def estimate_s(self, parameters: int) -> float:
+        """Seconds that it takes for a network of so many parameters, roughly."""
+        return 0.1
+
+    @property
+    def text(self) -> str:
+        """The canonical text; `parse_spec` is its inverse."""
+        values = {f.name: getattr(self, f.name) for f in _fields(type(self))}
+        defaults = {f.name: f.default for f in _fields(type(self))}
+        given = [_format(values[name]) for name in self.positional]
+        given += [
+            f"{name}={_format(value)}"
+            for name, value in values.items()
+            if name not in self.positional and value != defaults[name]
+        ]
+        return ":".join([self.kind, *given])
+
+    @property
+    def name(self) -> str:
+        """A short name for folders and tables, unique for each text: "ptdq", "l2-30"."""
+        amount = "" if self.amount is None else f"-{self.amount * 100:g}"
+        rest = [
+            f"-{f.name}-{_format(getattr(self, f.name))}"
+            for f in _fields(type(self))
+            if f.name not in self.named_fields and getattr(self, f.name) != f.default
+        ]
+        return re.sub(r"[^\w.+-]+", "-", f"{self.record.name}{amount}{''.join(rest)}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; `spec_from_json` is its inverse."""
+        fields = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in ((f.name, getattr(self, f.name)) for f in _fields(type(self)))
+        }
+        return {"kind": self.kind, "version": self.version, **fields}
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        """A spec of these fields, whose types are checked.
+
+        Raises:
+            SpecError: for an unknown field, or a value of another type.
+        """
+        hints = get_type_hints(cls)
+        known = [f.name for f in _fields(cls)]
+        if unknown := [name for name in fields if name not in known]:
+            raise SpecError(
+                f"{cls.kind} has no {unknown[0]!r}; it takes {', '.join(known) or 'nothing'}"
+            )
+        values = {name: _checked(cls, name, value, hints[name]) for name, value in fields.items()}
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise SpecError(f"{cls.kind}: {error}") from error
+
+
+def _register_own() -> None:
+    import squeezerl.methods.dynamic_int8
+    import squeezerl.methods.pruning
+    import squeezerl.methods.static_int8
+    import squeezerl.methods.trained_int8  # noqa: F401 - each registers its spec
+
+
+SPECS: Registry[type[Spec]] = Registry("method", error=SpecError, built_in=_register_own)
+
+
+def register_spec(spec: type[Spec]) -> type[Spec]:
+    """Class decorator: make a frozen dataclass that extends `Spec` known under its kind."""
+    return SPECS.register(spec.kind, spec)
+
+
+def parse_spec(text: str) -> Spec:
+    """The spec of a text such as "prune:l2:0.5", "l2:0.5", "int8:static" or "ptsq".
+
+    Raises:
+        SpecError: if it is none; the message says what is allowed.
+    """
+    words = [word.strip() for word in text.strip().split(":")]
+    aliases = {alias: full for spec in SPECS for alias, full in spec.aliases.items()}
+    if words[0] in aliases and ":".join(words[:2]) not in SPECS:
+        words[:1] = aliases[words[0]].split(":")
+    spec = next(
+        (
+            SPECS.get(":".join(words[:count]))
+            for count in (2, 1)
+            if ":".join(words[:count]) in SPECS
+        ),
+        None,
+    )
+    if spec is None:
+        known = ", ".join([*SPECS.names, *aliases])
+        raise SpecError(f"unknown method {words[0]!r}; known are {known}")
+    rest = words[len(spec.kind.split(":")) :]
+    fields: dict[str, Any] = {}
+    hints = get_type_hints(spec)
+    for place, word in enumerate(rest):
+        name, equals, value = word.partition("=")
+        if not equals:
+            if place >= len(spec.positional):
+                raise SpecError(f"{text!r}: {word!r} is one value too many; {_usage(spec)}")
+            name, value = spec.positional[place], word
+        if name in fields or name not in hints:
+            raise SpecError(f"{text!r}: {name!r} is unknown or stands twice; {_usage(spec)}")
+        fields[name] = _parse(spec, name, value, hints[name])
+    if missing := [
+        f.name for f in _fields(spec) if f.name not in fields and f.default is dataclasses.MISSING
+    ]:
+        raise SpecError(f"{text!r} lacks {missing[0]}; {_usage(spec)}")
+    return spec.from_fields(fields)
+
+
+def spec_from_json(data: Mapping[str, Any]) -> Spec:
+    """The spec that `Spec.to_json` wrote.
+
+    Raises:
+        SpecError: for an unknown kind, version or field.
+    """
+    fields = {**data}
+    kind, version = fields.pop("kind", None), fields.pop("version", None)
+    if not isinstance(kind, str):
+        raise SpecError(f"unknown method {kind!r}; known are {', '.join(SPECS.names)}")
+    spec = SPECS.get(kind)
+    if version != spec.version:
+        raise SpecError(f"{kind} version {version!r}; this release reads version {spec.version}")
+    return spec.from_fields(fields)
+
+
+def check_keep(keep: Sequence[str], network: Network) -> None:
+    """Raise a `SpecError` if `keep` names layers that the network does not have."""
+    names = list(network.named_layers)
+    if unknown := [name for name in keep if name not in names]:
+        raise SpecError(f"keep names {unknown}; the policy's layers are {', '.join(names)}")
+
+
+def _fields(spec: type[Spec]) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(spec)  # type: ignore[arg-type]
+
+
+def _usage(spec: type[Spec]) -> str:
+    others = [f.name for f in _fields(spec) if f.name not in spec.positional]
+    parts = [spec.kind, *spec.positional, *(f"[{name}=...]" for name in others)]
+    return f"write {':'.join(parts)}"
+
+
+def _format(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.12g}"
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value)
+
+
+def _parse(spec: type[Spec], name: str, text: str, hint: Any) -> Any:
+    """A value from its text, by the field's type."""
+    try:
+        if hint is bool:
+            return {"yes": True, "true": True, "no": False, "false": False}[text.lower()]
+        if hint in (int, float):
+            return hint(text)
+        if get_origin(hint) is tuple:
+            of = get_args(hint)[0]
+            return tuple(of(part) for part in re.split("[,x]" if of is int else ",", text) if part)
+    except (KeyError, ValueError) as error:
+        raise SpecError(f"{spec.kind}: {name} cannot be {text!r}") from error
+    return text
+
+
+def _checked(spec: type[Spec], name: str, value: Any, hint: Any) -> Any:
+    """A value whose type is the field's, after what JSON does to tuples and floats."""
+    allowed: Sequence[Any] = ()
+    if get_origin(hint) is tuple:
+        of = get_args(hint)[0]
+        if isinstance(value, list | tuple) and all(isinstance(item, of) for item in value):
+            return tuple(value)
+    elif get_origin(hint) is Literal:
+        allowed = get_args(hint)
+        if value in allowed:
+            return value
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif isinstance(hint, type) and type(value) is hint:
+        return value
+    one_of = f"one of {', '.join(map(repr, allowed))}" if allowed else str(hint)
+    raise SpecError(f"{spec.kind}: {name} {value!r} is not {one_of}")

@@ -1,0 +1,150 @@
+"""Recipes: sequences of specs with one canonical text, "prune:l2:0.5 | int8:static"."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from squeezerl.errors import SpecError
+from squeezerl.methods.base import (
+    ExpectedLayer,
+    Given,
+    Need,
+    Spec,
+    parse_spec,
+    spec_from_json,
+)
+from squeezerl.network.network import Network
+from squeezerl.records import LayerRecord, MethodRecord
+
+FLOAT = "float"
+_SEPARATOR = " | "
+_FLOAT_RECORD = MethodRecord(
+    name=FLOAT, label=FLOAT, short=FLOAT, group="reference", color="#000000", marker="*"
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Specs to apply in order; none at all leaves the policy in float32.
+
+    Raises:
+        SpecError: if the specs cannot follow each other.
+    """
+
+    steps: tuple[Spec, ...] = ()
+
+    def __post_init__(self) -> None:
+        for step in self.steps:
+            if not isinstance(step, Spec):
+                raise SpecError(
+                    f"{step!r} is no spec; give a text such as 'prune:l2:0.3 | int8:static', or "
+                    "specs such as StructuredPruning(ratio=0.3)"
+                )
+        for step in self.steps[:-1]:
+            if step.is_final:
+                raise SpecError(f"{step.text} must be the last step: prune first, then quantize")
+
+    @classmethod
+    def of(cls, given: RecipeLike) -> Self:
+        """A recipe from its text, a spec, a sequence of specs, or a recipe.
+
+        Raises:
+            SpecError: if it is none of these, or makes no sense.
+        """
+        if isinstance(given, Recipe):
+            return cls(given.steps)
+        if isinstance(given, str):
+            words = [word.strip() for word in given.split("|")]
+            return cls() if words == [FLOAT] else cls(tuple(map(parse_spec, words)))
+        return cls((given,) if isinstance(given, Spec) else tuple(given))
+
+    @classmethod
+    def from_json(cls, data: Sequence[Mapping[str, Any]]) -> Self:
+        """The recipe that `to_json` wrote.
+
+        Raises:
+            SpecError: for an unknown kind, version or field.
+        """
+        return cls(tuple(spec_from_json(spec) for spec in data))
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Plain data."""
+        return [step.to_json() for step in self.steps]
+
+    @property
+    def text(self) -> str:
+        """The canonical text: equal recipes have the same, different ones another."""
+        return _SEPARATOR.join(step.text for step in self.steps) or FLOAT
+
+    @property
+    def name(self) -> str:
+        """A short name for folders and tables: "float", "ptdq", "l2-30", "l2-30+ptsq"."""
+        return "+".join(step.name for step in self.steps) or FLOAT
+
+    @property
+    def ratio(self) -> float | None:
+        """The amount of the step that has one; `None` if none has, or several."""
+        amounts = [step.amount for step in self.steps if step.amount is not None]
+        return amounts[0] if len(amounts) == 1 else None
+
+    @property
+    def record(self) -> MethodRecord:
+        """How results name and show it; recipes that differ in `ratio` only share it."""
+        if len(self.steps) <= 1:
+            return self.steps[0].record if self.steps else _FLOAT_RECORD
+        records = [step.record for step in self.steps]
+        several = self.ratio is None
+        return MethodRecord(
+            name="+".join(s.name for s in self.steps) if several else self._name_without_ratio,
+            label=" + ".join(record.label for record in records),
+            short=" + ".join(record.short for record in records),
+            group=records[-1].group,
+            color=records[0].color,
+            marker=records[-1].marker,
+            dash="--",
+        )
+
+    @property
+    def _name_without_ratio(self) -> str:
+        return "+".join(s.name if s.amount is None else s.record.name for s in self.steps)
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What it needs beside the network."""
+        return frozenset().union(*(step.needs for step in self.steps))
+
+    @property
+    def sha256(self) -> str:
+        """A hash of the content: equal for equal recipes, on every machine."""
+        text = json.dumps(self.to_json(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def apply(self, network: Network, given: Given | None = None) -> Network:
+        """A new network.
+
+        Raises:
+            CompressionError: if a method cannot treat the network.
+            SpecError: if a spec names what is not there, or lacks what it needs.
+        """
+        for step in self.steps:
+            network = step.apply(network, given or Given())
+        return network
+
+    def expect(self, before: Sequence[LayerRecord]) -> list[ExpectedLayer]:
+        """The layers that the audit must find after `apply`, for those of the float network."""
+        layers = [
+            ExpectedLayer(
+                name=layer.name, in_features=layer.in_features, out_features=layer.out_features
+            )
+            for layer in before
+        ]
+        for step in self.steps:
+            layers = step.expect(layers)
+        return layers
+
+
+RecipeLike = str | Spec | Sequence[Spec] | Recipe

@@ -1,0 +1,178 @@
+"""PTSQ: int8 weights, and values quantized with scales that calibration fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self, final
+
+import numpy as np
+import numpy.typing as npt
+
+from squeezerl.errors import CompressionError, SpecError
+from squeezerl.methods.base import ExpectedLayer, Given, Need, Spec, check_keep, register_spec
+from squeezerl.methods.integers import (
+    BITS,
+    LEVELS,
+    affine_rounding,
+    expect_integers,
+    with_integer_layers,
+)
+from squeezerl.network.arithmetic import act, tanh_parts
+from squeezerl.network.network import (
+    ACTION,
+    Float,
+    IntegerTensor,
+    Network,
+    Normalizer,
+    Rounding,
+    as_float,
+)
+from squeezerl.records import MethodRecord
+
+
+@final
+@register_spec
+@dataclass(frozen=True, kw_only=True)
+class StaticQuantization(Spec):
+    """Post-training static quantization to int8, from the range that calibration saw.
+
+    Args:
+        per_channel: one weight scale per output neuron; `False` is the study's naive setting.
+        layers_only: quantize what enters the linear layers and nothing else. `False` quantizes
+            what ONNX Runtime's quantizer does when it is handed the whole graph, as naive use does:
+            the normaliser and the action, too.
+        keep: names of layers that stay in float.
+    """
+
+    kind = "int8:static"
+    aliases: ClassVar = {
+        "int8": "int8:static",
+        "ptsq": "int8:static",
+        "ptsq-naive": "int8:static:per_channel=no:layers_only=no",
+    }
+    needs: ClassVar[frozenset[Need]] = frozenset({"observations"})
+    is_final = True
+
+    per_channel: bool = True
+    layers_only: bool = True
+    keep: tuple[str, ...] = ()
+
+    @property
+    def record(self) -> MethodRecord:
+        """See `Spec`."""
+        naive = self._is_naive
+        return MethodRecord(
+            name="ptsq-naive" if naive else "ptsq",
+            label="naive PTSQ (per tensor, whole graph)" if naive else "PTSQ (static int8)",
+            short="naive PTSQ" if naive else "PTSQ",
+            group="quantization",
+            color="#009E73",
+            marker="2" if naive else "D",
+        )
+
+    @property
+    def _is_naive(self) -> bool:
+        return not (self.per_channel or self.layers_only)
+
+    @property
+    def named_fields(self) -> tuple[str, ...]:
+        """See `Spec`."""
+        return ("per_channel", "layers_only") if self._is_naive else ()
+
+    @classmethod
+    def candidates(cls) -> Sequence[Self]:
+        """See `Spec`."""
+        return (cls(),)
+
+    def apply(self, network: Network, given: Given) -> Network:
+        """See `Spec`."""
+        check_keep(self.keep, network)
+        if given.observations is None:
+            raise SpecError(
+                "static quantization needs observations of the agent's own episodes to calibrate "
+                "with"
+            )
+        roundings = _calibrate(network, given.observations, self._rounded_values(network))
+        if not self.layers_only and network.normalizer is not None:
+            normalizer = network.normalizer
+            network = network.replace(
+                normalizer=Normalizer(
+                    mean=normalizer.mean,
+                    inverse_std=_integer_factors(as_float(normalizer.inverse_std)),
+                    clip=normalizer.clip,
+                )
+            )
+        return with_integer_layers(network, roundings, per_channel=self.per_channel, keep=self.keep)
+
+    def expect(self, layers: Sequence[ExpectedLayer]) -> list[ExpectedLayer]:
+        """See `Spec`."""
+        return expect_integers(layers, per_channel=self.per_channel, keep=self.keep)
+
+    def _rounded_values(self, network: Network) -> set[str]:
+        """The names of the values to round."""
+        inputs = {
+            network.input_of(index)
+            for index, name in enumerate(network.named_layers)
+            if name not in self.keep
+        }
+        return inputs if self.layers_only else inputs | _rounded_by_naive_use(network, self.keep)
+
+
+def _rounded_by_naive_use(network: Network, keep: Sequence[str]) -> set[str]:
+    """What else is rounded where ONNX Runtime's quantizer is handed the whole graph.
+
+    It rounds what goes into and comes out of products, and what ReLU and clipping make of it.
+    """
+    values = set()
+    if network.normalizer is not None:
+        values |= {"normalizer.center", "normalizer.clip"}
+    for index, (name, layer) in enumerate(network.named_layers.items()):
+        is_last = index == len(network.layers) - 1
+        if name not in keep and not (is_last and network.head.kind == "clip"):
+            values.add(f"activation{index}" if layer.activation == "ReLU" else name)
+    if network.head.kind == "clip":
+        values.add(ACTION)
+    elif network.head.kind == "tanh":
+        half_range, center = tanh_parts(network.head)
+        stretched, shifted = bool((half_range != 1).any()), bool((center != 0).any())
+        if stretched or shifted:
+            values |= {"head.tanh", ACTION}
+        if stretched and shifted:
+            values.add("head.stretch")
+    return values
+
+
+def _calibrate(
+    network: Network, observations: npt.NDArray[np.float32], values: set[str]
+) -> dict[str, Rounding]:
+    """Roundings of the named values for the range, minimum to maximum, that they are seen in."""
+    observations = np.asarray(observations, dtype=np.float32)
+    shape = network.observation_shape
+    if len(observations) == 0 or observations.shape[1:] != shape:
+        raise CompressionError(
+            f"calibration observations of shape {observations.shape} given, (n, "
+            f"{', '.join(map(str, shape))}) needed with n of at least 1"
+        )
+    if not np.isfinite(observations).all():
+        raise CompressionError("the calibration observations hold NaN or infinite values")
+    ranges: dict[str, tuple[float, float]] = {}
+
+    def observe(name: str, value: Float) -> None:
+        if name in values:
+            ranges[name] = float(value.min()), float(value.max())
+
+    act(network, observations, observe)
+    return {name: affine_rounding(*bounds) for name, bounds in ranges.items()}
+
+
+def _integer_factors(values: Float) -> IntegerTensor:
+    """The normaliser's factors in uint8, as naive use stores them."""
+    rounding = affine_rounding(float(values.min()), float(values.max()))
+    stored = np.clip(np.rint(values / np.float32(rounding.scale)) + rounding.zero_point, 0, LEVELS)
+    return IntegerTensor(
+        stored.astype(np.uint8),
+        np.array(rounding.scale, np.float32),
+        np.array(rounding.zero_point, np.uint8),
+        BITS,
+    )

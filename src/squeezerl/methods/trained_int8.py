@@ -1,0 +1,103 @@
+"""QAT: int8 weights and values, with the roundings that a policy was trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+
+from squeezerl.errors import SpecError
+from squeezerl.methods.base import ExpectedLayer, Given, Need, Spec, check_keep, register_spec
+from squeezerl.methods.integers import expect_integers, with_integer_layers
+from squeezerl.network.network import Float, Layer, Network, Normalizer, as_float
+from squeezerl.records import MethodRecord
+
+
+@final
+@register_spec
+@dataclass(frozen=True, kw_only=True)
+class QuantizationAwareTraining(Spec):
+    """Quantization-aware training for int8.
+
+    The policy learned behind fake quantization (Jacob et al. 2018, arXiv 1712.05877, section 3), so
+    the roundings come from the training instead of from observations.
+
+    Args:
+        per_channel: one weight scale per output neuron; `False` is the study's naive setting.
+        per_feature: each feature of the observation has a range of its own.
+        keep: names of layers that stay in float.
+    """
+
+    kind = "int8:trained"
+    aliases: ClassVar = {"qat": "int8:trained"}
+    needs: ClassVar[frozenset[Need]] = frozenset({"training"})
+    is_final = True
+
+    per_channel: bool = True
+    per_feature: bool = True
+    keep: tuple[str, ...] = ()
+
+    @property
+    def record(self) -> MethodRecord:
+        """See `Spec`."""
+        return MethodRecord(
+            name="qat",
+            label="QAT (int8)",
+            short="QAT",
+            group="quantization",
+            color="#D55E00",
+            marker="v",
+        )
+
+    def apply(self, network: Network, given: Given) -> Network:
+        """See `Spec`."""
+        check_keep(self.keep, network)
+        names = {*network.named_layers} - {*self.keep}
+        if given.roundings is None or {*given.roundings} != names:
+            raise SpecError(
+                "qat happens in training: squeezerl train ALGO ENV --qat int8 -o DIR writes such "
+                "artifacts"
+            )
+        roundings = {
+            network.input_of(index): given.roundings[name]
+            for index, name in enumerate(network.named_layers)
+            if name in names
+        }
+        return with_integer_layers(network, roundings, per_channel=self.per_channel, keep=self.keep)
+
+    def expect(self, layers: Sequence[ExpectedLayer]) -> list[ExpectedLayer]:
+        """See `Spec`."""
+        return expect_integers(layers, per_channel=self.per_channel, keep=self.keep)
+
+
+def fold_feature_ranges(network: Network, center: Float, half_range: Float) -> Network:
+    """The same policy with its normaliser and first layer rescaled, feature by feature.
+
+    Its first layer then sees values in [-1, 1]. Within the ranges it acts as before; beyond them a
+    feature is held at its bound. One scale for the whole tensor then rounds each feature as finely
+    as its own range allows.
+
+    Args:
+        network: in float.
+        center: of the range of each feature that enters the first layer, (features,).
+        half_range: of the same, above 0. The ranges lie within the normaliser's clip.
+    """
+    mean, inverse_std = np.zeros_like(center), np.ones_like(center)
+    if network.normalizer is not None:
+        mean = as_float(network.normalizer.mean)
+        inverse_std = as_float(network.normalizer.inverse_std)
+    first, *others = network.layers
+    weight = as_float(first.weight)
+    layer = Layer(
+        weight=weight * half_range,
+        bias=as_float(first.bias) + weight @ center,
+        activation=first.activation,
+    )
+    return network.replace(
+        layers=(layer, *others),
+        normalizer=Normalizer(
+            mean=mean + center / inverse_std, inverse_std=inverse_std / half_range, clip=1.0
+        ),
+    )

@@ -1,0 +1,138 @@
+"""The reference implementation of a network's arithmetic, in NumPy.
+
+It defines what a network computes; every runtime has to agree with it. Integer layers multiply and
+add exactly; everything else is float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from squeezerl.network.activations import ACTIVATIONS
+from squeezerl.network.network import (
+    ACTION,
+    OBSERVATION,
+    AnyRounding,
+    Float,
+    Head,
+    IntegerTensor,
+    Layer,
+    Network,
+    Rounding,
+    as_float,
+)
+
+Observe = Callable[[str, Float], None]
+
+
+def act(
+    network: Network, observations: npt.NDArray[Any], observe: Observe = lambda name, value: None
+) -> npt.NDArray[Any]:
+    """Actions (n, *action_shape) for raw observations (n, *observation_shape).
+
+    Args:
+        network: float, integer or mixed.
+        observations: float32.
+        observe: called with the name of each value of the chain and the value (n, features) before
+            it is rounded; the indices of a discrete action are not among them.
+    """
+    chain = _Chain(network, np.asarray(observations, np.float32), observe)
+    normalizer = network.normalizer
+    if normalizer is not None:
+        chain.put("normalizer.center", chain.value - as_float(normalizer.mean))
+        chain.put("normalizer.scale", chain.value * as_float(normalizer.inverse_std))
+        clip = np.float32(normalizer.clip)
+        chain.put("normalizer.clip", np.clip(chain.value, -clip, clip))
+    for index, layer in enumerate(network.layers):
+        chain.put(f"layer{index}", _linear(layer, chain))
+        if layer.activation is not None:
+            chain.put(f"activation{index}", ACTIVATIONS[layer.activation](chain.value))
+    if network.head.is_discrete:
+        indices: npt.NDArray[np.int64] = chain.value.argmax(axis=1)
+        return indices
+    _apply_head(network.head, chain)
+    return chain.value.reshape(len(chain.value), *network.action_shape)
+
+
+class _Chain:
+    """The values one after the other: `value` is the latest, as the next step sees it.
+
+    Where it was rounded, `integers` holds it without its zero point, and `scale` its step for each
+    row, (n, 1).
+    """
+
+    value: Float
+    integers: npt.NDArray[np.int64] | None
+    scale: Float
+
+    def __init__(self, network: Network, observations: Float, observe: Observe) -> None:
+        self._network, self._observe = network, observe
+        self.put(OBSERVATION, observations.reshape(len(observations), -1))
+
+    def put(self, name: str, value: npt.NDArray[Any]) -> None:
+        self.value, self.integers = value.astype(np.float32, copy=False), None
+        self._observe(name, self.value)
+        rounding = self._network.roundings.get(name)
+        if rounding is not None:
+            self.integers, self.scale = rounded(self.value, rounding)
+            self.value = self.integers.astype(np.float32) * self.scale
+
+
+def rounded(values: Float, rounding: AnyRounding) -> tuple[npt.NDArray[np.int64], Float]:
+    """Values (n, features) as integers without zero point, and the step of each row (n, 1)."""
+    levels = 2**rounding.bits - 1
+    if isinstance(rounding, Rounding):
+        scale: Any = np.full((len(values), 1), rounding.scale, np.float32)
+        zero_point: Any = np.float32(rounding.zero_point)
+    else:
+        low = np.minimum(values.min(axis=1, keepdims=True), np.float32(0))
+        high = np.maximum(values.max(axis=1, keepdims=True), np.float32(0))
+        scale = (high - low) / np.float32(levels)
+        scale[scale == 0] = 1  # a row of zeros
+        zero_point = np.clip(np.rint(-low / scale), 0, levels)
+    stored = np.clip(np.rint(values / scale) + zero_point, 0, levels)
+    return (stored - zero_point).astype(np.int64), scale
+
+
+def _linear(layer: Layer, chain: _Chain) -> Float:
+    weight, bias = layer.weight, layer.bias
+    if chain.integers is None or not isinstance(weight, IntegerTensor):
+        return chain.value @ as_float(weight).T + as_float(bias)
+    # Sums of products of integers below 2^53 are exact in float64, which BLAS is fast with.
+    sums = chain.integers.astype(np.float64) @ weight.centered.T.astype(np.float64)
+    step = chain.scale * weight.scale
+    if isinstance(bias, IntegerTensor):
+        # Its step is that of the products, so it is added before the one multiplication.
+        return (sums + bias.centered).astype(np.float32) * step
+    return sums.astype(np.float32) * step + bias
+
+
+def _apply_head(head: Head, chain: _Chain) -> None:
+    if head.kind == "clip":
+        chain.put(ACTION, np.minimum(np.maximum(chain.value, head.low), head.high))
+        return
+    outputs = chain.value
+    if head.clip_mean is not None:
+        outputs = np.clip(outputs, -np.float32(head.clip_mean), np.float32(head.clip_mean))
+    half_range, center = tanh_parts(head)
+    names = ["head.tanh"]
+    if (half_range != 1).any():
+        names.append("head.stretch")
+    if (center != 0).any():
+        names.append("head.shift")
+    names[-1] = ACTION
+    chain.put(names.pop(0), np.tanh(outputs))
+    if (half_range != 1).any():
+        chain.put(names.pop(0), chain.value * half_range)
+    if (center != 0).any():
+        chain.put(names.pop(0), chain.value + center)
+
+
+def tanh_parts(head: Head) -> tuple[Float, Float]:
+    """Half range and centre of a tanh head's bounds, both (outputs,)."""
+    two = np.float32(2)
+    return np.divide(head.high - head.low, two), np.divide(head.high + head.low, two)

@@ -1,0 +1,433 @@
+"""The network: a policy as it is deployed, as data, in NumPy alone.
+
+A network is a chain of named values. With a normaliser these are "observation", "normalizer.center"
+(observation - mean), "normalizer.scale" and "normalizer.clip"; then for each layer "layer0",
+"activation0", "layer1", ...; then those of the head, the last of which is "action". Each value can
+be rounded to integers, and each tensor can consist of integers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from squeezerl.errors import NetworkError
+from squeezerl.network.activations import ACTIVATIONS
+
+Float = npt.NDArray[np.float32]
+HeadKind = Literal["clip", "tanh", "argmax"]
+OBSERVATION = "observation"
+ACTION = "action"
+_FORMAT = "squeezerl network, version 1"
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerTensor:
+    """The numbers (values - zero_point) * scale.
+
+    Args:
+        values: uint8 for weights, int32 for biases.
+        scale: float32, of shape () for all numbers or (rows,) for each row of `values`.
+        zero_point: of the dtype of `values` and the shape of `scale`.
+        bits: that each value needs; the file can spend more.
+    """
+
+    values: npt.NDArray[np.uint8] | npt.NDArray[np.int32]
+    scale: Float
+    zero_point: npt.NDArray[np.uint8] | npt.NDArray[np.int32]
+    bits: int
+
+    def __post_init__(self) -> None:
+        for array in (self.values, self.scale, self.zero_point):
+            array.flags.writeable = False
+        if self.scale.dtype != np.float32 or not np.isfinite(self.scale).all():
+            raise NetworkError("the scales of an integer tensor must be finite and float32")
+        if self.values.dtype not in (np.uint8, np.int32):
+            raise NetworkError(f"integers of type {self.values.dtype}; uint8 or int32 are stored")
+        if self.zero_point.dtype != self.values.dtype or self.scale.shape != self.zero_point.shape:
+            raise NetworkError("scales and zero points of an integer tensor do not fit together")
+        if self.scale.shape not in ((), self.values.shape[:1]):
+            raise NetworkError(
+                f"{self.scale.shape} scales for integers of shape {self.values.shape}"
+            )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the values."""
+        return self.values.shape
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values alone."""
+        return self.values.nbytes
+
+    @property
+    def centered(self) -> npt.NDArray[np.int32]:
+        """The integers without their zero point, int32."""
+        return self.values.astype(np.int32) - self._by_row(self.zero_point).astype(np.int32)
+
+    def dequantized(self) -> Float:
+        """The numbers in float32."""
+        numbers: Float = self.centered.astype(np.float32) * self._by_row(self.scale)
+        return numbers
+
+    def _by_row(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return array.reshape(array.shape + (1,) * (self.values.ndim - 1)) if array.ndim else array
+
+
+Tensor = Float | IntegerTensor
+
+
+def as_float(tensor: Tensor) -> Float:
+    """The numbers of a tensor in float32."""
+    return tensor.dequantized() if isinstance(tensor, IntegerTensor) else tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounding:
+    """A value x is stored as the integer round(x / scale) + zero_point, from 0 to 2^bits - 1.
+
+    `scale` is a float32 number.
+    """
+
+    scale: float
+    zero_point: int
+    bits: int = 8
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale < math.inf:
+            raise NetworkError(f"a rounding's scale must be positive, not {self.scale}")
+        if not 0 <= self.zero_point < 2**self.bits:
+            raise NetworkError(f"zero point {self.zero_point} does not fit {self.bits} bits")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynamicRounding:
+    """The same with a scale and a zero point that are computed from each row at run time.
+
+    They are those of the range that holds the row and 0 (ONNX's DynamicQuantizeLinear).
+    """
+
+    bits: int = 8
+
+
+AnyRounding = Rounding | DynamicRounding
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Normalizer:
+    """clip((observation - mean) * inverse_std, -clip, clip); both tensors are (features,)."""
+
+    mean: Tensor
+    inverse_std: Tensor
+    clip: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Layer:
+    """A linear layer and the activation behind it.
+
+    Args:
+        weight: of shape (out, in).
+        bias: of shape (out,).
+        activation: a name in `ACTIVATIONS`; `None` for none.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    activation: str | None = None
+
+    @property
+    def in_features(self) -> int:
+        """Features that it takes."""
+        return self.weight.shape[1]
+
+    @property
+    def out_features(self) -> int:
+        """Features that it gives: its neurons."""
+        return self.weight.shape[0]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Head:
+    """What turns the last layer's outputs into actions.
+
+    `clip` clips to the bounds (Gaussian policies: PPO, A2C, TRPO). `tanh` squashes and stretches
+    to the bounds (SAC, TQC, TD3, DDPG, squashed gSDE); `clip_mean` bounds the outputs before that,
+    as SAC's gSDE actors do. `argmax` takes the index of the largest output (DQN, QR-DQN,
+    categorical policies). `low` and `high` are (outputs,), or empty for `argmax`.
+    """
+
+    kind: HeadKind
+    low: Float = field(default_factory=lambda: np.zeros(0, np.float32))
+    high: Float = field(default_factory=lambda: np.zeros(0, np.float32))
+    clip_mean: float | None = None
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether actions are indices."""
+        return self.kind == "argmax"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Port:
+    """A named input or output; `shape` is that of one observation or action."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: Literal["float32", "int64"] = "float32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """What goes in and what comes out."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Network:
+    """A policy, complete from raw observation to environment action.
+
+    Args:
+        layers: the network proper, at least one layer.
+        head: turns the last layer's outputs into actions.
+        observation_shape: of one observation, which is flattened first.
+        action_shape: of one action; `()` for discrete actions.
+        normalizer: applied to the observation first, if given.
+        roundings: which values are rounded to integers, by the value's name.
+
+    Raises:
+        NetworkError: if the parts do not fit together.
+    """
+
+    layers: tuple[Layer, ...]
+    head: Head
+    observation_shape: tuple[int, ...]
+    action_shape: tuple[int, ...]
+    normalizer: Normalizer | None = None
+    roundings: Mapping[str, AnyRounding] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "roundings", MappingProxyType(dict(self.roundings)))
+        for _, tensor in self.tensors():
+            if isinstance(tensor, np.ndarray):
+                tensor.flags.writeable = False
+        self._check()
+
+    @property
+    def signature(self) -> Signature:
+        """The named inputs and outputs."""
+        dtype: Literal["float32", "int64"] = "int64" if self.head.is_discrete else "float32"
+        return Signature(
+            inputs=(Port(name=OBSERVATION, shape=self.observation_shape),),
+            outputs=(Port(name=ACTION, shape=self.action_shape, dtype=dtype),),
+        )
+
+    @property
+    def action_count(self) -> int | None:
+        """Number of discrete actions; `None` if actions are continuous."""
+        return self.layers[-1].out_features if self.head.is_discrete else None
+
+    @property
+    def named_layers(self) -> dict[str, Layer]:
+        """The layers by their names, in order."""
+        return {f"layer{index}": layer for index, layer in enumerate(self.layers)}
+
+    def input_of(self, index: int) -> str:
+        """The name of the value that the layer of this index takes."""
+        if index > 0:
+            before = self.layers[index - 1]
+            return f"layer{index - 1}" if before.activation is None else f"activation{index - 1}"
+        return OBSERVATION if self.normalizer is None else "normalizer.clip"
+
+    @property
+    def value_names(self) -> tuple[str, ...]:
+        """The names of all values, in the order in which they are computed."""
+        names = [OBSERVATION]
+        if self.normalizer is not None:
+            names += ["normalizer.center", "normalizer.scale", "normalizer.clip"]
+        for index, layer in enumerate(self.layers):
+            names += [f"layer{index}"] + ([f"activation{index}"] if layer.activation else [])
+        if self.head.kind == "tanh":
+            names += ["head.tanh", "head.stretch"]
+        return (*names, ACTION)
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether a scale is computed at run time."""
+        return any(isinstance(r, DynamicRounding) for r in self.roundings.values())
+
+    @property
+    def parameter_count(self) -> int:
+        """Weights and biases of the layers."""
+        return sum(math.prod(x.shape) for layer in self.layers for x in (layer.weight, layer.bias))
+
+    @property
+    def sha256(self) -> str:
+        """A hash of the content: equal networks have the same."""
+        digest = hashlib.sha256(json.dumps(self._facts(), sort_keys=True).encode())
+        for name, array in sorted(self._arrays().items()):
+            digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def replace(self, **parts: Any) -> Self:
+        """The same network with other parts."""
+        return dataclasses.replace(self, **parts)
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """All tensors by name, for example "layer0.weight"; without the head's bounds."""
+        if self.normalizer is not None:
+            yield "normalizer.mean", self.normalizer.mean
+            yield "normalizer.inverse_std", self.normalizer.inverse_std
+        for index, layer in enumerate(self.layers):
+            yield f"layer{index}.weight", layer.weight
+            yield f"layer{index}.bias", layer.bias
+
+    def save(self, path: Path) -> None:
+        """Write the network to an .npz file, which `load` reads bit for bit.
+
+        The file needs NumPy and nothing else: it hands a network to a fresh process.
+        """
+        content = io.BytesIO()
+        facts = np.array(json.dumps(self._facts()))
+        np.savez(content, facts=facts, **self._arrays())  # type: ignore[arg-type]
+        path.write_bytes(content.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """The network that `save` wrote; nothing in the file is executed.
+
+        Raises:
+            NetworkError: if the file is missing, damaged, or holds anything else.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return cls._from_arrays(dict(arrays))
+        except NetworkError as error:
+            raise NetworkError(f"{path}: {error}") from error
+        except Exception as error:  # a damaged file can make the reader fail in any way
+            raise NetworkError(f"{path}: not a saved network, or damaged ({error})") from error
+
+    def _check(self) -> None:
+        if not self.layers:
+            raise NetworkError("a network needs at least one layer")
+        width = math.prod(self.observation_shape)
+        if self.normalizer is not None:
+            for tensor in (self.normalizer.mean, self.normalizer.inverse_std):
+                if tensor.shape != (width,):
+                    raise NetworkError(f"a normaliser of shape {tensor.shape} for {width} features")
+                if not np.isfinite(as_float(tensor)).all():
+                    raise NetworkError(
+                        "mean and 1 / sqrt(variance + epsilon) must be finite in float32"
+                    )
+        for name, layer in self.named_layers.items():
+            if len(layer.weight.shape) != 2 or layer.bias.shape != layer.weight.shape[:1]:
+                raise NetworkError(
+                    f"{name} has weights of shape {layer.weight.shape} and a bias of shape "
+                    f"{layer.bias.shape}"
+                )
+            if layer.in_features != width:
+                raise NetworkError(f"{name} takes {layer.in_features} features, but gets {width}")
+            if layer.activation is not None and layer.activation not in ACTIVATIONS:
+                raise NetworkError(
+                    f"activation {layer.activation!r} is not supported; supported are "
+                    f"{', '.join(sorted(ACTIVATIONS))}"
+                )
+            width = layer.out_features
+        bounds = (self.head.low.shape, self.head.high.shape)
+        if self.head.is_discrete:
+            fits = self.action_shape == ()
+        else:
+            fits = math.prod(self.action_shape) == width and bounds == ((width,), (width,))
+        if not fits:
+            raise NetworkError(
+                f"{width} outputs, bounds of shapes {bounds} and actions of shape "
+                f"{self.action_shape} do not fit together"
+            )
+        if unknown := set(self.roundings) - set(self.value_names):
+            raise NetworkError(f"there is no value {sorted(unknown)[0]!r} to round")
+
+    def _facts(self) -> dict[str, Any]:
+        """What is not an array, as JSON takes it."""
+        return {
+            "format": _FORMAT,
+            "observation_shape": list(self.observation_shape),
+            "action_shape": list(self.action_shape),
+            "clip": None if self.normalizer is None else self.normalizer.clip,
+            "activations": [layer.activation for layer in self.layers],
+            "bits": {n: t.bits for n, t in self.tensors() if isinstance(t, IntegerTensor)},
+            "head": [self.head.kind, self.head.clip_mean],
+            "roundings": {n: dataclasses.asdict(r) for n, r in self.roundings.items()},
+        }
+
+    def _arrays(self) -> dict[str, npt.NDArray[Any]]:
+        arrays: dict[str, npt.NDArray[Any]] = {"low": self.head.low, "high": self.head.high}
+        for name, tensor in self.tensors():
+            if isinstance(tensor, IntegerTensor):
+                arrays[f"{name}.values"] = tensor.values
+                arrays[f"{name}.scale"] = tensor.scale
+                arrays[f"{name}.zero_point"] = tensor.zero_point
+            else:
+                arrays[name] = tensor
+        return arrays
+
+    @classmethod
+    def _from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+        facts = json.loads(str(arrays["facts"]))
+        if facts["format"] != _FORMAT:
+            raise NetworkError(f"the format is {facts['format']!r}, not {_FORMAT!r}")
+
+        def tensor(name: str) -> Tensor:
+            if name in facts["bits"]:
+                return IntegerTensor(
+                    arrays[f"{name}.values"],
+                    arrays[f"{name}.scale"],
+                    arrays[f"{name}.zero_point"],
+                    facts["bits"][name],
+                )
+            if arrays[name].dtype != np.float32:
+                raise NetworkError(f"{name} holds {arrays[name].dtype}, not float32")
+            return arrays[name]
+
+        normalizer = None
+        if facts["clip"] is not None:
+            normalizer = Normalizer(
+                mean=tensor("normalizer.mean"),
+                inverse_std=tensor("normalizer.inverse_std"),
+                clip=facts["clip"],
+            )
+        kind, clip_mean = facts["head"]
+        if kind not in ("clip", "tanh", "argmax"):
+            raise NetworkError(f"there is no action head of kind {kind!r}")
+        return cls(
+            layers=tuple(
+                Layer(
+                    weight=tensor(f"layer{index}.weight"),
+                    bias=tensor(f"layer{index}.bias"),
+                    activation=activation,
+                )
+                for index, activation in enumerate(facts["activations"])
+            ),
+            head=Head(kind=kind, low=arrays["low"], high=arrays["high"], clip_mean=clip_mean),
+            observation_shape=tuple(facts["observation_shape"]),
+            action_shape=tuple(facts["action_shape"]),
+            normalizer=normalizer,
+            roundings={
+                name: Rounding(**given) if "scale" in given else DynamicRounding(**given)
+                for name, given in facts["roundings"].items()
+            },
+        )

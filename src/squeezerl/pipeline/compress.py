@@ -1,0 +1,64 @@
+"""`compress`: an agent becomes an artifact; without specs, its policy in float32."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from squeezerl.agents.load import Agent, load_agent
+from squeezerl.jobs.context import JobContext, stoppable
+from squeezerl.jobs.job import Job, Outcome
+from squeezerl.methods.recipe import Recipe
+from squeezerl.pipeline.kinds import sizes
+from squeezerl.pipeline.make import make_artifact
+from squeezerl.pipeline.place import Place
+from squeezerl.records import to_json
+
+
+def compress(job: Job, context: JobContext) -> Outcome:
+    """Compress, audit and put the artifact to the location.
+
+    Raises:
+        Interrupted: if the job was asked to stop.
+        SqueezeRLError: if a layer cannot be treated as the specs ask.
+    """
+    agent = _fetch(job.params["agent"], context)
+    recipe = Recipe.from_json(job.params["specs"])
+    given = job.params["calibration"]
+    with stoppable(context) as progress:
+        artifact = make_artifact(
+            agent,
+            recipe,
+            environment=None if given is None else Place.of(given).find(),
+            **({} if given is None else {n: given[n] for n in ("episodes", "count", "seed")}),
+            threads=context.threads,
+            on_progress=progress,
+        )
+    with tempfile.TemporaryDirectory(prefix="squeezerl-job-") as name:
+        folder = Path(name) / "artifact"
+        artifact.save(folder)
+        stored = context.location.put(folder)
+    manifest = artifact.manifest
+    return Outcome(
+        content={
+            **sizes(manifest.size),
+            "size": to_json(manifest.size),
+            "layers": to_json(manifest.layers),
+            "model_sha256": manifest.model_sha256,
+            "artifact": stored.name,
+            "stored_bytes": stored.bytes,
+        }
+    )
+
+
+def _fetch(given: dict[str, Any], context: JobContext) -> Agent:
+    """The agent; its source names the job or the hash, not where the files are just now."""
+    if "job" in given:
+        agent = load_agent(context.fetch(given["job"]))
+        name = f"job {given['job']}"
+    else:
+        agent = Agent.read(context.location.fetch_input(given["sha256"]))
+        name = agent.source.path
+    return Agent(agent.network, dataclasses.replace(agent.source, path=name))

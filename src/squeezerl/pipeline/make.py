@@ -1,0 +1,85 @@
+"""The one way from an agent to an artifact: calibrate, compress, write, read back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from squeezerl.agents.load import Agent
+from squeezerl.artifacts.artifact import Artifact, build_artifact
+from squeezerl.errors import InvalidArgumentError
+from squeezerl.evaluation.environment import Environment
+from squeezerl.evaluation.evaluate import calibrate
+from squeezerl.methods.base import Given
+from squeezerl.methods.recipe import Recipe, RecipeLike
+from squeezerl.records import AgentSource
+from squeezerl.runtimes.base import Observations
+from squeezerl.runtimes.onnx_runtime import load_network
+
+CALIBRATION_EPISODES = 10
+CALIBRATION_OBSERVATIONS = 4096
+
+
+def make_artifact(
+    agent: Agent,
+    recipe: RecipeLike = "float",
+    *,
+    environment: Environment | None = None,
+    observations: Observations | None = None,
+    episodes: int = CALIBRATION_EPISODES,
+    count: int = CALIBRATION_OBSERVATIONS,
+    seed: int = 0,
+    threads: int | None = None,
+    on_progress: Callable[[float], None] = lambda fraction: None,
+) -> Artifact:
+    """Compress an agent; the artifact was written, read back and audited.
+
+    Args:
+        agent: stays as it is.
+        recipe: text, specs or `Recipe`; "float" gives the policy in float32.
+        environment: where a recipe that needs observations gets them; unless given, the one that
+            the agent was trained on.
+        observations: recorded elsewhere, (n, *observation_shape), instead of an environment.
+        episodes: of calibration.
+        count: of the observations that are taken from them.
+        seed: of calibration.
+        threads: of the environment.
+        on_progress: called with the share of the calibration that is done.
+
+    Raises:
+        SpecError: if the recipe makes no sense, or does not fit the network.
+        CompressionError: if a method cannot treat the network.
+        EnvError: if environment and agent do not fit.
+    """
+    recipe = Recipe.of(recipe)
+    calibration = None
+    if "observations" in recipe.needs and observations is None:
+        observations, calibration = calibrate(
+            load_network(agent.network),
+            environment or home_of(agent.source),
+            episodes=episodes,
+            count=count,
+            seed=seed,
+            threads=threads,
+            on_progress=on_progress,
+        )
+    return build_artifact(
+        recipe.apply(agent.network, Given(observations=observations)),
+        recipe,
+        original=agent.network,
+        source=agent.source,
+        calibration=calibration,
+    )
+
+
+def home_of(source: AgentSource) -> Environment:
+    """The environment that an agent was trained on, with the arguments that it had there.
+
+    Raises:
+        InvalidArgumentError: if that is not known.
+        EnvError: if there is no such environment here.
+    """
+    if source.env_id is None:
+        raise InvalidArgumentError(
+            f"{source.path} does not say which environment it was trained on; name it with env=..."
+        )
+    return Environment.find(source.env_id, source.env_kwargs)

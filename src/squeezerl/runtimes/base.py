@@ -1,0 +1,163 @@
+"""What every runtime offers, and which there are. Evaluation and measuring use the same."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from squeezerl.errors import InvalidArgumentError
+from squeezerl.network.network import Network
+from squeezerl.registry import Registry
+
+Observations = npt.NDArray[np.float32]
+Actions = npt.NDArray[Any]
+Rows = npt.NDArray[np.int64]
+
+
+class Deployed(Protocol):
+    """What a runtime loads: an artifact, or the part of it that a fresh process is given."""
+
+    @property
+    def network(self) -> Network:
+        """The policy as data."""
+
+    @property
+    def model(self) -> bytes:
+        """The same as an ONNX file."""
+
+    @property
+    def algorithm(self) -> str:
+        """That the agent was trained with, for example "ppo"."""
+
+
+class Sizes(Protocol):
+    """What a network, an environment and an actor have in common."""
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        """Shape of one observation."""
+
+    @property
+    def action_shape(self) -> tuple[int, ...]:
+        """Shape of one action; `()` if discrete."""
+
+    @property
+    def action_count(self) -> int | None:
+        """Number of discrete actions; `None` if continuous."""
+
+
+@dataclass(frozen=True, eq=False)
+class Payload:
+    """A `Deployed` that travels to a fresh process in a folder, which needs NumPy to read it."""
+
+    network: Network
+    model: bytes
+    algorithm: str
+
+    @classmethod
+    def of(cls, deployed: Deployed) -> Self:
+        """What is deployed, without what else an artifact holds."""
+        return cls(deployed.network, deployed.model, deployed.algorithm)
+
+    def save(self, folder: Path) -> None:
+        """Write it to a new folder."""
+        folder.mkdir()
+        self.network.save(folder / "network.npz")
+        (folder / "policy.onnx").write_bytes(self.model)
+        (folder / "algorithm").write_text(self.algorithm, encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """What `save` wrote."""
+        return cls(
+            Network.load(folder / "network.npz"),
+            (folder / "policy.onnx").read_bytes(),
+            (folder / "algorithm").read_text(encoding="utf-8"),
+        )
+
+
+class Actor(ABC):
+    """A loaded policy. Actions are those that batch size 1 would give, for any batch.
+
+    Args:
+        sizes: has its shapes: a network, or an environment.
+    """
+
+    def __init__(self, sizes: Sizes) -> None:
+        self.observation_shape = sizes.observation_shape
+        self.action_shape = sizes.action_shape
+        self.action_count = sizes.action_count
+
+    def start(self, rows: Rows) -> None:  # noqa: B027 - most policies have nothing to forget
+        """New episodes begin in these rows: a policy with state forgets what it knew of them."""
+
+    @abstractmethod
+    def act(self, observations: Observations, rows: Rows | None = None) -> Actions:
+        """Actions (n, *action_shape) for raw observations (n, *observation_shape), float32.
+
+        Args:
+            observations: one for each row.
+            rows: which episodes they are of, for policies with state; unless given, 0, 1, ...
+
+        Raises:
+            InvalidArgumentError: if the observations have another shape.
+        """
+
+    def working_bytes(self, observations: Observations) -> int | None:
+        """Most bytes of intermediate results that one `act` holds; `None` if not known."""
+        return None
+
+    def gpu_memory(self) -> dict[str, int] | None:
+        """Bytes that the runtime's allocator holds on a GPU; `None` on the CPU."""
+        return None
+
+    def _check(self, observations: Observations) -> None:
+        if observations.ndim == 0 or observations.shape[1:] != self.observation_shape:
+            raise InvalidArgumentError(
+                f"observations of shape {observations.shape} given, a batch of shape (n, "
+                f"{', '.join(map(str, self.observation_shape))}) needed; for a single one, "
+                "act(observation[None])[0]"
+            )
+
+
+class Runtime(ABC):
+    """A way to run policies. Its module must be light: libraries are imported when they are used.
+
+    `is_gpu` tells whose energy and memory are measured.
+    """
+
+    name: str
+    is_gpu: bool = False
+
+    def import_library(self, algorithm: str) -> None:  # noqa: B027 - some need no library
+        """Import all that `load` and the actor need for an agent of this algorithm.
+
+        Raises:
+            SqueezeRLError: if it is not installed.
+        """
+
+    def refusal(self, network: Network, algorithm: str) -> str | None:
+        """Why this runtime cannot run a network; `None` if it can."""
+        return None
+
+    @abstractmethod
+    def load(self, deployed: Deployed, *, threads: int = 1) -> Actor:
+        """The actor of what was deployed.
+
+        Raises:
+            SqueezeRLError: if it cannot be loaded here.
+        """
+
+
+def _register_own() -> None:
+    import squeezerl.runtimes.onnx_runtime
+    import squeezerl.runtimes.stable_baselines3
+    import squeezerl.runtimes.torch_eager  # noqa: F401 - each registers its runtimes
+
+
+RUNTIMES: Registry[Runtime] = Registry("runtime", built_in=_register_own)

@@ -1,0 +1,131 @@
+"""ONNX Runtime, with the options that it has by default but for the number of threads."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+
+from squeezerl.errors import ArtifactError
+from squeezerl.formats.base import FORMATS
+from squeezerl.network.network import Network
+from squeezerl.runtimes.base import RUNTIMES, Actions, Actor, Deployed, Observations, Rows, Runtime
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+# The kernels of these round a number otherwise at the end of a buffer, so that a batch gives other
+# actions than its rows.
+_UNEVEN_ACTIVATIONS = {"ELU", "SELU", "Softplus"}
+
+
+@final
+class OnnxActor(Actor):
+    """A policy in ONNX Runtime.
+
+    A batch is run in one call only where that gives, bit for bit, the actions of one row at a time:
+    never where a scale is computed at run time, which is then taken over the batch, and else once
+    the first batch of that size has shown it on this machine's kernels.
+
+    Raises:
+        ArtifactError: if ONNX Runtime cannot load the model.
+    """
+
+    def __init__(self, network: Network, model: bytes, *, threads: int) -> None:
+        super().__init__(network)
+        try:
+            self._session = _session(model, threads)
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            raise ArtifactError(f"ONNX Runtime cannot load the model ({error})") from error
+        self._model, self._threads = model, threads
+        self._run = self._session.run
+        self._input = self._session.get_inputs()[0].name
+        self._outputs = [self._session.get_outputs()[0].name]
+        self._row_by_row = network.is_dynamic or any(
+            layer.activation in _UNEVEN_ACTIVATIONS for layer in network.layers
+        )
+        self._checked_sizes = {1}
+
+    def act(self, observations: Observations, rows: Rows | None = None) -> Actions:
+        """See `Actor`."""
+        observations = np.asarray(observations, dtype=np.float32)
+        self._check(observations)
+        size = len(observations)
+        if size == 1 or (size in self._checked_sizes and not self._row_by_row):
+            return self._whole(observations)
+        if size == 0:
+            dtype = np.float32 if self.action_count is None else np.int64
+            return np.empty((0, *self.action_shape), dtype)
+        each = np.concatenate([self._whole(row[np.newaxis]) for row in observations])
+        if not self._row_by_row:
+            self._row_by_row = not np.array_equal(each, self._whole(observations))
+            self._checked_sizes.add(size)
+        return each
+
+    def working_bytes(self, observations: Observations) -> int | None:
+        """The largest operator's inputs and outputs, from ONNX Runtime's own profile.
+
+        A policy is a chain, so the two ends of one operator are all that is alive at a time.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            session = _session(self._model, self._threads, profile=Path(folder) / "profile")
+            batch = observations[:1] if self._row_by_row else observations
+            session.run(self._outputs, {self._input: batch})
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        sizes = [
+            int(event["args"]["activation_size"]) + int(event["args"]["output_size"])
+            for event in events
+            if "activation_size" in event.get("args", {})
+        ]
+        return max(sizes, default=None)
+
+    def _whole(self, observations: Observations) -> Actions:
+        actions: Actions = self._run(self._outputs, {self._input: observations})[0]
+        return actions
+
+
+@final
+class OnnxRuntime(Runtime):
+    """ONNX Runtime on the CPU."""
+
+    name = "ort"
+
+    def import_library(self, algorithm: str) -> None:
+        """See `Runtime`."""
+        import onnxruntime  # noqa: F401
+
+    def load(self, deployed: Deployed, *, threads: int = 1) -> OnnxActor:
+        """See `Runtime`."""
+        return OnnxActor(deployed.network, deployed.model, threads=threads)
+
+
+RUNTIMES.register("ort", OnnxRuntime())
+
+
+def load_network(network: Network) -> OnnxActor:
+    """The actor of a network that is not in a file yet, as its file would act."""
+    return OnnxActor(network, FORMATS.get("onnx").write(network), threads=1)
+
+
+def _session(
+    model: bytes, threads: int, profile: Path | None = None
+) -> onnxruntime.InferenceSession:
+    """A session; `profile` begins the name of a file for ONNX Runtime's own profile, if wanted."""
+    import onnxruntime
+
+    options: Any = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
+    return onnxruntime.InferenceSession(
+        model,
+        options,
+        providers=["CPUExecutionProvider"],
+        enable_fallback=False,  # which would print, and try the same again
+    )

@@ -1,1 +1,0 @@
-"""Results in SQLite or PostgreSQL: what was planned, what was measured, raw."""

@@ -1,0 +1,97 @@
+"""One small study whose jobs were all done in this process, one after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from squeezerl.jobs.context import JobContext
+from squeezerl.jobs.job import Job
+from squeezerl.jobs.kinds import run_job
+from squeezerl.jobs.location import Location
+from squeezerl.jobs.store import Store
+from squeezerl.studies.plan import Plan, plan_study
+from squeezerl.studies.reading.study_file import read_study
+from squeezerl.studies.run import publish_agents
+from squeezerl.studies.study import Study
+
+STUDY = """\
+name: finished
+agents:
+  - demo
+  - train:
+      algorithms: ppo
+      environments: CartPole-v1
+      steps: 1_024
+      hyperparameters:
+        ppo: {n_envs: 2, n_steps: 128, batch_size: 64, net_arch: [16, 16]}
+      evaluations: 2
+      eval_episodes: 2
+methods: [ptdq, ptsq, qat, l2: {percent: [10, 50]}, ticket: {norms: random}]
+episodes: 3
+seed: 11
+measure: {methods: [ptdq, best], seconds: 0.1, precision: 1}
+"""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A study that is done."""
+
+    study: Study
+    plan: Plan
+    store: Store
+    location: Location
+    folder: Path
+
+    def left_by(self, job: Job) -> Path:
+        """The folder that a job left."""
+        return self.location.fetch(self.store.result(job.id).content["artifact"])
+
+    def the_job(self, kind: str, agent: str, method: str, ratio: float | None = None) -> Job:
+        """The job with this label."""
+        wanted = (agent, method, ratio)
+        (job,) = (
+            job
+            for job, label in self.plan.members
+            if job.kind == kind and (label["agent"], label["method"], label["ratio"]) == wanted
+        )
+        return job
+
+
+def context(
+    store: Store,
+    location: Location,
+    scratch: Path,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> JobContext:
+    """The context that jobs are given."""
+    return JobContext(
+        store=store,
+        location=location,
+        scratch=scratch,
+        threads=1,
+        should_stop=should_stop,
+        on_progress=lambda fraction: None,
+    )
+
+
+def finish(folder: Path, text: str = STUDY) -> Finished:
+    """Read, plan and do all jobs, one after the other."""
+    path = folder / "study.yaml"
+    path.write_text(text, encoding="utf-8")
+    study = read_study(path, store=f"sqlite:///{folder}/s.db", artifacts=str(folder / "artifacts"))
+    plan = plan_study(study)
+    store = Store.open(study.store)
+    store.put_study(study.name, study.spec, plan.members)
+    location = Location(study.artifacts, cache=folder / "cache")
+    publish_agents(study.agents, location)
+    given = context(store, location, folder / "scratch")
+    for exclusive in (False, True):
+        while claim := store.claim(study.name, "me", exclusive=exclusive, lease_s=600):
+            start = time.perf_counter()
+            outcome = run_job(claim.job, given)
+            store.finish(claim, outcome, {"id": "here"}, time.perf_counter() - start)
+    return Finished(study, plan, store, location, folder)

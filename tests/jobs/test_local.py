@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from executor_contract import ExecutorContract
+
+from squeezerl.errors import InvalidArgumentError
+
+
+class TestLocal(ExecutorContract):
+    name = "local"
+
+    def test_an_address_is_refused(self, url: str, tmp_path: Path) -> None:
+        self.put(url)
+        with pytest.raises(InvalidArgumentError, match="address 'auto' is for executor 'ray'"):
+            self.run(url, tmp_path, address="auto")

@@ -1,0 +1,190 @@
+"""Ray takes seconds to start, so there are few tests of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from cheap_jobs import cheap_job
+from crash_study import Command, check
+from executor_contract import ExecutorContract
+
+from squeezerl.jobs.store import Store
+
+PATIENCE_S = 120
+
+
+@pytest.fixture(autouse=True)
+def _folder_of_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A short one, for the paths of its sockets."""
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as name:
+        monkeypatch.setenv("RAY_TMPDIR", name)
+        yield
+
+
+class TestRay(ExecutorContract):
+    name = "ray"
+
+    @pytest.fixture(autouse=True)
+    def _needs_ray(self) -> None:
+        pytest.importorskip("ray")
+
+
+def _descendants(command: Command, name: str) -> list[psutil.Process]:
+    """Processes of the command's own Ray."""
+    try:
+        below = psutil.Process(command.process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    found = []
+    for process in below:
+        try:
+            if name in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def _workers(command: Command) -> list[psutil.Process]:
+    return _descendants(command, "RayWorker")
+
+
+def _wait(command: Command, store: Store, done: int) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while store.counts("s").done < done or not store.counts("s").running:
+        assert time.monotonic() < deadline, command.output()
+        assert command.process.poll() is None, command.output()
+        time.sleep(0.05)
+
+
+def test_a_worker_then_the_whole_of_ray_is_killed(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    url = f"sqlite:///{tmp_path}/store.db"
+    base = [cheap_job(n, trace=tmp_path, seconds=0.1) for n in range(100)]
+    top = [
+        cheap_job(200 + n, tuple(base[n : n + 3]), trace=tmp_path, exclusive=n < 3)
+        for n in range(10)
+    ]
+    jobs = [*base, *top]
+    with Store.open(url) as store:
+        store.put_study("s", {}, [(job, {}) for job in jobs])
+        command = Command(url, "s", tmp_path, "ray")
+        try:
+            _wait(command, store, 5)
+            worker = _workers(command)[0]
+            before = time.monotonic()
+            worker.kill()
+            command.note_kill(before, worker.pid)
+            _wait(command, store, 20)
+
+            # All of Ray, and then its driver if it has not noticed.
+            everything = psutil.Process(command.process.pid).children(recursive=True)
+            before = time.monotonic()
+            for process in everything:
+                process.kill()
+            psutil.wait_procs(everything, timeout=10)
+            command.note_kill(before, None)
+            try:
+                assert command.process.wait(10) != 0
+            except subprocess.TimeoutExpired:
+                command.process.kill()
+                command.process.wait()
+            assert store.counts("s").done < len(jobs)
+
+            started = time.monotonic()
+            command.again()
+            assert command.process.wait(PATIENCE_S) == 0, command.output()
+            assert time.monotonic() - started < 55, "it waited for leases"
+        finally:
+            for process in _descendants(command, ""):
+                process.kill()
+            command.process.kill()
+            command.process.wait()
+    assert check(url, "s", tmp_path, jobs, command) >= 1
+
+
+def test_workers_end_when_their_driver_is_killed(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    url = f"sqlite:///{tmp_path}/store.db"
+    with Store.open(url) as store:
+        store.put_study("s", {}, [(cheap_job(n, seconds=60), {}) for n in range(2)])
+        command = Command(url, "s", tmp_path, "ray")
+        everything: list[psutil.Process] = []
+        try:
+            _wait(command, store, 0)
+            workers = _workers(command)
+            assert workers
+            everything = psutil.Process(command.process.pid).children(recursive=True)
+            command.process.kill()
+            assert not psutil.wait_procs(workers, timeout=30)[1]
+        finally:
+            command.process.kill()
+            command.process.wait()
+            for process in everything:
+                if process.is_running():
+                    process.kill()
+
+
+def test_it_warns_of_workers_that_no_host_has_room_for(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    url = f"sqlite:///{tmp_path}/store.db"
+    with Store.open(url) as store:
+        store.put_study("s", {}, [(cheap_job(n, seconds=0.5), {}) for n in range(6)])
+    code = (
+        "import ray, sys\n"
+        "import cheap_jobs\n"
+        "from squeezerl.jobs.executors import ray as ray_executor\n"
+        "from squeezerl.jobs.execute import execute\n"
+        "from squeezerl.jobs.location import Location\n"
+        "ray_executor.WAIT_S = 0.2\n"
+        "ray.init(address='local', num_cpus=1, include_dashboard=False, log_to_driver=False)\n"
+        "counts = execute(sys.argv[1], 's', location=Location(sys.argv[2]), executor='ray',\n"
+        "    workers=2)\n"
+        "print(counts.done)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, url, str(tmp_path / "artifacts")],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=True,
+    )
+
+    assert run.stdout.strip().endswith("6")
+    assert "1 of 2 workers wait for a place in the Ray cluster, which has 1 CPUs" in run.stderr
+
+
+def test_an_unreachable_cluster_is_an_error(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    url = f"sqlite:///{tmp_path}/store.db"
+    with Store.open(url) as store:
+        store.put_study("s", {}, [(cheap_job(1), {})])
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from squeezerl.errors import ExecutionError\n"
+        "from squeezerl.jobs.execute import execute\n"
+        "from squeezerl.jobs.location import Location\n"
+        "try:\n"
+        "    execute(sys.argv[1], 's', location=Location(sys.argv[2]), executor='ray',\n"
+        "            address='auto')\n"
+        "except ExecutionError as error:\n    print(error)"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, url, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=True,
+        env=environment,
+    )
+    assert "no Ray cluster at auto" in done.stdout, done.stderr

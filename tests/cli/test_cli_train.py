@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from command import invoke, run, the_object, tree
 
-from squeezerl.artifacts.read import read_artifact
+from squeezerl.artifacts.artifact import read_artifact
 
 KEYS = {
     "path", "algorithm", "env_id", "seed", "steps", "new_steps", "seconds", "complete",

@@ -151,7 +151,7 @@ def train(
 
     Example: squeezerl train ppo Ant-v4 --ticket-of ant --ticket l2 --ticket-ratio 0.7 -o ticket
     """
-    from squeezerl.methods.specs import QuantizationAwareTraining
+    from squeezerl.methods.trained_int8 import QuantizationAwareTraining
     from squeezerl.training.config import QatConfig, TicketConfig, TrainConfig
     from squeezerl.training.train import train as train_agent
 

@@ -242,11 +242,11 @@ def _start_from(model: Any, env: Any, path: Path) -> None:
     files = find_agent(path)
     archive = CheckpointArchive(files.checkpoint)
     try:
-        state = read_state_dict(archive.read("policy.pth", MAX_WEIGHTS_BYTES), "policy.pth")
+        arrays = read_state_dict(archive.read("policy.pth", MAX_WEIGHTS_BYTES), "policy.pth")
     finally:
         archive.close()
     try:
-        model.policy.load_state_dict(state)
+        model.policy.load_state_dict({n: torch.tensor(array) for n, array in arrays.items()})
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(

@@ -9,58 +9,71 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from squeezerl.agents.load import Agent as Agent
     from squeezerl.agents.load import load_agent as load_agent
-    from squeezerl.api import make_actor as make_actor
+    from squeezerl.api import Evaluation as Evaluation
+    from squeezerl.api import Squeezed as Squeezed
+    from squeezerl.api import compress as compress
+    from squeezerl.api import evaluate as evaluate
+    from squeezerl.api import load as load
+    from squeezerl.api import load_actor as load_actor
     from squeezerl.api import profile as profile
     from squeezerl.api import squeeze as squeeze
-    from squeezerl.artifacts.read import read_artifact as read_artifact
-    from squeezerl.artifacts.write import write_artifact as write_artifact
+    from squeezerl.artifacts.artifact import Artifact as Artifact
+    from squeezerl.artifacts.artifact import read_artifact as read_artifact
+    from squeezerl.errors import SqueezeRLError as SqueezeRLError
     from squeezerl.evaluation.environment import Environment as Environment
-    from squeezerl.evaluation.evaluate import calibrate as calibrate
-    from squeezerl.evaluation.evaluate import evaluate as evaluate
-    from squeezerl.evaluation.referee import Referee as Referee
-    from squeezerl.methods.compress import compress as compress
-    from squeezerl.methods.specs import DynamicQuantization as DynamicQuantization
-    from squeezerl.methods.specs import QuantizationAwareTraining as QuantizationAwareTraining
-    from squeezerl.methods.specs import StaticQuantization as StaticQuantization
-    from squeezerl.methods.specs import StructuredPruning as StructuredPruning
+    from squeezerl.measurement.result import Profile as Profile
+    from squeezerl.methods.dynamic_int8 import DynamicQuantization as DynamicQuantization
+    from squeezerl.methods.pruning import StructuredPruning as StructuredPruning
+    from squeezerl.methods.recipe import Recipe as Recipe
+    from squeezerl.methods.static_int8 import StaticQuantization as StaticQuantization
+    from squeezerl.methods.trained_int8 import (
+        QuantizationAwareTraining as QuantizationAwareTraining,
+    )
+    from squeezerl.network.network import Network as Network
+    from squeezerl.registry import load_plugin as load_plugin
     from squeezerl.report.profile_contract import profile_json as profile_json
     from squeezerl.report.profile_table import profile_markdown as profile_markdown
-    from squeezerl.report.squeeze_report import summary as summary
-    from squeezerl.runtimes.onnx_actor import load_actor as load_actor
+    from squeezerl.search.result import SqueezeResult as SqueezeResult
     from squeezerl.studies.run import run_study as run_study
-    from squeezerl.training.config import QatConfig as QatConfig
-    from squeezerl.training.config import TicketConfig as TicketConfig
     from squeezerl.training.config import TrainConfig as TrainConfig
+    from squeezerl.training.result import TrainingResult as TrainingResult
     from squeezerl.training.train import train as train
 
 __version__ = "0.1.0"
 
+# Public name → its module.
 _HOMES = {
-    "DynamicQuantization": "squeezerl.methods.specs",
+    "Agent": "squeezerl.agents.load",
+    "Artifact": "squeezerl.artifacts.artifact",
+    "DynamicQuantization": "squeezerl.methods.dynamic_int8",
     "Environment": "squeezerl.evaluation.environment",
-    "QatConfig": "squeezerl.training.config",
-    "QuantizationAwareTraining": "squeezerl.methods.specs",
-    "Referee": "squeezerl.evaluation.referee",
-    "StaticQuantization": "squeezerl.methods.specs",
-    "StructuredPruning": "squeezerl.methods.specs",
-    "TicketConfig": "squeezerl.training.config",
+    "Evaluation": "squeezerl.api",
+    "Network": "squeezerl.network.network",
+    "Profile": "squeezerl.measurement.result",
+    "QuantizationAwareTraining": "squeezerl.methods.trained_int8",
+    "Recipe": "squeezerl.methods.recipe",
+    "SqueezeRLError": "squeezerl.errors",
+    "SqueezeResult": "squeezerl.search.result",
+    "Squeezed": "squeezerl.api",
+    "StaticQuantization": "squeezerl.methods.static_int8",
+    "StructuredPruning": "squeezerl.methods.pruning",
     "TrainConfig": "squeezerl.training.config",
-    "calibrate": "squeezerl.evaluation.evaluate",
-    "compress": "squeezerl.methods.compress",
-    "evaluate": "squeezerl.evaluation.evaluate",
-    "make_actor": "squeezerl.api",
-    "load_actor": "squeezerl.runtimes.onnx_actor",
+    "TrainingResult": "squeezerl.training.result",
+    "compress": "squeezerl.api",
+    "evaluate": "squeezerl.api",
+    "load": "squeezerl.api",
+    "load_actor": "squeezerl.api",
     "load_agent": "squeezerl.agents.load",
+    "load_plugin": "squeezerl.registry",
     "profile": "squeezerl.api",
     "profile_json": "squeezerl.report.profile_contract",
     "profile_markdown": "squeezerl.report.profile_table",
-    "read_artifact": "squeezerl.artifacts.read",
+    "read_artifact": "squeezerl.artifacts.artifact",
     "run_study": "squeezerl.studies.run",
     "squeeze": "squeezerl.api",
-    "summary": "squeezerl.report.squeeze_report",
     "train": "squeezerl.training.train",
-    "write_artifact": "squeezerl.artifacts.write",
 }
 __all__ = sorted(_HOMES)
 

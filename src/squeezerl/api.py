@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from squeezerl.agents.load import Agent, load_agent
 from squeezerl.artifacts.artifact import Artifact, is_artifact, read_artifact
+from squeezerl.artifacts.output import check_output, new_folder
 from squeezerl.errors import InvalidArgumentError
-from squeezerl.evaluation.environment import Environment
-from squeezerl.evaluation.evaluate import check_numbers, play
+from squeezerl.evaluation.environment import Environment, make_gymnasium
+from squeezerl.evaluation.evaluate import calibrate, check_numbers, play
 from squeezerl.evaluation.random_actor import RandomActor
 from squeezerl.evaluation.referee import Referee
-from squeezerl.methods.recipe import RecipeLike
+from squeezerl.host.facts import host_facts
+from squeezerl.measurement.meters.choose import choose_gpu_meter, choose_meter
+from squeezerl.measurement.profile import profile_subjects
+from squeezerl.measurement.result import Profile
+from squeezerl.measurement.settings import (
+    PRECISION,
+    EpisodesJob,
+    Settings,
+    Workload,
+    as_observations,
+)
+from squeezerl.measurement.subject import Subject
+from squeezerl.methods.recipe import Recipe, RecipeLike
 from squeezerl.pipeline.make import home_of, make_artifact
 from squeezerl.records import AgentSource, EvaluationRecord, Retention
+from squeezerl.report.contract import squeeze_json
+from squeezerl.report.squeeze_report import summary, write_squeeze_report
 from squeezerl.runtimes.base import RUNTIMES, Actor, Observations
+from squeezerl.search.result import SqueezeResult
+from squeezerl.search.squeeze import SqueezeSettings, StageProgress, squeeze_into
 
-StageProgress = Callable[[str, float], None]
+_SQUEEZE_SECONDS = 0.6
 # What can be evaluated and measured: an agent or an artifact, or the path of one.
 Policy = Agent | Artifact | str | Path
+
+
+load = load_agent
 
 
 def as_artifact(policy: Policy, *, vecnormalize: str | Path | None = None) -> Artifact:
@@ -189,6 +211,215 @@ def evaluate(
         baseline=baseline_record,
         random=random_record,
     )
+
+
+@dataclass(frozen=True)
+class Squeezed:
+    """What a squeeze found, and the folder that it wrote."""
+
+    result: SqueezeResult
+    output: Path
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that was chosen; "float" if nothing smaller keeps the return."""
+        return self.result.chosen
+
+    @property
+    def artifact(self) -> Artifact:
+        """The chosen artifact, read from `output`."""
+        return read_artifact(self.output)
+
+    def summary(self) -> str:
+        """What was chosen and why, in a sentence or two."""
+        return summary(self.result)
+
+    def to_json(self) -> dict[str, Any]:
+        """All that was tried, as `squeezerl squeeze --json` prints it."""
+        return squeeze_json(self.result, self.output)
+
+
+def squeeze(
+    agent: Agent | str | Path,
+    *,
+    output: str | Path,
+    env: Environment | str | None = None,
+    retain: float = 0.95,
+    recipes: Sequence[RecipeLike] = (),
+    episodes: int = 100,
+    max_episodes: int | None = None,
+    seed: int = 0,
+    measure: bool = True,
+    watts_per_core: float | None = None,
+    workers: int | None = None,
+    force: bool = False,
+    on_progress: StageProgress = lambda stage, fraction: None,
+) -> Squeezed:
+    """Find the smallest artifact that keeps the return.
+
+    `output` becomes the artifact, with `results.json`, `report.md`, `pareto.png` and all candidates
+    beside it. It appears when all is done, or not at all. What an interrupted squeeze has found is
+    kept in a hidden folder beside `output`, and the same call goes on from there.
+
+    Example:
+        >>> result = squeezerl.squeeze("ppo/Hopper-v3_1", env="Hopper-v4", output="out")
+        >>> print(result.summary())
+
+    Args:
+        agent: an agent, the path of one, or "demo".
+        output: folder to write.
+        env: an environment or its id; unless given, the one that the agent was trained on.
+        retain: share of the random-normalised return to keep.
+        recipes: what to try; unless given, what every method offers, one shot each.
+        episodes: complete episodes for each recipe.
+        max_episodes: limit for recipes that are undecided (see `Referee`).
+        seed: of the first episode, and of all else that is random.
+        measure: also measure latency, memory and energy of the best recipes.
+        watts_per_core: for an estimate of energy, where there is no sensor (see `profile`).
+        workers: processes that compress and play side by side; unless given, one per core.
+        force: replace the artifact at `output`.
+        on_progress: called with what is being done and the share of the work that is done.
+
+    Raises:
+        SqueezeRLError: for bad input, as documented at `load_agent` and `squeeze_into`.
+    """
+    agent, output = as_agent(agent), Path(output)
+    check_output(output, force=force)
+    meter, meter_problem = choose_meter(host_facts(), watts_per_core=watts_per_core)
+    settings = SqueezeSettings(
+        retain=retain,
+        episodes=episodes,
+        max_episodes=max_episodes,
+        seed=seed,
+        recipes=tuple(map(Recipe.of, recipes)),
+        measurement=Settings(seconds=_SQUEEZE_SECONDS, meter=meter, seed=seed) if measure else None,
+        meter_problem=meter_problem,
+        workers=workers,
+    )
+    work = output.absolute().with_name(f".{output.absolute().name}.squeeze")
+    with new_folder(output, force=force) as folder:
+        result = squeeze_into(
+            folder, agent, _place(env, agent.source), settings, work=work, on_progress=on_progress
+        )
+        write_squeeze_report(result, folder)
+    shutil.rmtree(work, ignore_errors=True)
+    return Squeezed(result, output)
+
+
+def profile(
+    policies: Sequence[Policy],
+    *,
+    env: Environment | str | Callable[[AgentSource], Environment] | None = None,
+    observations: Observations | None = None,
+    runtimes: str | Sequence[str] = ("ort", "torch", "sb3"),
+    batch: int = 1,
+    threads: int = 1,
+    seconds: float = 5.0,
+    precision: float = PRECISION,
+    energy: str = "auto",
+    watts_per_core: float | None = None,
+    episodes: bool = False,
+    seed: int = 0,
+    vecnormalize: str | Path | None = None,
+    on_progress: StageProgress = lambda stage, fraction: None,
+) -> Profile:
+    """Measure size, latency, memory and energy of policies in runtimes, in fresh processes.
+
+    Example:
+        >>> measured = squeezerl.profile(["ppo/Hopper-v3_1", "out"], runtimes="ort,torch")
+        >>> print(squeezerl.profile_markdown(squeezerl.profile_json(measured)))
+
+    Args:
+        policies: agents and artifacts; the first, in the first runtime, is the reference.
+        env: where the policies' observations are recorded; a function is asked for that of each
+            agent. Unless given, the one that the agent was trained on.
+        observations: recorded elsewhere, (n, *observation_shape), instead of an environment.
+        runtimes: names of registered runtimes; a list, or a string with commas.
+        batch: observations for each `act`.
+        threads: of the runtime.
+        seconds: of timed decisions for each policy in each runtime.
+        precision: that the median latency should have (see `Settings`).
+        energy: "auto", "none" or a meter's name (see `choose_meter`).
+        watts_per_core: for an estimate of energy from CPU time.
+        episodes: also play complete episodes in Gymnasium, one environment.
+        seed: of the recorded and the played episodes and of the order of measurements.
+        vecnormalize: of the agent, where it does not stand beside the checkpoint.
+        on_progress: called with what is being done and the share of the work that is done.
+
+    Raises:
+        SqueezeRLError: for bad input, or if a measuring process failed.
+    """
+    if not policies:
+        raise InvalidArgumentError("name at least one agent or artifact")
+    if observations is not None:
+        if env is not None or episodes:
+            raise InvalidArgumentError("recorded observations take the place of an environment")
+        observations = as_observations(observations)
+    check_numbers(1, seed)
+    if isinstance(runtimes, str):
+        runtimes = [name.strip() for name in runtimes.split(",")]
+    meter, meter_problem = choose_meter(host_facts(), energy=energy, watts_per_core=watts_per_core)
+    gpu_meter = None
+    if any(RUNTIMES.get(runtime).is_gpu for runtime in runtimes):
+        gpu_meter, gpu_problem = choose_gpu_meter(host_facts())
+        meter_problem = " ".join(filter(None, (meter_problem, gpu_problem))) or None
+    settings = Settings(
+        runtimes=tuple(runtimes),
+        batch=batch,
+        threads=threads,
+        seconds=seconds,
+        precision=precision,
+        meter=meter,
+        gpu_meter=gpu_meter,
+        seed=seed,
+    )
+    subjects = _subjects(policies, vecnormalize)
+    workloads: dict[str, Workload] = {}
+    recorded: dict[tuple[str, ...], Workload] = {}
+    for subject in subjects:
+        if observations is not None:
+            workloads[subject.name] = Workload(env_id=None, observations=observations)
+            continue
+        source = subject.source
+        place = env(source) if callable(env) else _place(env, source)
+        key = (source.key, place.id, repr(place.kwargs))
+        if key not in recorded:
+            on_progress(f"observations of {source.label} in {place.id}", 0.0)
+            recorded[key] = _workload(subject, place, seed=seed, episodes=episodes)
+        workloads[subject.name] = recorded[key]
+    return profile_subjects(
+        subjects, workloads, settings, meter_problem=meter_problem, on_progress=on_progress
+    )
+
+
+def _subjects(policies: Sequence[Policy], vecnormalize: str | Path | None) -> list[Subject]:
+    agents = [
+        policy
+        for policy in policies
+        if isinstance(policy, Agent) or (isinstance(policy, str | Path) and not is_artifact(policy))
+    ]
+    if vecnormalize is not None and len(agents) != 1:
+        raise InvalidArgumentError(
+            f"a normaliser is for one agent, and there are {len(agents)} (artifacts have theirs)"
+        )
+    subjects = []
+    for number, policy in enumerate(policies):
+        is_agent = any(policy is agent for agent in agents)
+        artifact = as_artifact(policy, vecnormalize=vecnormalize if is_agent else None)
+        name = str(policy) if isinstance(policy, str | Path) else f"policy {number}"
+        subjects.append(Subject(name, artifact))
+    return subjects
+
+
+def _workload(subject: Subject, place: Environment, *, seed: int, episodes: bool) -> Workload:
+    seen, _ = calibrate(load_actor(subject.artifact), place, seed=seed)
+    job = None
+    if episodes:
+        make_gymnasium(place.id, place.kwargs).close()
+        job = EpisodesJob(
+            env_id=place.id, env_kwargs=dict(place.kwargs), seed=seed, path=str(Path.cwd())
+        )
+    return Workload(env_id=place.id, observations=seen, episodes=job)
 
 
 def _actor(policy: Policy | Actor, runtime: str) -> tuple[Actor, AgentSource | None]:

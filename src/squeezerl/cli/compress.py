@@ -1,8 +1,8 @@
-"""`squeezerl compress`: one method, one artifact."""
+"""`squeezerl compress`: one recipe, one artifact."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,24 +22,39 @@ from squeezerl.cli.console import (
     reports_errors,
     say,
 )
+from squeezerl.errors import SpecError
+
+if TYPE_CHECKING:
+    from squeezerl.methods.recipe import Recipe
 
 
 @reports_errors
 def compress(
     agent: AgentArgument,
-    method: Annotated[str, typer.Option(help="ptdq, ptsq, l1, l2 or float.", show_default=False)],
     output: OutputOption,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="Steps and their values, e.g. 'prune:l2:0.3 | int8:static'.", show_default=False
+        ),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="Short for a recipe: ptdq, ptsq, l1, l2, float.", show_default=False),
+    ] = None,
     env: EnvOption = None,
     ratio: Annotated[
         float | None,
-        typer.Option(help="Share of neurons that l1 and l2 remove, e.g. 0.3.", show_default=False),
+        typer.Option(
+            help="Share of neurons that --method l1 or l2 removes, e.g. 0.3.", show_default=False
+        ),
     ] = None,
     naive: Annotated[
         bool,
         typer.Option("--naive", help="Quantize as the study did: per tensor, the whole graph."),
     ] = False,
     calibration_episodes: Annotated[
-        int, typer.Option(help="Episodes that ptsq takes its observations from.")
+        int, typer.Option(help="Episodes that static quantization takes its observations from.")
     ] = 10,
     seed: SeedOption = 0,
     env_kwargs: EnvKwargsOption = None,
@@ -47,43 +62,37 @@ def compress(
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compress an agent with one method and write the artifact.
+    """Compress an agent with a recipe and write the artifact.
 
-    ptdq and ptsq are int8 quantization with activation scales computed at run time or fixed by
-    calibration on the agent's own episodes; l1 and l2 remove neurons.
+    A recipe is a sequence of steps: prune:l1:RATIO and prune:l2:RATIO remove neurons; int8:dynamic
+    (ptdq) and int8:static (ptsq) quantize, with activation scales computed at run time or fixed by
+    calibration on the agent's own episodes.
 
-    Example: squeezerl compress demo --env HalfCheetah-v5 --method ptsq -o out
+    Example: squeezerl compress demo --recipe 'prune:l2:0.1 | int8:static' -o out
     """
     from squeezerl.agents.load import load_agent
-    from squeezerl.api import make_actor
     from squeezerl.artifacts.output import check_output
-    from squeezerl.artifacts.write import write_artifact
-    from squeezerl.evaluation.evaluate import calibrate
-    from squeezerl.methods.compress import compress as compress_policy
-    from squeezerl.methods.specs import specs_for
+    from squeezerl.pipeline.make import make_artifact
     from squeezerl.records import to_json
 
-    specs = specs_for(method, ratio, naive=naive)
+    steps = _recipe(recipe, method, ratio, naive)
     loaded = load_agent(agent, vecnormalize=vecnormalize)
     check_output(output, force=force)
-    observations = calibration = None
-    if env is not None or method == "ptsq":
+    environment = None
+    if env is not None or "observations" in steps.needs:
         environment = find_environment(env, loaded.source, env_kwargs)
-        actor = make_actor(loaded)
-        environment.check_fits(actor)
-        if method == "ptsq":
-            with progress_bar("calibration") as update:
-                observations, calibration = calibrate(
-                    actor,
-                    environment,
-                    episodes=calibration_episodes,
-                    seed=seed,
-                    on_progress=lambda fraction: update("calibration", fraction),
-                )
-    compressed = compress_policy(loaded.policy, specs, observations=observations)
-    manifest = write_artifact(
-        compressed, loaded.source, output, calibration=calibration, force=force
-    )
+        environment.check_fits(loaded.network)
+    with progress_bar("calibration") as update:
+        artifact = make_artifact(
+            loaded,
+            steps,
+            environment=environment,
+            episodes=calibration_episodes,
+            seed=seed,
+            on_progress=lambda fraction: update("calibration", fraction),
+        )
+    artifact.save(output, force=force)
+    manifest = artifact.manifest
     if as_json:
         print_json(to_json(manifest))
         return
@@ -108,3 +117,31 @@ def compress(
         f"({before_bytes / size.weight_bytes:.1f} times fewer than in float)\n"
         f"What that cost: squeezerl evaluate {output} --against {agent}"
     )
+
+
+def _recipe(text: str | None, method: str | None, ratio: float | None, naive: bool) -> Recipe:
+    """The recipe that the options ask for."""
+    from squeezerl.methods.base import leaves_open
+    from squeezerl.methods.recipe import FLOAT, Recipe
+
+    if (text is None) == (method is None):
+        raise SpecError("give either --recipe or --method, for example --recipe int8:static")
+    if text is not None:
+        if ratio is not None or naive:
+            raise SpecError("--ratio and --naive go with --method; a recipe says it all")
+        return Recipe.of(text)
+    assert method is not None
+    if naive:
+        try:
+            return Recipe.of(f"{method}-naive")
+        except SpecError as error:
+            raise SpecError("--naive is for quantization only: ptdq and ptsq") from error
+    is_open = method != FLOAT and leaves_open(method)
+    if is_open and ratio is None:
+        raise SpecError(f"--method {method} needs a --ratio, for example 0.3 for 30 %")
+    if not is_open and ratio is not None:
+        raise SpecError(f"--method {method} takes no --ratio; l1 and l2 do")
+    recipe = Recipe.of(method if ratio is None else f"{method}:{ratio}")
+    if "training" in recipe.needs:
+        raise SpecError("qat happens in training: squeezerl train ALGO ENV --qat int8 -o DIR")
+    return recipe

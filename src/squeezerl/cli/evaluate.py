@@ -63,6 +63,7 @@ def evaluate(
     ] = None,
     env_kwargs: EnvKwargsOption = None,
     backend: BackendOption = "auto",
+    runtime: Annotated[str, typer.Option(help="Runtime that plays: ort, torch, sb3.")] = "ort",
     vecnormalize: VecNormalizeOption = None,
     against_vecnormalize: Annotated[
         Path | None,
@@ -77,36 +78,36 @@ def evaluate(
 
     Example: squeezerl evaluate out --env HalfCheetah-v5 --against demo
     """
-    from squeezerl.api import load_any_actor
-    from squeezerl.evaluation.evaluate import check_numbers
-    from squeezerl.evaluation.evaluate import evaluate as evaluate_actor
-    from squeezerl.evaluation.referee import Referee
+    from squeezerl.api import as_artifact
+    from squeezerl.api import evaluate as evaluate_policy
     from squeezerl.report.contract import evaluation_json
     from squeezerl.report.text import format_interval, format_return
 
-    check_numbers(episodes, seed)
     if against is None and (max_episodes is not None or against_vecnormalize is not None):
         raise InvalidArgumentError(
             "--max-episodes and --against-vecnormalize are for comparisons; add --against"
         )
-    actor, source = load_any_actor(policy, vecnormalize=vecnormalize)
+    artifact = as_artifact(policy, vecnormalize=vecnormalize)
     baseline = None
     if against is not None:
-        baseline, _ = load_any_actor(against, vecnormalize=against_vecnormalize)
-    environment = find_environment(env, source, env_kwargs, backend)
-    environment.check_fits(actor)
-    if baseline is None:
-        with progress_bar("episodes") as update:
-            record = evaluate_actor(
-                actor,
-                environment,
-                episodes=episodes,
-                seed=seed,
-                on_progress=lambda fraction: update("episodes", fraction),
-            )
-        if as_json:
-            print_json(evaluation_json(record))
-            return
+        baseline = as_artifact(against, vecnormalize=against_vecnormalize)
+    with progress_bar("episodes") as update:
+        found = evaluate_policy(
+            artifact,
+            env=find_environment(env, artifact.manifest.source, env_kwargs, backend),
+            against=baseline,
+            episodes=episodes,
+            seed=seed,
+            retain=retain,
+            max_episodes=max_episodes,
+            runtime=runtime,
+            on_progress=update,
+        )
+    record = found.record
+    if as_json:
+        print_json(evaluation_json(record, found.retention, found.baseline, found.random))
+        return
+    if found.retention is None or found.baseline is None or found.random is None:
         print_table(
             ("environment", "episodes", "mean return [95 %]", "steps", "steps/s", "backend"),
             [
@@ -121,34 +122,15 @@ def evaluate(
             ],
         )
         return
-    environment.check_fits(baseline)
-    referee = Referee(
-        environment,
-        baseline,
-        threshold=retain,
-        seed=seed,
-        episodes=episodes,
-        max_episodes=max_episodes,
-    )
-    with progress_bar("baseline") as update:
-        referee.prepare(lambda fraction: update("baseline", fraction))
-        judgement = referee.decide(actor, on_progress=lambda fraction: update("policy", fraction))
-    retention = judgement.retention
-    count = retention.episodes
-    baseline_record, random_record = referee.records(count)
-    if as_json:
-        print_json(evaluation_json(judgement.record, retention, baseline_record, random_record))
-        return
     names = (Path(policy).name, Path(against or "").name, "random policy")
     print_table(
         ("policy", "episodes", "mean return [95 %]"),
         [
-            (name, str(len(record.episodes)), format_return(record))
-            for name, record in zip(
-                names, (judgement.record, baseline_record, random_record), strict=True
-            )
+            (name, str(len(each.episodes)), format_return(each))
+            for name, each in zip(names, (record, found.baseline, found.random), strict=True)
         ],
     )
+    retention = found.retention
     say(
         f"\nretention {format_interval(retention.normalized)} "
         f"(ratio of returns {format_interval(retention.ratio)})",
@@ -156,4 +138,5 @@ def evaluate(
     if retention.verdict is None:
         say("The baseline is not clearly better than random: untrained, so no verdict.")
     else:
-        say(f"{_VERDICTS[retention.verdict]} {retain:.0%} of the return ({count} episodes)")
+        verdict = _VERDICTS[retention.verdict]
+        say(f"{verdict} {retain:.0%} of the return ({retention.episodes} episodes)")

@@ -129,7 +129,7 @@ def profile(
     with progress_bar("profile") as update:
         result = profile_policies(
             policies,
-            None if observations else lambda source: find_environment(env, source, env_kwargs),
+            env=None if observations else lambda source: find_environment(env, source, env_kwargs),
             observations=None if observations is None else read_observations(observations),
             runtimes=runtime,
             batch=batch,

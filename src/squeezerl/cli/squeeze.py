@@ -42,6 +42,20 @@ def squeeze(
             show_default=False,
         ),
     ] = None,
+    recipes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--recipe",
+            help="Try this recipe; repeat for more. [dim]default: what every method offers[/dim]",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes side by side. [dim]default: one per core[/dim]", show_default=False
+        ),
+    ] = None,
     seed: SeedOption = 0,
     env_kwargs: EnvKwargsOption = None,
     backend: BackendOption = "auto",
@@ -57,17 +71,15 @@ def squeeze(
     """Try PTDQ, PTSQ, L1 and L2 at 5 to 70 %; keep the smallest that keeps the return.
 
     DIR becomes the artifact (policy.onnx, manifest.json), with report.md, results.json,
-    pareto.png and all candidates beside it.
+    pareto.png and all candidates beside it. If it is interrupted, the same command goes on.
 
     Example: squeezerl squeeze demo --env HalfCheetah-v5 --retain 0.95 -o out
     """
     from squeezerl.agents.load import load_agent
     from squeezerl.api import squeeze as squeeze_agent
     from squeezerl.artifacts.output import check_output
-    from squeezerl.report.contract import squeeze_json
     from squeezerl.report.squeeze_report import (
         measured_json,
-        summary,
         table_header,
         table_rows,
     )
@@ -76,10 +88,12 @@ def squeeze(
     check_output(output, force=force)
     environment = find_environment(env, loaded.source, env_kwargs, backend)
     with progress_bar("squeeze") as update:
-        result = squeeze_agent(
+        squeezed = squeeze_agent(
             loaded,
-            environment,
+            env=environment,
             output=output,
+            recipes=recipes or (),
+            workers=workers,
             force=force,
             retain=retain,
             episodes=episodes,
@@ -90,12 +104,13 @@ def squeeze(
             on_progress=update,
         )
     if as_json:
-        print_json(squeeze_json(result, output))
+        print_json(squeezed.to_json())
         return
+    result = squeezed.result
     measured = measured_json(result)
     header = table_header(measured)
     print_table(header, table_rows(result, measured), left=(0, len(header) - 1))
-    say(f"\n{summary(result)}")
+    say(f"\n{squeezed.summary()}")
     if result.measurement_problem is not None:
         say(f"Latency, memory and energy were not measured: {result.measurement_problem}")
     say(f"{output}: policy.onnx, manifest.json, report.md, results.json, pareto.png")

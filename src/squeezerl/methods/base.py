@@ -62,6 +62,8 @@ class Spec(ABC):
     # Other texts for specs of this kind: the alias, and the text that it stands for.
     aliases: ClassVar[Mapping[str, str]] = {}
     positional: ClassVar[tuple[str, ...]] = ()
+    # The field that grids sweep over.
+    swept: ClassVar[str | None] = None
     needs: ClassVar[frozenset[Need]] = frozenset()
     # Nothing can follow a step that gives integers.
     is_final: ClassVar[bool] = False
@@ -78,8 +80,8 @@ class Spec(ABC):
 
     @property
     def amount(self) -> float | None:
-        """The share that a grid sweeps over, for example of neurons that are removed."""
-        return None
+        """The value of the field that grids sweep over, for example a share of neurons."""
+        return None if self.swept is None else float(getattr(self, self.swept))
 
     @abstractmethod
     def apply(self, network: Network, given: Given) -> Network:
@@ -176,36 +178,79 @@ def parse_spec(text: str) -> Spec:
     Raises:
         SpecError: if it is none; the message says what is allowed.
     """
+    spec, fields = _parse(text)
+    return _made(spec, fields, text)
+
+
+def leaves_open(text: str) -> bool:
+    """Whether a text gives no value for the field that grids sweep over ("prune:l2").
+
+    Raises:
+        SpecError: if it is the text of no spec.
+    """
+    spec, fields = _parse(text)
+    return spec.swept is not None and spec.swept not in fields
+
+
+def open_fields(text: str) -> tuple[str, ...]:
+    """The fields that the text of a spec leaves open, but for the swept one.
+
+    Raises:
+        SpecError: if it is the text of no spec.
+    """
+    spec, fields = _parse(text)
+    return tuple(f.name for f in _fields(spec) if f.name not in (*fields, spec.swept))
+
+
+def parse_sweep(text: str, amounts: Sequence[float] | None = None) -> list[Spec]:
+    """One spec for each amount, for a text that leaves the swept field open ("prune:l2").
+
+    Args:
+        text: of the spec.
+        amounts: unless given, those of the method's candidates.
+
+    Raises:
+        SpecError: if it is the text of no spec.
+    """
+    spec, fields = _parse(text)
+    if amounts is None:
+        own = [c.amount for c in spec.candidates() if c.amount is not None]
+        amounts = list(dict.fromkeys(own))
+    return [_made(spec, fields | {str(spec.swept): amount}, text) for amount in amounts]
+
+
+def method_words() -> tuple[str, ...]:
+    """How texts of specs can begin."""
+    return (*(alias for spec in SPECS for alias in spec.aliases), *SPECS.names)
+
+
+def _parse(text: str) -> tuple[type[Spec], dict[str, Any]]:
+    """The class of a spec and the fields that its text gives."""
     words = [word.strip() for word in text.strip().split(":")]
     aliases = {alias: full for spec in SPECS for alias, full in spec.aliases.items()}
     if words[0] in aliases and ":".join(words[:2]) not in SPECS:
         words[:1] = aliases[words[0]].split(":")
-    spec = next(
-        (
-            SPECS.get(":".join(words[:count]))
-            for count in (2, 1)
-            if ":".join(words[:count]) in SPECS
-        ),
-        None,
-    )
-    if spec is None:
-        known = ", ".join([*SPECS.names, *aliases])
-        raise SpecError(f"unknown method {words[0]!r}; known are {known}")
-    rest = words[len(spec.kind.split(":")) :]
-    fields: dict[str, Any] = {}
+    kinds = [":".join(words[:count]) for count in (2, 1)]
+    kind = next((kind for kind in kinds if kind in SPECS), None)
+    if kind is None:
+        raise SpecError(f"unknown method {words[0]!r}; known are {', '.join(method_words())}")
+    spec, fields = SPECS.get(kind), dict[str, Any]()
     hints = get_type_hints(spec)
-    for place, word in enumerate(rest):
+    for place, word in enumerate(words[len(kind.split(":")) :]):
         name, equals, value = word.partition("=")
         if not equals:
             if place >= len(spec.positional):
                 raise SpecError(f"{text!r}: {word!r} is one value too many; {_usage(spec)}")
             name, value = spec.positional[place], word
-        if name in fields or name not in hints:
+        if name in fields or name not in [f.name for f in _fields(spec)]:
             raise SpecError(f"{text!r}: {name!r} is unknown or stands twice; {_usage(spec)}")
-        fields[name] = _parse(spec, name, value, hints[name])
-    if missing := [
-        f.name for f in _fields(spec) if f.name not in fields and f.default is dataclasses.MISSING
-    ]:
+        fields[name] = _parse_value(spec, name, value, hints[name])
+    return spec, fields
+
+
+def _made(spec: type[Spec], fields: Mapping[str, Any], text: str) -> Spec:
+    required = [f.name for f in _fields(spec) if f.default is dataclasses.MISSING]
+    if missing := [name for name in required if name not in fields]:
         raise SpecError(f"{text!r} lacks {missing[0]}; {_usage(spec)}")
     return spec.from_fields(fields)
 
@@ -253,7 +298,7 @@ def _format(value: Any) -> str:
     return str(value)
 
 
-def _parse(spec: type[Spec], name: str, text: str, hint: Any) -> Any:
+def _parse_value(spec: type[Spec], name: str, text: str, hint: Any) -> Any:
     """A value from its text, by the field's type."""
     try:
         if hint is bool:

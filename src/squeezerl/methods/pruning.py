@@ -37,6 +37,7 @@ class StructuredPruning(Spec):
     kind = "prune"
     aliases: ClassVar = {"l1": "prune:l1", "l2": "prune:l2"}
     positional = ("norm", "ratio")
+    swept = "ratio"
 
     norm: Literal["l1", "l2"] = "l2"
     ratio: float
@@ -62,11 +63,6 @@ class StructuredPruning(Spec):
             color="#E69F00" if first else "#CC79A7",
             marker="^" if first else "o",
         )
-
-    @property
-    def amount(self) -> float:
-        """See `Spec`."""
-        return self.ratio
 
     @classmethod
     def candidates(cls) -> Sequence[Self]:

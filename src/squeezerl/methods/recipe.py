@@ -14,7 +14,9 @@ from squeezerl.methods.base import (
     Given,
     Need,
     Spec,
+    leaves_open,
     parse_spec,
+    parse_sweep,
     spec_from_json,
 )
 from squeezerl.network.network import Network
@@ -145,6 +147,36 @@ class Recipe:
         for step in self.steps:
             layers = step.expect(layers)
         return layers
+
+
+def parse_grid(text: str, amounts: Sequence[float] | None = None) -> list[Recipe]:
+    """The recipes of a text; where a step leaves its swept field open, one for each amount.
+
+    "l2 | ptsq" with the amounts 0.1 and 0.3 gives "prune:l2:0.1 | int8:static" and a second recipe
+    with 0.3.
+
+    Args:
+        text: as `Recipe.of` takes it.
+        amounts: unless given, those of the method's candidates.
+
+    Raises:
+        SpecError: if the text makes no sense, or does not leave exactly one value open for amounts.
+    """
+    words = [word.strip() for word in text.split("|")]
+    is_open = [leaves_open(word) for word in words]
+    if words == [FLOAT] or not any(is_open):
+        if amounts is not None:
+            raise SpecError(f"{text!r} leaves open no value to sweep over")
+        return [Recipe.of(text)]
+    if is_open.count(True) > 1:
+        raise SpecError(f"{text!r} leaves open more than one value to sweep over")
+    swept = parse_sweep(words[is_open.index(True)], amounts)
+    return [
+        Recipe(
+            tuple(step if is_open[place] else parse_spec(word) for place, word in enumerate(words))
+        )
+        for step in swept
+    ]
 
 
 RecipeLike = str | Spec | Sequence[Spec] | Recipe

@@ -31,7 +31,10 @@ class QuantizationAwareTraining(Spec):
     """
 
     kind = "int8:trained"
-    aliases: ClassVar = {"qat": "int8:trained"}
+    aliases: ClassVar = {
+        "qat": "int8:trained",
+        "qat-naive": "int8:trained:per_channel=no:per_feature=no",
+    }
     needs: ClassVar[frozenset[Need]] = frozenset({"training"})
     is_final = True
 

@@ -10,8 +10,8 @@ from squeezerl.records import EvaluationRecord, Retention, to_json
 from squeezerl.report.intervals import bounds, estimate
 from squeezerl.report.profile_contract import profile_json
 from squeezerl.report.text import return_interval
-from squeezerl.search.candidates import BASELINE
 from squeezerl.search.result import SqueezeResult, Trial
+from squeezerl.search.squeeze import BASELINE
 
 
 def retention_json(retention: Retention) -> dict[str, Any]:
@@ -62,12 +62,12 @@ def squeeze_json(result: SqueezeResult, root: Path) -> dict[str, Any]:
 
     `profile` is the row of `profile_json`, null for candidates that were not measured.
     """
-    trials = {trial.candidate: trial for trial in result.trials}
+    trials = {trial.recipe: trial for trial in result.trials}
     profile = None if result.profile is None else profile_json(result.profile)
     measured = {row["artifact"]: row for row in profile["rows"]} if profile else {}
     if result.chosen == BASELINE:
         chosen: dict[str, Any] = {
-            "method": BASELINE.method,
+            "method": BASELINE.name,
             "ratio": None,
             "weight_bytes": result.baseline_size.weight_bytes,
             "file_bytes": result.baseline_size.file_bytes,
@@ -94,7 +94,7 @@ def squeeze_json(result: SqueezeResult, root: Path) -> dict[str, Any]:
         "max_episodes": result.max_episodes,
         "seed": result.seed,
         "baseline": {
-            "method": BASELINE.method,
+            "method": BASELINE.name,
             "weight_bytes": result.baseline_size.weight_bytes,
             "file_bytes": result.baseline_size.file_bytes,
             "artifact": str(root / "candidates" / BASELINE.name),
@@ -113,13 +113,13 @@ def squeeze_json(result: SqueezeResult, root: Path) -> dict[str, Any]:
 
 def _trial_json(trial: Trial, root: Path, measured: dict[str, Any]) -> dict[str, Any]:
     return {
-        "method": trial.candidate.method,
-        "ratio": trial.candidate.ratio,
+        "method": trial.recipe.record.name,
+        "ratio": trial.recipe.ratio,
         "weight_bytes": trial.size.weight_bytes if trial.size else None,
         "file_bytes": trial.size.file_bytes if trial.size else None,
         "retention": retention_json(trial.judgement.retention) if trial.judgement else None,
         "artifact": str(root / trial.artifact) if trial.artifact else None,
-        "profile": measured.get(trial.candidate.name),
+        "profile": measured.get(trial.recipe.name),
         "problem": trial.problem,
         **(_evaluation_summary(trial.judgement.record) if trial.judgement else {}),
     }

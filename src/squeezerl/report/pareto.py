@@ -34,13 +34,13 @@ def pareto_points(result: SqueezeResult) -> tuple[ParetoPoint, ...]:
         if interval is not None:
             points.append(
                 ParetoPoint(
-                    trial.candidate.name,
-                    trial.candidate.method,
+                    trial.recipe.name,
+                    trial.recipe.record.name,
                     trial.size.file_bytes,
                     interval.estimate,
                     interval.low,
                     interval.high,
-                    trial.candidate == result.chosen,
+                    trial.recipe == result.chosen,
                 )
             )
     return tuple(points)

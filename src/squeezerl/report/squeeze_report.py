@@ -13,8 +13,8 @@ from squeezerl.report.pareto import draw_pareto
 from squeezerl.report.profile_contract import profile_json
 from squeezerl.report.profile_table import measured_cells, measured_columns, profile_markdown
 from squeezerl.report.text import format_interval, format_return, markdown_table
-from squeezerl.search.candidates import BASELINE
 from squeezerl.search.result import SqueezeResult, Trial
+from squeezerl.search.squeeze import BASELINE
 
 
 def write_squeeze_report(result: SqueezeResult, folder: Path) -> None:
@@ -68,16 +68,16 @@ def table_rows(
     trials = sorted(result.trials, key=lambda t: -(t.size.file_bytes if t.size else 0))
     return [
         baseline,
-        *(_row(trial, result, cells.get(trial.candidate.name, none)) for trial in trials),
+        *(_row(trial, result, cells.get(trial.recipe.name, none)) for trial in trials),
     ]
 
 
 def _row(trial: Trial, result: SqueezeResult, measured: tuple[str, ...]) -> tuple[str, ...]:
     if trial.judgement is None or trial.size is None:
-        return (trial.candidate.name, *"––––––", *measured, trial.problem or "failed")
+        return (trial.recipe.name, *"––––––", *measured, trial.problem or "failed")
     retention = trial.judgement.retention
     return (
-        trial.candidate.name,
+        trial.recipe.name,
         f"{trial.size.file_bytes:,}",
         f"{result.baseline_size.file_bytes / trial.size.file_bytes:.1f}",
         format_return(trial.judgement.record),
@@ -85,7 +85,7 @@ def _row(trial: Trial, result: SqueezeResult, measured: tuple[str, ...]) -> tupl
         format_interval(retention.ratio),
         str(retention.episodes),
         *measured,
-        f"{retention.verdict}" + (", chosen" if trial.candidate == result.chosen else ""),
+        f"{retention.verdict}" + (", chosen" if trial.recipe == result.chosen else ""),
     )
 
 
@@ -96,7 +96,7 @@ def summary(result: SqueezeResult) -> str:
             f"Nothing smaller was confirmed to keep {result.retain:.0%} of the return within "
             f"{result.max_episodes} episodes; the float policy is the artifact."
         )
-    trial = next(trial for trial in result.trials if trial.candidate == result.chosen)
+    trial = next(trial for trial in result.trials if trial.recipe == result.chosen)
     assert trial.size is not None
     size, float_size = trial.size.file_bytes, result.baseline_size.file_bytes
     return (

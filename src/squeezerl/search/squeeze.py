@@ -1,7 +1,8 @@
 """The squeeze: try recipes, return the smallest artifact that keeps the return.
 
 It is a planner on the job engine. Recipes are compressed and played by workers side by side, and
-what was found is kept in a small store: whatever is interrupted or killed, the same squeeze goes on.
+what was found is kept in a small store: whatever is interrupted or killed, the same squeeze goes
+on.
 """
 
 from __future__ import annotations
@@ -226,10 +227,8 @@ class _Search:
             _NotYet: if jobs must be done before that.
             EvaluationError: if the baseline is no better than random.
         """
-        self._all(
-            lambda player: self._referee.record(player, self._settings.episodes),
-            (BASELINE, _RANDOM),
-        )
+        references: tuple[_Player, ...] = (BASELINE, _RANDOM)
+        self._all(lambda player: self._referee.record(player, self._settings.episodes), references)
         self._check_trained()
         self._all(self._artifact, self._recipes)
         sizes = {recipe: self._size(recipe) for recipe in (BASELINE, *self._recipes)}
@@ -318,7 +317,8 @@ class _Search:
 
     def _all(self, find: Callable[[_P], _R], players: Sequence[_P]) -> list[_R]:
         """`find` for each; all jobs that are missing for them are asked for at once."""
-        found, missing = [], []
+        found: list[_R] = []
+        missing: list[Job] = []
         for player in players:
             try:
                 found.append(find(player))
@@ -336,7 +336,8 @@ class _Search:
     def _confirm(self, recipe: Recipe) -> Judgement:
         episodes = self._settings.episodes
         first = self._confirming.seed
-        self._all(lambda player: self._play(player, first, episodes), (recipe, BASELINE, _RANDOM))
+        players: tuple[_Player, ...] = (recipe, BASELINE, _RANDOM)
+        self._all(lambda player: self._play(player, first, episodes), players)
         return self._confirming.decide(recipe)
 
     def _play(self, player: _Player, first: int, count: int) -> EvaluationRecord:

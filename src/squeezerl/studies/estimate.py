@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from squeezerl.jobs.job import Job
-from squeezerl.pipeline.kinds import CALIBRATION_EPISODES
+from squeezerl.pipeline.make import CALIBRATION_EPISODES
 from squeezerl.pipeline.place import Place
 from squeezerl.studies.study import Measure, Training
 

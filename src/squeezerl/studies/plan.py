@@ -8,14 +8,12 @@ from typing import Any
 
 from squeezerl.jobs.job import Job
 from squeezerl.jobs.kinds import Kind
-from squeezerl.methods.specs import StaticQuantization, spec_to_json
 from squeezerl.pipeline.kinds import (
-    CALIBRATION_EPISODES,
-    CALIBRATION_OBSERVATIONS,
     COMPRESS,
     EVALUATE,
     PROFILE,
     TRAIN,
+    calibration_params,
 )
 from squeezerl.pipeline.place import Place
 from squeezerl.studies import estimate
@@ -134,7 +132,7 @@ class _Planner:
         """The jobs that make a variant's policy and evaluate it."""
         label = {**label, "method": variant.method, "ratio": variant.ratio}
         if isinstance(agent, Training) and variant.qat is not None:
-            qat = {"spec": spec_to_json(variant.qat), "warmup": QAT_WARMUP, "critic": False}
+            qat = {"spec": variant.qat.to_json(), "warmup": QAT_WARMUP, "critic": False}
             policy = _Policy(self._train(agent, label, qat=qat), _INT8)
         elif isinstance(agent, Training) and variant.ticket is not None:
             ticket = {"of": source["job"], "norm": variant.ticket, "ratio": variant.ratio}
@@ -178,13 +176,15 @@ class _Planner:
         source: Mapping[str, Any],
         label: Label,
     ) -> _Policy:
-        calibrated = any(isinstance(spec, StaticQuantization) for spec in variant.specs)
+        calibrated = "observations" in variant.recipe.needs
         job = self._add(
             COMPRESS,
             {
                 "agent": dict(source),
-                "specs": [spec_to_json(spec) for spec in variant.specs],
-                "calibration": self._calibration(agent.place) if calibrated else None,
+                "specs": variant.recipe.to_json(),
+                "calibration": calibration_params(agent.place, self._study.seed)
+                if calibrated
+                else None,
             },
             label,
             needs=(source["job"],) if "job" in source else (),
@@ -251,7 +251,7 @@ class _Planner:
                 "random_evaluation": random,
                 "subjects": subjects,
                 "best_of": best,
-                "calibration": self._calibration(agent.place),
+                "calibration": calibration_params(agent.place, self._study.seed),
                 "runtimes": list(measure.runtimes),
                 "seconds": measure.seconds,
                 "precision": measure.precision,
@@ -266,14 +266,6 @@ class _Planner:
                 measure, rows=(1 + len(subjects) + len(best)) * len(measure.runtimes)
             ),
         )
-
-    def _calibration(self, place: Place) -> dict[str, Any]:
-        return {
-            **place.params,
-            "seed": self._study.seed,
-            "episodes": CALIBRATION_EPISODES,
-            "count": CALIBRATION_OBSERVATIONS,
-        }
 
     def _add(
         self,

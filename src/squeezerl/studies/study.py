@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from squeezerl.methods.specs import QuantizationAwareTraining, Spec
+from squeezerl.methods.recipe import Recipe
+from squeezerl.methods.trained_int8 import QuantizationAwareTraining
 from squeezerl.pipeline.place import Place
-from squeezerl.records import AgentSource
+from squeezerl.records import AgentSource, MethodRecord
 
 QAT_WARMUP = 0.1
 
@@ -68,7 +70,25 @@ class Training:
     scratch_bytes: int = field(default=0, compare=False)
 
 
+TICKET = "ticket"
 TicketNorm = Literal["l1", "l2", "random"]
+
+
+def ticket_record(norm: TicketNorm) -> MethodRecord:
+    """How results name and show lottery tickets whose neurons were chosen like this."""
+    color, marker = {"l1": ("#E69F00", "<"), "l2": ("#CC79A7", ">"), "random": ("#56B4E9", "P")}[
+        norm
+    ]
+    label = "random ticket" if norm == "random" else f"ticket by {norm.upper()}"
+    return MethodRecord(
+        name=f"{TICKET}-{norm}",
+        label=label,
+        short=label,
+        group="training",
+        color=color,
+        marker=marker,
+        dash="--",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,17 +98,15 @@ class Variant:
     Args:
         method: as results name it, for example "l2" or "ticket-random".
         ratio: share of neurons that are removed, if any are.
-        specs: what `compress` takes.
-        qat: instead of `specs`, train again with this quantization.
-        ticket: instead of `specs`, prune by this norm, rewind and train again.
+        recipe: how the policy is compressed; one that needs training trains the agent again.
+        ticket: prune by this norm, rewind and train again instead.
         algorithms: the algorithms that it is for; `None` for all.
         environments: the environments that it is for; `None` for all.
     """
 
     method: str
     ratio: float | None = None
-    specs: tuple[Spec, ...] = ()
-    qat: QuantizationAwareTraining | None = None
+    recipe: Recipe = field(default_factory=Recipe)
     ticket: TicketNorm | None = None
     algorithms: tuple[str, ...] | None = None
     environments: tuple[str, ...] | None = None
@@ -97,6 +115,19 @@ class Variant:
     def name(self) -> str:
         """For example "ptdq" or "l2-30"."""
         return self.method if self.ratio is None else f"{self.method}-{self.ratio * 100:g}"
+
+    @property
+    def qat(self) -> QuantizationAwareTraining | None:
+        """The quantization that the agent is trained again for, if it is."""
+        last = self.recipe.steps[-1] if self.recipe.steps else None
+        return last if isinstance(last, QuantizationAwareTraining) else None
+
+    @property
+    def record(self) -> MethodRecord:
+        """How results name and show this variant."""
+        if self.ticket is not None:
+            return ticket_record(self.ticket)
+        return dataclasses.replace(self.recipe.record, name=self.method)
 
     @property
     def trains(self) -> bool:

@@ -1,32 +1,20 @@
-"""The methods in a study's file become variants: one for each method and percentage."""
+"""The methods in a study's file become variants: one for each recipe of each item."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import get_args
 
-from squeezerl.methods.specs import (
-    MAX_RATIO,
-    Quantization,
-    QuantizationAwareTraining,
-    specs_for,
-)
-from squeezerl.search.candidates import PRUNING_PERCENTAGES
+from squeezerl.methods.base import leaves_open, method_words, open_fields
+from squeezerl.methods.pruning import MAX_RATIO
+from squeezerl.methods.recipe import parse_grid
 from squeezerl.studies.reading.yaml_node import YamlNode, each, unknown
-from squeezerl.studies.study import ExistingAgent, TicketNorm, Training, Variant
+from squeezerl.studies.study import TICKET, ExistingAgent, TicketNorm, Training, Variant
 
-PRUNING = ("l1", "l2")
-_QUANTIZATION = ("ptdq", "ptsq")
-_TICKET_NORMS: Mapping[str, TicketNorm] = {"l1": "l1", "l2": "l2", "random": "random"}
-_TICKET_PERCENTAGES = (50.0,)
-METHODS = (*_QUANTIZATION, "qat", *PRUNING, "ticket")
-_KEYS = {
-    **dict.fromkeys(_QUANTIZATION, ("naive", "keep", "name", "only")),
-    "qat": ("naive", "keep", "name", "only"),
-    **dict.fromkeys(PRUNING, ("percent", "only")),
-    "ticket": ("norms", "percent", "only"),
-}
+_TICKET_PERCENTAGES: tuple[float, ...] = (50.0,)
+_TICKET_KEYS = ("norms", "percent", "only")
+_NAIVE = "naive"
 
 
 def read_methods(
@@ -39,96 +27,110 @@ def read_methods(
     """
     variants: list[Variant] = []
     for item in node.items():
-        method, options = _read_method(item)
+        text, value = _read_item(item)
         with item.blamed():
-            new = _variants(method, item, options, agents, trainings)
+            new = _read_tickets(value) if text == TICKET else _read_recipes(text, value)
+            if any(variant.trains for variant in new) and not trainings:
+                raise item.error(
+                    f"{text} trains agents again, so it needs agents that the study trains itself, "
+                    "and there are none; add - train: {...} to agents"
+                )
+        for key, option in value.entries() if value is not None else ():
+            if key.text() == "only":
+                only = _read_only(option, agents, trainings)
+                new = [
+                    dataclasses.replace(
+                        variant,
+                        algorithms=only.get("algorithms"),
+                        environments=only.get("environments"),
+                    )
+                    for variant in new
+                ]
         for variant in new:
+            if variant.qat is not None:
+                _check_qat(item, trainings, variant)
             if any(variant.name == other.name for other in variants):
                 raise item.error(f"{variant.name} is listed twice in methods; give one a name")
         variants += new
     return tuple(variants)
 
 
-def _read_method(item: YamlNode) -> tuple[str, dict[str, YamlNode]]:
-    """The method's name, and its options by key."""
+def _read_item(item: YamlNode) -> tuple[str, YamlNode | None]:
+    """The method or recipe of an item, and the options that it is given."""
     if not item.is_mapping:
-        return item.choice(METHODS), {}
-    entries = item.entries()
-    if len(entries) != 1:
-        raise item.error("list one method per item, as in: - l1: {percent: [10, 20]}")
-    (key, value), name = entries[0], entries[0][0].text()
-    if name not in METHODS:
-        raise key.error(f"unknown method {unknown(name, METHODS)}")
-    return name, {} if value.is_empty else value.mapping(_KEYS[name])
+        text, key, value = item.text(), item, None
+    else:
+        entries = item.entries()
+        if len(entries) != 1:
+            raise item.error("list one method per item, as in: - l1: {percent: [10, 20]}")
+        key, options = entries[0]
+        text, value = key.text(), None if options.is_empty else options
+    word = text.split("|")[0].split(":")[0].strip()
+    words = (*method_words(), TICKET)
+    if word not in {known.split(":")[0] for known in words}:
+        raise key.error(f"unknown method {unknown(text, words)}")
+    return text, value
 
 
-def _variants(
-    method: str,
-    item: YamlNode,
-    options: dict[str, YamlNode],
-    agents: Sequence[ExistingAgent],
-    trainings: Sequence[Training],
-) -> list[Variant]:
-    only: dict[str, Any] = {}
-    if "only" in options:
-        only = _read_only(options["only"], agents, trainings)
-    if method in PRUNING:
-        percentages = _read_percentages(options, tuple(map(float, PRUNING_PERCENTAGES)))
-        return [
-            Variant(method=method, ratio=p / 100, specs=specs_for(method, p / 100), **only)
-            for p in percentages
-        ]
-    if method in ("qat", "ticket") and not trainings:
-        raise item.error(
-            f"{method} trains agents again, so it needs agents that the study trains itself, and "
-            "there are none; add - train: {...} to agents"
+def _read_recipes(text: str, value: YamlNode | None) -> list[Variant]:
+    """The variants of a method's alias ("l2", "ptdq") or of a recipe's text."""
+    last = text.split("|")[-1]
+    naive = f"{text}-{_NAIVE}"
+    keys = ["name", "only", *open_fields(last)]
+    keys += ["percent"] if any(map(leaves_open, text.split("|"))) else []
+    keys += [_NAIVE] if naive in method_words() else []
+    options = {} if value is None else value.mapping(tuple(keys))
+    if _NAIVE in options and options[_NAIVE].switch():
+        text = naive
+    for name in open_fields(last):
+        if name in options:
+            text += f":{name}={','.join(each(options[name], YamlNode.text))}"
+    amounts = None
+    if "percent" in options:
+        amounts = [percentage / 100 for percentage in _read_percentages(options["percent"])]
+    recipes = parse_grid(text, amounts)
+    own_name = _read_name(options["name"], text) if "name" in options else None
+    return [
+        Variant(
+            # The ratio stands beside the method in results.
+            method=own_name or (recipe.name if recipe.ratio is None else recipe.record.name),
+            ratio=recipe.ratio,
+            recipe=recipe,
         )
-    if method == "ticket":
-        norms: tuple[str, ...] = ("l2", "random")
-        if "norms" in options:
-            norms = each(options["norms"], lambda norm: norm.choice(_TICKET_NORMS))
-        return [
-            Variant(method=f"ticket-{norm}", ratio=p / 100, ticket=_TICKET_NORMS[norm], **only)
-            for norm in norms
-            for p in _read_percentages(options, _TICKET_PERCENTAGES)
-        ]
-    naive = "naive" in options and options["naive"].switch()
-    keep: tuple[str, ...] = ()
-    if "keep" in options:
-        keep = each(options["keep"], YamlNode.text)
-    name = f"{method}-naive" if naive else method
-    if "name" in options:
-        name = _read_method_name(options["name"], method)
-    if method == "qat":
-        spec = QuantizationAwareTraining(per_channel=not naive, per_feature=not naive, keep=keep)
-        _check_qat(item, trainings, only)
-        return [Variant(method=name, qat=spec, **only)]
-    specs = tuple(
-        dataclasses.replace(spec, keep=keep) if isinstance(spec, Quantization) else spec
-        for spec in specs_for(method, naive=naive)
-    )
-    return [Variant(method=name, specs=specs, **only)]
+        for recipe in recipes
+    ]
 
 
-def _read_percentages(
-    options: dict[str, YamlNode], default: tuple[float, ...]
-) -> tuple[float, ...]:
-    if "percent" not in options:
-        return default
-    most = 100 * MAX_RATIO
+def _read_tickets(value: YamlNode | None) -> list[Variant]:
+    options = {} if value is None else value.mapping(_TICKET_KEYS)
+    norms: tuple[str, ...] = ("l2", "random")
+    if "norms" in options:
+        norms = each(options["norms"], lambda norm: norm.choice(get_args(TicketNorm)))
+    percentages = _TICKET_PERCENTAGES
+    if "percent" in options:
+        percentages = _read_percentages(options["percent"])
+    return [
+        Variant(method=f"{TICKET}-{norm}", ratio=p / 100, ticket=norm)  # type: ignore[arg-type]
+        for norm in norms
+        for p in percentages
+    ]
 
-    def read(node: YamlNode) -> float:
-        percentage = node.number(0, most)
+
+def _read_percentages(node: YamlNode) -> tuple[float, ...]:
+    def read(item: YamlNode) -> float:
+        percentage = item.number(0, 100 * MAX_RATIO)
         if percentage == 0:
-            raise node.error("0 % removes nothing: that is the float policy, evaluated in any case")
+            raise item.error("0 % removes nothing: that is the float policy, evaluated in any case")
         return percentage
 
-    return each(options["percent"], read)
+    return each(node, read)
 
 
-def _read_method_name(node: YamlNode, method: str) -> str:
-    name = node.text()
-    if not name.replace("-", "").replace("_", "").isalnum() or not name.startswith(method):
+def _read_name(node: YamlNode, text: str) -> str:
+    """A name for a variant; it begins with the method's, where this is one word."""
+    name, method = node.text(), text.split(":")[0].removesuffix(f"-{_NAIVE}")
+    plain = name.replace("-", "").replace("_", "").replace("+", "").isalnum()
+    if not plain or not ("|" in text or name.startswith(method)):
         raise node.error(
             f"name {name[:80]!r}: must begin with {method} and have letters, digits, '-' and '_' "
             f"only, for example {method}-wide"
@@ -152,11 +154,10 @@ def _read_only(
     }
 
 
-def _check_qat(item: YamlNode, trainings: Sequence[Training], only: dict[str, Any]) -> None:
+def _check_qat(item: YamlNode, trainings: Sequence[Training], variant: Variant) -> None:
     from squeezerl.training.algorithms import check_supports_qat, find_algorithm
 
-    wanted = only.get("algorithms")
     for name in {training.algorithm for training in trainings}:
-        if wanted is None or name in wanted:
+        if variant.algorithms is None or name in variant.algorithms:
             with item.blamed():
                 check_supports_qat(find_algorithm(name))

@@ -16,7 +16,7 @@ from squeezerl.measurement.meters.choose import choose_meter
 from squeezerl.measurement.settings import Settings
 from squeezerl.runtimes.base import RUNTIMES
 from squeezerl.studies.reading.agents import read_agents
-from squeezerl.studies.reading.methods import PRUNING, read_methods
+from squeezerl.studies.reading.methods import read_methods
 from squeezerl.studies.reading.yaml_node import YamlNode, each, read_yaml_node, unknown
 from squeezerl.studies.study import Measure, Study, Variant
 
@@ -144,9 +144,9 @@ def _read_artifacts(parts: dict[str, YamlNode], store: str, artifacts: str | Non
 
 def _read_measure(node: YamlNode, variants: tuple[Variant, ...]) -> Measure:
     parts = node.mapping((*_MEASURE_KEYS, *_ENERGY_KEYS))
-    pruning = tuple(dict.fromkeys(v.method for v in variants if v.method in PRUNING))
+    pruning = tuple(dict.fromkeys(v.method for v in variants if _is_swept(v)))
     best: tuple[str, ...] = pruning
-    chosen = tuple(v.name for v in variants if v.method not in PRUNING)
+    chosen = tuple(v.name for v in variants if not _is_swept(v))
     if "methods" in parts:
         best, chosen = _read_measured(parts["methods"], variants, pruning)
     runtimes: tuple[str, ...] = ("ort",)
@@ -183,6 +183,11 @@ def _read_measure(node: YamlNode, variants: tuple[Variant, ...]) -> Measure:
     )
 
 
+def _is_swept(variant: Variant) -> bool:
+    """Whether it is one percentage of a method, of which the best is measured."""
+    return variant.ratio is not None and not variant.trains
+
+
 def _read_measured(
     node: YamlNode, variants: tuple[Variant, ...], pruning: tuple[str, ...]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -194,7 +199,9 @@ def _read_measured(
         text = item.text()
         if text == BEST:
             if not pruning:
-                raise item.error("best is for l1 and l2, and the study has neither method")
+                raise item.error(
+                    "best is for methods with percentages such as l1 and l2; the study has none"
+                )
             best = pruning
             continue
         named = [v.name for v in variants if text in (v.method, v.name)]

@@ -28,7 +28,7 @@ import numpy as np
 
 from squeezerl.agents.load import load_agent
 from squeezerl.analysis.bootstrap import mean_interval
-from squeezerl.api import make_actor
+from squeezerl.api import load_actor
 from squeezerl.evaluation.evaluate import evaluate
 from squeezerl.host.facts import host_facts
 from squeezerl.records import to_json
@@ -129,7 +129,7 @@ def run_side(side: str, algorithm: str, env_id: str, steps: int, seed: int) -> d
             threads = 1 if side == "sb3-one-thread" else None
             rate = learn_with_sb3(algorithm, env_id, steps, seed, output, threads)
         agent = load_agent(output / f"{env_id}.zip")
-        played = evaluate(make_actor(agent), env_id, episodes=_EPISODES)
+        played = evaluate(load_actor(agent), env_id, episodes=_EPISODES)
     return {"steps_per_second": rate, "mean_return": played.mean_return}
 
 

@@ -26,7 +26,7 @@ import numpy as np
 from squeezerl.agents.load import load_agent
 from squeezerl.analysis.retention import retention
 from squeezerl.analysis.timing import mean_t_interval
-from squeezerl.analysis.training import final_return_spread
+from squeezerl.analysis.aggregate import final_return_spread
 from squeezerl.api import load_any_actor, make_actor
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import calibrate, evaluate

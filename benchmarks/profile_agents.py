@@ -31,8 +31,7 @@ from squeezerl.methods.compress import compress
 from squeezerl.methods.specs import specs_for
 from squeezerl.network.parts import policy_layers
 from squeezerl.network.policy import LinearLayer, Policy
-from squeezerl.report.profile_contract import profile_json
-from squeezerl.report.profile_table import profile_markdown
+from squeezerl.report.profile_report import profile_json, profile_markdown
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "shared" / "agents"
 DEFAULT = (

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from squeezerl.methods.specs import QuantizationAwareTraining as QuantizationAwareTraining
     from squeezerl.methods.specs import StaticQuantization as StaticQuantization
     from squeezerl.methods.specs import StructuredPruning as StructuredPruning
-    from squeezerl.report.profile_contract import profile_json as profile_json
-    from squeezerl.report.profile_table import profile_markdown as profile_markdown
+    from squeezerl.report.profile_report import profile_json as profile_json
+    from squeezerl.report.profile_report import profile_markdown as profile_markdown
     from squeezerl.report.squeeze_report import summary as summary
     from squeezerl.runtimes.onnx_actor import load_actor as load_actor
     from squeezerl.studies.run import run_study as run_study
@@ -47,8 +47,8 @@ _HOMES = {
     "load_actor": "squeezerl.runtimes.onnx_actor",
     "load_agent": "squeezerl.agents.load",
     "profile": "squeezerl.api",
-    "profile_json": "squeezerl.report.profile_contract",
-    "profile_markdown": "squeezerl.report.profile_table",
+    "profile_json": "squeezerl.report.profile_report",
+    "profile_markdown": "squeezerl.report.profile_report",
     "read_artifact": "squeezerl.artifacts.read",
     "run_study": "squeezerl.studies.run",
     "squeeze": "squeezerl.api",

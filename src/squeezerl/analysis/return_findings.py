@@ -237,8 +237,8 @@ def tickets_do_not_win(agents: Sequence[AgentDraws]) -> Finding:
         hypothesis="Pruned, rewound to its initial weights and trained again, a policy does not "
         "reach its baseline, or does no better than a random ticket of the same size. Supported if "
         f"its retention is below {THRESHOLD:g}, or less than {_TICKET_MARGIN:g} above the random "
-        f"ticket's and not clearly above it, by the intervals; refuted if it is at least {THRESHOLD:g} and "
-        "clearly above the random ticket's.",
+        f"ticket's and not clearly above it, by the intervals; refuted if it is at least "
+        f"{THRESHOLD:g} and clearly above the random ticket's.",
         statistic="retention of the ticket less that of a random ticket, mean over cells",
         estimate=gain,
         verdict=_ticket_verdict(retention, gain, len(kept)),

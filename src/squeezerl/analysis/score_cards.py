@@ -62,7 +62,7 @@ PARTS: Mapping[str, Steps] = MappingProxyType(
         ),
     }
 )
-UNTRAINED = "no score: the baseline is not clearly better than a random policy or a constant action"
+UNTRAINED = "no score: the baseline does not count as trained"
 # The least gain that is worth a deployment: above what a part's middle step forgives.
 _GAIN = {"compression": 1.2, "energy": 1.1, "speed": 1.05}
 _HARM = {"energy": "a decision's energy is", "speed": "a decision's time is"}

@@ -16,18 +16,11 @@ from squeezerl.cli.console import (
     VecNormalizeOption,
     find_environment,
     print_json,
-    print_table,
     progress_bar,
     reports_errors,
-    say,
+    show,
 )
 from squeezerl.errors import InvalidArgumentError
-
-_VERDICTS = {
-    "keeps": "keeps",
-    "loses": "does not keep",
-    "undecided": "undecided whether it keeps",
-}
 
 
 @reports_errors
@@ -81,8 +74,11 @@ def evaluate(
     from squeezerl.evaluation.evaluate import check_numbers
     from squeezerl.evaluation.evaluate import evaluate as evaluate_actor
     from squeezerl.evaluation.referee import Referee
-    from squeezerl.report.contract import evaluation_json
-    from squeezerl.report.text import format_interval, format_return
+    from squeezerl.report.evaluation_report import (
+        comparison_document,
+        evaluation_document,
+        evaluation_json,
+    )
 
     check_numbers(episodes, seed)
     if against is None and (max_episodes is not None or against_vecnormalize is not None):
@@ -107,19 +103,7 @@ def evaluate(
         if as_json:
             print_json(evaluation_json(record))
             return
-        print_table(
-            ("environment", "episodes", "mean return [95 %]", "steps", "steps/s", "backend"),
-            [
-                (
-                    record.env_id,
-                    str(len(record.episodes)),
-                    format_return(record),
-                    f"{record.steps:,}",
-                    f"{record.steps / record.seconds:,.0f}",
-                    record.backend,
-                )
-            ],
-        )
+        show(evaluation_document(record).blocks)
         return
     environment.check_fits(baseline)
     referee = Referee(
@@ -139,21 +123,9 @@ def evaluate(
     if as_json:
         print_json(evaluation_json(judgement.record, retention, baseline_record, random_record))
         return
-    names = (Path(policy).name, Path(against or "").name, "random policy")
-    print_table(
-        ("policy", "episodes", "mean return [95 %]"),
-        [
-            (name, str(len(record.episodes)), format_return(record))
-            for name, record in zip(
-                names, (judgement.record, baseline_record, random_record), strict=True
-            )
-        ],
+    records = (
+        (Path(policy).name, judgement.record),
+        (Path(against or "").name, baseline_record),
+        ("random policy", random_record),
     )
-    say(
-        f"\nretention {format_interval(retention.normalized)} "
-        f"(ratio of returns {format_interval(retention.ratio)})",
-    )
-    if retention.verdict is None:
-        say("The baseline is not clearly better than random: untrained, so no verdict.")
-    else:
-        say(f"{_VERDICTS[retention.verdict]} {retain:.0%} of the return ({count} episodes)")
+    show(comparison_document(records, retention).blocks)

@@ -19,10 +19,10 @@ from squeezerl.cli.console import (
     WattsOption,
     find_environment,
     print_json,
-    print_table,
     progress_bar,
     reports_errors,
     say,
+    show,
 )
 
 
@@ -64,13 +64,7 @@ def squeeze(
     from squeezerl.agents.load import load_agent
     from squeezerl.api import squeeze as squeeze_agent
     from squeezerl.artifacts.output import check_output
-    from squeezerl.report.contract import squeeze_json
-    from squeezerl.report.squeeze_report import (
-        measured_json,
-        summary,
-        table_header,
-        table_rows,
-    )
+    from squeezerl.report.squeeze_report import squeeze_json, squeeze_result
 
     loaded = load_agent(agent, vecnormalize=vecnormalize)
     check_output(output, force=force)
@@ -92,10 +86,5 @@ def squeeze(
     if as_json:
         print_json(squeeze_json(result, output))
         return
-    measured = measured_json(result)
-    header = table_header(measured)
-    print_table(header, table_rows(result, measured), left=(0, len(header) - 1))
-    say(f"\n{summary(result)}")
-    if result.measurement_problem is not None:
-        say(f"Latency, memory and energy were not measured: {result.measurement_problem}")
+    show(squeeze_result(result).blocks)
     say(f"{output}: policy.onnx, manifest.json, report.md, results.json, pareto.png")

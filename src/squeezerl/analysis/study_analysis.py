@@ -158,13 +158,17 @@ def _training_lengths(data: StudyData, baselines: pd.DataFrame) -> str:
     rows = data.trainings[data.trainings["method"] == BASELINE].dropna(subset=["steps"])
     if rows.empty:
         return "How long the agents were trained is not recorded in this study."
-    by_steps = rows.groupby("steps")["algorithm"].unique()
+    by_length: dict[str, list[str]] = {}
+    for algorithm, steps in rows.sort_values("steps").groupby("algorithm", sort=False)["steps"]:
+        least, most = int(steps.min()), int(steps.max())
+        length = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+        by_length.setdefault(length, []).append(str(algorithm).upper())
     lengths = "; ".join(
-        f"{int(steps):,} steps ({', '.join(sorted(name.upper() for name in algorithms))})"
-        for steps, algorithms in sorted(by_steps.items())
+        f"{length} steps ({', '.join(sorted(algorithms))})"
+        for length, algorithms in by_length.items()
     )
     others = len(set(baselines["agent"]) - set(rows["agent"]))
-    loaded = f" {others} more were loaded, trained for how long is not recorded." if others else ""
+    loaded = f" For {others} more this is not recorded." if others else ""
     return f"The float policies were trained for {lengths}.{loaded}"
 
 

@@ -30,7 +30,7 @@ from squeezerl.analysis.training import final_return_spread
 from squeezerl.api import load_any_actor, make_actor
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import calibrate, evaluate
-from squeezerl.evaluation.random_actor import RandomActor
+from squeezerl.evaluation.reference_actors import RandomActor
 from squeezerl.host.facts import host_facts
 from squeezerl.methods.compress import compress
 from squeezerl.methods.specs import specs_for

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from squeezerl.network.action_head import ActionHead
 
 from made_agents import Recipe, make_model
 from squeezerl.agents.load import Agent
 from squeezerl.evaluation.environment import Environment
-from squeezerl.network.action_head import ActionHead
 from squeezerl.network.policy import LinearLayer, Policy
 from squeezerl.records import AgentSource
 

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.spaces import Box
 
+from squeezerl.records import AgentSource, SourceFile
+
 ACTIVATIONS = ("ReLU", "Tanh", "ELU", "LeakyReLU", "Sigmoid", "Softplus", "SELU", "SiLU")
 
 
@@ -157,3 +159,23 @@ def make_model(made: Recipe, env: Any, policy: Any = "MlpPolicy") -> Any:
         for parameter in model.policy.parameters():
             parameter.normal_(0.0, 0.5, generator=generator)
     return model
+
+
+def made_source(
+    path: str = "agent.zip",
+    *,
+    sha256: str = "0" * 64,
+    algorithm: str = "ppo",
+    env_id: str | None = "CartPole-v1",
+    env_kwargs: dict[str, Any] | None = None,
+) -> AgentSource:
+    """The provenance of an agent that is not in any file."""
+    return AgentSource(
+        kind="stable-baselines3",
+        path=path,
+        algorithm=algorithm,
+        env_id=env_id,
+        env_kwargs=env_kwargs or {},
+        files=(SourceFile(role="checkpoint", name=Path(path).name, sha256=sha256),),
+        versions={"stable-baselines3": "2.9.2"},
+    )

@@ -1,103 +1,143 @@
-"""Policies small enough for a test, and the bundled agent with observations it really visits."""
+"""Networks small enough for a test, and the bundled agent with observations it really visits."""
 
 from __future__ import annotations
 
 from functools import cache
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-import torch
 
+from made_agents import made_source
 from squeezerl.agents.load import load_agent
+from squeezerl.artifacts.artifact import Artifact, build_artifact
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import calibrate
-from squeezerl.methods.compress import compress
-from squeezerl.methods.specs import DynamicQuantization, Spec, StaticQuantization
-from squeezerl.network.action_head import ActionHead
-from squeezerl.network.normalizer import ObservationNormalizer
-from squeezerl.network.policy import LinearLayer, Policy
-from squeezerl.records import AgentSource
-from squeezerl.runtimes.onnx_actor import OnnxActor
+from squeezerl.methods.base import Given
+from squeezerl.methods.integers import affine_rounding
+from squeezerl.methods.recipe import Recipe, RecipeLike
+from squeezerl.network.arithmetic import act
+from squeezerl.network.network import Head, Layer, Network, Normalizer, Rounding
+from squeezerl.runtimes.onnx_runtime import load_network
 
 Floats = npt.NDArray[np.float32]
 
-SOURCE = AgentSource(
-    path="agent.zip",
-    sha256="0" * 64,
-    algorithm="PPO",
-    env_id="HalfCheetah-v5",
-    env_kwargs={"ctrl_cost_weight": 0.1},
-    sb3_version=None,
-    vecnormalize=None,
-    vecnormalize_sha256=None,
-)
+SOURCE = made_source(env_id="HalfCheetah-v5", env_kwargs={"ctrl_cost_weight": 0.1})
 
-QUANTIZATIONS: dict[str, Spec] = {
-    "ptdq": DynamicQuantization(),
-    "ptdq-naive": DynamicQuantization(per_channel=False),
-    "ptsq": StaticQuantization(),
-    "ptsq-per-tensor": StaticQuantization(per_channel=False),
-    "ptsq-naive": StaticQuantization(per_channel=False, layers_only=False),
+# Every way to int8, by a short name.
+QUANTIZATIONS = {
+    "ptdq": "int8:dynamic",
+    "ptdq-naive": "int8:dynamic:per_channel=no",
+    "ptsq": "int8:static",
+    "ptsq-per-tensor": "int8:static:per_channel=no",
+    "ptsq-naive": "int8:static:per_channel=no:layers_only=no",
+    "qat": "int8:trained",
 }
-
 # Quantizing the normaliser and the head as well costs the naive setting most of its precision.
 PRECISE = [name for name in QUANTIZATIONS if name != "ptsq-naive"]
 
 
-def make_policy(
+def make_network(
     *widths: int,
     activation: str = "ReLU",
     head: Literal["clip", "tanh", "argmax"] = "clip",
     normalized: bool = True,
     observation_shape: tuple[int, ...] | None = None,
+    action_shape: tuple[int, ...] | None = None,
+    bounds: tuple[Any, Any] = (-1, 1),
+    clip_mean: float | None = None,
     seed: int = 0,
-) -> Policy:
-    """A policy of these widths with random weights, actions within -1 and 1."""
-    generator = torch.Generator().manual_seed(seed)
-    layers = [
-        LinearLayer(
-            torch.randn(outputs, inputs, generator=generator) / inputs**0.5,
-            torch.randn(outputs, generator=generator) / 10,
-            activation if index < len(widths) - 2 else None,
+) -> Network:
+    """A network of these widths with random weights; `bounds` are those of the actions."""
+    rng = np.random.default_rng(seed)
+    layers = tuple(
+        Layer(
+            weight=(rng.normal(size=(outputs, inputs)) / inputs**0.5).astype(np.float32),
+            bias=(rng.normal(size=outputs) / 10).astype(np.float32),
+            activation=activation if index < len(widths) - 2 else None,
         )
         for index, (inputs, outputs) in enumerate(pairwise(widths))
-    ]
-    bounds = np.ones(widths[-1], dtype=np.float32)
-    normalizer = ObservationNormalizer(
-        np.linspace(-1, 1, widths[0]), np.linspace(0.5, 2, widths[0]), epsilon=1e-8, clip=10.0
     )
-    return Policy(
-        layers,
-        ActionHead.argmax() if head == "argmax" else ActionHead.box(head, -bounds, bounds),
+    normalizer = Normalizer(
+        mean=np.linspace(-1, 1, widths[0], dtype=np.float32),
+        inverse_std=(np.linspace(0.5, 2, widths[0]) ** -0.5).astype(np.float32),
+        clip=10.0,
+    )
+    low, high = (np.broadcast_to(np.float32(x), widths[-1]).copy() for x in bounds)
+    discrete = head == "argmax"
+    return Network(
+        layers=layers,
+        head=Head(kind="argmax")
+        if discrete
+        else Head(kind=head, low=low, high=high, clip_mean=clip_mean),
         normalizer=normalizer if normalized else None,
         observation_shape=observation_shape or (widths[0],),
-        action_shape=() if head == "argmax" else (widths[-1],),
+        action_shape=() if discrete else action_shape or (widths[-1],),
     )
 
 
-def random_observations(policy: Policy, count: int, seed: int = 0) -> Floats:
+def with_layer(network: Network, index: int, **changes: Any) -> Network:
+    """The network with another weight, bias or activation in one layer."""
+    layers = list(network.layers)
+    old = layers[index]
+    parts = {"weight": old.weight, "bias": old.bias, "activation": old.activation} | changes
+    layers[index] = Layer(**parts)
+    return network.replace(layers=tuple(layers))
+
+
+def random_observations(network: Network, count: int, seed: int = 0) -> Floats:
     """Normally distributed observations (count, *observation_shape)."""
     rng = np.random.default_rng(seed)
-    return rng.normal(size=(count, *policy.observation_shape)).astype(np.float32)
+    return rng.normal(size=(count, *network.observation_shape)).astype(np.float32)
 
 
-def make_actor(model: onnx.ModelProto) -> OnnxActor:
-    return OnnxActor(model.SerializeToString())
+def roundings_seen(network: Network, observations: Floats) -> dict[str, Rounding]:
+    """Of the input of each layer, for the range that it is seen in, as a training would fix it."""
+    ranges: dict[str, Rounding] = {}
+
+    def observe(name: str, value: Floats) -> None:
+        ranges[name] = affine_rounding(float(value.min()), float(value.max()))
+
+    act(network, observations, observe)
+    names = network.named_layers
+    return {name: ranges[network.input_of(index)] for index, name in enumerate(names)}
+
+
+def compress(network: Network, recipe: RecipeLike, observations: Floats | None = None) -> Network:
+    """What a recipe makes of a network; unless given, the observations are random."""
+    if observations is None:
+        observations = random_observations(network, 200)
+    steps = Recipe.of(recipe).steps
+    for step in steps:
+        roundings = roundings_seen(network, observations) if "training" in step.needs else None
+        if roundings is not None:
+            roundings = {n: r for n, r in roundings.items() if n not in getattr(step, "keep", ())}
+        network = step.apply(network, Given(observations=observations, roundings=roundings))
+    return network
+
+
+def make_artifact(network: Network, recipe: RecipeLike, **facts: Any) -> Artifact:
+    """The artifact of what a recipe makes of a network."""
+    observations = facts.pop("observations", None)
+    return build_artifact(
+        compress(network, recipe, observations),
+        Recipe.of(recipe),
+        original=network,
+        **{"source": SOURCE} | facts,
+    )
 
 
 @cache
-def demo_policy() -> Policy:
-    """The bundled agent's; treat it as read-only."""
-    return load_agent("demo").policy
+def demo_network() -> Network:
+    """The bundled agent's."""
+    return load_agent("demo").network
 
 
 @cache
 def demo_observations() -> Floats:
     """1000 observations that the bundled agent visits in one episode."""
     environment = Environment.find("HalfCheetah-v5")
-    observations, _ = calibrate(make_actor(compress(demo_policy()).model), environment, episodes=1)
+    observations, _ = calibrate(load_network(demo_network()), environment, episodes=1)
     observations.flags.writeable = False
     return observations

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from squeezerl.report.profile_table import profile_markdown as profile_markdown
     from squeezerl.search.result import SqueezeResult as SqueezeResult
     from squeezerl.studies.run import run_study as run_study
+    from squeezerl.training.config import QatConfig as QatConfig
+    from squeezerl.training.config import TicketConfig as TicketConfig
     from squeezerl.training.config import TrainConfig as TrainConfig
     from squeezerl.training.result import TrainingResult as TrainingResult
     from squeezerl.training.train import train as train
@@ -52,6 +54,7 @@ _HOMES = {
     "Evaluation": "squeezerl.api",
     "Network": "squeezerl.network.network",
     "Profile": "squeezerl.measurement.result",
+    "QatConfig": "squeezerl.training.config",
     "QuantizationAwareTraining": "squeezerl.methods.trained_int8",
     "Recipe": "squeezerl.methods.recipe",
     "SqueezeRLError": "squeezerl.errors",
@@ -59,6 +62,7 @@ _HOMES = {
     "Squeezed": "squeezerl.api",
     "StaticQuantization": "squeezerl.methods.static_int8",
     "StructuredPruning": "squeezerl.methods.pruning",
+    "TicketConfig": "squeezerl.training.config",
     "TrainConfig": "squeezerl.training.config",
     "TrainingResult": "squeezerl.training.result",
     "compress": "squeezerl.api",

@@ -14,7 +14,7 @@ from squeezerl.artifacts.output import check_output, new_folder
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.evaluation.environment import Environment, make_gymnasium
 from squeezerl.evaluation.evaluate import calibrate, check_numbers, play
-from squeezerl.evaluation.random_actor import RandomActor
+from squeezerl.evaluation.reference_actors import RandomActor
 from squeezerl.evaluation.referee import Referee
 from squeezerl.host.facts import host_facts
 from squeezerl.measurement.meters.choose import choose_gpu_meter, choose_meter

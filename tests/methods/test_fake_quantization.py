@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from squeezerl.methods.fake_quantization import FakeQuantizedLinear
-from squeezerl.methods.ranges import affine_scale, symmetric_scale
 
 BOTH = pytest.mark.parametrize("per_feature", [False, True])
 
@@ -309,28 +308,3 @@ def test_weights_that_are_all_zero_give_finite_numbers() -> None:
         linear.bias.zero_()
     outputs = _ready(linear)(_inputs())
     assert torch.equal(outputs, torch.zeros_like(outputs))
-
-
-BOUNDS = st.floats(-1e6, 1e6, width=32)
-
-
-@given(BOUNDS, BOUNDS)
-def test_an_affine_scale_holds_its_range_and_zero_exactly(first: float, second: float) -> None:
-    low, high = sorted((first, second))
-    scale = affine_scale(low, high)
-    assert scale.scale > 0
-    assert 0 <= scale.zero_point <= 255
-    values = torch.tensor([0.0, low, high])
-    rounded = torch.fake_quantize_per_tensor_affine(values, scale.scale, scale.zero_point, 0, 255)
-    assert rounded[0] == 0.0
-    error = (rounded - values).abs().max().item()
-    assert error <= scale.scale * (1 + 1e-3) + 1e-9
-
-
-@given(st.floats(1e-6, 1e6))
-def test_a_symmetric_scale_holds_both_bounds_and_zero_exactly(bound: float) -> None:
-    scale = symmetric_scale(bound)
-    values = torch.tensor([0.0, bound, -bound])
-    rounded = torch.fake_quantize_per_tensor_affine(values, scale.scale, scale.zero_point, 0, 255)
-    assert rounded[0] == 0.0
-    np.testing.assert_allclose(rounded[1:], values[1:], rtol=1e-5)

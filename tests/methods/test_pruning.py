@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -9,32 +10,48 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spec_contract import SpecContract
 from torch_pruning.pruner import BasePruner
 
-from onnx_runner import torch_actions
-from small_policies import demo_policy, make_policy, random_observations
-from squeezerl.errors import CompressionError
-from squeezerl.methods.pruning import kept_neurons, prune, random_neurons
-from squeezerl.methods.specs import StructuredPruning
+from small_policies import demo_network, make_network, random_observations, with_layer
+from squeezerl.errors import CompressionError, SpecError
+from squeezerl.methods.base import Given
+from squeezerl.methods.pruning import StructuredPruning, kept_neurons, random_neurons
 from squeezerl.network.activations import ACTIVATIONS
-from squeezerl.network.policy import Policy
+from squeezerl.network.arithmetic import act
+from squeezerl.network.network import Network, as_float
 
 PERCENTAGES = range(5, 75, 5)
 NORMS = {"l1": 1, "l2": 2}
 
 
-def _parameters(policy: Policy) -> list[npt.NDArray[np.float32]]:
-    return [parameter.detach().numpy().copy() for parameter in policy.network.parameters()]
+class TestStructuredPruning(SpecContract):
+    spec = StructuredPruning
+    specs: ClassVar = st.builds(
+        StructuredPruning, norm=st.sampled_from(list(NORMS)), ratio=st.floats(0.1, 0.9)
+    )
 
 
-def _widths(policy: Policy) -> list[int]:
-    layers = list(policy.linear_layers().values())
-    return [layers[0].in_features, *(layer.out_features for layer in layers)]
+def prune(network: Network, spec: StructuredPruning) -> Network:
+    return spec.apply(network, Given())
 
 
-def _kept(policy: Policy, power: int, ratio: float) -> list[npt.NDArray[np.intp]]:
+def _weights(network: Network, index: int) -> npt.NDArray[np.float32]:
+    """A copy of one layer's."""
+    return as_float(network.layers[index].weight).copy()
+
+
+def _parameters(network: Network) -> list[npt.NDArray[np.float32]]:
+    return [as_float(x) for layer in network.layers for x in (layer.weight, layer.bias)]
+
+
+def _widths(network: Network) -> list[int]:
+    return [network.layers[0].in_features, *(layer.out_features for layer in network.layers)]
+
+
+def _kept(network: Network, power: int, ratio: float) -> list[npt.NDArray[np.intp]]:
     """The neurons of each hidden layer whose group norm is largest, in their order."""
-    weights = [layer.weight.detach().double().numpy() for layer in policy.linear_layers().values()]
+    weights = [as_float(layer.weight).astype(np.float64) for layer in network.layers]
     kept = []
     for incoming, outgoing in pairwise(weights):
         importance = (abs(incoming) ** power).sum(axis=1) + (abs(outgoing) ** power).sum(axis=0)
@@ -43,10 +60,26 @@ def _kept(policy: Policy, power: int, ratio: float) -> list[npt.NDArray[np.intp]
     return kept
 
 
+@pytest.mark.parametrize("ratio", [0, -0.1, 0.951, 1, 30, float("nan"), float("inf")])
+def test_a_ratio_out_of_range_is_refused_with_the_range(ratio: float) -> None:
+    with pytest.raises(SpecError, match=r"above 0 and at most 0\.95"):
+        StructuredPruning(ratio=ratio)
+
+
+def test_an_unknown_norm_is_refused() -> None:
+    with pytest.raises(SpecError, match="'l1', 'l2'"):
+        StructuredPruning(norm="linf", ratio=0.3)  # type: ignore[arg-type]
+
+
+def test_pruning_twice_removes_twice() -> None:
+    half = StructuredPruning(ratio=0.5)
+    assert _widths(prune(prune(make_network(4, 16, 2), half), half)) == [4, 4, 2]
+
+
 @pytest.mark.parametrize("percentage", PERCENTAGES)
 @pytest.mark.parametrize("norm", NORMS)
 def test_each_hidden_layer_of_the_demo_loses_its_rounded_share(norm: str, percentage: int) -> None:
-    pruned = prune(demo_policy(), StructuredPruning(norm=norm, ratio=percentage / 100))
+    pruned = prune(demo_network(), StructuredPruning(norm=norm, ratio=percentage / 100))
 
     width = 128 - round(128 * percentage / 100)
     assert _widths(pruned) == [17, width, width, 6]
@@ -63,15 +96,15 @@ def test_each_hidden_layer_of_the_demo_loses_its_rounded_share(norm: str, percen
 def test_any_layer_loses_exactly_its_rounded_share_or_the_policy_is_refused(
     hidden: list[int], percentage: int, norm: str
 ) -> None:
-    policy = make_policy(3, *hidden, 2)
+    network = make_network(3, *hidden, 2)
     spec = StructuredPruning(norm=norm, ratio=percentage / 100)
     removed = [round(width * spec.ratio) for width in hidden]
     if all(0 < count < width for width, count in zip(hidden, removed, strict=True)):
         left = [width - count for width, count in zip(hidden, removed, strict=True)]
-        assert _widths(prune(policy, spec)) == [3, *left, 2]
+        assert _widths(prune(network, spec)) == [3, *left, 2]
     else:
         with pytest.raises(CompressionError, match="remove at least one neuron and leave"):
-            prune(policy, spec)
+            prune(network, spec)
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -80,33 +113,35 @@ def test_any_layer_loses_exactly_its_rounded_share_or_the_policy_is_refused(
 def test_the_neurons_of_largest_group_norm_stay_bit_for_bit(
     model: str, ratio: float, norm: str
 ) -> None:
-    policy = demo_policy() if model == "demo" else make_policy(5, 40, 30, 20, 3)
-    kept = _kept(policy, NORMS[norm], ratio)
-    rows = [*kept, np.arange(policy.action_shape[0])]
-    columns = [np.arange(policy.observation_shape[0]), *kept]
+    network = demo_network() if model == "demo" else make_network(5, 40, 30, 20, 3)
+    kept = _kept(network, NORMS[norm], ratio)
+    rows = [*kept, np.arange(network.action_shape[0])]
+    columns = [np.arange(network.observation_shape[0]), *kept]
 
-    pruned = prune(policy, StructuredPruning(norm=norm, ratio=ratio))
+    pruned = prune(network, StructuredPruning(norm=norm, ratio=ratio))
 
-    layers = zip(policy.linear_layers().values(), pruned.linear_layers().values(), strict=True)
-    for (before, after), row, column in zip(layers, rows, columns, strict=True):
-        np.testing.assert_array_equal(after.weight.detach(), before.weight.detach()[row][:, column])
-        np.testing.assert_array_equal(after.bias.detach(), before.bias.detach()[row])
+    for before, after, row, column in zip(
+        network.layers, pruned.layers, rows, columns, strict=True
+    ):
+        expected = as_float(before.weight)[row][:, column]
+        np.testing.assert_array_equal(as_float(after.weight), expected)
+        np.testing.assert_array_equal(as_float(after.bias), as_float(before.bias)[row])
 
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("ratio", [0.1, 0.5, 0.7])
 def test_the_neurons_that_stay_are_told(ratio: float, norm: str) -> None:
-    policy = make_policy(5, 40, 30, 20, 3)
-    kept = kept_neurons(policy, StructuredPruning(norm=norm, ratio=ratio))
-    for told, expected in zip(kept, _kept(policy, NORMS[norm], ratio), strict=True):
+    network = make_network(5, 40, 30, 20, 3)
+    kept = kept_neurons(network, StructuredPruning(norm=norm, ratio=ratio))
+    for told, expected in zip(kept, _kept(network, NORMS[norm], ratio), strict=True):
         np.testing.assert_array_equal(told, expected)
 
 
 def test_random_neurons_are_as_many_drawn_evenly() -> None:
-    policy, spec = make_policy(5, 40, 30, 3), StructuredPruning(ratio=0.7)
+    network, spec = make_network(5, 40, 30, 3), StructuredPruning(ratio=0.7)
     times = [np.zeros(40), np.zeros(30)]
     for seed in range(2000):
-        kept = random_neurons(policy, spec, np.random.default_rng(seed))
+        kept = random_neurons(network, spec, np.random.default_rng(seed))
         assert [len(neurons) for neurons in kept] == [12, 9]
         for count, neurons in zip(times, kept, strict=True):
             assert (np.diff(neurons) > 0).all()
@@ -120,65 +155,45 @@ def test_random_neurons_are_as_many_drawn_evenly() -> None:
 def test_random_neurons_are_refused_where_pruning_is(ratio: float) -> None:
     with pytest.raises(CompressionError, match="at least one neuron"):
         random_neurons(
-            make_policy(3, 5, 2), StructuredPruning(ratio=ratio), np.random.default_rng(0)
+            make_network(3, 5, 2), StructuredPruning(ratio=ratio), np.random.default_rng(0)
         )
 
 
 def test_l1_and_l2_differ_where_one_weight_is_large() -> None:
     # Neuron 0 has few large weights, neuron 1 many small ones: L2 prefers 0, L1 prefers 1.
-    policy = make_policy(8, 2, 1)
-    with torch.no_grad():
-        policy.network.layer0.weight[:] = torch.tensor([[2.0] + [0.0] * 7, [0.5] * 8])
-        policy.network.layer1.weight[:] = 0.1
+    network = make_network(8, 2, 1)
+    network = with_layer(network, 0, weight=np.float32([[2.0] + [0.0] * 7, [0.5] * 8]))
+    network = with_layer(network, 1, weight=np.full((1, 2), 0.1, np.float32))
     left = {
-        norm: prune(policy, StructuredPruning(norm=norm, ratio=0.5)).network.layer0.weight
-        for norm in NORMS
+        norm: _weights(prune(network, StructuredPruning(norm=norm, ratio=0.5)), 0) for norm in NORMS
     }
-    np.testing.assert_array_equal(left["l1"].detach(), [[0.5] * 8])
-    np.testing.assert_array_equal(left["l2"].detach(), [[2.0] + [0.0] * 7])
+    np.testing.assert_array_equal(left["l1"], [[0.5] * 8])
+    np.testing.assert_array_equal(left["l2"], [[2.0] + [0.0] * 7])
 
 
 def test_the_weights_of_the_next_layer_count_too() -> None:
-    policy = make_policy(2, 2, 1)
-    with torch.no_grad():
-        policy.network.layer0.weight[:] = torch.tensor([[1.0, 1.0], [1.5, 1.5]])
-        policy.network.layer1.weight[:] = torch.tensor([[5.0, 1.0]])
-    pruned = prune(policy, StructuredPruning(ratio=0.5))
-    np.testing.assert_array_equal(pruned.network.layer0.weight.detach(), [[1.0, 1.0]])
+    network = with_layer(make_network(2, 2, 1), 0, weight=np.float32([[1.0, 1.0], [1.5, 1.5]]))
+    network = with_layer(network, 1, weight=np.float32([[5.0, 1.0]]))
+    pruned = prune(network, StructuredPruning(ratio=0.5))
+    np.testing.assert_array_equal(_weights(pruned, 0), [[1.0, 1.0]])
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_removing_neurons_is_zeroing_the_weights_that_the_next_layer_applies_to_them(
     activation: str,
 ) -> None:
-    policy = make_policy(6, 24, 18, 3, activation=activation, head="tanh")
-    masked = make_policy(6, 24, 18, 3, activation=activation, head="tanh")
-    kept = _kept(policy, 2, 0.4)
-    with torch.no_grad():
-        for layer, stays in zip(list(masked.linear_layers().values())[1:], kept, strict=True):
-            layer.weight[:, np.setdiff1d(np.arange(layer.in_features), stays)] = 0.0
-    pruned = prune(policy, StructuredPruning(ratio=0.4))
+    network = make_network(6, 24, 18, 3, activation=activation, head="tanh")
+    masked = network
+    for index, stays in enumerate(_kept(network, 2, 0.4), start=1):
+        weight = _weights(network, index)
+        weight[:, np.setdiff1d(np.arange(weight.shape[1]), stays)] = 0.0
+        masked = with_layer(masked, index, weight=weight)
+    pruned = prune(network, StructuredPruning(ratio=0.4))
 
-    observations = random_observations(policy, 100)
-    expected = torch_actions(masked, observations)
-    np.testing.assert_allclose(torch_actions(pruned, observations), expected, atol=1e-6)
-    assert abs(torch_actions(policy, observations) - expected).max() > 0.05
-
-
-def test_the_policy_that_was_given_stays_as_it_is() -> None:
-    policy = make_policy(5, 16, 12, 2)
-    before, observations = _parameters(policy), random_observations(policy, 10)
-    actions = torch_actions(policy, observations)
-
-    pruned = prune(policy, StructuredPruning(ratio=0.5))
-    with torch.no_grad():
-        for tensor in (*pruned.parameters(), *pruned.buffers()):
-            tensor.fill_(7.0)
-
-    for old, new in zip(before, _parameters(policy), strict=True):
-        np.testing.assert_array_equal(new, old)
-    np.testing.assert_array_equal(torch_actions(policy, observations), actions)
-    assert _widths(policy) == [5, 16, 12, 2]
+    observations = random_observations(network, 100)
+    expected = act(masked, observations)
+    np.testing.assert_allclose(act(pruned, observations), expected, atol=1e-6)
+    assert abs(act(network, observations) - expected).max() > 0.05
 
 
 def test_earlier_calls_leave_no_trace_in_later_ones() -> None:
@@ -186,10 +201,10 @@ def test_earlier_calls_leave_no_trace_in_later_ones() -> None:
     defaults = inspect.signature(BasePruner.__init__).parameters
     shared = {n: p.default for n, p in defaults.items() if isinstance(p.default, dict)}
     spec = StructuredPruning(ratio=0.3)
-    first = _parameters(prune(make_policy(5, 16, 12, 2), spec))
-    prune(make_policy(5, 16, 12, 2), StructuredPruning(norm="l1", ratio=0.9))
-    prune(make_policy(3, 40, 2, seed=1), StructuredPruning(ratio=0.6))
-    again = _parameters(prune(make_policy(5, 16, 12, 2), spec))
+    first = _parameters(prune(make_network(5, 16, 12, 2), spec))
+    prune(make_network(5, 16, 12, 2), StructuredPruning(norm="l1", ratio=0.9))
+    prune(make_network(3, 40, 2, seed=1), StructuredPruning(ratio=0.6))
+    again = _parameters(prune(make_network(5, 16, 12, 2), spec))
     assert set(map(len, shared.values())) <= {0}
     for old, new in zip(first, again, strict=True):
         np.testing.assert_array_equal(new, old)
@@ -197,40 +212,37 @@ def test_earlier_calls_leave_no_trace_in_later_ones() -> None:
 
 def test_pruning_draws_no_random_numbers() -> None:
     torch_state, numpy_state = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    prune(make_policy(5, 16, 2), StructuredPruning(ratio=0.5))
+    prune(make_network(5, 16, 2), StructuredPruning(ratio=0.5))
     assert torch.equal(torch.random.get_rng_state(), torch_state)
     np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
 
 
 def test_normalizer_head_and_shapes_are_kept() -> None:
-    policy = make_policy(6, 16, 2, head="tanh", observation_shape=(3, 2))
-    pruned = prune(policy, StructuredPruning(ratio=0.5))
-    assert (pruned.observation_shape, pruned.action_shape) == ((3, 2), (2,))
-    assert (pruned.head.kind, pruned.training) == ("tanh", False)
-    for old, new in zip(policy.buffers(), pruned.buffers(), strict=True):
-        np.testing.assert_array_equal(new, old)
+    network = make_network(6, 16, 2, head="tanh", observation_shape=(3, 2))
+    pruned = prune(network, StructuredPruning(ratio=0.5))
+    assert pruned.signature == network.signature
+    assert (pruned.head, pruned.normalizer) == (network.head, network.normalizer)
 
 
 def test_neurons_without_any_weight_go_first() -> None:
-    policy = make_policy(4, 10, 10, 2)
-    with torch.no_grad():
-        for layer in (policy.network.layer0, policy.network.layer1):
-            layer.weight[::2] = 0.0
-            layer.bias[::2] = 0.0
-        policy.network.layer1.weight[:, ::2] = 0.0
-        policy.network.layer2.weight[:, ::2] = 0.0
-    observations = random_observations(policy, 50)
-    pruned = prune(policy, StructuredPruning(ratio=0.5))
-    np.testing.assert_allclose(
-        torch_actions(pruned, observations), torch_actions(policy, observations), atol=1e-6
-    )
+    network = make_network(4, 10, 10, 2)
+    for index in range(3):
+        weight, bias = _weights(network, index), as_float(network.layers[index].bias).copy()
+        if index < 2:
+            weight[::2] = bias[::2] = 0.0
+        if index > 0:
+            weight[:, ::2] = 0.0
+        network = with_layer(network, index, weight=weight, bias=bias)
+    observations = random_observations(network, 50)
+    pruned = prune(network, StructuredPruning(ratio=0.5))
+    np.testing.assert_allclose(act(pruned, observations), act(network, observations), atol=1e-6)
 
 
 def test_a_layer_that_is_too_small_is_named() -> None:
     with pytest.raises(CompressionError, match="layer1 has 3 neurons, of which 10% is 0"):
-        prune(make_policy(4, 20, 3, 2), StructuredPruning(ratio=0.1))
+        prune(make_network(4, 20, 3, 2), StructuredPruning(ratio=0.1))
 
 
 def test_a_policy_without_hidden_layers_is_refused() -> None:
     with pytest.raises(CompressionError, match="no hidden layer"):
-        prune(make_policy(4, 2), StructuredPruning(ratio=0.5))
+        prune(make_network(4, 2), StructuredPruning(ratio=0.5))

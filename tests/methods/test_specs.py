@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,131 +9,129 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from squeezerl.errors import SpecError
-from squeezerl.methods.specs import (
-    METHODS,
-    DynamicQuantization,
-    Spec,
-    StaticQuantization,
-    StructuredPruning,
-    check_sequence,
-    spec_from_json,
-    spec_to_json,
-    specs_for,
-    specs_hash,
-)
+from squeezerl.methods.base import SPECS, Spec, parse_spec, spec_from_json
+from squeezerl.methods.dynamic_int8 import DynamicQuantization
+from squeezerl.methods.pruning import StructuredPruning
+from squeezerl.methods.recipe import Recipe
+from squeezerl.methods.static_int8 import StaticQuantization
+from squeezerl.methods.trained_int8 import QuantizationAwareTraining
 
-KEEP = st.lists(st.text(max_size=8), max_size=3).map(tuple)
-SPECS: st.SearchStrategy[Spec] = st.one_of(
-    st.builds(DynamicQuantization, per_channel=st.booleans(), keep=KEEP),
-    st.builds(StaticQuantization, per_channel=st.booleans(), layers_only=st.booleans(), keep=KEEP),
-    st.builds(
-        StructuredPruning,
-        norm=st.sampled_from(["l1", "l2"]),
-        ratio=st.floats(0, 0.95, exclude_min=True),
-    ),
-)
-SEQUENCES = st.lists(SPECS, max_size=3)
-
-DYNAMIC = {"kind": "dynamic_quantization", "version": 1}
-STATIC = {"kind": "static_quantization", "version": 1}
-PRUNING = {"kind": "structured_pruning", "version": 1, "ratio": 0.3}
-
-
-@given(SPECS)
-def test_a_spec_survives_its_json(spec: Spec) -> None:
-    assert spec_from_json(json.loads(json.dumps(spec_to_json(spec)))) == spec
-
-
-@given(SPECS)
-def test_a_spec_as_plain_data_is_what_json_gives_back(spec: Spec) -> None:
-    data = spec_to_json(spec)
-    assert json.loads(json.dumps(data)) == data
-
-
-@given(SEQUENCES)
-def test_the_hash_survives_json(specs: list[Spec]) -> None:
-    read = [spec_from_json(json.loads(json.dumps(spec_to_json(spec)))) for spec in specs]
-    assert specs_hash(read) == specs_hash(specs)
-
-
-@given(SEQUENCES, SEQUENCES)
-def test_hashes_are_equal_for_equal_sequences_only(first: list[Spec], second: list[Spec]) -> None:
-    assert (specs_hash(first) == specs_hash(second)) == (first == second)
-
-
-def test_every_field_is_part_of_the_hash() -> None:
-    specs = [
+SPEC = st.sampled_from(
+    [
         DynamicQuantization(),
         DynamicQuantization(per_channel=False),
         DynamicQuantization(keep=("layer0",)),
         StaticQuantization(),
         StaticQuantization(per_channel=False),
         StaticQuantization(layers_only=False),
-        StaticQuantization(keep=("layer0",)),
+        StaticQuantization(per_channel=False, layers_only=False),
+        StaticQuantization(keep=("layer0", "layer2")),
+        QuantizationAwareTraining(),
+        QuantizationAwareTraining(per_feature=False),
         StructuredPruning(ratio=0.3),
+        StructuredPruning(ratio=0.1 + 0.2),
         StructuredPruning(ratio=0.35),
         StructuredPruning(norm="l1", ratio=0.3),
     ]
-    assert len({specs_hash([spec]) for spec in specs}) == len(specs)
+)
 
 
-def test_the_order_is_part_of_the_hash() -> None:
-    first, second = StructuredPruning(ratio=0.3), StructuredPruning(norm="l1", ratio=0.3)
-    assert specs_hash([first, second]) != specs_hash([second, first])
+def _is_sequence(steps: list[Spec]) -> bool:
+    return not any(step.is_final for step in steps[:-1])
 
 
-def test_hashes_of_this_release_stay_as_they_are() -> None:
-    # They are the identity of jobs in stores that users keep.
-    specs = [StructuredPruning(ratio=0.3), StaticQuantization(keep=("layer2",))]
-    assert specs_hash([]) == PINNED_EMPTY
-    assert specs_hash(specs) == PINNED_SEQUENCE
+RECIPES = st.lists(SPEC, max_size=3).filter(_is_sequence).map(tuple).map(Recipe)
+
+# Texts.
 
 
-PINNED_EMPTY = "4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945"
-PINNED_SEQUENCE = "be62895c07b8a8cc58d22978505db4cce59ae9f027a4594f82c1f301da1265f3"
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("prune:l2:0.5", StructuredPruning(ratio=0.5)),
+        ("prune:l1:ratio=0.5", StructuredPruning(norm="l1", ratio=0.5)),
+        ("l1:0.5", StructuredPruning(norm="l1", ratio=0.5)),
+        (" l2 : 0.50 ", StructuredPruning(ratio=0.5)),
+        ("ptdq", DynamicQuantization()),
+        ("ptdq-naive", DynamicQuantization(per_channel=False)),
+        ("int8:dynamic:per_channel=no", DynamicQuantization(per_channel=False)),
+        ("int8", StaticQuantization()),
+        ("ptsq", StaticQuantization()),
+        ("int8:static", StaticQuantization()),
+        ("ptsq:keep=layer0,layer2", StaticQuantization(keep=("layer0", "layer2"))),
+        ("ptsq-naive", StaticQuantization(per_channel=False, layers_only=False)),
+        ("qat", QuantizationAwareTraining()),
+    ],
+)
+def test_texts_stand_for_specs(text: str, spec: Spec) -> None:
+    assert parse_spec(text) == spec
 
 
-@pytest.mark.parametrize("hash_seed", ["1", "2"])
-def test_the_hash_is_the_same_in_another_process(hash_seed: str) -> None:
-    code = (
-        "from squeezerl.methods.specs import *;"
-        "print(specs_hash([StructuredPruning(ratio=0.3), StaticQuantization(keep=('layer2',))]))"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", code],
-        env={"PYTHONHASHSEED": hash_seed},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert run.stdout.strip() == PINNED_SEQUENCE
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "unknown method ''"),
+        ("int4", "unknown method 'int4'; known are .*l1.*ptdq.*ptsq"),
+        ("int8:magic", "'magic' is one value too many"),
+        ("prune", "lacks"),
+        ("l1", "lacks ratio; write prune:norm:ratio"),
+        ("l2:0", "out of range"),
+        ("l2:0.96", "out of range"),
+        ("l2:nan", "out of range"),
+        ("l2:much", "ratio cannot be 'much'"),
+        ("prune:linf:0.3", "'linf' is not one of 'l1', 'l2'"),
+        ("ptdq:0.3", "'0.3' is one value too many"),
+        ("ptdq:per_channel=maybe", "per_channel cannot be 'maybe'"),
+        ("ptdq:bits=4", "'bits' is unknown"),
+        ("l2:0.3:ratio=0.4", "'ratio' is unknown or stands twice"),
+        ("l2:0.3:0.4", "one value too many"),
+        ("ptdq:kind=x", "unknown"),
+    ],
+)
+def test_texts_that_are_no_specs_are_refused(text: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        parse_spec(text)
 
 
-@pytest.mark.parametrize("ratio", [0, -0.1, 0.951, 1, 30, float("nan"), float("inf")])
-def test_a_ratio_out_of_range_is_refused_with_the_range(ratio: float) -> None:
-    with pytest.raises(SpecError, match=r"above 0 and at most 0\.95"):
-        StructuredPruning(ratio=ratio)
+@given(st.text())
+def test_no_text_raises_anything_but_a_spec_error(text: str) -> None:
+    for given_text in (text, f"l2:{text}", f"ptsq:keep={text}", f"ptsq:{text}"):
+        try:
+            spec = parse_spec(given_text)
+        except SpecError:
+            continue
+        assert isinstance(spec, Spec)
 
 
-def test_an_unknown_norm_is_refused() -> None:
-    with pytest.raises(SpecError, match="'l1', 'l2'"):
-        StructuredPruning(norm="linf", ratio=0.3)
+# Plain data.
+
+DYNAMIC = {"kind": "int8:dynamic", "version": 1}
+STATIC = {"kind": "int8:static", "version": 1}
+PRUNING = {"kind": "prune", "version": 1, "ratio": 0.3}
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({}, "unknown spec None"),
-        ({"kind": "magic", "version": 1}, "unknown spec 'magic'; known are dynamic_quantization"),
+        ({}, "unknown method None"),
+        ({"kind": "magic", "version": 1}, "unknown method 'magic'; known are .*int8:dynamic"),
+        ({"kind": ["a"], "version": 1}, r"unknown method \['a'\]"),
         (DYNAMIC | {"version": 2}, "version 2; this release reads version 1"),
-        ({"kind": "static_quantization"}, "version None"),
+        ({"kind": "int8:static"}, "version None"),
         (STATIC | {"bits": 4}, "bits"),
         (PRUNING | {"keep": ["layer0"]}, "keep"),
-        ({"kind": "structured_pruning", "version": 1}, "ratio"),
+        ({"kind": "prune", "version": 1}, "ratio"),
         (PRUNING | {"ratio": 1.5}, "out of range"),
-        (PRUNING | {"ratio": "much"}, "ratio much is out of range"),
-        (PRUNING | {"ratio": None}, "ratio None is out of range"),
+        (PRUNING | {"ratio": "much"}, "ratio 'much'"),
+        (PRUNING | {"ratio": None}, "ratio None"),
+        (PRUNING | {"ratio": True}, "ratio True"),
         (PRUNING | {"norm": "linf"}, "linf"),
+        (DYNAMIC | {"keep": 5}, "keep 5"),
+        (DYNAMIC | {"keep": None}, "keep None"),
+        (DYNAMIC | {"keep": "layer0"}, "keep 'layer0'"),
+        (DYNAMIC | {"keep": [1]}, "keep"),
+        (DYNAMIC | {"per_channel": "no"}, "per_channel 'no'"),
+        (STATIC | {"layers_only": 1}, "layers_only 1"),
     ],
 )
 def test_data_that_is_no_spec_is_refused(data: dict[str, Any], message: str) -> None:
@@ -143,104 +139,96 @@ def test_data_that_is_no_spec_is_refused(data: dict[str, Any], message: str) -> 
         spec_from_json(data)
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        {"kind": ["a"], "version": 1},
-        DYNAMIC | {"keep": 5},
-        DYNAMIC | {"keep": None},
-        DYNAMIC | {"keep": "layer0"},
-        DYNAMIC | {"keep": [1]},
-        DYNAMIC | {"per_channel": "no"},
-        STATIC | {"layers_only": 1},
-    ],
-)
-def test_fields_of_the_wrong_type_are_refused(data: dict[str, Any]) -> None:
-    with pytest.raises(SpecError):
-        spec_from_json(data)
+# Recipes.
 
 
-def test_specs_are_immutable_and_hashable() -> None:
-    spec = StructuredPruning(ratio=0.3)
-    with pytest.raises(AttributeError):
-        spec.ratio = 0.5  # type: ignore[misc]
-    assert {spec: 1}[StructuredPruning(ratio=0.3)] == 1
+@given(RECIPES)
+def test_a_recipe_comes_back_from_its_text_and_its_json(recipe: Recipe) -> None:
+    assert Recipe.of(recipe.text) == Recipe.from_json(recipe.to_json()) == recipe
+    assert Recipe.of(recipe) == Recipe.of(recipe.steps) == recipe
 
 
-PRUNE = StructuredPruning(ratio=0.3)
+@given(RECIPES, RECIPES)
+def test_text_name_and_hash_are_those_of_one_recipe(first: Recipe, second: Recipe) -> None:
+    same = first == second
+    assert (first.text == second.text) == same
+    assert (first.name == second.name) == same
+    assert (first.sha256 == second.sha256) == same
 
 
 @pytest.mark.parametrize(
-    "specs",
+    ("text", "canonical", "name", "method", "ratio"),
     [
-        (),
-        (PRUNE,),
-        (PRUNE, PRUNE),
-        (DynamicQuantization(),),
-        (PRUNE, DynamicQuantization()),
-        (PRUNE, PRUNE, StaticQuantization()),
+        ("float", "float", "float", "float", None),
+        ("ptdq", "int8:dynamic", "ptdq", "ptdq", None),
+        ("ptdq-naive", "int8:dynamic:per_channel=no", "ptdq-naive", "ptdq-naive", None),
+        ("l2:0.30", "prune:l2:0.3", "l2-30", "l2", 0.3),
+        ("l1:0.07", "prune:l1:0.07", "l1-7", "l1", 0.07),
+        ("l2:0.125|int8", "prune:l2:0.125 | int8:static", "l2-12.5+ptsq", "l2+ptsq", 0.125),
+        ("l1:0.1 | l2:0.2", "prune:l1:0.1 | prune:l2:0.2", "l1-10+l2-20", "l1-10+l2-20", None),
+        ("ptsq:keep=layer2", "int8:static:keep=layer2", "ptsq-keep-layer2", "ptsq", None),
     ],
 )
-def test_pruning_and_then_quantization_is_a_sequence(specs: tuple[Spec, ...]) -> None:
-    check_sequence(specs)
+def test_recipes_have_one_text_a_name_and_a_method(
+    text: str, canonical: str, name: str, method: str, ratio: float | None
+) -> None:
+    recipe = Recipe.of(text)
+    assert (recipe.text, recipe.name, recipe.ratio) == (canonical, name, ratio)
+    assert recipe.record.name == method
 
 
-@pytest.mark.parametrize(
-    "specs",
-    [
-        (DynamicQuantization(), PRUNE),
-        (StaticQuantization(), PRUNE, StaticQuantization()),
-        (DynamicQuantization(), StaticQuantization()),
-        (PRUNE, DynamicQuantization(), DynamicQuantization()),
-    ],
-)
-def test_a_quantization_that_is_not_last_is_refused(specs: tuple[Spec, ...]) -> None:
+def test_a_recipe_needs_what_its_steps_need() -> None:
+    assert Recipe.of("l2:0.3 | ptsq").needs == {"observations"}
+    assert Recipe.of("l2:0.3 | ptdq").needs == Recipe().needs == frozenset()
+    assert Recipe.of("qat").needs == {"training"}
+
+
+@pytest.mark.parametrize("text", ["ptdq | l2:0.3", "ptsq|l2:0.3|ptsq", "ptdq | ptsq", "qat | qat"])
+def test_a_quantization_that_is_not_last_is_refused(text: str) -> None:
     with pytest.raises(SpecError, match="last step"):
-        check_sequence(specs)
+        Recipe.of(text)
 
 
-@pytest.mark.parametrize("specs", [("l2",), "l2", (0.3,), (StructuredPruning,)])
-def test_what_is_no_spec_is_refused(specs: Any) -> None:
+@pytest.mark.parametrize("steps", [("l2",), (0.3,), (StructuredPruning,)])
+def test_what_is_no_spec_is_refused(steps: Any) -> None:
     with pytest.raises(SpecError, match="is no spec"):
-        check_sequence(specs)
+        Recipe.of(steps)
 
 
-@pytest.mark.parametrize(
-    ("specs", "expected"),
-    [
-        (specs_for("float"), ()),
-        (specs_for("ptdq"), (DynamicQuantization(),)),
-        (specs_for("ptdq", naive=True), (DynamicQuantization(per_channel=False),)),
-        (specs_for("ptsq"), (StaticQuantization(),)),
-        (
-            specs_for("ptsq", naive=True),
-            (StaticQuantization(per_channel=False, layers_only=False),),
-        ),
-        (specs_for("l1", 0.3), (StructuredPruning(norm="l1", ratio=0.3),)),
-        (specs_for("l2", 0.7), (StructuredPruning(norm="l2", ratio=0.7),)),
-    ],
-)
-def test_short_names_stand_for_the_methods_of_the_study(
-    specs: tuple[Spec, ...], expected: tuple[Spec, ...]
+@pytest.mark.parametrize("text", ["", "|", "float | ptdq", "l2:0.3 |", "l2:0.3 | | ptdq"])
+def test_empty_steps_are_refused(text: str) -> None:
+    with pytest.raises(SpecError, match="unknown method"):
+        Recipe.of(text)
+
+
+def test_the_order_is_part_of_the_hash() -> None:
+    assert Recipe.of("l1:0.3 | l2:0.3").sha256 != Recipe.of("l2:0.3 | l1:0.3").sha256
+
+
+# Hashes are the identity of jobs in stores that users keep: they stay as they are.
+PINNED = {
+    "float": "4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945",
+    "prune:l2:0.3 | int8:static:keep=layer2": (
+        "701254c4e8d2ed660e6a9265356ea7a33d62c190c3d027efe4918c267e4e394c"
+    ),
+}
+
+
+@pytest.mark.parametrize("text", PINNED)
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_hashes_of_this_release_stay_as_they_are_in_every_process(
+    text: str, hash_seed: str
 ) -> None:
-    assert specs == expected
+    code = f"from squeezerl.methods.recipe import Recipe; print(Recipe.of({text!r}).sha256)"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONHASHSEED": hash_seed, "PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.strip() == PINNED[text]
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: specs_for("int4"), f"known are {', '.join(METHODS)}"),
-        (lambda: specs_for("l1"), "needs a ratio"),
-        (lambda: specs_for("l2", 0), "out of range"),
-        (lambda: specs_for("l2", 0.96), "out of range"),
-        (lambda: specs_for("ptdq", 0.3), "takes no ratio"),
-        (lambda: specs_for("ptsq", 0.3), "takes no ratio"),
-        (lambda: specs_for("float", 0.3), "takes no ratio"),
-        (lambda: specs_for("l1", 0.3, naive=True), "quantization only"),
-    ],
-)
-def test_a_method_with_wrong_settings_is_refused(
-    call: Callable[[], tuple[Spec, ...]], message: str
-) -> None:
-    with pytest.raises(SpecError, match=message):
-        call()
+def test_every_method_of_the_study_is_known() -> None:
+    assert set(SPECS.names) >= {"prune", "int8:dynamic", "int8:static", "int8:trained"}

@@ -11,7 +11,7 @@ import pytest
 import squeezerl
 from finished import Finished, context
 from squeezerl.errors import ArtifactError, StudyError
-from squeezerl.evaluation.random_actor import RandomActor
+from squeezerl.evaluation.reference_actors import RandomActor
 from squeezerl.jobs.context import Interrupted
 from squeezerl.jobs.job import Job
 from squeezerl.jobs.kinds import run_job

@@ -38,7 +38,8 @@ AgentArgument = Annotated[
     str,
     typer.Argument(
         metavar="AGENT",
-        help="A Stable-Baselines3 .zip, an rl-zoo folder (.../Hopper-v3_1), or 'demo'.",
+        help="A Stable-Baselines3 .zip, an rl-zoo folder (.../Hopper-v3_1), 'demo', or what a "
+        "--plugin of yours reads.",
         show_default=False,
     ),
 ]

@@ -71,17 +71,14 @@ class OnnxFormat(Format):
         try:
             model = onnx.load_model_from_string(content)
             network = _read(model)
-            same = to_onnx(network).SerializeToString(deterministic=True)
-            same_again = model.SerializeToString(deterministic=True)
+            same = self.write(network)
         except Exception as error:  # a hostile model can make the reader fail in any way
             reason = str(error) or type(error).__name__
             raise AuditError(f"not a policy that this release writes: {reason}") from error
-        if len(content) != model.ByteSize():
-            raise AuditError("the file holds bytes that are not part of the model")
-        if same != same_again:
+        if same != content:
             raise AuditError(
                 "not a policy that this release writes: the network that was read from the graph "
-                "makes another graph"
+                "makes another file"
             )
         return network, _size(model)
 

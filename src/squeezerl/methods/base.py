@@ -11,6 +11,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -121,7 +122,7 @@ class Spec(ABC):
     @property
     def name(self) -> str:
         """A short name for folders and tables, unique for each text: "ptdq", "l2-30"."""
-        amount = "" if self.amount is None else f"-{self.amount * 100:g}"
+        amount = "" if self.amount is None else f"-{_percentage(self.amount)}"
         rest = [
             f"-{f.name}-{_format(getattr(self, f.name))}"
             for f in _fields(type(self))
@@ -292,10 +293,15 @@ def _format(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.12g}"
+        return repr(value).removesuffix(".0")  # the shortest text that is read back as the same
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     return str(value)
+
+
+def _percentage(share: float) -> str:
+    """Exact, so that different shares have different texts."""
+    return f"{(Decimal(repr(share)) * 100).normalize():f}"
 
 
 def _parse_value(spec: type[Spec], name: str, text: str, hint: Any) -> Any:

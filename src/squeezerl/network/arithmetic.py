@@ -6,6 +6,7 @@ add exactly; everything else is float32.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -71,7 +72,8 @@ class _Chain:
 
     def __init__(self, network: Network, observations: Float, observe: Observe) -> None:
         self._network, self._observe = network, observe
-        self.put(OBSERVATION, observations.reshape(len(observations), -1))
+        features = math.prod(network.observation_shape)
+        self.put(OBSERVATION, observations.reshape(len(observations), features))
 
     def put(self, name: str, value: npt.NDArray[Any]) -> None:
         self.value, self.integers = value.astype(np.float32, copy=False), None

@@ -222,9 +222,13 @@ class Network:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "roundings", MappingProxyType(dict(self.roundings)))
-        for _, tensor in self.tensors():
-            if isinstance(tensor, np.ndarray):
-                tensor.flags.writeable = False
+        floats = [
+            (name, tensor) for name, tensor in self.tensors() if isinstance(tensor, np.ndarray)
+        ]
+        for name, array in [*floats, ("low", self.head.low), ("high", self.head.high)]:
+            array.flags.writeable = False
+            if array.dtype != np.float32:
+                raise NetworkError(f"{name} holds {array.dtype}, not float32")
         self._check()
 
     @property
@@ -327,6 +331,8 @@ class Network:
             raise NetworkError("a network needs at least one layer")
         width = math.prod(self.observation_shape)
         if self.normalizer is not None:
+            if not self.normalizer.clip > 0:
+                raise NetworkError(f"a normaliser clips at {self.normalizer.clip}, not above 0")
             for tensor in (self.normalizer.mean, self.normalizer.inverse_std):
                 if tensor.shape != (width,):
                     raise NetworkError(f"a normaliser of shape {tensor.shape} for {width} features")
@@ -348,6 +354,8 @@ class Network:
                     f"{', '.join(sorted(ACTIVATIONS))}"
                 )
             width = layer.out_features
+        if self.head.clip_mean is not None and not self.head.clip_mean > 0:
+            raise NetworkError(f"clip_mean is {self.head.clip_mean}, not above 0")
         bounds = (self.head.low.shape, self.head.high.shape)
         if self.head.is_discrete:
             fits = self.action_shape == ()
@@ -399,8 +407,6 @@ class Network:
                     arrays[f"{name}.zero_point"],
                     facts["bits"][name],
                 )
-            if arrays[name].dtype != np.float32:
-                raise NetworkError(f"{name} holds {arrays[name].dtype}, not float32")
             return arrays[name]
 
         normalizer = None

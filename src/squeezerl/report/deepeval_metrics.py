@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,8 @@ from squeezerl.analysis.score_cards import ScoreCard
 from squeezerl.errors import InvalidArgumentError, StudyError
 from squeezerl.records import Interval
 
+# DeepEval reports its use to its makers unless this is set before it is first imported.
+os.environ.setdefault("DEEPEVAL_TELEMETRY_OPT_OUT", "1")
 try:
     from deepeval.metrics import BaseMetric
 except ModuleNotFoundError as error:

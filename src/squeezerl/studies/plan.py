@@ -70,6 +70,7 @@ def plan_study(study: Study) -> Plan:
     for agent in study.everyone:
         planner.add_agent(agent)
         planner.add_random(agent.place)
+        planner.add_constant(agent.place)
 
     def order(job: Job) -> tuple[float, ...]:
         if job.kind == TRAIN.name:
@@ -94,6 +95,12 @@ class _Planner:
         label = {"agent": "", "algorithm": "", "env_id": place.name, "train_seed": None}
         policy = {"random": self._study.seed}
         return self._evaluate(policy, place, (), {**label, "method": "random", "ratio": None})
+
+    def add_constant(self, place: Place) -> str:
+        """The evaluation of the best constant action: one for each environment."""
+        label = {"agent": "", "algorithm": "", "env_id": place.name, "train_seed": None}
+        policy = {"constant": self._study.seed}
+        return self._evaluate(policy, place, (), {**label, "method": "constant", "ratio": None})
 
     def add_agent(self, agent: Training | ExistingAgent) -> None:
         """The float policy of an agent, and all variants that are for this agent."""

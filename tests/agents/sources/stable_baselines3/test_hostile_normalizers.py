@@ -18,7 +18,7 @@ VECNORMALIZE = b"cstable_baselines3.common.vec_env.vec_normalize\nVecNormalize\n
 
 def test_missing_normalizer_is_noticed(folder: Path, vecnormalize: Path) -> None:
     vecnormalize.unlink()
-    refuses(folder, "normalised observations, but no vecnormalize.pkl.*--vecnormalize")
+    refuses(folder, "normalised observations, but no vecnormalize.pkl.*give it as vecnormalize")
 
 
 def test_normalizer_of_another_agent_is_refused(folder: Path, vecnormalize: Path) -> None:
@@ -96,6 +96,11 @@ def test_small_pickle_cannot_claim_much_memory(folder: Path, vecnormalize: Path)
     # The C unpickler makes room for 2 ** 23 memo entries when it is told to fill entry 2 ** 22.
     vecnormalize.write_bytes(b"\x80\x04Nr" + struct.pack("<I", 2**22) + b".")
     assert peak_bytes(lambda: refuses(folder, "", file=PKL)) < 2**23
+
+
+def test_bytearray_cannot_claim_much_memory(folder: Path, vecnormalize: Path) -> None:
+    vecnormalize.write_bytes(b"\x80\x05\x96" + struct.pack("<Q", 2**32) + b".")
+    assert peak_bytes(lambda: refuses(folder, "claims more bytes", file=PKL)) < 2**20
 
 
 def test_deeply_nested_number_type_is_refused(folder: Path, vecnormalize: Path) -> None:

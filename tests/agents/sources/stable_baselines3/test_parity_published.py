@@ -14,7 +14,7 @@ import torch
 
 from onnx_runner import onnx_actions, torch_actions
 from squeezerl import load_agent
-from squeezerl.network.onnx_graph import to_onnx
+from squeezerl.network.arithmetic import act
 
 STEPS = 1_000
 # v3 and v4 observe the same in HalfCheetah and Hopper.
@@ -99,13 +99,14 @@ def _roll_out(folder: Path) -> Rollout:
 def test_published_agent_acts_as_in_stable_baselines3(
     published_agent: Path, rollout: Rollout
 ) -> None:
-    policy = load_agent(published_agent).policy
+    network = load_agent(published_agent).network
     assert len(rollout.actions) == STEPS
     assert np.ptp(rollout.actions, axis=0).all()
 
     for actions in (
-        torch_actions(policy, rollout.observations),
-        onnx_actions(to_onnx(policy), rollout.observations),
+        act(network, rollout.observations),
+        torch_actions(network, rollout.observations),
+        onnx_actions(network, rollout.observations),
     ):
         assert actions.shape == rollout.actions.shape
         if rollout.q_values is None:
@@ -124,20 +125,20 @@ def test_published_agent_knows_where_it_came_from(published_agent: Path) -> None
     assert source.algorithm == published_agent.parent.name
     assert source.env_id == env_id
     has_normalizer = (published_agent / env_id / "vecnormalize.pkl").is_file()
-    assert (source.vecnormalize_sha256 is not None) == has_normalizer
+    assert (source.file("normalizer") is not None) == has_normalizer
 
 
 def test_loading_needs_no_gym_package(
     published_agents: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "gym", None)  # importing it raises now
-    assert load_agent(published_agents / "ppo" / "Hopper-v3_1").policy.normalizer is not None
+    assert load_agent(published_agents / "ppo" / "Hopper-v3_1").network.normalizer is not None
 
 
 def test_widths_and_bounds_are_read_from_a_checkpoint_of_2021(published_agents: Path) -> None:
-    policy = load_agent(published_agents / "ddpg" / "Pendulum-v1_1").policy
+    network = load_agent(published_agents / "ddpg" / "Pendulum-v1_1").network
 
-    shapes = [tuple(layer.weight.shape) for layer in policy.linear_layers().values()]
+    shapes = [layer.weight.shape for layer in network.layers]
     assert shapes == [(400, 3), (300, 400), (1, 300)]
-    assert policy.head.kind == "tanh"
-    assert (policy.head.low.tolist(), policy.head.high.tolist()) == ([-2.0], [2.0])
+    assert network.head.kind == "tanh"
+    assert (network.head.low.tolist(), network.head.high.tolist()) == ([-2.0], [2.0])

@@ -3,7 +3,6 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from made_agents import ACTIVATIONS, MadeAgent
-from onnx_runner import torch_actions
-from small_policies import make_policy, random_observations
+from small_policies import compress, make_network, random_observations, with_layer
 from squeezerl import load_agent
-from squeezerl.agents.load import Agent
-from squeezerl.agents.sb3_model import Sb3Predictor
+from squeezerl.agents.sources.stable_baselines3.vecnormalize import make_normalizer
 from squeezerl.errors import UnsupportedPolicyError
-from squeezerl.methods.pruning import prune
-from squeezerl.methods.specs import StructuredPruning
-from squeezerl.network.action_head import ActionHead
-from squeezerl.network.normalizer import ObservationNormalizer
-from squeezerl.network.parts import policy_layers
-from squeezerl.network.policy import LinearLayer, Policy
+from squeezerl.network.arithmetic import act
+from squeezerl.network.network import Network, as_float
+from squeezerl.runtimes.sb3_predictor import Sb3Predictor
 
 ALGORITHMS = {
     "clip": ("ppo", "a2c", "trpo"),
@@ -42,49 +36,48 @@ UNSUPPORTED = {
 }
 
 
-def _acts_alike(policy: Policy, algorithm: str, observations: npt.NDArray[Any]) -> None:
-    expected = torch_actions(policy, observations)
-    actions = Sb3Predictor(policy, algorithm).predict(observations)
+def _acts_alike(network: Network, algorithm: str, observations: npt.NDArray[Any]) -> None:
+    values: dict[str, npt.NDArray[Any]] = {}
+    expected = act(network, observations, values.__setitem__)
+    actions = Sb3Predictor(network, algorithm).predict(observations)
     assert (actions.dtype, actions.shape) == (expected.dtype, expected.shape)
-    if not policy.head.is_discrete:
+    if not network.head.is_discrete:
         np.testing.assert_allclose(actions, expected, rtol=0, atol=1e-5)
         return
-    features = torch.from_numpy(observations).flatten(start_dim=1)
-    with torch.no_grad():
-        outputs = policy.network(policy.normalizer(features) if policy.normalizer else features)
-    chosen = outputs.numpy()[range(len(actions)), actions]
-    np.testing.assert_allclose(chosen, outputs.amax(dim=1), rtol=0, atol=1e-5)
+    outputs = values[f"layer{len(network.layers) - 1}"]
+    chosen = outputs[range(len(actions)), actions]
+    np.testing.assert_allclose(chosen, outputs.max(axis=1), rtol=0, atol=1e-5)
 
 
-def _visited(agent: Agent, count: int) -> npt.NDArray[np.float32]:
+def _visited(network: Network, count: int) -> npt.NDArray[np.float32]:
     """Random observations of about the size that the agent was trained on."""
-    observations = random_observations(agent.policy, count)
-    if (normalizer := agent.policy.normalizer) is None:
+    observations = random_observations(network, count)
+    if (normalizer := network.normalizer) is None:
         return observations
-    scale = 1 / normalizer.inverse_std.numpy(), normalizer.mean.numpy()
-    return (observations.reshape(count, -1) * scale[0] + scale[1]).reshape(observations.shape)
+    scale, shift = 1 / as_float(normalizer.inverse_std), as_float(normalizer.mean)
+    return (observations.reshape(count, -1) * scale + shift).reshape(observations.shape)
 
 
-def _pruned(policy: Policy) -> Policy:
-    return prune(policy, StructuredPruning(ratio=0.3))
+def _pruned(network: Network) -> Network:
+    return compress(network, "prune:l2:0.3")
 
 
 def test_published_agents_act_alike(published_agent: Path) -> None:
     agent = load_agent(published_agent)
-    observations = _visited(agent, 200)
-    _acts_alike(agent.policy, agent.source.algorithm, observations)
-    _acts_alike(_pruned(agent.policy), agent.source.algorithm, observations)
+    observations = _visited(agent.network, 200)
+    _acts_alike(agent.network, agent.source.algorithm, observations)
+    _acts_alike(_pruned(agent.network), agent.source.algorithm, observations)
 
 
 def test_made_agents_act_as_before_they_were_taken_apart(made_agent: MadeAgent) -> None:
     agent = load_agent(made_agent.path)
     if made_agent.path.stem in UNSUPPORTED:
         with pytest.raises(UnsupportedPolicyError, match=UNSUPPORTED[made_agent.path.stem]):
-            Sb3Predictor(agent.policy, agent.source.algorithm)
+            Sb3Predictor(agent.network, agent.source.algorithm)
         return
     observations = made_agent.observations(200)
     expected = made_agent.expected_actions(observations)
-    actions = Sb3Predictor(agent.policy, agent.source.algorithm).predict(observations)
+    actions = Sb3Predictor(agent.network, agent.source.algorithm).predict(observations)
 
     assert (actions.dtype, actions.shape) == (expected.dtype, expected.shape)
     np.testing.assert_allclose(actions, expected, rtol=0, atol=1e-5)
@@ -102,35 +95,36 @@ def test_any_widths_act_alike(
     pair: tuple[Any, str], hidden: list[int], activation: str, normalized: bool, seed: int
 ) -> None:
     head, algorithm = pair
-    policy = make_policy(
+    network = make_network(
         4, *hidden, 3, activation=activation, head=head, normalized=normalized, seed=seed
     )
-    _acts_alike(policy, algorithm, random_observations(policy, 20, seed))
+    _acts_alike(network, algorithm, random_observations(network, 20, seed))
 
 
 @pytest.mark.parametrize(("head", "algorithm"), EVERY_PAIR)
 def test_pruned_policy_acts_alike(head: Any, algorithm: str) -> None:
-    policy = _pruned(make_policy(4, 16, 10, 2, head=head))
-    assert [len(layer.weight) for layer in policy_layers(policy)] == [11, 7, 2]
-    _acts_alike(policy, algorithm, random_observations(policy, 50))
+    network = _pruned(make_network(4, 16, 10, 2, head=head))
+    assert [layer.out_features for layer in network.layers] == [11, 7, 2]
+    _acts_alike(network, algorithm, random_observations(network, 50))
 
 
 @pytest.mark.parametrize(("head", "algorithm"), EVERY_PAIR)
 def test_model_is_the_algorithms_own_and_holds_the_policys_weights(
     head: Any, algorithm: str
 ) -> None:
-    policy = make_policy(4, 6, 5, 2, head=head)
-    model = Sb3Predictor(policy, algorithm)._model
+    network = make_network(4, 6, 5, 2, head=head)
+    model = Sb3Predictor(network, algorithm)._model
     assert type(model).__name__ == algorithm.upper()
     held = {tensor.numpy().tobytes() for tensor in model.policy.state_dict().values()}
-    for parameter in policy.parameters():
-        assert parameter.detach().numpy().tobytes() in held
+    for layer in network.layers:
+        assert as_float(layer.weight).tobytes() in held
+        assert as_float(layer.bias).tobytes() in held
 
 
 def test_one_observation_gives_one_action() -> None:
-    policy = make_policy(4, 8, 2)
-    observations = random_observations(policy, 3)
-    predictor = Sb3Predictor(policy, "ppo")
+    network = make_network(4, 8, 2)
+    observations = random_observations(network, 3)
+    predictor = Sb3Predictor(network, "ppo")
     assert predictor.predict(observations[0]).shape == (2,)
     np.testing.assert_allclose(
         predictor.predict(observations[0]), predictor.predict(observations)[0], rtol=0, atol=1e-6
@@ -138,20 +132,21 @@ def test_one_observation_gives_one_action() -> None:
 
 
 def test_normalised_observations_are_clipped_and_constant_features_vanish() -> None:
-    policy = make_policy(3, 2)
-    policy.normalizer = ObservationNormalizer(
+    network = make_network(3, 2)
+    normalizer = make_normalizer(
         np.array([1.0, -200.0, 0.0]), np.array([4.0, 1e-12, 1e300]), epsilon=0.0, clip=0.5
     )
-    assert policy.normalizer.inverse_std[2] == 0
-    observations = 3 * random_observations(policy, 50)
+    network = network.replace(normalizer=normalizer)
+    assert as_float(normalizer.inverse_std)[2] == 0
+    observations = 3 * random_observations(network, 50)
     observations[:25, 1] = -200.0
-    _acts_alike(policy, "ppo", observations)
+    _acts_alike(network, "ppo", observations)
 
 
 def test_predictions_leave_the_statistics_and_the_observations_alone() -> None:
-    policy = make_policy(4, 8, 2)
-    predictor = Sb3Predictor(policy, "ppo")
-    observations = random_observations(policy, 20)
+    network = make_network(4, 8, 2)
+    predictor = Sb3Predictor(network, "ppo")
+    observations = random_observations(network, 20)
     before = observations.copy()
     first = predictor.predict(observations)
     predictor.predict(100 * observations)
@@ -159,64 +154,43 @@ def test_predictions_leave_the_statistics_and_the_observations_alone() -> None:
     np.testing.assert_array_equal(predictor.predict(observations), first)
 
 
-def test_predictor_shares_nothing_with_the_policy() -> None:
-    policy = make_policy(4, 8, 2)
-    predictor = Sb3Predictor(policy, "ppo")
-    observations = random_observations(policy, 20)
-    before = predictor.predict(observations)
-    for tensor in policy.state_dict().values():
-        tensor.mul_(0.1)
-    np.testing.assert_array_equal(predictor.predict(observations), before)
-
-
 def test_global_random_states_are_left_alone() -> None:
     torch_before, numpy_before = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
-    Sb3Predictor(make_policy(4, 8, 2), "ppo")
+    Sb3Predictor(make_network(4, 8, 2), "ppo")
     assert torch.equal(torch.get_rng_state(), torch_before)
     np.testing.assert_equal(np.random.get_state(), numpy_before)  # noqa: NPY002
 
 
-def _with_activations(*activations: str | None) -> Policy:
-    policy = make_policy(3, *[4] * (len(activations) - 1), 2)
-    layers = [
-        replace(layer, activation=activation)
-        for layer, activation in zip(policy_layers(policy), activations, strict=True)
-    ]
-    return _rebuilt(layers, policy.head)
-
-
-def _rebuilt(layers: list[LinearLayer], head: ActionHead) -> Policy:
-    return Policy(layers, head, normalizer=None, observation_shape=(3,), action_shape=(2,))
-
-
-def _bounded(high: float) -> Policy:
-    bounds = np.full(2, high, np.float32)
-    return _rebuilt(policy_layers(make_policy(3, 4, 2)), ActionHead.box("clip", -bounds, bounds))
+def _with_activations(*activations: str | None) -> Network:
+    network = make_network(3, *[4] * (len(activations) - 1), 2)
+    for index, activation in enumerate(activations):
+        network = with_layer(network, index, activation=activation)
+    return network
 
 
 @pytest.mark.parametrize(
-    ("policy", "algorithm", "reason"),
+    ("network", "algorithm", "reason"),
     [
-        (make_policy(3, 2), "ars", r"'ars' is not supported; supported are ppo, a2c.*qrdqn"),
-        (make_policy(3, 2), "PPO", "'PPO' is not supported"),
-        (make_policy(3, 2), "__class__", "not supported"),
-        (make_policy(3, 2), "sac", "SAC turns outputs into actions by tanh, this policy by clip"),
-        (make_policy(3, 2), "dqn", "by argmax, this policy by clip"),
-        (make_policy(3, 2, head="tanh"), "trpo", "by clip or argmax, this policy by tanh"),
-        (make_policy(3, 2, head="argmax"), "td3", "by tanh, this policy by argmax"),
-        (_bounded(math.inf), "ppo", "finite action bounds"),
+        (make_network(3, 2), "ars", r"'ars' is not supported; supported are ppo, a2c.*qrdqn"),
+        (make_network(3, 2), "PPO", "'PPO' is not supported"),
+        (make_network(3, 2), "__class__", "not supported"),
+        (make_network(3, 2), "sac", "SAC turns outputs into actions by tanh, this policy by clip"),
+        (make_network(3, 2), "dqn", "by argmax, this policy by clip"),
+        (make_network(3, 2, head="tanh"), "trpo", "by clip or argmax, this policy by tanh"),
+        (make_network(3, 2, head="argmax"), "td3", "by tanh, this policy by argmax"),
+        (make_network(3, 4, 2, bounds=(-math.inf, math.inf)), "ppo", "finite action bounds"),
         (_with_activations("ReLU", "ReLU"), "ppo", "last layer.*no activation"),
         (_with_activations("ReLU", "Tanh", None), "ppo", "same activation.*has ReLU, Tanh"),
         (_with_activations("ReLU", None, None), "ppo", "same activation.*has ReLU, None"),
         (_with_activations(None, None), "ppo", "same activation.*has None"),
-        (_rebuilt([], ActionHead.argmax()), "dqn", "last layer"),
+        (compress(make_network(3, 4, 2), "int8:dynamic"), "ppo", "floats only"),
     ],
 )
 def test_what_the_algorithm_cannot_be_is_refused_with_the_reason(
-    policy: Policy, algorithm: str, reason: str
+    network: Network, algorithm: str, reason: str
 ) -> None:
     with pytest.raises(UnsupportedPolicyError, match=reason):
-        Sb3Predictor(policy, algorithm)
+        Sb3Predictor(network, algorithm)
 
 
 @pytest.mark.parametrize(
@@ -229,21 +203,21 @@ def test_missing_library_says_what_to_install(
     with pytest.raises(
         UnsupportedPolicyError, match=rf"{library}.*pip install 'squeezerl\[train\]"
     ):
-        Sb3Predictor(make_policy(3, 2), algorithm)
+        Sb3Predictor(make_network(3, 2), algorithm)
 
 
 def test_what_stable_baselines3_has_itself_needs_no_sb3_contrib(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "sb3_contrib", None)
-    policy = make_policy(3, 2)
-    _acts_alike(policy, "ppo", random_observations(policy, 5))
+    network = make_network(3, 2)
+    _acts_alike(network, "ppo", random_observations(network, 5))
 
 
 def test_reading_agents_needs_no_stable_baselines3() -> None:
     program = """
 import sys
-import squeezerl.agents.sb3_model
+import squeezerl.runtimes.sb3_predictor
 from squeezerl import load_agent
 
 load_agent("demo")

@@ -6,7 +6,7 @@ import pytest
 from checkpoint_files import nothing_written, refuses
 
 from squeezerl import load_agent
-from squeezerl.agents.zoo import find_agent, read_yaml
+from squeezerl.agents.sources.stable_baselines3.files import find_agent, read_yaml
 from squeezerl.errors import CheckpointError
 
 

@@ -67,7 +67,7 @@ def test_squashed_actions_need_finite_bounds(folder: Path, checkpoint: Path) -> 
 
 def test_clipped_actions_may_be_unbounded(folder: Path, checkpoint: Path) -> None:
     change_metadata(checkpoint, lambda data: data["action_space"].update(high="[inf]"))
-    assert load_agent(folder).policy.head.high.tolist() == [float("inf")]
+    assert load_agent(folder).network.head.high.tolist() == [float("inf")]
 
 
 @pytest.mark.parametrize(

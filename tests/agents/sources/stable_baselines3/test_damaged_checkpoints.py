@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from squeezerl import load_agent
 from squeezerl.errors import SqueezeRLError
-from squeezerl.network.policy import Policy
+from squeezerl.network.network import Network
 
 FLIPS = st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), min_size=1, max_size=4)
 Flips = list[tuple[float, int]]
@@ -34,12 +34,12 @@ def _flipped(content: bytes, flips: Flips) -> bytes:
     return bytes(changed)
 
 
-def _loads_or_refuses(path: Path) -> Policy | None:
+def _loads_or_refuses(path: Path) -> Network | None:
     """Any other error than ours fails the test."""
     refusal = ""
     with nothing_written(path.parent):
         try:
-            return load_agent(path).policy
+            return load_agent(path).network
         except SqueezeRLError as error:
             refusal = str(error)
     assert path.name in refusal

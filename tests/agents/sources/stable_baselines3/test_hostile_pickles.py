@@ -87,7 +87,7 @@ def test_pickles_in_the_metadata_are_never_opened(
     folder: Path, checkpoint: Path, marker: Path
 ) -> None:
     observations = np.random.default_rng(0).normal(size=(50, 3))
-    expected = torch_actions(load_agent(folder).policy, observations)
+    expected = torch_actions(load_agent(folder).network, observations)
     payload = base64.b64encode(pickle.dumps(Payload(marker))).decode()
     replaced = []
 
@@ -100,8 +100,8 @@ def test_pickles_in_the_metadata_are_never_opened(
     change_metadata(checkpoint, poison)
     assert {"policy_class", "observation_space", "action_space"} < set(replaced)
     with nothing_written(folder.parent):
-        policy = load_agent(folder).policy
-    np.testing.assert_array_equal(torch_actions(policy, observations), expected)
+        network = load_agent(folder).network
+    np.testing.assert_array_equal(torch_actions(network, observations), expected)
 
 
 def test_call_as_settings_is_refused(folder: Path, config: Path, marker: Path) -> None:

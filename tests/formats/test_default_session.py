@@ -1,0 +1,209 @@
+"""int8 files act right in anybody's hands: in a default session, on any processor.
+
+ONNX Runtime's kernels for int8 weights saturate on x86-64 processors without VNNI. QEMU emulates
+such a processor here, in one process for all files; it runs batches where that acts as rows do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import pytest
+from onnx import numpy_helper
+
+from conftest import PUBLISHED_AGENTS
+from onnx_runner import reference_actions, rows_alone
+from small_policies import (
+    QUANTIZATIONS,
+    Floats,
+    compress,
+    demo_network,
+    demo_observations,
+    make_network,
+    random_observations,
+)
+from squeezerl.agents.load import load_agent
+from squeezerl.evaluation.environment import Environment
+from squeezerl.evaluation.evaluate import calibrate
+from squeezerl.formats.base import FORMATS
+from squeezerl.network.arithmetic import act
+from squeezerl.network.network import Network
+from squeezerl.runtimes.onnx_runtime import load_network
+
+OBSERVATIONS = 1000
+RANDOM = {
+    "random-tanh": functools.partial(make_network, 17, 64, 7, head="tanh", activation="LeakyReLU"),
+    "random-argmax": functools.partial(make_network, 7, 255, 4, head="argmax", activation="Tanh"),
+    "random-wide": functools.partial(
+        make_network, 255, 64, 2, normalized=False, bounds=([-2, 0], [3, 0.5])
+    ),
+}
+PUBLISHED = {f"{p.parent.name}-{p.name}": p for p in sorted(PUBLISHED_AGENTS.glob("*/*_1"))}
+AGENTS = [
+    "demo",
+    *RANDOM,
+    *(pytest.param(name, marks=pytest.mark.agents) for name in PUBLISHED),
+]
+if not PUBLISHED:
+    AGENTS.append(
+        pytest.param("published", marks=pytest.mark.skip(reason="the published agents are absent"))
+    )
+
+EMULATED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+import onnxruntime
+for model in sorted(Path(sys.argv[2]).glob("*.onnx")):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # several would wait for each other in loops
+    session = onnxruntime.InferenceSession(model, options)
+    batches = np.load(model.with_suffix(".npy"))
+    actions = [session.run(None, {"observation": batch})[0] for batch in batches]
+    np.save(model.with_suffix(".actions.npy"), np.concatenate(actions))
+"""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file in int8, the network in it, and what the agent observes."""
+
+    network: Network
+    model: bytes
+    observations: Floats
+
+
+@functools.cache
+def _agent(name: str) -> tuple[Network, Floats]:
+    """A float network, and observations: its own where there is an environment."""
+    if name == "demo":
+        return demo_network(), demo_observations()
+    if name in RANDOM:
+        network = RANDOM[name]()
+        return network, random_observations(network, OBSERVATIONS)
+    agent = load_agent(PUBLISHED[name])
+    environment = Environment.find(str(agent.source.env_id), agent.source.env_kwargs)
+    actor = load_network(agent.network)
+    observations, _ = calibrate(actor, environment, episodes=10, count=OBSERVATIONS)
+    return agent.network, observations
+
+
+@functools.cache
+def _file(agent: str, recipe: str) -> File:
+    network, observations = _agent(agent)
+    quantized = compress(network, QUANTIZATIONS[recipe], observations)
+    return File(quantized, FORMATS.get("onnx").write(quantized), observations)
+
+
+def _all_files() -> dict[str, File]:
+    return {
+        f"{agent}.{recipe}": _file(agent, recipe)
+        for agent in ["demo", *RANDOM, *PUBLISHED]
+        for recipe in QUANTIZATIONS
+    }
+
+
+def _assert_same(actual: Any, expected: Any, file: File, *, share: float = 0.98) -> None:
+    """The same actions, but for where a last bit of difference became a step of a rounding.
+
+    A saturated tanh is prone to it: the ends of its range lie 127.5 steps from 0.
+    """
+    assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
+    if file.network.head.is_discrete:
+        assert (actual == expected).mean() > 0.99
+        return
+    size = file.network.head.high - file.network.head.low
+    error = (abs(actual - expected) / size.reshape(file.network.action_shape)).max(axis=1)
+    has_tanh = any(layer.activation == "Tanh" for layer in file.network.layers)
+    assert (error < 1e-5).mean() > (min(0.9, share) if has_tanh else share)
+    assert error.max() < 0.02
+
+
+@pytest.mark.parametrize("recipe", QUANTIZATIONS)
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_default_session_acts_as_our_actor_and_as_the_arithmetic_says(
+    agent: str, recipe: str
+) -> None:
+    file = _file(agent, recipe)
+    observations = file.observations
+    assert len(observations) == OBSERVATIONS
+    actions = rows_alone(file.model, observations)
+    np.testing.assert_array_equal(load_network(file.network).act(observations), actions)
+    _assert_same(actions, act(file.network, observations), file)
+    # The reference adds the products up in floats, and not in integers.
+    _assert_same(actions, reference_actions(file.model, observations), file, share=0.8)
+
+
+# The emulated processor.
+
+
+def _as_int8(model: bytes) -> bytes:
+    """The same numbers, stored as int8 with zero point 0."""
+    graph = onnx.load_model_from_string(model)
+    for tensor in graph.graph.initializer:
+        if tensor.name.endswith((".weight_quantized", ".weight_zero_point")):
+            array = (numpy_helper.to_array(tensor).astype(int) - 128).astype(np.int8)
+            tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    return graph.SerializeToString()
+
+
+@pytest.fixture(scope="module")
+def emulated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, npt.NDArray[Any]]:
+    """The actions of all files on a processor without VNNI, by the file's name."""
+    qemu = shutil.which("qemu-x86_64")
+    if qemu is None or platform.machine() != "x86_64":
+        pytest.skip("needs qemu-x86_64 (package qemu-user) on an x86-64 machine")
+    folder = tmp_path_factory.mktemp("emulated")
+    files = _all_files()
+    for recipe in ("ptdq", "ptsq"):
+        file = files[f"demo.{recipe}"]
+        files[f"int8.{recipe}"] = dataclasses.replace(file, model=_as_int8(file.model))
+    for name, file in files.items():
+        (folder / f"{name}.onnx").write_bytes(file.model)
+        batches = np.split(file.observations, OBSERVATIONS if file.network.is_dynamic else 1)
+        np.save(folder / f"{name}.npy", batches)
+    python = Path(sys.executable).resolve()
+    packages = str(Path(onnxruntime.__file__).parents[1])
+    run = subprocess.run(
+        [qemu, "-cpu", "Haswell-noTSX", python, "-c", EMULATED, packages, folder],
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    return {
+        path.name.removesuffix(".actions.npy"): np.load(path)
+        for path in folder.glob("*.actions.npy")
+    }
+
+
+@pytest.mark.parametrize("recipe", QUANTIZATIONS)
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_processor_without_vnni_acts_the_same(
+    emulated: dict[str, npt.NDArray[Any]], agent: str, recipe: str
+) -> None:
+    file = _file(agent, recipe)
+    _assert_same(emulated[f"{agent}.{recipe}"], rows_alone(file.model, file.observations), file)
+
+
+@pytest.mark.parametrize("recipe", ["ptdq", "ptsq"])
+def test_int8_weights_would_have_saturated_there(
+    emulated: dict[str, npt.NDArray[Any]], recipe: str
+) -> None:
+    # The test above shows something only because of this one.
+    file = _file("demo", recipe)
+    expected = act(file.network, file.observations)
+    wrong = (abs(emulated[f"int8.{recipe}"] - expected).max(axis=1) > 0.02).mean()
+    assert wrong > 0.5

@@ -1,0 +1,78 @@
+"""Any small network: the strategy behind the tests of what takes networks apart."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from small_policies import QUANTIZATIONS, compress
+from squeezerl.network.activations import ACTIVATIONS
+from squeezerl.network.network import Head, Layer, Network, Normalizer
+
+_SHAPES = [(1,), (4,), (3, 2), (1, 2, 2)]
+
+
+@st.composite
+def networks(draw: st.DrawFn, *, wild: bool = True) -> Network:
+    """Any shapes, activations (mixed, missing, last) and bounds.
+
+    Normalisers and bounds have numbers of any size if they are `wild`, and else usual ones.
+    """
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    kind: Any = draw(st.sampled_from(["clip", "tanh", "argmax"]))
+    observation_shape = draw(st.sampled_from(_SHAPES))
+    action_shape = () if kind == "argmax" else draw(st.sampled_from(_SHAPES))
+    outputs = 3 if kind == "argmax" else math.prod(action_shape)
+    inputs = math.prod(observation_shape)
+    widths = [inputs, *draw(st.lists(st.integers(1, 6), max_size=3)), outputs]
+    layers = tuple(
+        Layer(
+            weight=rng.normal(size=(after, before)).astype(np.float32),
+            bias=rng.normal(size=after).astype(np.float32),
+            activation=draw(st.sampled_from([*ACTIVATIONS, None])),
+        )
+        for before, after in pairwise(widths)
+    )
+    normalizer = None
+    if draw(st.booleans()):
+        size = 6 if wild else 0.5
+        normalizer = Normalizer(
+            mean=(rng.normal(size=inputs) * 10.0 ** rng.uniform(-size, size, inputs)).astype("f4"),
+            inverse_std=(10.0 ** rng.uniform(-size / 2, size / 2, inputs)).astype("f4"),
+            clip=draw(st.sampled_from([10.0, 0.1])),
+        )
+    low, high = draw(_bounds(rng, outputs, wild))
+    clip_mean = draw(st.sampled_from([None, 2.0, 0.1])) if kind == "tanh" else None
+    discrete = kind == "argmax"
+    return Network(
+        layers=layers,
+        head=Head(kind=kind)
+        if discrete
+        else Head(kind=kind, low=low, high=high, clip_mean=clip_mean),
+        normalizer=normalizer,
+        observation_shape=observation_shape,
+        action_shape=action_shape,
+    )
+
+
+@st.composite
+def integer_networks(draw: st.DrawFn, *, wild: bool = True) -> Network:
+    """Any small network in int8."""
+    return compress(draw(networks(wild=wild)), draw(st.sampled_from(list(QUANTIZATIONS.values()))))
+
+
+def _bounds(rng: np.random.Generator, size: int, wild: bool) -> st.SearchStrategy[Any]:
+    spread = 3 if wild else 0.3
+    low = rng.normal(size=size) * 10.0 ** rng.uniform(-spread, spread, size)
+    pairs = [
+        (-np.ones(size), np.ones(size)),
+        (np.zeros(size), np.ones(size)),
+        (-np.abs(low), np.abs(low)),
+        (low, low + 10.0 ** rng.uniform(-spread, spread, size)),
+        (low.round(1), low.round(1) + rng.integers(1, 20, size) / 10),
+    ]
+    return st.sampled_from([(a.astype(np.float32), b.astype(np.float32)) for a, b in pairs])

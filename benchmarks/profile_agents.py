@@ -13,6 +13,7 @@ agent, and prints what the agents have in common as JSON:
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import shutil
 import sys
@@ -23,16 +24,11 @@ from typing import Any
 from rich.progress import Progress
 
 from squeezerl.agents.load import Agent, load_agent
-from squeezerl.api import make_actor, profile
-from squeezerl.artifacts.write import write_artifact
+from squeezerl.api import profile
 from squeezerl.evaluation.environment import Environment
-from squeezerl.evaluation.evaluate import calibrate
-from squeezerl.methods.compress import compress
-from squeezerl.methods.specs import specs_for
-from squeezerl.network.parts import policy_layers
-from squeezerl.network.policy import LinearLayer, Policy
-from squeezerl.report.profile_contract import profile_json
-from squeezerl.report.profile_table import profile_markdown
+from squeezerl.network.network import Layer, Network, as_float
+from squeezerl.pipeline.make import make_artifact
+from squeezerl.report.profile_report import profile_json, profile_markdown
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "shared" / "agents"
 DEFAULT = (
@@ -40,45 +36,39 @@ DEFAULT = (
     "trpo/Hopper-v3_1:Hopper-v4",
     "ppo/HalfCheetah-v3_1:HalfCheetah-v4",
 )
-METHODS = {"float": None, "ptdq": None, "ptsq": None, "l2-50": 0.5}
+RECIPES = {
+    "float": "float",
+    "ptdq": "int8:dynamic",
+    "ptsq": "int8:static",
+    "l2-50": "prune:l2:0.5",
+}
 RUNTIMES = ("sb3", "torch", "ort")
 
 
-def one_neuron(policy: Policy) -> Policy:
-    """The same graph with one neuron in each hidden layer."""
+def one_neuron(network: Network) -> Network:
+    """The same network with one neuron in each hidden layer."""
     layers, inputs = [], slice(None)
-    originals = policy_layers(policy)
-    for layer in originals:
-        outputs = slice(None) if layer is originals[-1] else slice(1)
+    for layer in network.layers:
+        outputs = slice(None) if layer is network.layers[-1] else slice(1)
+        weight, bias = as_float(layer.weight), as_float(layer.bias)
         layers.append(
-            LinearLayer(layer.weight[outputs, inputs], layer.bias[outputs], layer.activation)
+            Layer(
+                weight=weight[outputs, inputs].copy(),
+                bias=bias[outputs].copy(),
+                activation=layer.activation,
+            )
         )
         inputs = slice(1)
-    return Policy(
-        layers,
-        policy.head,
-        normalizer=policy.normalizer,
-        observation_shape=policy.observation_shape,
-        action_shape=policy.action_shape,
-    )
+    return network.replace(layers=tuple(layers))
 
 
 def build(agent: Agent, environment: Environment, folder: Path) -> list[Path]:
     """The artifacts, the float policy first."""
-    observations, calibration = calibrate(make_actor(agent), environment)
-    artifacts = []
-    for name, ratio in METHODS.items():
-        specs = specs_for(name.partition("-")[0], ratio)
-        artifacts.append(folder / name)
-        write_artifact(
-            compress(agent.policy, specs, observations=observations),
-            agent.source,
-            artifacts[-1],
-            calibration=calibration if name == "ptsq" else None,
-        )
-    artifacts.append(folder / "one-neuron")
-    write_artifact(compress(one_neuron(agent.policy)), agent.source, artifacts[-1])
-    return artifacts
+    small = dataclasses.replace(agent, network=one_neuron(agent.network))
+    makers = {name: (agent, recipe) for name, recipe in RECIPES.items()}
+    for name, (source, recipe) in {**makers, "one-neuron": (small, "float")}.items():
+        make_artifact(source, recipe, environment=environment).save(folder / name)
+    return [folder / name for name in (*RECIPES, "one-neuron")]
 
 
 def measure(path: Path, env_id: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -93,7 +83,7 @@ def measure(path: Path, env_id: str, options: argparse.Namespace) -> dict[str, A
         task = progress.add_task(folder.name, total=1.0)
         result = profile(
             build(agent, environment, folder),
-            environment,
+            env=environment,
             runtimes=RUNTIMES,
             seconds=options.seconds,
             precision=options.precision,

@@ -2,11 +2,11 @@
 
     python benchmarks/ray_scaling.py
 
-The jobs are a study's own: episodes of the bundled agent as its float artifact, by `run_job`, each
-worker on one core. Both settings in turn, round by round, each in a Ray of its own. The throughput
-is that of the time in which all workers are at work: from when the last of them has finished its
-first job (before it, it loads its libraries) to when the first of them has finished its last.
-Goal: at least 1.8 times, on two cores that have nothing else to do.
+The jobs are those of a study: episodes of the bundled agent's float artifact, one core per
+worker. Each round runs both settings in turn, each in a Ray of its own. The throughput counts the
+time in which all workers are at work: from when the last of them has finished its first job, before
+which it loads its libraries, to when the first of them has finished its last. The goal is at least
+1.8 times the throughput, on two cores that have nothing else to do.
 """
 
 from __future__ import annotations
@@ -22,19 +22,18 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from squeezerl.agents.load import demo_agent_path, load_agent
-from squeezerl.artifacts.write import write_artifact
+from squeezerl.agents.load import load_agent
 from squeezerl.host.facts import host_facts
-from squeezerl.methods.compress import compress
-from squeezerl.records import to_json
 from squeezerl.jobs import schema
 from squeezerl.jobs.database import make_engine, parse_url
-from squeezerl.jobs.job import Job, Outcome
-from squeezerl.jobs.store import Store
 from squeezerl.jobs.execute import execute
-from squeezerl.pipeline.kinds import VERSIONS
+from squeezerl.jobs.job import Job, Outcome
 from squeezerl.jobs.location import Location
-from squeezerl.studies.study import Place
+from squeezerl.jobs.store import Store
+from squeezerl.pipeline.kinds import EVALUATE
+from squeezerl.pipeline.make import make_artifact
+from squeezerl.pipeline.place import Place
+from squeezerl.records import to_json
 
 _ENV_ID = "HalfCheetah-v5"
 _GOAL = 1.8
@@ -46,8 +45,7 @@ def measure(
     """Jobs per second, and environment steps per second."""
     url = f"sqlite:///{folder}/store.db"
     location = Location(str(folder / "artifacts"))
-    agent = load_agent(demo_agent_path())
-    write_artifact(compress(agent.policy), agent.source, folder / "artifact")
+    make_artifact(load_agent("demo")).save(folder / "artifact")
     artifact = Job(kind="benchmark")
     played = [_job(artifact.id, number, episodes) for number in range(jobs)]
     with Store.open(url) as store:
@@ -74,10 +72,8 @@ def measure(
 
 def _job(artifact: str, number: int, episodes: int) -> Job:
     place = Place(env_id=_ENV_ID)
-    return Job(
-        kind="evaluate",
-        version=VERSIONS["evaluate"],
-        params={
+    return EVALUATE.job(
+        {
             "policy": {"job": artifact, "folder": ""},
             **place.found(place.find()).params,
             "episodes": episodes,

@@ -29,8 +29,8 @@ from sb3_reference import evaluate_with_sb3, load_with_sb3
 import squeezerl
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.host.facts import host_facts
-from squeezerl.records import to_json
 from squeezerl.jobs.open import open_store
+from squeezerl.records import to_json
 from squeezerl.studies.reading.study_file import read_study
 
 

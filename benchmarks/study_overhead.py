@@ -1,14 +1,14 @@
-"""Studies: what a job costs beside its work, and how fast a large store answers.
+"""Studies: how much time a job takes beside its work, and how fast a large store answers.
 
     python benchmarks/study_overhead.py
     python benchmarks/study_overhead.py --store postgresql://user@host/database
-    python benchmarks/study_overhead.py --server    # PostgreSQL, started for this and then removed
+    python benchmarks/study_overhead.py --server    # starts a PostgreSQL server of its own
 
-First, jobs that do nothing, by local workers: seconds from the call to its return, the start of the
-workers included. Reported per job, and per job of each worker (workers x seconds / jobs), which is
-what the goal of at most 20 ms means. Then a study with many finished jobs, each with the arrays of
-100 episodes: seconds until its status and its results are there, medians of a few; goal: under 2 s
-each. The database must be empty.
+First, local workers do jobs that do nothing: the seconds include the start of the workers. They are
+reported per job, and per job of each worker (workers x seconds / jobs); the goal for the latter is
+at most 20 ms. Then a study has many finished jobs, each with the arrays of 100 episodes: seconds
+until its status and its results are read, as medians of a few; the goal is under 2 s each. The
+database must be empty.
 """
 
 from __future__ import annotations
@@ -29,18 +29,20 @@ import numpy as np
 import sqlalchemy as sa
 
 from squeezerl.host.facts import host_facts
-from squeezerl.records import to_json
 from squeezerl.jobs import schema
-from squeezerl.jobs.encode import pack
-from squeezerl.jobs.database import make_engine, parse_url
-from squeezerl.jobs.job import Job, Outcome
-from squeezerl.jobs.store import Store
 from squeezerl.jobs.context import JobContext
+from squeezerl.jobs.database import make_engine, parse_url
+from squeezerl.jobs.encode import pack
 from squeezerl.jobs.execute import execute
+from squeezerl.jobs.job import Job, Outcome
+from squeezerl.jobs.kinds import register_kind
 from squeezerl.jobs.location import Location
+from squeezerl.jobs.store import Store
+from squeezerl.records import to_json
 
 _REPEATS = 5
 _GOAL_MS, _GOAL_S = 20.0, 2.0
+register_kind("nothing", version=1, run="study_overhead:nothing")
 
 
 def nothing(job: Job, context: JobContext) -> Outcome:
@@ -57,7 +59,7 @@ def _jobs(kind: str, count: int) -> list[tuple[Job, dict[str, Any]]]:
 
 
 def measure_overhead(url: str, folder: Path, jobs: int, workers: int) -> dict[str, Any]:
-    """Jobs that do nothing, by local workers."""
+    """Time jobs that do nothing, done by local workers."""
     with Store.open(url) as store:
         start = time.perf_counter()
         store.put_study("nothing", {}, _jobs("nothing", jobs))
@@ -67,7 +69,6 @@ def measure_overhead(url: str, folder: Path, jobs: int, workers: int) -> dict[st
         url,
         "nothing",
         location=Location(str(folder / "artifacts")),
-        run="study_overhead:nothing",
         workers=workers,
         scratch=folder / "scratch",
     )
@@ -87,7 +88,7 @@ def measure_overhead(url: str, folder: Path, jobs: int, workers: int) -> dict[st
 
 
 def measure_reading(url: str, jobs: int) -> dict[str, Any]:
-    """Status and results of a study that is done."""
+    """Time reading the status and the results of a finished study."""
     with Store.open(url) as store:
         store.put_study("many", {}, _jobs("finished", jobs))
     _finish_all(url)
@@ -116,7 +117,7 @@ def _median_s(action: Callable[[], object], repeats: int = _REPEATS) -> float:
 
 
 def _finish_all(url: str) -> None:
-    """As workers would leave the tables, in bulk."""
+    """Fill the tables as workers would, all at once."""
     rng = np.random.default_rng(0)
     blob = pack(
         {
@@ -154,7 +155,7 @@ def _finish_all(url: str) -> None:
 
 @contextmanager
 def _server() -> Iterator[str]:
-    """A server with its settings as they come, but on a socket; the tests' own."""
+    """The tests' PostgreSQL server, with default settings and on a socket."""
     sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
     tests: Any = importlib.import_module("postgresql_server")
     binaries = tests.find_binaries()

@@ -28,7 +28,7 @@ import numpy as np
 
 from squeezerl.agents.load import load_agent
 from squeezerl.analysis.bootstrap import mean_interval
-from squeezerl.api import make_actor
+from squeezerl.api import load_actor
 from squeezerl.evaluation.evaluate import evaluate
 from squeezerl.host.facts import host_facts
 from squeezerl.records import to_json
@@ -65,7 +65,7 @@ def learn_with_sb3(
     from stable_baselines3.common.monitor import Monitor
     from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-    from squeezerl.network.activations import ACTIVATIONS
+    from squeezerl.network.policy import TORCH_ACTIVATIONS
     from squeezerl.training.algorithms import find_algorithm
     from squeezerl.training.model import schedule
 
@@ -81,7 +81,7 @@ def learn_with_sb3(
         keywords["n_steps"] *= settings.n_envs  # the same rollout, from one environment
     policy_kwargs = dict(settings.policy_kwargs)
     if "activation_fn" in policy_kwargs:
-        policy_kwargs["activation_fn"] = ACTIVATIONS[policy_kwargs["activation_fn"]]
+        policy_kwargs["activation_fn"] = TORCH_ACTIVATIONS[policy_kwargs["activation_fn"]]
     env: Any = DummyVecEnv([lambda: Monitor(gymnasium.make(env_id))])
     if settings.normalize is not None:
         env = VecNormalize(env, gamma=keywords.get("gamma", 0.99))
@@ -129,7 +129,7 @@ def run_side(side: str, algorithm: str, env_id: str, steps: int, seed: int) -> d
             threads = 1 if side == "sb3-one-thread" else None
             rate = learn_with_sb3(algorithm, env_id, steps, seed, output, threads)
         agent = load_agent(output / f"{env_id}.zip")
-        played = evaluate(make_actor(agent), env_id, episodes=_EPISODES)
+        played = evaluate(load_actor(agent), env_id, episodes=_EPISODES)
     return {"steps_per_second": rate, "mean_return": played.mean_return}
 
 

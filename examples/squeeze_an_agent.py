@@ -13,7 +13,7 @@ episodes = int(sys.argv[2]) if len(sys.argv) > 2 else 100
 
 result = squeezerl.squeeze(
     "demo",
-    "HalfCheetah-v5",
+    env="HalfCheetah-v5",
     output=output,
     retain=0.95,
     episodes=episodes,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from command import invoke, run, the_object, tree
 
-from squeezerl.artifacts.read import read_artifact
+from squeezerl.artifacts.artifact import read_artifact
 
 KEYS = {
     "path", "algorithm", "env_id", "seed", "steps", "new_steps", "seconds", "complete",
@@ -41,29 +41,35 @@ BAD_ARGUMENTS: list[tuple[str, str]] = [
     ("ppo CartPole-v1 --hyperparams gamma:2 -o out", "gamma"),
     ("ppo CartPole-v1 --hyperparams missing.yml -o out", "missing.yml"),
     ("ppo CartPole-v1 --hyperparams not_a.zip -o out", "not_a.zip"),
-    ("ppo CartPole-v1 --steps 0 -o out", "steps must be 1 to .*not 0"),
-    ("ppo CartPole-v1 --steps -5 -o out", "steps must be .*not -5"),
-    ("ppo CartPole-v1 --seed -1 -o out", "seed must be .*not -1"),
+    ("ppo CartPole-v1 --steps 0 -o out", "--steps must be 1 to .*not 0"),
+    ("ppo CartPole-v1 --steps -5 -o out", "--steps must be .*not -5"),
+    ("ppo CartPole-v1 --seed -1 -o out", "--seed must be .*not -1"),
     ("ppo CartPole-v1 --seed 500000001 -o out", "seed must be"),
-    ("ppo CartPole-v1 --evaluations 0 -o out", "evaluations must be"),
-    ("ppo CartPole-v1 --eval-episodes 0 -o out", "episodes must be"),
-    ("ppo CartPole-v1 --checkpoint-seconds -1 -o out", "checkpoint-seconds must be"),
-    ("ppo CartPole-v1 --checkpoint-seconds nan -o out", "checkpoint-seconds must be"),
-    ("ppo CartPole-v1 --threads 0 -o out", "threads must be"),
+    ("ppo CartPole-v1 --evaluations 0 -o out", "--evaluations must be"),
+    ("ppo CartPole-v1 --eval-episodes 0 -o out", "--eval-episodes must be"),
+    ("ppo CartPole-v1 --checkpoint-seconds -1 -o out", "--checkpoint-seconds must be"),
+    ("ppo CartPole-v1 --checkpoint-seconds nan -o out", "--checkpoint-seconds must be"),
+    ("ppo CartPole-v1 --threads 0 -o out", "--threads must be"),
     ("ppo CartPole-v1 --backend foo -o out", "'foo' is not one of auto, envpool, gymnasium"),
     ("ppo CartPole-v1 --env-kwargs foo -o out", "form name:value"),
-    ("ppo CartPole-v1 --qat fp4 -o out", "qat 'fp4' is not supported; int8 is"),
-    ("ppo CartPole-v1 --qat int8 --qat-warmup 1 -o out", "qat-warmup 1.0"),
-    ("ppo CartPole-v1 --qat int8 --qat-warmup -0.5 -o out", "qat-warmup"),
+    ("ppo CartPole-v1 --qat fp4 -o out", "--qat 'fp4' is not supported; int8 is"),
+    ("ppo CartPole-v1 --qat int8 --qat-warmup 1 -o out", "--qat-warmup is a share .*not 1.0"),
+    ("ppo CartPole-v1 --qat int8 --qat-warmup -0.5 -o out", "--qat-warmup is a share .*not -0.5"),
     ("ppo CartPole-v1 --qat int8 --qat-keep layer7 -o out", r"\['layer7'\]; the layers are"),
-    ("qrdqn CartPole-v1 --qat int8 -o out", "QR-DQN"),
-    ("ppo CartPole-v1 --track paper -o out", "track 'paper' is not one of tensorboard, wandb"),
-    ("ppo CartPole-v1 --device abacus -o out", "device 'abacus' is not one of"),
+    ("qrdqn CartPole-v1 --qat int8 -o out", "--qat is not possible with qrdqn"),
+    ("ppo CartPole-v1 --track paper -o out", "--track 'paper' is not one of tensorboard, wandb"),
+    ("ppo CartPole-v1 --device abacus -o out", "--device 'abacus' is not one of"),
     ("ppo CartPole-v1 --init missing.zip -o out", "missing.zip: no such file"),
     ("ppo CartPole-v1 --init not_a.zip -o out", "not_a.zip: not a readable zip"),
     ("ppo CartPole-v1 --ticket-of missing -o out", "missing: not the folder of a training of Cart"),
-    ("ppo CartPole-v1 --ticket-of full --ticket l3 -o out", "'l3' is not one of l1, l2, random"),
+    (
+        "ppo CartPole-v1 --ticket-of full --ticket l3 -o out",
+        "--ticket 'l3' is not one of l1, l2, random",
+    ),
     ("ppo CartPole-v1 --ticket-of full --ticket-ratio 1 -o out", "ratio 1.0 is out of range"),
+    ("ppo CartPole-v1 --ticket-of full --init demo -o out", "--ticket-of and --init exclude"),
+    ("ppo CartPole-v1 --ticket-of full --qat int8 -o out", "--ticket-of and --qat exclude"),
+    ("ppo -o out", "ENV is missing"),
     ("ppo CartPole-v1 --ticket random -o out", "name its folder with --ticket-of"),
     ("ppo CartPole-v1 --ticket-ratio 0.3 -o out", "name its folder with --ticket-of"),
     ("ppo CartPole-v1 -o not_a.zip", "exists and is not a folder"),
@@ -109,7 +115,7 @@ def test_a_disk_that_is_too_full_is_refused_before_anything_is_written(
     nearly_full = SimpleNamespace(total=10**12, used=10**12 - 10**8, free=10**8)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: nearly_full)
     result = invoke("train", "sac", "Pendulum-v1", "-o", "a/b/out")
-    _is_refused(result, r"need \d+\.\d GB, 0\.1 GB are free .*buffer_size:100000")
+    _is_refused(result, r"need \d+\.\d GB, 0\.1 GB are free .*\(--hyperparams buffer_size:100000\)")
     assert tree(own_folder) == {}
 
 
@@ -118,7 +124,7 @@ def test_a_replay_buffer_larger_than_the_memory_is_refused(own_folder: Path) -> 
         "train", "sac", "Pendulum-v1", "--steps", "9000000000",
         "--hyperparams", "buffer_size:9000000000", "-o", "out",
     )  # fmt: skip
-    _is_refused(result, r"needs \d+\.\d GB of memory, .*buffer_size:100000")
+    _is_refused(result, r"needs \d+\.\d GB of memory, .*--hyperparams buffer_size:100000$")
     assert tree(own_folder) == {}
 
 
@@ -168,3 +174,19 @@ def test_the_naive_way_and_kept_layers_reach_the_artifact(own_folder: Path) -> N
     (spec,) = manifest.specs
     assert (spec["per_channel"], spec["per_feature"], spec["keep"]) == (False, False, ["layer2"])
     assert [layer.weight_dtype for layer in manifest.layers] == ["int8", "int8", "float32"]
+
+
+def test_the_environment_is_that_of_the_agent_to_start_from(own_folder: Path) -> None:
+    small = ("--steps", "64", *PPO[2:])
+    assert invoke("train", *PPO, "--steps", "64", "-o", "first").exit_code == 0
+    result = invoke("train", "ppo", "--init", "first", *small, "-o", "second", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert the_object(result.stdout)["env_id"] == "CartPole-v1"
+
+
+def test_a_training_is_not_overwritten_and_the_message_names_the_option(own_folder: Path) -> None:
+    assert invoke("train", *PPO, "--steps", "64", "-o", "out").exit_code == 0
+    before = tree(own_folder)
+    result = invoke("train", *PPO, "--steps", "64", "-o", "out")
+    _is_refused(result, "holds a training already; --resume goes on with it")
+    assert tree(own_folder) == before

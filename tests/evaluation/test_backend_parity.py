@@ -10,7 +10,7 @@ import pytest
 
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import evaluate
-from squeezerl.evaluation.random_actor import RandomActor
+from squeezerl.evaluation.reference_actors import RandomActor
 from squeezerl.runtimes.onnx_actor import OnnxActor
 
 Floats = npt.NDArray[np.float64]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from squeezerl.evaluation.environment import Environment
-from squeezerl.evaluation.random_actor import RandomActor
+from squeezerl.evaluation.reference_actors import RandomActor
 
 OBSERVATIONS = np.zeros((2000, 3), np.float32)
 

@@ -16,8 +16,21 @@ from squeezerl.errors import InvalidArgumentError
 from squeezerl.jobs.execute import execute
 from squeezerl.jobs.executors import EXECUTORS, Executor
 from squeezerl.jobs.job import Counts, Job, Status
+from squeezerl.jobs.kinds import KINDS
 from squeezerl.jobs.location import Location
 from squeezerl.jobs.store import Store
+from squeezerl.registry import PLUGINS_VARIABLE, load_plugin
+
+PLUGIN = """\
+from squeezerl.jobs.job import Outcome
+from squeezerl.jobs.kinds import register_kind
+
+register_kind("{name}", version=1, run="{name}:count")
+
+
+def count(job, context):
+    return Outcome(content={{"counted": list(range(job.params["to"]))}})
+"""
 
 
 class ExecutorContract:
@@ -66,6 +79,20 @@ class ExecutorContract:
         assert failures[bug.id].attempts == 1
         assert "its worker ended" in failures[deadly.id].error
         assert failures[deadly.id].attempts == 3
+
+    def test_a_plugin_can_register_a_kind(
+        self, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(PLUGINS_VARIABLE, "")
+        plugin = tmp_path / f"plugin_for_{self.name}.py"
+        plugin.write_text(PLUGIN.format(name=plugin.stem), encoding="utf-8")
+        load_plugin(plugin)
+        job = KINDS.get(plugin.stem).job({"to": 3})
+        with Store.open(url) as store:
+            store.put_study("s", {}, [(job, {})])
+
+            assert self.run(url, tmp_path).done == 1
+            assert store.result(job.id).content == {"counted": [0, 1, 2]}
 
     def test_it_stops_when_asked_to_and_goes_on_later(self, url: str, tmp_path: Path) -> None:
         endless = cheap_job(1, fault="until-stopped", estimate_s=9.0)

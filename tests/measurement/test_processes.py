@@ -14,21 +14,18 @@ import numpy as np
 import psutil
 import pytest
 
-from balancing import SOURCE
 from made_profiles import GAUGE_NS, STAGES
-from small_policies import demo_observations, demo_policy
+from small_policies import demo_network, demo_observations, make_artifact
 from squeezerl.errors import MeasurementError
 from squeezerl.host.cores import cores_for
 from squeezerl.measurement import processes
 from squeezerl.measurement.measuring import gauge_times
 from squeezerl.measurement.meters.choose import MeterConfig
-from squeezerl.measurement.payload import write_payload
 from squeezerl.measurement.processes import ProbeJob, run_probe
-from squeezerl.measurement.result import ProcessRecord
+from squeezerl.measurement.result import Meter, ProcessRecord
 from squeezerl.measurement.settings import EpisodesJob
-from squeezerl.measurement.subject import Subject
-from squeezerl.methods.compress import compress
 from squeezerl.records import to_json
+from squeezerl.runtimes.base import RUNTIMES, Payload
 
 LIBRARY = {"ort": "onnxruntime", "torch": "torch", "sb3": "stable_baselines3"}
 OTHERS = {
@@ -55,9 +52,10 @@ def _job(folder: Path, runtime: str = "ort", **settings: Any) -> ProbeJob:
     inputs = folder / "inputs"
     inputs.mkdir(exist_ok=True)
     np.save(inputs / "seen.npy", settings.pop("seen", demo_observations()))
-    model = compress(demo_policy()).model.SerializeToString()
-    write_payload(Subject("demo", SOURCE, model, demo_policy()), runtime, inputs / "payload")
+    Payload.of(make_artifact(demo_network(), "float")).save(inputs / "payload")
     job = ProbeJob(
+        runtime=runtime,
+        algorithm="ppo",
         payload=inputs / "payload",
         observations=inputs / "seen.npy",
         batch=1,
@@ -202,8 +200,8 @@ def _files(folder: Path) -> set[str]:
 
 
 INPUTS = {
-    *("inputs", "inputs/seen.npy", "inputs/payload"),
-    *("inputs/payload/policy", "inputs/payload/loading.json"),
+    *("inputs", "inputs/seen.npy", "inputs/payload", "inputs/payload/network.npz"),
+    *("inputs/payload/policy.onnx", "inputs/payload/algorithm"),
 }
 
 
@@ -250,11 +248,13 @@ RUNTIME = """
 import json, os, signal, sys, time
 from pathlib import Path
 from squeezerl.errors import MeasurementError
+from squeezerl.runtimes.base import RUNTIMES, Actor, Runtime
 
-class Policy:
-    def __init__(self, folder):
-        self.folder, self.calls = folder, []
-    def act(self, observations):
+class FakeActor(Actor):
+    def __init__(self, network):
+        super().__init__(network)
+        self.calls = []
+    def act(self, observations, rows=None):
         if len(self.calls) < 20:
             self.calls.append(observations.tolist())
         {act}
@@ -264,27 +264,30 @@ class Policy:
             calls=self.calls, threads=os.environ["OMP_NUM_THREADS"],
             cores=sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         )
-        (self.folder / "facts.json").write_text(json.dumps(facts))
-        return None
-    def gpu_memory(self):
-        return None
+        Path(__file__).with_name("facts.json").write_text(json.dumps(facts))
 
-def load(payload, *, threads, options):
-    {load}
-    return Policy(payload.parent.parent)
+class FakeRuntime(Runtime):
+    name = "fake"
+    def load(self, deployed, *, threads=1):
+        {load}
+        return FakeActor(deployed.network)
+
+RUNTIMES.register("fake", FakeRuntime())
 """
 
 
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Makes such a runtime, whose body is given, and a folder for its processes."""
+    """Makes such a runtime, whose body is given, in a plugin, and a folder for its processes."""
     modules = tmp_path / "modules"
     modules.mkdir()
-    monkeypatch.setenv("PYTHONPATH", str(modules), prepend=os.pathsep)
+    # This process imports the plugin, too, and forgets it again.
+    monkeypatch.setattr(RUNTIMES, "_things", {runtime.name: runtime for runtime in RUNTIMES})
 
     def make(*, act: str = "pass", load: str = "pass") -> Path:
         text = RUNTIME.replace("{act}", act).replace("{load}", load)
         (modules / "fake_runtime.py").write_text(text)
+        monkeypatch.setenv("SQUEEZERL_PLUGINS", str(modules / "fake_runtime.py"))
         folder = tmp_path / "work"
         folder.mkdir()
         return folder
@@ -293,10 +296,12 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def _fake_job(folder: Path, **settings: Any) -> ProbeJob:
-    job = _job(folder, **settings)
-    loading = {"module": "fake_runtime", "options": {}}
-    (job.payload / "loading.json").write_text(json.dumps(loading))
-    return job
+    return _job(folder, "fake", **settings)
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((folder.parent / "modules" / "facts.json").read_text())
+    return facts
 
 
 def _fails(folder: Path, message: str, **settings: Any) -> MeasurementError:
@@ -311,7 +316,7 @@ def test_decisions_are_on_the_recorded_observations_in_their_order(fake: Any) ->
     folder = fake()
     seen = np.arange(30, dtype=np.float32).reshape(10, 3)
     run_probe(_fake_job(folder, seen=seen, batch=2), 0, GAUGE_NS, folder)
-    facts = json.loads((folder / "inputs" / "facts.json").read_text())
+    facts = _facts(folder)
     first, *many = facts["calls"]
     assert first == seen[:2].tolist()
     # The first action has a row of its own; then all rows, again and again.
@@ -322,7 +327,7 @@ def test_decisions_are_on_the_recorded_observations_in_their_order(fake: Any) ->
 def test_a_process_is_pinned_and_its_libraries_get_as_many_threads(fake: Any) -> None:
     folder = fake()
     run_probe(_fake_job(folder), 0, GAUGE_NS, folder)
-    facts = json.loads((folder / "inputs" / "facts.json").read_text())
+    facts = _facts(folder)
     assert facts["threads"] == "1"
     assert facts["cores"] == cores_for(1)
 
@@ -372,9 +377,9 @@ def test_a_process_that_hangs_is_ended(fake: Any, monkeypatch: pytest.MonkeyPatc
 
 def test_a_damaged_model_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     job = _job(tmp_path)
-    model = job.payload / "policy"
+    model = job.payload / "policy.onnx"
     model.write_bytes(model.read_bytes()[:-50])
-    with pytest.raises(MeasurementError, match="the measuring process ended with 1"):
+    with pytest.raises(MeasurementError, match="ONNX Runtime cannot load the model"):
         run_probe(job, 0, GAUGE_NS, tmp_path)
     assert _files(tmp_path) == INPUTS
 
@@ -386,6 +391,39 @@ def test_nothing_in_the_current_folder_is_imported(
     (tmp_path / "numpy.py").write_text("raise SystemExit('the wrong numpy')")
     monkeypatch.chdir(tmp_path)
     run_probe(_fake_job(folder), 0, GAUGE_NS, folder)
+
+
+METER = """
+from squeezerl.measurement.meters.meter import METERS, EnergyMeter
+
+class WallPlugMeter(EnergyMeter):
+    name = "wall-plug"
+    reads = "the wall plug"
+    machine_wide = False
+    min_window_s = 0.01
+    description = "a smart plug"
+
+    def __init__(self):
+        self.joules = 0.0
+
+    def read_j(self):
+        self.joules += 1.0
+        return self.joules
+
+METERS.register(WallPlugMeter.name, WallPlugMeter)
+"""
+
+
+def test_a_meter_of_a_plugin_measures(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = fake()
+    plugins = [folder.parent / "modules" / name for name in ("fake_runtime.py", "wall_plug.py")]
+    plugins[1].write_text(METER)
+    job = _fake_job(folder, meter=MeterConfig(name="wall-plug"))
+    monkeypatch.setenv("SQUEEZERL_PLUGINS", os.pathsep.join(map(str, plugins)))
+    record = run_probe(job, 0, GAUGE_NS, folder)
+    assert record.meter == Meter(source="a smart plug", estimated=False)
+    assert record.energy.joules is not None
+    assert set(record.energy.joules) == {1.0}  # it counts one with each reading
 
 
 TASK = """

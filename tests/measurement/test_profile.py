@@ -12,8 +12,8 @@ import pytest
 import squeezerl
 from balancing import ENV_KWARGS, SOURCE, balancing_agent, cart_pole
 from made_profiles import make_process
+from small_policies import make_artifact
 from squeezerl.api import profile
-from squeezerl.artifacts.write import write_artifact
 from squeezerl.errors import (
     EnvError,
     MeasurementError,
@@ -26,17 +26,14 @@ from squeezerl.measurement.profile import MOST_PROCESSES, profile_subjects
 from squeezerl.measurement.result import ProcessRecord, Profile
 from squeezerl.measurement.settings import Settings, Workload
 from squeezerl.measurement.subject import Subject
-from squeezerl.methods.compress import compress
-from squeezerl.methods.specs import DynamicQuantization, Spec
-from squeezerl.report.profile_contract import profile_json
-from squeezerl.report.profile_table import profile_markdown, profile_notes
+from squeezerl.report.profile_report import profile_json, profile_markdown, profile_notes
 
 SHORT = {"seconds": 0.1, "precision": 1.0}
 SEEN = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
 
 
-def _artifact(folder: Path, *specs: Spec) -> str:
-    write_artifact(compress(balancing_agent().policy, specs), SOURCE, folder)
+def _artifact(folder: Path, recipe: str = "float") -> str:
+    make_artifact(balancing_agent().network, recipe, source=SOURCE).save(folder)
     return str(folder)
 
 
@@ -47,7 +44,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {
         "float": _artifact(folder / "float"),
         "again": _artifact(folder / "again"),
-        "ptdq": _artifact(folder / "ptdq", DynamicQuantization()),
+        "ptdq": _artifact(folder / "ptdq", "int8:dynamic"),
     }
 
 
@@ -62,7 +59,7 @@ def real(
         patch.setattr(tempfile, "tempdir", str(temporary))
         found = profile(
             list(artifacts.values()),
-            cart_pole(),
+            env=cart_pole(),
             runtimes=("ort",),
             on_progress=lambda stage, fraction: progress.append((stage, fraction)),
             **SHORT,
@@ -144,8 +141,8 @@ def _instead(monkeypatch: pytest.MonkeyPatch, answer: Answer) -> list[tuple[Prob
 
 
 def _subjects(*names: str) -> list[Subject]:
-    model = compress(balancing_agent().policy).model.SerializeToString()
-    return [Subject(name, SOURCE, model, balancing_agent().policy) for name in names]
+    artifact = make_artifact(balancing_agent().network, "float", source=SOURCE)
+    return [Subject(name, artifact) for name in names]
 
 
 def _measure(*names: str, **settings: Any) -> Profile:
@@ -197,9 +194,10 @@ def test_more_rounds_end_when_the_precision_is_met(monkeypatch: pytest.MonkeyPat
 
 def test_jobs_say_how_to_measure(jobs: list[tuple[ProbeJob, int]]) -> None:
     _measure("a", runtimes=("ort", "torch", "sb3"), batch=7, seconds=3.0)
-    by_runtime = {job.payload.name.split("-")[2]: job for job, _ in jobs}
+    by_runtime = {job.runtime: job for job, _ in jobs}
     assert by_runtime.keys() == {"ort", "torch", "sb3"}
     for job in by_runtime.values():
+        assert job.algorithm == "ppo"
         assert (job.batch, job.threads, job.meter, job.episodes) == (7, 1, None, None)
         assert (job.latency_s, job.energy_s) == (0.5, 0.5)
 
@@ -297,7 +295,7 @@ def test_without_energy_the_reason_is_told(
 def test_episodes_have_seeds_of_their_own_in_every_process(
     jobs: list[tuple[ProbeJob, int]], artifacts: dict[str, str]
 ) -> None:
-    profile([artifacts["float"]], cart_pole(), runtimes=("ort",), episodes=True, seed=5)
+    profile([artifacts["float"]], env=cart_pole(), runtimes=("ort",), episodes=True, seed=5)
     wanted = [job.episodes for job, _ in jobs]
     assert [episodes.seed for episodes in wanted if episodes] == [
         5 + 10_000 * number for number in range(6)
@@ -314,7 +312,7 @@ def test_each_agent_decides_on_observations_of_its_own(
     def place(source: Any) -> Environment:
         return Environment.find(source.env_id, {"max_episode_steps": 50})
 
-    found = profile([artifacts["float"], "demo"], place, runtimes=("ort",))
+    found = profile([artifacts["float"], "demo"], env=place, runtimes=("ort",))
     balancing, demo = found.rows
     assert (balancing.env_id, demo.env_id) == ("CartPole-v1", "HalfCheetah-v5")
     assert balancing.observations.count == demo.observations.count == 500
@@ -357,7 +355,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a meter that nobody knows": ({"energy": "wattmeter"}, "'wattmeter' is not one of"),
     "watts for a sensor": ({"energy": "rapl", "watts_per_core": 5.0}, "estimate"),
     "a normaliser for an artifact": ({"vecnormalize": "vecnormalize.pkl"}, "normaliser"),
-    "an environment as well": ({"environment": "CartPole-v1"}, "take the place"),
+    "an environment as well": ({"env": "CartPole-v1"}, "take the place"),
     "episodes as well": ({"episodes": True}, "take the place"),
     "equal observations": ({"observations": np.ones((20, 4))}, "all observations are the same"),
     "one observation": ({"observations": np.ones((1, 4))}, "at least two"),
@@ -383,7 +381,7 @@ def test_bad_input_is_refused_before_any_process(
     settings, message = BAD[case]
     arguments: dict[str, Any] = {"policies": [artifacts["float"]], "observations": SEEN} | settings
     with pytest.raises(SqueezeRLError, match=message):
-        profile(arguments.pop("policies"), arguments.pop("environment", None), **arguments)
+        profile(**arguments)
     assert jobs == []
 
 
@@ -403,7 +401,7 @@ def test_an_environment_that_does_not_fit_is_refused_before_any_process(
     artifacts: dict[str, str],
 ) -> None:
     with pytest.raises(error, match=message):
-        profile([artifacts["float"]], environment)
+        profile([artifacts["float"]], env=environment)
     assert jobs == []
 
 

@@ -10,16 +10,14 @@ import pytest
 
 import squeezerl
 from finished import Finished, context
-from squeezerl.artifacts.read import read_artifact
 from squeezerl.errors import ArtifactError, StudyError
-from squeezerl.evaluation.random_actor import RandomActor
+from squeezerl.evaluation.reference_actors import RandomActor
 from squeezerl.jobs.context import Interrupted
 from squeezerl.jobs.job import Job
 from squeezerl.jobs.kinds import run_job
 from squeezerl.jobs.location import Location
-from squeezerl.methods.specs import specs_for
 from squeezerl.records import EvaluationRecord
-from squeezerl.runtimes.onnx_actor import OnnxActor
+from squeezerl.training.config import QatConfig
 
 DEMO, CART = "ppo-HalfCheetah-v5", "ppo-CartPole-v1"
 
@@ -38,22 +36,17 @@ def check_same_episodes(found: Finished, job: Job, record: EvaluationRecord) -> 
 def test_compress_and_evaluate_are_the_librarys(
     finished: Finished, method: str, ratio: float | None
 ) -> None:
-    agent = squeezerl.load_agent("demo")
     environment = squeezerl.Environment.find("HalfCheetah-v5")
-    observations = None
-    if method == "ptsq":
-        observations, _ = squeezerl.calibrate(squeezerl.make_actor(agent), environment, seed=11)
-    compressed = squeezerl.compress(
-        agent.policy, specs_for(method, ratio), observations=observations
-    )
-    model = compressed.model.SerializeToString()
+    recipe = method if ratio is None else f"{method}:{ratio}"
+    ours = squeezerl.compress("demo", recipe, env=environment, seed=11)
     compress_job = finished.the_job("compress", DEMO, method, ratio)
-    artifact = read_artifact(finished.left_by(compress_job))
+    artifact = squeezerl.read_artifact(finished.left_by(compress_job))
 
-    assert artifact.model == model
-    assert finished.store.result(compress_job.id).content["file_bytes"] == len(model)
-    assert artifact.manifest.source.sha256 == agent.source.sha256
-    record = squeezerl.evaluate(OnnxActor(model), environment, episodes=3, seed=11)
+    assert artifact.model == ours.model
+    size = len(ours.model)
+    assert finished.store.result(compress_job.id).content["file_bytes"] == size
+    assert artifact.manifest.source.files == squeezerl.load("demo").source.files
+    record = squeezerl.evaluate(ours, env=environment, episodes=3, seed=11).record
     check_same_episodes(finished, finished.the_job("evaluate", DEMO, method, ratio), record)
 
 
@@ -64,7 +57,8 @@ def test_the_random_policy_is_the_librarys(finished: Finished) -> None:
         if (label["method"], label["env_id"]) == ("random", "CartPole-v1")
     )
     environment = squeezerl.Environment.find("CartPole-v1")
-    record = squeezerl.evaluate(RandomActor(environment, 11), environment, episodes=3, seed=11)
+    random = RandomActor(environment, 11)
+    record = squeezerl.evaluate(random, env=environment, episodes=3, seed=11).record
     check_same_episodes(finished, job, record)
 
 
@@ -76,7 +70,7 @@ def test_train_is_the_librarys(finished: Finished, tmp_path: Path, method: str) 
         env="CartPole-v1",
         steps=1024,
         hyperparameters=pairs,
-        qat=squeezerl.QatConfig() if method == "qat" else None,
+        qat=QatConfig() if method == "qat" else None,
         evaluations=2,
         eval_episodes=2,
         device="cpu",
@@ -90,12 +84,13 @@ def test_train_is_the_librarys(finished: Finished, tmp_path: Path, method: str) 
     assert found.content["best_return"] == result.best_return
     assert found.arrays["timesteps"].tolist() == [512, 1024]
     assert found.arrays["evaluations"].shape == (2, 2)
-    ours, theirs = (squeezerl.load_agent(path).policy for path in (folder, tmp_path / "agent"))
-    for name, layer in ours.linear_layers().items():
-        assert layer.weight.equal(theirs.linear_layers()[name].weight)
+    ours, theirs = (squeezerl.load(path).network for path in (folder, tmp_path / "agent"))
+    for layer, other in zip(ours.layers, theirs.layers, strict=True):
+        np.testing.assert_array_equal(layer.weight, other.weight)
     if method == "qat":
         assert result.artifact is not None
-        assert read_artifact(folder / "int8").model == read_artifact(result.artifact).model
+        ours_int8, theirs_int8 = map(squeezerl.read_artifact, (folder / "int8", result.artifact))
+        assert ours_int8.model == theirs_int8.model
         evaluation = finished.the_job("evaluate", CART, "qat")
         assert evaluation.params["policy"] == {"job": job.id, "folder": "int8"}
     assert not (folder / "checkpoints").exists()

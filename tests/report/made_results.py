@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from made_agents import made_source
 from squeezerl.analysis.retention import retention
 from squeezerl.artifacts.manifest import SizeRecord
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.referee import Judgement
-from squeezerl.records import AgentSource, Calibration, Episode, EvaluationRecord, Host
+from squeezerl.records import Calibration, Episode, EvaluationRecord, Host
 from squeezerl.search.candidates import BASELINE, Candidate
 from squeezerl.search.result import SqueezeResult, Trial
 
@@ -82,16 +83,7 @@ def failed_trial() -> Trial:
 def make_result() -> SqueezeResult:
     """Four candidates: one chosen, one that keeps but is larger, one that loses, one failed."""
     return SqueezeResult(
-        source=AgentSource(
-            path="runs/agent.zip",
-            sha256="ab" * 32,
-            algorithm="ppo",
-            env_id="CartPole-v1",
-            env_kwargs={},
-            sb3_version="2.9.2",
-            vecnormalize=None,
-            vecnormalize_sha256=None,
-        ),
+        source=made_source("runs/agent.zip", sha256="ab" * 32),
         environment=Environment.find("CartPole-v1", {"max_episode_steps": 100}, backend="envpool"),
         retain=RETAIN,
         episodes=EPISODES,

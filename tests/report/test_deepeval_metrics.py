@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
-
-os.environ["DEEPEVAL_TELEMETRY_OPT_OUT"] = "YES"  # read when deepeval is first imported
 
 FIGURES: dict[str, Any] = {
     "retention": {"estimate": 0.97, "ci95": [0.94, 1.0]},
@@ -38,9 +36,30 @@ def test_nothing_else_imports_it() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_deepeval_opens_no_connection(tmp_path: Path) -> None:
+    code = """
+import atexit, socket
+attempts = []
+atexit.register(lambda: print("attempts:", attempts))
+def refuse(*arguments, **options):
+    attempts.append(arguments[-2:])
+    raise OSError("no network in this test")
+socket.socket.connect = socket.getaddrinfo = refuse
+from squeezerl.report.deepeval_metrics import RetentionMetric
+from deepeval import evaluate
+from deepeval.test_case import LLMTestCase
+case = LLMTestCase(input="ppo", actual_output='{"retention": 0.99}')
+assert evaluate([case], [RetentionMetric()]).test_results[0].success
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "attempts: []"
+
+
 @pytest.fixture
 def metrics() -> Any:
-    pytest.importorskip("deepeval")
     from squeezerl.report import deepeval_metrics
 
     return deepeval_metrics

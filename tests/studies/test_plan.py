@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from squeezerl.agents.load import demo_agent_path
 from squeezerl.jobs.job import Job
-from squeezerl.methods.specs import QuantizationAwareTraining, specs_for
+from squeezerl.methods.recipe import Recipe
 from squeezerl.pipeline.place import Place
-from squeezerl.records import AgentSource
+from squeezerl.records import AgentSource, SourceFile
 from squeezerl.studies.plan import Plan, plan_study
 from squeezerl.studies.reading.study_file import read_study
 from squeezerl.studies.study import ExistingAgent, Measure, Study, Training, Variant
@@ -42,24 +42,26 @@ def existing(
     env_id: str = "Hopper-v4", sha256: str = "0" * 64, path: str = "here"
 ) -> ExistingAgent:
     source = AgentSource(
+        kind="stable-baselines3",
         path=path,
-        sha256=sha256,
         algorithm="sac",
         env_id=env_id,
         env_kwargs={},
-        sb3_version=None,
-        vecnormalize=None,
-        vecnormalize_sha256=None,
+        files=(SourceFile(role="checkpoint", name="a.zip", sha256=sha256),),
     )
     place = Place(env_id=env_id)
     return ExistingAgent(name=f"sac-{env_id}", path=Path(path), source=source, place=place)
 
 
 VARIANTS = (
-    Variant(method="ptdq", specs=specs_for("ptdq")),
-    Variant(method="ptsq", specs=specs_for("ptsq")),
-    Variant(method="qat", qat=QuantizationAwareTraining()),
-    *(Variant(method=m, ratio=r, specs=specs_for(m, r)) for m in ("l1", "l2") for r in (0.1, 0.5)),
+    Variant(method="ptdq", recipe=Recipe.of("ptdq")),
+    Variant(method="ptsq", recipe=Recipe.of("ptsq")),
+    Variant(method="qat", recipe=Recipe.of("qat")),
+    *(
+        Variant(method=m, ratio=r, recipe=Recipe.of(f"{m}:{r}"))
+        for m in ("l1", "l2")
+        for r in (0.1, 0.5)
+    ),
     Variant(method="ticket-l2", ratio=0.5, ticket="l2"),
     Variant(method="ticket-random", ratio=0.5, ticket="random", environments=("Hopper-v4",)),
 )

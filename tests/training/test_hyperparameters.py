@@ -18,10 +18,11 @@ from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from made_agents import SpacesOnly
-from squeezerl.agents.sb3_model import algorithm_class
-from squeezerl.agents.zoo import read_yaml
+from squeezerl.agents.sources.stable_baselines3.files import read_yaml
 from squeezerl.errors import HyperparameterError
 from squeezerl.network.activations import ACTIVATIONS
+from squeezerl.network.policy import TORCH_ACTIVATIONS
+from squeezerl.runtimes.sb3_predictor import algorithm_class
 from squeezerl.training.hyperparameters import (
     Hyperparameters,
     Normalization,
@@ -86,7 +87,7 @@ def _construct(algorithm: str, env_id: str, given: Hyperparameters) -> Any:
     }
     policy_kwargs = dict(given.policy_kwargs)
     if "activation_fn" in policy_kwargs:
-        policy_kwargs["activation_fn"] = ACTIVATIONS[policy_kwargs["activation_fn"]]
+        policy_kwargs["activation_fn"] = TORCH_ACTIVATIONS[policy_kwargs["activation_fn"]]
     if algorithm not in ON_POLICY:
         model["buffer_size"] = 64
     if given.noise is not None:

@@ -13,7 +13,7 @@ import torch
 from trainings import PATIENCE_S, PPO, checkpoint_in, start_command, stop_after, train, wait_for
 
 from squeezerl import load_agent
-from squeezerl.artifacts.read import read_artifact
+from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.errors import OutputError
 
 SMALL = (

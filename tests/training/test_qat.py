@@ -12,13 +12,15 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch import nn
 from trainings import make_sb3
 
+from squeezerl.artifacts.audit import layer_records
 from squeezerl.errors import InvalidArgumentError, SpecError
 from squeezerl.methods.fake_quantization import FakeQuantizedLinear
-from squeezerl.methods.specs import QuantizationAwareTraining
-from squeezerl.runtimes.onnx_actor import OnnxActor
+from squeezerl.methods.trained_int8 import QuantizationAwareTraining
+from squeezerl.runtimes.base import Actor
+from squeezerl.runtimes.onnx_runtime import load_network
 from squeezerl.training.algorithms import check_supports_qat, find_algorithm
 from squeezerl.training.config import QatConfig
-from squeezerl.training.model import policy_of
+from squeezerl.training.model import network_of
 from squeezerl.training.qat import FakeQuantizedActor
 
 Array = npt.NDArray[Any]
@@ -90,9 +92,8 @@ def _predicted(model: Any, observations: Array) -> Array:
     return model.predict(observations, deterministic=True)[0]
 
 
-def _deployed(model: Any, name: str, qat: FakeQuantizedActor) -> OnnxActor:
-    compressed = qat.export(policy_of(model, find_algorithm(name)))
-    return OnnxActor(compressed.model.SerializeToString())
+def _deployed(model: Any, name: str, qat: FakeQuantizedActor) -> Actor:
+    return load_network(qat.export(network_of(model, find_algorithm(name))))
 
 
 def _agree(model: Any, name: str, qat: FakeQuantizedActor) -> None:
@@ -193,8 +194,8 @@ def test_a_layer_that_is_kept_stays_as_it_is() -> None:
     assert isinstance(model.actor.mu, FakeQuantizedLinear)
     model.learn(FLOAT_STEPS)
     qat.end_window()
-    layers = qat.export(policy_of(model, find_algorithm("sac"))).layers
-    assert [layer.weight_dtype for layer in layers] == ["float32", "int8", "int8"]
+    records = layer_records(qat.export(network_of(model, find_algorithm("sac"))))
+    assert [record.weight_dtype for record in records] == ["float32", "int8", "int8"]
 
 
 def test_keeping_a_layer_that_does_not_exist_is_refused_and_changes_nothing() -> None:

@@ -15,18 +15,17 @@ from torch import Tensor
 from trainings import (
     PATIENCE_S,
     checkpoint_in,
-    plain,
     saved_state,
     start_command,
     stop_after,
+    tensors,
     train_as,
     wait_for,
 )
 
-from squeezerl import QatConfig, StructuredPruning, TicketConfig, load_agent
+from squeezerl import QatConfig, TicketConfig, load_agent
 from squeezerl.agents.load import demo_agent_path
-from squeezerl.agents.zoo import read_yaml
-from squeezerl.api import make_actor
+from squeezerl.agents.sources.stable_baselines3.files import read_yaml
 from squeezerl.errors import (
     CheckpointError,
     CompressionError,
@@ -35,8 +34,10 @@ from squeezerl.errors import (
     SpecError,
     SqueezeRLError,
 )
-from squeezerl.methods.pruning import prune
-from squeezerl.network.policy import Policy
+from squeezerl.methods.base import Given
+from squeezerl.methods.pruning import StructuredPruning
+from squeezerl.network.network import Network, as_float
+from squeezerl.runtimes.onnx_runtime import load_network
 from squeezerl.training.algorithms import find_algorithm
 from squeezerl.training.result import TrainingResult
 
@@ -144,9 +145,8 @@ def _layers(state: State, names: Sequence[str]) -> Layers:
     return [(state[f"{n}.weight"].numpy(), state[f"{n}.bias"].numpy()) for n in names]
 
 
-def _policy_layers(policy: Policy) -> Layers:
-    layers = policy.linear_layers().values()
-    return [(x.weight.detach().numpy(), x.bias.detach().numpy()) for x in layers]
+def _network_layers(network: Network) -> Layers:
+    return [(as_float(layer.weight), as_float(layer.bias)) for layer in network.layers]
 
 
 def _neurons(small: Layers, whole: Layers) -> list[list[int]]:
@@ -174,9 +174,9 @@ def test_a_ticket_starts_with_the_first_weights_of_the_neurons_that_pruning_keep
     what, _, names = CASES[name]
     small = _started(what, tmp_path / "out", ticket=TicketConfig(of=folder, choice=ticket))
 
-    trained = load_agent(folder).policy
-    pruned = prune(trained, StructuredPruning(norm=ticket, ratio=0.5))
-    kept = _neurons(_policy_layers(pruned), _policy_layers(trained))
+    trained = load_agent(folder).network
+    pruned = StructuredPruning(norm=ticket, ratio=0.5).apply(trained, Given())
+    kept = _neurons(_network_layers(pruned), _network_layers(trained))
     assert [len(rows) for rows in kept] == [8, 6]
     assert _neurons(_layers(small, names), _layers(whole, names)) == kept
     assert set(small) == set(whole)
@@ -201,21 +201,25 @@ def test_a_trained_ticket_is_a_smaller_agent(name: str, originals: Any, tmp_path
     assert (result.complete, result.steps, result.seed) == (True, 192, 7)
     agent, original = load_agent(result.path), load_agent(folder)
     assert agent.source.env_kwargs == {"max_episode_steps": 20}
-    widths = [layer.out_features for layer in agent.policy.linear_layers().values()]
+    widths = [layer.out_features for layer in agent.network.layers]
     assert widths[:-1] == [8, 6]
-    assert agent.policy.parameter_count < original.policy.parameter_count
+    assert _parameters(agent.network) < _parameters(original.network)
     model = find_algorithm(what[0]).load().load(result.path / f"{what[1]}.zip", device="cpu")
-    features = agent.policy.observation_shape[0]
+    features = agent.network.observation_shape[0]
     observations = np.random.default_rng(0).uniform(-1, 1, (50, features)).astype(np.float32)
-    expected = model.predict(_normalized(agent.policy, observations), deterministic=True)[0]
-    np.testing.assert_allclose(make_actor(agent).act(observations), expected, atol=1e-5)
+    expected = model.predict(_normalized(agent.network, observations), deterministic=True)[0]
+    np.testing.assert_allclose(load_network(agent.network).act(observations), expected, atol=1e-5)
 
 
-def _normalized(policy: Policy, observations: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    if policy.normalizer is None:
+def _parameters(network: Network) -> int:
+    return sum(weight.size + bias.size for weight, bias in _network_layers(network))
+
+
+def _normalized(network: Network, observations: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if (normalizer := network.normalizer) is None:
         return observations
-    result: npt.NDArray[Any] = policy.normalizer(torch.from_numpy(observations)).numpy()
-    return result
+    scaled = (observations - as_float(normalizer.mean)) * as_float(normalizer.inverse_std)
+    return np.clip(scaled, -normalizer.clip, normalizer.clip)
 
 
 def test_it_learns(originals: Any, tmp_path: Path) -> None:
@@ -223,7 +227,7 @@ def test_it_learns(originals: Any, tmp_path: Path) -> None:
     what, _, names = CASES["ppo"]
     before = _started(what, tmp_path / "out", ticket=TicketConfig(of=folder))
     result = _train(what, tmp_path / "out", ticket=TicketConfig(of=folder), resume=True)
-    after = _policy_layers(load_agent(result.path).policy)
+    after = _network_layers(load_agent(result.path).network)
     for (weight, bias), (first_weight, first_bias) in zip(
         after, _layers(before, names), strict=True
     ):
@@ -276,8 +280,8 @@ def test_settings_may_be_given_if_they_are_the_originals(ppo: Path, tmp_path: Pa
         files = (result.path / "CartPole-v1" / file for result in (named, left_out))
         first, second = (read_yaml(path) for path in files)
         assert first == second
-    first, second = (load_agent(result.path).policy.state_dict() for result in (named, left_out))
-    assert plain(first) == plain(second)
+    first, second = (tensors(load_agent(result.path).network) for result in (named, left_out))
+    assert first == second
 
 
 def test_the_environment_is_the_originals_unless_given(ppo: Path, tmp_path: Path) -> None:
@@ -312,7 +316,7 @@ def test_a_stopped_ticket_goes_on_as_the_same_one(ppo: Path, tmp_path: Path) -> 
     moved = ppo.rename(tmp_path / "elsewhere")
     result = _train(what, output, ticket=TicketConfig(of=moved), resume=True)
     assert (result.complete, result.steps, result.new_steps) == (True, 192, 128)
-    layers = load_agent(output).policy.linear_layers().values()
+    layers = load_agent(output).network.layers
     assert [layer.out_features for layer in layers] == [8, 6, 2]
 
 
@@ -333,7 +337,7 @@ def test_a_ticket_that_is_killed_goes_on(ppo: Path, tmp_path: Path) -> None:
     stdout, stderr = again.communicate(timeout=PATIENCE_S)
     assert again.returncode == 0, stderr
     assert json.loads(stdout)["complete"]
-    layers = load_agent(tmp_path / "out").policy.linear_layers().values()
+    layers = load_agent(tmp_path / "out").network.layers
     assert [layer.out_features for layer in layers] == [8, 6, 2]
 
 

@@ -18,15 +18,15 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from trainings import PPO as ON_CARTPOLE
 from trainings import SAC as ON_PENDULUM
-from trainings import SHORT, checkpoint_in, plain, saved_state, stop_after, train, train_as
+from trainings import SHORT, checkpoint_in, plain, saved_state, stop_after, tensors, train, train_as
 
 from squeezerl import QatConfig, load_agent
-from squeezerl.api import load_any_actor, make_actor
-from squeezerl.artifacts.read import read_artifact
+from squeezerl.api import load_actor
+from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.errors import CheckpointError, InvalidArgumentError, OutputError, SpecError
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import play
-from squeezerl.methods.specs import QuantizationAwareTraining, spec_to_json
+from squeezerl.methods.trained_int8 import QuantizationAwareTraining
 from squeezerl.records import EvaluationRecord
 from squeezerl.training.result import EVALUATION_SEED, TrainingProgress, TrainingResult
 
@@ -56,8 +56,7 @@ def _played(actor: Any, env_id: str) -> list[float]:
 
 
 def _weights(path: Path) -> dict[str, Any]:
-    weights: dict[str, Any] = plain(dict(load_agent(path).policy.state_dict()))
-    return weights
+    return tensors(load_agent(path).network)
 
 
 def _evaluations(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -120,7 +119,7 @@ def test_settings_are_readable(ppo: TrainingResult, ppo_int8: TrainingResult) ->
     assert arguments["env_kwargs"] == SHORT
     assert (arguments["seed"], arguments["n_timesteps"], arguments["qat"]) == (0, 256, None)
     arguments = yaml.safe_load((ppo_int8.path / "CartPole-v1" / "args.yml").read_text())
-    assert arguments["qat"]["spec"] == spec_to_json(QuantizationAwareTraining())
+    assert arguments["qat"]["spec"] == QuantizationAwareTraining().to_json()
 
 
 def test_evaluations_are_those_of_stable_baselines3(ppo: TrainingResult) -> None:
@@ -142,7 +141,7 @@ def test_stable_baselines3_loads_it_and_acts_as_our_own_agent(
     model = PPO.load(ppo.path / f"{name}.zip", device="cpu")
     observations = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
     expected, _ = model.predict(normalize.normalize_obs(observations), deterministic=True)
-    actions = make_actor(load_agent(ppo.path / f"{name}.zip")).act(observations)
+    actions = load_actor(ppo.path / f"{name}.zip").act(observations)
     assert (actions == expected).mean() >= 0.99
     assert 0 < expected.mean() < 1
 
@@ -173,13 +172,13 @@ def test_it_loads_where_this_library_is_not_installed(
 
 
 def test_the_last_evaluation_is_that_of_the_saved_agent(ppo: TrainingResult) -> None:
-    assert _played(make_actor(load_agent(ppo.path)), "CartPole-v1") == _returns(ppo.evaluation)
+    assert _played(load_actor(ppo.path), "CartPole-v1") == _returns(ppo.evaluation)
     environment = load_agent(ppo.path).source
     assert (environment.env_id, environment.env_kwargs) == ("CartPole-v1", SHORT)
 
 
 def test_the_best_evaluation_is_that_of_the_best_model(ppo: TrainingResult) -> None:
-    returns = _played(make_actor(load_agent(ppo.path / "best_model.zip")), "CartPole-v1")
+    returns = _played(load_actor(ppo.path / "best_model.zip"), "CartPole-v1")
     assert np.mean(returns) == ppo.best_return
 
 
@@ -191,10 +190,10 @@ def test_a_training_for_int8_gives_artifacts_that_act_as_evaluated(
         assert read_artifact(result.artifact).manifest.specs is not None
         dtypes = {layer.weight_dtype for layer in read_artifact(result.artifact).manifest.layers}
         assert dtypes == {"int8"}
-        actor, source = load_any_actor(result.artifact)
-        assert source.env_id == result.env_id
+        actor = load_actor(result.artifact)
+        assert read_artifact(result.artifact).manifest.source.env_id == result.env_id
         assert _played(actor, result.env_id) == _returns(result.evaluation)
-        best, _ = load_any_actor(result.path / "best_int8")
+        best = load_actor(result.path / "best_int8")
         assert np.mean(_played(best, result.env_id)) == result.best_return
 
 
@@ -203,7 +202,7 @@ def test_the_zip_beside_an_artifact_holds_its_weights_in_float(sac_int8: Trainin
     model = SAC.load(sac_int8.path / "Pendulum-v1.zip", device="cpu")
     observations = np.random.default_rng(0).uniform(-1, 1, (100, 3)).astype(np.float32)
     np.testing.assert_allclose(
-        make_actor(agent).act(observations),
+        load_actor(agent).act(observations),
         model.predict(observations, deterministic=True)[0],
         atol=1e-5,
     )
@@ -214,7 +213,7 @@ def test_a_training_for_int8_shorter_than_a_window_ends_with_an_artifact(tmp_pat
     output = tmp_path / "out"
     result = train(ON_PENDULUM, output, "train_freq:50", steps=600, qat=QatConfig())
     assert result.artifact == output / "int8"
-    actor, _ = load_any_actor(result.artifact)
+    actor = load_actor(result.artifact)
     assert _played(actor, "Pendulum-v1") == _returns(result.evaluation)
 
 
@@ -284,7 +283,7 @@ def test_a_stopped_training_goes_on_to_the_end(tmp_path: Path) -> None:
         "0.monitor.csv",
         "1.monitor.csv",
     }
-    assert _played(make_actor(load_agent(output)), "CartPole-v1") == _returns(result.evaluation)
+    assert _played(load_actor(output), "CartPole-v1") == _returns(result.evaluation)
     model = PPO.load(output / "CartPole-v1.zip", device="cpu")
     assert model.num_timesteps == 256
     assert model._n_updates == 4 * model.n_epochs
@@ -314,7 +313,7 @@ def test_a_stopped_training_for_int8_goes_on_in_int8(tmp_path: Path) -> None:
     result = train(ON_PENDULUM, output, *given, resume=True, **settings)
     assert (result.complete, result.steps) == (True, 2200)
     assert result.artifact is not None
-    actor, _ = load_any_actor(result.artifact)
+    actor = load_actor(result.artifact)
     assert _played(actor, "Pendulum-v1") == _returns(result.evaluation)
     timesteps = _evaluations(output)["timesteps"]
     assert len(timesteps) == len(set(timesteps)) == 4
@@ -496,8 +495,7 @@ def test_it_starts_from_the_bundled_agent(tmp_path: Path) -> None:
         should_stop=lambda: True,
     )
     state = saved_state(output)["parameters"]["policy"]
-    weights = load_agent("demo").policy.state_dict()
-    assert state["action_net.bias"].tolist() in [value.tolist() for value in weights.values()]
+    assert state["action_net.bias"].tolist() == tensors(load_agent("demo").network)["layer2.bias"]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import torch
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import squeezerl
+from squeezerl.network.network import Network, as_float
 from squeezerl.training.algorithms import find_algorithm
 from squeezerl.training.checkpoint import Checkpoint, find_checkpoint
 from squeezerl.training.result import TrainingResult
@@ -80,6 +81,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value
+
+
+def tensors(network: Network) -> dict[str, Any]:
+    """All tensors of a network by name, as lists."""
+    return {name: as_float(tensor).tolist() for name, tensor in network.tensors()}
 
 
 def make_sb3(

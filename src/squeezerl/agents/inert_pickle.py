@@ -10,7 +10,8 @@ from __future__ import annotations
 import io
 import pickle
 import re
-from typing import Any, BinaryIO, Self
+import struct
+from typing import Any, ClassVar, Self
 
 from squeezerl.errors import CheckpointError
 
@@ -42,18 +43,32 @@ class Inert:
         self.state = state
 
 
+def _read_bytearray(unpickler: Any) -> None:
+    """Read a bytearray; `pickle` itself first makes room for as much as the file claims."""
+    (length,) = struct.unpack("<Q", unpickler.read(8))
+    if length > unpickler.size:
+        raise CheckpointError("the pickle claims more bytes than it has")
+    unpickler.append(bytearray(unpickler.read(length)))
+
+
 # This is the unpickler in Python. A few bytes can make the one in C allocate gigabytes.
 class InertUnpickler(pickle._Unpickler):
     """Builds `Inert` records for the names that `allowed` matches.
 
     Args:
-        file: the pickle.
+        content: the pickle, whole: a file would make room for as much as the pickle claims.
         allowed: matches the full names that such a file needs.
         what: the kind of file, for the message about any other name.
     """
 
-    def __init__(self, file: BinaryIO | io.BytesIO, *, allowed: re.Pattern[str], what: str) -> None:
-        super().__init__(file)
+    dispatch: ClassVar[dict[int, Any]] = {
+        **pickle._Unpickler.dispatch,
+        pickle.BYTEARRAY8[0]: _read_bytearray,
+    }
+
+    def __init__(self, content: bytes, *, allowed: re.Pattern[str], what: str) -> None:
+        super().__init__(io.BytesIO(content))
+        self.size = len(content)
         self._allowed, self._what = allowed, what
 
     def find_class(self, module: str, name: str) -> type[Inert]:

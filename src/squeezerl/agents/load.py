@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,13 +74,6 @@ class Source(ABC):
             UnsupportedPolicyError: if the policy is of a kind that is not supported.
         """
 
-    def copy(self, path: Path, folder: Path) -> None:
-        """Copy all that `load` reads to an empty folder, from which `load_agent` reads it again.
-
-        This one copies the file at `path`. A source that reads several files needs its own.
-        """
-        shutil.copyfile(path, folder / path.name)
-
 
 def _import_built_in() -> None:
     import squeezerl.agents.sources.stable_baselines3.source  # noqa: F401
@@ -122,21 +114,11 @@ def load_agent(path: str | Path, *, vecnormalize: str | Path | None = None) -> A
             recognises it.
         UnsupportedPolicyError: if the policy is of a kind that is not supported.
     """
-    found, source = _find(agent_path(path))
+    found = agent_path(path)
     normalizer = None if vecnormalize is None else Path(vecnormalize)
-    agent = source.load(found, normalizer=normalizer)
+    agent = _source_of(found).load(found, normalizer=normalizer)
     name = DEMO if _is_demo(path) else str(path)
     return replace(agent, source=replace(agent.source, path=name))
-
-
-def copy_agent(path: str | Path, folder: Path) -> None:
-    """Copy an agent's files to an empty folder, from which `load_agent` reads the same agent.
-
-    Raises:
-        CheckpointError: if a file is missing, or if no source recognises it.
-    """
-    found, source = _find(agent_path(path))
-    source.copy(found, folder)
 
 
 def source_file(role: str, path: Path) -> SourceFile:
@@ -146,16 +128,11 @@ def source_file(role: str, path: Path) -> SourceFile:
     return SourceFile(role=role, name=path.name, sha256=digest)
 
 
-def _find(path: Path) -> tuple[Path, Source]:
-    """The source that recognises a path, or the only file in the folder there."""
+def _source_of(path: Path) -> Source:
     try:
-        candidates = [path]
-        if path.is_dir() and len(inside := list(path.iterdir())) == 1:
-            candidates += inside
-        for candidate in candidates:
-            for source in SOURCES:
-                if source.recognises(candidate):
-                    return candidate, source
+        for source in SOURCES:
+            if source.recognises(path):
+                return source
         raise CheckpointError(f"{path}: {_what_is_there(path)}")
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}") from error

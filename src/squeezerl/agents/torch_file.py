@@ -112,7 +112,7 @@ class _TensorReader:
 
     def read(self) -> dict[str, Array]:
         """All tensors by name."""
-        content = io.BytesIO(self._archive.read(f"{self._folder}/data.pkl"))
+        content = self._archive.read(f"{self._folder}/data.pkl")
         record = _Unpickler(content, allowed=_ALLOWED, what="a file of plain weights").load()
         if isinstance(record, Inert) and record.name == _ORDERED_DICT and not record.arguments:
             record = record.items

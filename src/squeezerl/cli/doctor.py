@@ -28,8 +28,8 @@ def doctor(as_json: JsonOption = False) -> None:
     """
     from squeezerl.measurement.doctor import diagnose
 
-    with progress_bar("looking at the machine") as update:
-        update("looking at the machine", 0.0)
+    with progress_bar("examining the machine") as update:
+        update("examining the machine", 0.0)
         diagnosis = diagnose()
     if as_json:
         print_json(_describe(diagnosis))
@@ -38,11 +38,11 @@ def doctor(as_json: JsonOption = False) -> None:
     noise = diagnosis.noise
     say()
     print_table(
-        ("noise of a process of its own", ""),
+        ("noise, as one pinned process sees it", ""),
         [
             ("a fixed piece of work, usually", f"{noise.usual_s * 1e6:.1f} µs"),
             ("its median", f"{noise.median_s * 1e6:.1f} µs"),
-            ("99 % of the times below", f"{noise.p99_s * 1e6:.1f} µs"),
+            ("99 % of its times are below", f"{noise.p99_s * 1e6:.1f} µs"),
             ("longest", f"{noise.max_s * 1e6:.0f} µs"),
             ("slowed down", f"{noise.disturbed_share:.0%} of the time"),
             ("share of its core", f"{noise.cpu_share:.1%}"),
@@ -61,7 +61,7 @@ def doctor(as_json: JsonOption = False) -> None:
     )
     say()
     print_table(
-        ("energy sensor", "there", "what"),
+        ("energy sensor", "available", "what"),
         [
             (s.name, "yes" if s.available else "no", s.problem or s.description)
             for s in diagnosis.sensors

@@ -18,10 +18,9 @@ from squeezerl.cli.console import (
     WattsOption,
     find_environment,
     print_json,
-    print_table,
     progress_bar,
     reports_errors,
-    say,
+    show,
 )
 from squeezerl.errors import InvalidArgumentError
 
@@ -32,22 +31,24 @@ def profile(
         list[str],
         typer.Argument(
             metavar="AGENT_OR_ARTIFACT",
-            help="Agents' .zip files or folders, 'demo', artifacts' folders. "
+            help="Agents (.zip files, folders or 'demo') and artifacts (folders). "
             "The first is the reference.",
             show_default=False,
         ),
     ],
     runtime: Annotated[
-        str, typer.Option(help="Some of ort, torch, sb3 (model.predict), torch-cuda.")
+        str, typer.Option(help="Names of runtimes with commas, as squeezerl doctor lists them.")
     ] = "ort,torch,sb3",
-    batch: Annotated[int, typer.Option(help="Observations for each decision call.")] = 1,
+    batch: Annotated[int, typer.Option(help="Observations for each call of the policy.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads of the runtime, pinned to cores.")] = 1,
     seconds: Annotated[
-        float, typer.Option(help="Of timed decisions for each row, over six processes or more.")
+        float, typer.Option(help="For which each row is timed, over six processes or more.")
     ] = 5.0,
     precision: Annotated[
         float,
-        typer.Option(help="Asked of the median latency; noisy rows get up to twelve processes."),
+        typer.Option(
+            help="Of the median latency, as a share; noisy rows get up to twelve processes."
+        ),
     ] = 0.05,
     energy: Annotated[
         str,
@@ -78,7 +79,7 @@ def profile(
         typer.Option(
             "--beside",
             metavar="FILE",
-            help="A profile's JSON from before, or from another machine: shown without ratios.",
+            help="The JSON of an earlier profile or another machine's; shown without ratios.",
             show_default=False,
         ),
     ] = None,
@@ -94,9 +95,9 @@ def profile(
 ) -> None:
     """Measure size, memory, latency and energy per decision, each in fresh processes.
 
-    Times are those of one act on observations of the agent's own episodes; memory is told apart
-    into interpreter, runtime and model. What cannot be measured here is left out, never guessed:
-    see squeezerl doctor.
+    Times are those of one call on observations of the agent's own episodes; memory is divided into
+    interpreter, runtime and model. Figures that cannot be measured here are left out, never
+    guessed: see squeezerl doctor.
 
     Example: squeezerl profile demo out --runtime ort,sb3 --watts-per-core 5
     """
@@ -104,16 +105,14 @@ def profile(
     from squeezerl.artifacts.output import check_file, write_file
     from squeezerl.measurement.result import samples_npz
     from squeezerl.measurement.settings import read_observations
-    from squeezerl.report.profile_contract import beside, profile_json
-    from squeezerl.report.profile_file import read_profile
-    from squeezerl.report.profile_table import (
-        EPISODES_HEADER,
-        EPISODES_LEFT,
-        episode_rows,
-        profile_header,
-        profile_left,
+    from squeezerl.report.document import Items
+    from squeezerl.report.profile_report import (
+        beside,
+        episodes_table,
+        profile_json,
         profile_notes,
-        profile_rows,
+        profile_table,
+        read_profile,
         short_names,
     )
 
@@ -153,10 +152,5 @@ def profile(
     if as_json:
         print_json(data)
         return
-    print_table(profile_header(data), profile_rows(data), left=profile_left(data))
-    say()
-    if episodes:
-        print_table(EPISODES_HEADER, episode_rows(data), left=EPISODES_LEFT)
-        say()
-    for note in profile_notes(data):
-        say(note)
+    tables = (profile_table(data), *((episodes_table(data),) if episodes else ()))
+    show((*tables, Items(tuple(profile_notes(data)))))

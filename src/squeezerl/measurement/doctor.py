@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 from squeezerl.host.facts import host_facts
 from squeezerl.measurement.meters.choose import choose_meter, open_meter, sensor_statuses
 from squeezerl.measurement.meters.meter import SensorStatus
 from squeezerl.measurement.noise import Noise, measure_noise
 from squeezerl.records import Host
+from squeezerl.runtimes.base import RUNTIMES
 
 _BUSY_LOAD = 0.5
 _QUIET_GOVERNORS = ("performance", None)
@@ -50,13 +50,6 @@ class Diagnosis:
             )
         if self.host.cores_available == 1:
             advice.append("there is one core only: any other work will disturb the measurement")
-        flags = self.host.cpu_flags
-        if "sse4_2" in flags and not {"avx_vnni", "avx512_vnni", "amx_int8"} & set(flags):
-            advice.append(
-                "no VNNI instructions: ONNX Runtime's default int8 kernels saturate here and give "
-                "other actions; where you deploy an int8 artifact, set session.x64quantprecision "
-                "to 1 as SqueezeRL does (docs/artifacts.md)"
-            )
         if self.energy_problem:
             advice.append(f"no energy: {self.energy_problem}")
         return tuple(advice)
@@ -73,29 +66,11 @@ def diagnose() -> Diagnosis:
     return Diagnosis(
         host=host,
         noise=measure_noise(),
-        runtimes=_runtimes(),
+        runtimes=tuple(
+            RuntimeStatus(name=runtime.name, version=runtime.version, problem=runtime.problem())
+            for runtime in RUNTIMES
+        ),
         sensors=sensor_statuses(host),
         energy=None if config is None else open_meter(config).description,
         energy_problem=problem,
     )
-
-
-def _runtimes() -> tuple[RuntimeStatus, ...]:
-    import torch
-
-    cuda = None if torch.cuda.is_available() else "torch sees no NVIDIA GPU"
-    sb3 = _version("stable-baselines3")
-    missing = "not installed: pip install 'squeezerl[train]'"
-    return (
-        RuntimeStatus(name="ort", version=_version("onnxruntime"), problem=None),
-        RuntimeStatus(name="torch", version=torch.__version__, problem=None),
-        RuntimeStatus(name="torch-cuda", version=torch.__version__, problem=cuda),
-        RuntimeStatus(name="sb3", version=sb3, problem=None if sb3 else missing),
-    )
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 
 from squeezerl.errors import SqueezeRLError
 from squeezerl.host.cores import pin
-from squeezerl.measurement.payload import import_runtime
 from squeezerl.measurement.probe import Memory, memory_now
 
 if TYPE_CHECKING:
@@ -69,7 +68,10 @@ def _measure(born: Memory, job: dict[str, Any], samples_path: str) -> dict[str, 
     memory = {"start": born, "instrument": memory_now()}
 
     start = clock()
-    load = import_runtime(Path(job["payload"]))
+    from squeezerl.runtimes.base import RUNTIMES, Payload
+
+    runtime = RUNTIMES.get(job["runtime"])
+    runtime.import_library(job["algorithm"])
     import_s = clock() - start
     memory["imported"] = memory_now()
 
@@ -77,7 +79,7 @@ def _measure(born: Memory, job: dict[str, Any], samples_path: str) -> dict[str, 
     memory["inputs"] = memory_now()
 
     start = clock()
-    policy = load(job["threads"])
+    policy = runtime.load(Payload.load(Path(job["payload"])), threads=job["threads"])
     load_s = clock() - start
     memory["loaded"] = memory_now()
 

@@ -40,8 +40,10 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeJob:
-    """What one measuring process does; `payload` is a folder (see `measurement.payload`)."""
+    """What one measuring process does: it loads the `Payload` in a folder into a runtime."""
 
+    runtime: str
+    algorithm: str
     payload: Path
     observations: Path
     batch: int

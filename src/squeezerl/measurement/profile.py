@@ -14,13 +14,12 @@ from squeezerl.analysis.timing import FEWEST_FOR_INTERVAL
 from squeezerl.errors import InvalidArgumentError, MeasurementError
 from squeezerl.host.facts import host_facts
 from squeezerl.measurement.measuring import gauge_times
-from squeezerl.measurement.payload import write_payload
 from squeezerl.measurement.processes import ProbeJob, run_probe
 from squeezerl.measurement.result import ProcessRecord, Profile, ProfileRow
 from squeezerl.measurement.settings import EpisodesJob, Settings, Workload
 from squeezerl.measurement.subject import Subject, artifact_size
 from squeezerl.measurement.summary import latency_of, usual_gauge_ns
-from squeezerl.runtimes.base import RUNTIMES
+from squeezerl.runtimes.base import RUNTIMES, Payload
 
 MOST_PROCESSES = 2 * FEWEST_FOR_INTERVAL
 _WARMUP_S = 0.2
@@ -110,15 +109,13 @@ def _prepare(
         _check_shape(subject, workload)
         seen = folder / f"observations-{number}.npy"
         np.save(seen, workload.observations)
+        payload = folder / f"payload-{number}"
+        Payload.of(subject.artifact).save(payload)
         for runtime in settings.runtimes:
-            job, problem = None, None
-            payload = folder / f"payload-{number}-{runtime}"
-            try:
-                write_payload(subject.artifact, runtime, payload)
-                job = _job(runtime, payload, seen, workload.episodes, settings)
-            except MeasurementError as error:
-                problem = str(error)
-            rows.append(_Row(subject, runtime, job, [], problem))
+            artifact = subject.artifact
+            problem = RUNTIMES.get(runtime).refusal(artifact.network, artifact.algorithm)
+            job = _job(subject, runtime, payload, seen, workload.episodes, settings)
+            rows.append(_Row(subject, runtime, job if problem is None else None, [], problem))
     return rows
 
 
@@ -132,6 +129,7 @@ def _check_shape(subject: Subject, workload: Workload) -> None:
 
 
 def _job(
+    subject: Subject,
     runtime: str,
     payload: Path,
     observations: Path,
@@ -140,6 +138,8 @@ def _job(
 ) -> ProbeJob:
     window_s = settings.seconds / FEWEST_FOR_INTERVAL
     return ProbeJob(
+        runtime=runtime,
+        algorithm=subject.artifact.algorithm,
         payload=payload,
         observations=observations,
         batch=settings.batch,

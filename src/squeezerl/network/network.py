@@ -222,7 +222,9 @@ class Network:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "roundings", MappingProxyType(dict(self.roundings)))
-        floats = [(name, tensor) for name, tensor in self.tensors() if isinstance(tensor, np.ndarray)]
+        floats = [
+            (name, tensor) for name, tensor in self.tensors() if isinstance(tensor, np.ndarray)
+        ]
         for name, array in [*floats, ("low", self.head.low), ("high", self.head.high)]:
             array.flags.writeable = False
             if array.dtype != np.float32:

@@ -1,4 +1,4 @@
-"""`evaluate`: complete episodes of an artifact or of a random policy."""
+"""`evaluate`: complete episodes of an artifact, or of a policy that knows nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from squeezerl.analysis.bootstrap import mean_interval
 from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import play
-from squeezerl.evaluation.random_actor import RandomActor
+from squeezerl.evaluation.reference_actors import RandomActor, best_constant
 from squeezerl.jobs.context import JobContext, stoppable
 from squeezerl.jobs.job import Job, Outcome, StoredResult
 from squeezerl.pipeline.place import Place
@@ -77,5 +77,7 @@ def record_of(job: Job, result: StoredResult) -> EvaluationRecord:
 def _actor(policy: dict[str, Any], environment: Environment, context: JobContext) -> Actor:
     if "random" in policy:
         return RandomActor(environment, policy["random"])
+    if "constant" in policy:
+        return best_constant(environment, policy["constant"])
     folder = context.fetch(policy["job"]) / policy["folder"]
     return RUNTIMES.get("ort").load(read_artifact(folder))

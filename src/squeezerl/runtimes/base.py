@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -128,11 +129,28 @@ class Actor(ABC):
 class Runtime(ABC):
     """A way to run policies. Its module must be light: libraries are imported when they are used.
 
-    `is_gpu` tells whose energy and memory are measured.
+    `is_gpu` tells whose energy and memory are measured; `package` is the installed package that
+    does the work, `install` what `pip install` takes to get it.
     """
 
     name: str
     is_gpu: bool = False
+    package: str | None = None
+    install: str = ""
+
+    @property
+    def version(self) -> str | None:
+        """The version of its package; `None` if it is not installed, or if there is none."""
+        try:
+            return None if self.package is None else version(self.package)
+        except PackageNotFoundError:
+            return None
+
+    def problem(self) -> str | None:
+        """Why it cannot run on this machine; `None` if it can."""
+        if self.package is not None and self.version is None:
+            return f"not installed: pip install '{self.install}'"
+        return None
 
     def import_library(self, algorithm: str) -> None:  # noqa: B027 - some need no library
         """Import all that `load` and the actor need for an agent of this algorithm.

@@ -92,6 +92,7 @@ class OnnxRuntime(Runtime):
     """ONNX Runtime on the CPU."""
 
     name = "ort"
+    package = install = "onnxruntime"
 
     def import_library(self, algorithm: str) -> None:
         """See `Runtime`."""

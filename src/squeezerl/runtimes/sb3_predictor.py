@@ -84,7 +84,8 @@ def check_fits(network: Network, algorithm: str) -> None:
     layers, head = network.layers, network.head
     if algorithm not in FAMILIES:
         raise UnsupportedPolicyError(
-            f"algorithm {algorithm!r} is not supported; supported are {', '.join(FAMILIES)}"
+            f"{f'algorithm {algorithm!r}' if algorithm else 'an agent of an unknown algorithm'} is "
+            f"not supported; supported are {', '.join(FAMILIES)}"
         )
     name = algorithm.upper()
     heads = _HEADS[FAMILIES[algorithm]]

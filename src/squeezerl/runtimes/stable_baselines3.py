@@ -40,10 +40,13 @@ class StableBaselines3(Runtime):
     """Stable-Baselines3 on the CPU."""
 
     name = "sb3"
+    package = "stable-baselines3"
+    install = "squeezerl[train]"
 
     def import_library(self, algorithm: str) -> None:
         """See `Runtime`."""
         # Loading a model would import torch._dynamo; that is the library's memory, not the model's.
+        import torch._dynamo  # noqa: F401
 
         import_sb3()
         if algorithm in CONTRIBUTED:

@@ -62,6 +62,8 @@ class TorchActor(Actor):
 class TorchRuntime(Runtime):
     """Torch on one device, "cpu" or "cuda"."""
 
+    package = install = "torch"
+
     def __init__(self, name: str, device: str) -> None:
         self.name, self._device = name, device
         self.is_gpu = device != "cpu"
@@ -69,6 +71,14 @@ class TorchRuntime(Runtime):
     def import_library(self, algorithm: str) -> None:
         """See `Runtime`."""
         import squeezerl.network.policy  # noqa: F401 - imports torch
+
+    def problem(self) -> str | None:
+        """See `Runtime`."""
+        if (problem := super().problem()) is not None or not self.is_gpu:
+            return problem
+        import torch
+
+        return None if torch.cuda.is_available() else "torch sees no NVIDIA GPU"
 
     def refusal(self, network: Network, algorithm: str) -> str | None:
         """See `Runtime`."""

@@ -201,7 +201,8 @@ class _Search:
             self._agent.save(Path(name))
             self._location.put_input(self._key, Path(name))
         with open_store(self._url) as store:
-            store.put_study(_STUDY, {}, [])
+            if _STUDY not in store.study_names():
+                store.put_study(_STUDY, {}, [])
 
         def tell(status: Status) -> None:
             counts = status.counts
@@ -347,7 +348,8 @@ class _Search:
             # When a recipe gets more episodes, the others get them, too: ask for all at once.
             players += [other for other in (BASELINE, _RANDOM) if other != player]
         jobs = {each: self._evaluate_job(each, first, count) for each in players}
-        missing = [job for job in jobs.values() if job.id not in self._results]
+        makers = [self._compress_job(each) for each in players if isinstance(each, Recipe)]
+        missing = [job for job in (*makers, *jobs.values()) if job.id not in self._results]
         if missing:
             raise _NotYet(missing)
         return record_of(jobs[player], self._results[jobs[player].id])

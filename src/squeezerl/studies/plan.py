@@ -16,6 +16,7 @@ from squeezerl.pipeline.kinds import (
     calibration_params,
 )
 from squeezerl.pipeline.place import Place
+from squeezerl.records import to_json
 from squeezerl.studies import estimate
 from squeezerl.studies.study import (
     QAT_WARMUP,
@@ -70,6 +71,7 @@ def plan_study(study: Study) -> Plan:
     for agent in study.everyone:
         planner.add_agent(agent)
         planner.add_random(agent.place)
+        planner.add_constant(agent.place)
 
     def order(job: Job) -> tuple[float, ...]:
         if job.kind == TRAIN.name:
@@ -94,6 +96,12 @@ class _Planner:
         label = {"agent": "", "algorithm": "", "env_id": place.name, "train_seed": None}
         policy = {"random": self._study.seed}
         return self._evaluate(policy, place, (), {**label, "method": "random", "ratio": None})
+
+    def add_constant(self, place: Place) -> str:
+        """The evaluation of the best constant action: one for each environment."""
+        label = {"agent": "", "algorithm": "", "env_id": place.name, "train_seed": None}
+        policy = {"constant": self._study.seed}
+        return self._evaluate(policy, place, (), {**label, "method": "constant", "ratio": None})
 
     def add_agent(self, agent: Training | ExistingAgent) -> None:
         """The float policy of an agent, and all variants that are for this agent."""
@@ -130,7 +138,12 @@ class _Planner:
         label: Label,
     ) -> tuple[_Policy, str]:
         """The jobs that make a variant's policy and evaluate it."""
-        label = {**label, "method": variant.method, "ratio": variant.ratio}
+        label = {
+            **label,
+            "method": variant.method,
+            "ratio": variant.ratio,
+            "record": to_json(variant.record),
+        }
         if isinstance(agent, Training) and variant.qat is not None:
             qat = {"spec": variant.qat.to_json(), "warmup": QAT_WARMUP, "critic": False}
             policy = _Policy(self._train(agent, label, qat=qat), _INT8)

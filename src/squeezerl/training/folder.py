@@ -49,7 +49,7 @@ class TrainingFolder:
         self._was_empty = False
         self._lock: int | None = None
 
-    def prepare(self, *, resume: bool, replay_bytes: int) -> Checkpoint | None:
+    def prepare(self, *, resume: bool) -> Checkpoint | None:
         """Make the folder; returns the checkpoint to continue from, if there is one.
 
         Raises:
@@ -73,7 +73,7 @@ class TrainingFolder:
                     f"{self.path}: has {checkpoint.steps:,} steps already, more than the "
                     f"{self._training.steps:,} that were asked for"
                 )
-            self._check_space(replay_bytes)
+            self._check_space()
             self._stats.mkdir(parents=True, exist_ok=True)
             self._take_lock()
         except OSError as error:
@@ -182,9 +182,9 @@ class TrainingFolder:
                         "folder (`init` starts from a trained agent)"
                     )
 
-    def _check_space(self, replay_bytes: int) -> None:
+    def _check_space(self) -> None:
         # A checkpoint is removed only when the next one is complete, so there can be two.
-        need = 2 * replay_bytes + _MARGIN_BYTES
+        need = 2 * self._training.replay_bytes + _MARGIN_BYTES
         path = self.path.absolute()
         existing = next(folder for folder in (path, *path.parents) if folder.exists())
         free = shutil.disk_usage(existing).free

@@ -47,7 +47,6 @@ from squeezerl.training.resolve import Training
 from squeezerl.training.vector_env import make_vector_env
 
 _SCHEDULED = ("learning_rate", "clip_range", "clip_range_vf")
-_DEFAULT_BUFFER_SIZE = 1_000_000
 
 
 def make_model(training: Training, monitor: Path) -> Any:
@@ -178,39 +177,25 @@ def schedule(value: float | str) -> float | Callable[[float], float]:
     return linear
 
 
-def check_memory(training: Training) -> int:
-    """The size of the replay buffer in bytes; 0 for on-policy algorithms.
+def check_memory(training: Training) -> None:
+    """Check that the replay buffer fits into memory.
 
     Raises:
-        InvalidArgumentError: if there is not enough memory.
+        InvalidArgumentError: if it does not.
     """
-    if training.algorithm.on_policy:
-        return 0
-    environment = training.environment
-    features = int(np.prod(environment.observation_shape))
-    actions = max(1, int(np.prod(environment.action_shape)))
-    # Two observations (many environments give doubles), action, reward, end, reason of the end.
-    need = (8 * 2 * features + 4 * (actions + 3)) * _buffer_size(training)
-    available = psutil.virtual_memory().available
+    need, available = training.replay_bytes, psutil.virtual_memory().available
     if need > available:
         raise InvalidArgumentError(
             f"the replay buffer needs {need / 1e9:.1f} GB of memory, {available / 1e9:.1f} GB are "
             'available; make it smaller with `hyperparameters=["buffer_size:100000"]`'
         )
-    return need
-
-
-def _buffer_size(training: Training) -> int:
-    """The size in transitions; there are never more of them than steps."""
-    given = training.hyperparameters.model.get("buffer_size", _DEFAULT_BUFFER_SIZE)
-    return min(int(given), training.steps)
 
 
 def _keywords(training: Training) -> dict[str, Any]:
     keywords = dict(training.hyperparameters.model)
     keywords |= {name: schedule(keywords[name]) for name in _SCHEDULED if name in keywords}
     if not training.algorithm.on_policy:
-        keywords["buffer_size"] = _buffer_size(training)
+        keywords["buffer_size"] = training.buffer_size
     if training.hyperparameters.noise is not None:
         kind, std = training.hyperparameters.noise
         shape = training.environment.action_shape
@@ -242,11 +227,11 @@ def _start_from(model: Any, env: Any, path: Path) -> None:
     files = find_agent(path)
     archive = CheckpointArchive(files.checkpoint)
     try:
-        state = read_state_dict(archive.read("policy.pth", MAX_WEIGHTS_BYTES), "policy.pth")
+        arrays = read_state_dict(archive.read("policy.pth", MAX_WEIGHTS_BYTES), "policy.pth")
     finally:
         archive.close()
     try:
-        model.policy.load_state_dict(state)
+        model.policy.load_state_dict({n: torch.tensor(array) for n, array in arrays.items()})
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(

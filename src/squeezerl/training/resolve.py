@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from squeezerl.training.hyperparameters import Hyperparameters, load_hyperparame
 from squeezerl.training.tickets import Original
 
 _DEFAULT_STEPS = 1_000_000
+_DEFAULT_BUFFER_SIZE = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,22 @@ class Training:
     def env_name(self) -> str:
         """The environment's id as files are named after it."""
         return _file_name(self.environment.id)
+
+    @property
+    def buffer_size(self) -> int:
+        """The size of the replay buffer in transitions; there are never more of them than steps."""
+        if self.algorithm.on_policy:
+            return 0
+        given = self.hyperparameters.model.get("buffer_size", _DEFAULT_BUFFER_SIZE)
+        return min(int(given), self.steps)
+
+    @property
+    def replay_bytes(self) -> int:
+        """The size of the full replay buffer in bytes."""
+        features = math.prod(self.environment.observation_shape)
+        actions = max(1, math.prod(self.environment.action_shape))
+        # Two observations (many environments give doubles), action, reward, end, reason of the end.
+        return (8 * 2 * features + 4 * (actions + 3)) * self.buffer_size
 
 
 def resolve(config: TrainConfig, environment: Environment | None = None) -> Training:

@@ -74,7 +74,8 @@ def _run(
     on_progress: Progress,
     should_stop: Callable[[], bool],
 ) -> TrainingResult:
-    checkpoint = folder.prepare(resume=resume, replay_bytes=check_memory(training))
+    check_memory(training)
+    checkpoint = folder.prepare(resume=resume)
     start = time.perf_counter()
     if folder.is_complete:
         evaluations = folder.load_evaluations()

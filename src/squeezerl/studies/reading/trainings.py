@@ -27,7 +27,6 @@ TRAIN_KEYS = (
 )
 _DEFAULT = "default"
 _PUBLISHED = "published"
-_STEPS_UNLESS_PUBLISHED = 1_000_000
 _MOST_SEEDS = 10_000
 # Settings for which a training has fields of its own.
 _ELSEWHERE = ("n_timesteps", "env_kwargs")
@@ -88,8 +87,7 @@ def _read_cell(
         environment = find(place)
         check_actions(find_algorithm(algorithm), environment)
     place = place.found(environment)
-    steps = loaded.n_timesteps or _STEPS_UNLESS_PUBLISHED
-    blame = algorithm_node
+    steps, blame = None, algorithm_node
     if "steps" in parts and (step_node := _steps_of(parts["steps"], algorithm)) is not None:
         blame = step_node
         steps = step_node.whole(1, 10**10)
@@ -110,31 +108,29 @@ def _read_cell(
                 evaluations=evaluations,
                 eval_episodes=eval_episodes,
             )
-            resolve(config, environment)
+            training = resolve(config, environment)
     raw = {key: value for key, value in loaded.raw.items() if key not in _ELSEWHERE}
-    on_policy = find_algorithm(algorithm).on_policy
     learning = learning_s(
         algorithm,
         place,
-        on_policy=on_policy,
-        steps=steps,
+        on_policy=training.algorithm.on_policy,
+        steps=training.steps,
         evaluation_episodes=evaluations * eval_episodes,
         model=loaded.model,
         parameters=_parameters(algorithm, loaded.policy_kwargs.get("net_arch"), environment),
     )
-    scratch_bytes = 0 if on_policy else 2 * _replay_bytes(loaded.model, steps, environment)
     return [
         Training(
             name=agent_name(algorithm, place, suffix),
             algorithm=algorithm,
             place=place,
             seed=seed,
-            steps=steps,
+            steps=training.steps,
             hyperparameters=json.loads(json.dumps(raw)),
             evaluations=evaluations,
             eval_episodes=eval_episodes,
             learning_s=learning,
-            scratch_bytes=scratch_bytes,
+            scratch_bytes=2 * training.replay_bytes,
         )
         for seed in seeds
     ]
@@ -153,14 +149,6 @@ def _parameters(algorithm: str, net_arch: Any, environment: Environment) -> int:
     widths += net_arch if net_arch is not None else _WIDTHS.get(algorithm, (256, 256))
     one = sum(a * b for a, b in itertools.pairwise(widths))
     return one * _NETWORKS.get(algorithm, 2)
-
-
-def _replay_bytes(model: Mapping[str, Any], steps: int, environment: Environment) -> int:
-    """The bytes of a full replay buffer, which checkpoints hold."""
-    size = min(int(model.get("buffer_size", 1_000_000)), steps)
-    features = int(np.prod(environment.observation_shape))
-    actions = max(1, int(np.prod(environment.action_shape)))
-    return (8 * 2 * features + 4 * (actions + 3)) * size
 
 
 def _read_seeds(node: YamlNode) -> tuple[int, ...]:

@@ -241,7 +241,7 @@ _CLASSES = ("features_extractor_class", "features_extractor_kwargs", "optimizer_
 
 
 def _activation(name: str, value: Any) -> str:
-    from squeezerl.network.activations import ACTIVATIONS  # imports torch
+    from squeezerl.network.activations import ACTIVATIONS
 
     activation = read_literal(value) if isinstance(value, str) and "." in value else value
     if not isinstance(activation, str) or activation not in ACTIVATIONS:

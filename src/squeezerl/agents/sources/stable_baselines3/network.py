@@ -124,10 +124,15 @@ def _qrdqn(metadata: CheckpointMetadata, state: State) -> list[Layer]:
     if not len(weight) or len(weight) % actions:
         raise CheckpointError(f"{len(weight)} quantile outputs for {actions} actions")
     folded = Layer(
-        weight=weight.reshape(-1, actions, weight.shape[1]).mean(axis=0),
-        bias=bias.reshape(-1, actions).mean(axis=0),
+        weight=_mean(weight.reshape(-1, actions, weight.shape[1])),
+        bias=_mean(bias.reshape(-1, actions)),
     )
     return [*layers[:-1], folded]
+
+
+def _mean(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    mean: npt.NDArray[np.float32] = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return mean
 
 
 _READERS = {

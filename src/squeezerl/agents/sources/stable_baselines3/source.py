@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import zipfile
 from pathlib import Path
 from typing import final
-
-import yaml
 
 from squeezerl.agents.load import SOURCES, Agent, Source, source_file
 from squeezerl.agents.sources.stable_baselines3.files import (
@@ -25,7 +22,6 @@ from squeezerl.records import AgentSource
 
 _VERSION = "_stable_baselines3_version"
 _MEMBERS = {"data", "policy.pth", _VERSION}
-_COPY = "agent"
 
 
 @final
@@ -89,17 +85,6 @@ class StableBaselines3(Source):
             versions=versions,
         )
         return Agent(network, source)
-
-    def copy(self, path: Path, folder: Path) -> None:
-        """See `Source`; the copy has rl-zoo's layout."""
-        files = find_agent(path)
-        settings = folder / _COPY
-        settings.mkdir()
-        shutil.copyfile(files.checkpoint, folder / f"{_COPY}.zip")
-        if files.vecnormalize is not None:
-            shutil.copyfile(files.vecnormalize, settings / "vecnormalize.pkl")
-        known = {"env": files.env_id, "env_kwargs": files.env_kwargs}
-        (settings / "args.yml").write_text(yaml.safe_dump(known), encoding="utf-8")
 
 
 SOURCES.register(StableBaselines3.kind, StableBaselines3())

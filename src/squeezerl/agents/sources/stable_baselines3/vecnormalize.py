@@ -62,8 +62,8 @@ def read_vecnormalize(path: Path) -> Normalizer | None:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise CheckpointError(f"{path}: larger than any vecnormalize.pkl should be")
-        with path.open("rb") as file:
-            record = InertUnpickler(file, allowed=_NAMES, what="a vecnormalize.pkl").load()
+        content = path.read_bytes()
+        record = InertUnpickler(content, allowed=_NAMES, what="a vecnormalize.pkl").load()
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     except FileNotFoundError as error:

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from made_agents import made_source
+from squeezerl import load_agent
+from squeezerl.agents.load import SOURCES, Agent
+from squeezerl.errors import CheckpointError
+from squeezerl.records import AgentSource, SourceFile, to_json
+
+
+def test_what_no_source_recognises_is_described(tmp_path: Path) -> None:
+    (tmp_path / "weights.bin").write_bytes(b"1234")
+    with pytest.raises(CheckpointError, match=r"weights\.bin: a file of 4 bytes; no known kind"):
+        load_agent(tmp_path / "weights.bin")
+    (tmp_path / "other.txt").write_text("")
+    with pytest.raises(CheckpointError, match=r"a folder with other\.txt, weights\.bin") as caught:
+        load_agent(tmp_path)
+    for source in SOURCES:
+        assert source.kind in str(caught.value)
+        assert source.takes in str(caught.value)
+
+
+def test_zip_without_a_checkpoint_is_not_recognised(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(b"PK\x05\x06" + bytes(18))
+    with pytest.raises(CheckpointError, match="no known kind of agent"):
+        load_agent(tmp_path / "a.zip")
+
+
+def test_artifact_is_no_agent(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="an artifact, not an agent"):
+        load_agent(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["network.npz", "source.json"])
+@pytest.mark.parametrize("content", [b"", b"{}", b"PK\x03\x04", None])
+def test_damaged_saved_agent_is_refused(tmp_path: Path, name: str, content: bytes | None) -> None:
+    load_agent("demo").save(tmp_path)
+    if content is None:
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match="not a saved agent, or damaged"):
+        Agent.read(tmp_path)
+
+
+def test_source_survives_json() -> None:
+    source = made_source(env_kwargs={"a": [1, 2]})
+    assert AgentSource.from_json(json.loads(json.dumps(source.to_json()))) == source
+
+
+def test_source_of_an_earlier_release_is_read() -> None:
+    old = {
+        "path": "runs/agent.zip",
+        "sha256": "a" * 64,
+        "algorithm": "ppo",
+        "env_id": "Hopper-v4",
+        "env_kwargs": {},
+        "sb3_version": "1.0",
+        "vecnormalize": "vecnormalize.pkl",
+        "vecnormalize_sha256": "b" * 64,
+    }
+    source = AgentSource.from_json(old)
+    assert source.kind == "stable-baselines3"
+    assert source.files[1] == SourceFile(
+        role="normalizer", name="vecnormalize.pkl", sha256="b" * 64
+    )
+    assert {name: source.to_json()[name] for name in old} == old
+
+
+def test_key_is_the_content_and_the_environment_wherever_the_files_lie() -> None:
+    source = made_source("a.zip")
+    assert source.key == made_source("elsewhere/b.zip").key
+    others = (
+        made_source(sha256="1" * 64),
+        made_source(env_id="CartPole-v0"),
+        made_source(env_kwargs={"a": 1}),
+    )
+    assert len({source.key, *(other.key for other in others)}) == 4
+
+
+def test_hash_of_several_checkpoint_files_covers_all() -> None:
+    def source(*hashes: str) -> AgentSource:
+        files = tuple(SourceFile(role="checkpoint", name=h, sha256=h) for h in hashes)
+        return AgentSource(
+            kind="x", path="x", algorithm="", env_id=None, env_kwargs={}, files=files
+        )
+
+    assert source("a").sha256 == "a"
+    assert len({source("a", "b").sha256, source("b", "a").sha256, source("a", "c").sha256}) == 3
+    assert source("a").label == "x"
+    assert to_json(source("a"))["files"][0]["role"] == "checkpoint"

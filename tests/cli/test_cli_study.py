@@ -77,13 +77,13 @@ def test_from_the_plan_to_the_report(here: Path) -> None:
     assert run("study", "report", "small", "-o", "out", "--force").returncode == 0
 
 
-def test_failed_jobs_are_listed_and_the_exit_code_tells(here: Path) -> None:
+def test_failed_jobs_are_listed_and_the_exit_code_is_1(here: Path) -> None:
     done = run("study", "run", "failing.yaml")
 
     assert done.returncode == 1
     assert "failed: compress ppo-HalfCheetah-v5 ptdq: " in done.stdout
     assert "layer9" in done.stdout
-    assert "5 of 7 jobs done, 1 failed, 1 need one that failed" in done.stdout
+    assert "5 of 7 jobs done, 1 failed, 1 need a job that failed" in done.stdout
     assert "Traceback (" not in done.stdout + done.stderr
     assert "study status failing.yaml --errors" in done.stdout
     status = run("study", "status", "failing.yaml", "--store", "sqlite:///small.db", "--errors")
@@ -97,9 +97,9 @@ def test_failed_jobs_are_listed_and_the_exit_code_tells(here: Path) -> None:
     ("arguments", "says"),
     [
         (("run", "nothing.yaml"), "cannot be read"),
-        (("run", "small.yaml", "--executor", "slurm"), "not one of local, ray"),
+        (("run", "small.yaml", "--executor", "slurm"), "unknown executor 'slurm'; known are local, ray"),
         (("run", "small.yaml", "--address", "auto"), "--address is for --executor ray"),
-        (("run", "small.yaml", "--workers", "0"), "workers must be 1"),
+        (("run", "small.yaml", "--workers", "0"), "--workers must be 1"),
         (("run", "small.yaml", "--store", "mysql://me:secret@x/y"), "is not supported"),
         (("status", "small"), "no such store"),
         (("results", "small", "--csv", "--json"), "choose --csv or --json"),

@@ -4,6 +4,9 @@
 
 BIN := .venv/bin
 DEMO_OUT ?= out/demo
+# Published reports keep their Markdown and PNG; the page and the SVG are large and made in seconds.
+slim = rm -f $(1)/index.html $(1)/figures/*.svg && \
+	sed -i -e 's| \[SVG\](figures/[^)]*)||' -e 's| as PNG and SVG| as PNG|' $(1)/report.md
 
 .venv/.installed: requirements.lock pyproject.toml scripts/setup_venv.sh
 	@scripts/setup_venv.sh
@@ -53,7 +56,7 @@ published-results: .venv/.installed  ## A study of the agents in ../shared/agent
 		> results/studies/published-against-sb3.json
 	$(BIN)/squeezerl study report published --store sqlite:///out/published/study.db \
 		--output results/published --force
-	@rm results/published/index.html
+	@$(call slim,results/published)
 
 paper-small-results: .venv/.installed  ## The paper's grid, small; an hour or so, alone, goes on.
 	@mkdir -p out
@@ -61,7 +64,7 @@ paper-small-results: .venv/.installed  ## The paper's grid, small; an hour or so
 		--artifacts out/paper-small-artifacts
 	$(BIN)/squeezerl study report paper-small --store sqlite:///out/paper-small.db \
 		--output results/paper-small --force
-	@rm results/paper-small/index.html
+	@$(call slim,results/paper-small)
 
 clean:
 	rm -rf .venv out build dist

@@ -25,7 +25,7 @@ from squeezerl.host.facts import host_facts
 from squeezerl.methods.compress import compress
 from squeezerl.methods.specs import specs_for
 from squeezerl.records import to_json
-from squeezerl.report.contract import retention_json
+from squeezerl.report.evaluation_report import retention_json
 from squeezerl.runtimes.onnx_actor import OnnxActor
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "shared" / "agents"

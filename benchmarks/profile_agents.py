@@ -28,8 +28,7 @@ from squeezerl.api import profile
 from squeezerl.evaluation.environment import Environment
 from squeezerl.network.network import Layer, Network, as_float
 from squeezerl.pipeline.make import make_artifact
-from squeezerl.report.profile_contract import profile_json
-from squeezerl.report.profile_table import profile_markdown
+from squeezerl.report.profile_report import profile_json, profile_markdown
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "shared" / "agents"
 DEFAULT = (

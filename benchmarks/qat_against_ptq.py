@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 
 from squeezerl.agents.load import load_agent
+from squeezerl.analysis.aggregate import final_return_spread
 from squeezerl.analysis.retention import retention
 from squeezerl.analysis.timing import mean_t_interval
-from squeezerl.analysis.training import final_return_spread
 from squeezerl.api import load_any_actor, make_actor
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import calibrate, evaluate
@@ -35,7 +35,9 @@ from squeezerl.host.facts import host_facts
 from squeezerl.methods.compress import compress
 from squeezerl.methods.specs import specs_for
 from squeezerl.records import EvaluationRecord, to_json
-from squeezerl.report.text import format_interval, format_return, markdown_table
+from squeezerl.report.document import Block, Document, Paragraph, Table
+from squeezerl.report.renderers import render
+from squeezerl.report.text import format_interval, format_return
 from squeezerl.runtimes.actor import Actor
 from squeezerl.runtimes.onnx_actor import OnnxActor
 
@@ -150,12 +152,12 @@ def _retention(records: dict[str, EvaluationRecord], name: str) -> Any:
 def table(rows: list[dict[str, Any]]) -> str:
     """Returns of each run, and what each kind of int8 keeps of the float policy's."""
     names = [name for name in rows[0]["records"] if not name.endswith("-master")]
-    lines = markdown_table(
-        (
+    returns = Table(
+        header=(
             *("algorithm", "environment", "seed", "steps", "minutes float / int8"),
             *("study: float / QAT", *names),
         ),
-        [
+        rows=tuple(
             (
                 row["algorithm"].upper(),
                 row["env_id"],
@@ -166,14 +168,14 @@ def table(rows: list[dict[str, Any]]) -> str:
                 *(format_return(row["records"][name]) for name in names),
             )
             for row in rows
-        ],
+        ),
         left=(0, 1),
     )
     kinds = [name for name in names if name not in ("random", "float")]
-    lines += ["", "Retention of the float policy's return, normalised by random:", ""]
-    lines += markdown_table(
-        ("algorithm", "environment", "seed", *kinds),
-        [
+    retention_title = "Retention of the float policy's return, normalised by random:"
+    retentions = Table(
+        header=("algorithm", "environment", "seed", *kinds),
+        rows=tuple(
             (
                 row["algorithm"].upper(),
                 row["env_id"],
@@ -181,13 +183,20 @@ def table(rows: list[dict[str, Any]]) -> str:
                 *(format_interval(row["retention"][kind].normalized) for kind in kinds),
             )
             for row in rows
-        ],
+        ),
         left=(0, 1),
     )
-    return "\n".join([*lines, *_over_seeds(rows), *_falls(rows)]) + "\n"
+    blocks = (
+        returns,
+        Paragraph(retention_title),
+        retentions,
+        *_over_seeds(rows),
+        *_falls(rows),
+    )
+    return render(Document(title="", blocks=blocks))
 
 
-def _falls(rows: list[dict[str, Any]]) -> list[str]:
+def _falls(rows: list[dict[str, Any]]) -> list[Block]:
     """How often a policy lost while learning what it had been able to do."""
     lines = []
     for row in rows:
@@ -210,10 +219,10 @@ def _falls(rows: list[dict[str, Any]]) -> list[str]:
             )
     header = ("algorithm", "environment", "mode", "seed", "best", "last", "fallen", "at steps")
     title = "Evaluations while learning, and those below half of the best one until then:"
-    return ["", title, "", *markdown_table(header, lines, left=(0, 1, 2, 7))]
+    return [Paragraph(title), Table(header=header, rows=tuple(lines), left=(0, 1, 2, 7))]
 
 
-def _over_seeds(rows: list[dict[str, Any]]) -> list[str]:
+def _over_seeds(rows: list[dict[str, Any]]) -> list[Block]:
     """QAT minus float, seed by seed, where there are several seeds."""
     cells: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
@@ -251,7 +260,7 @@ def _over_seeds(rows: list[dict[str, Any]]) -> list[str]:
         *("IQR float", "IQR QAT"),
     )
     title = "Over the seeds (Student's t; interquartile range of the final return):"
-    return ["", title, "", *markdown_table(header, lines, left=(0, 1))]
+    return [Paragraph(title), Table(header=header, rows=tuple(lines), left=(0, 1))]
 
 
 def main() -> None:

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     )
     from squeezerl.network.network import Network as Network
     from squeezerl.registry import load_plugin as load_plugin
-    from squeezerl.report.profile_contract import profile_json as profile_json
-    from squeezerl.report.profile_table import profile_markdown as profile_markdown
+    from squeezerl.report.profile_report import profile_json as profile_json
+    from squeezerl.report.profile_report import profile_markdown as profile_markdown
     from squeezerl.search.result import SqueezeResult as SqueezeResult
     from squeezerl.studies.run import run_study as run_study
     from squeezerl.training.config import QatConfig as QatConfig
@@ -72,8 +72,8 @@ _HOMES = {
     "load_agent": "squeezerl.agents.load",
     "load_plugin": "squeezerl.registry",
     "profile": "squeezerl.api",
-    "profile_json": "squeezerl.report.profile_contract",
-    "profile_markdown": "squeezerl.report.profile_table",
+    "profile_json": "squeezerl.report.profile_report",
+    "profile_markdown": "squeezerl.report.profile_report",
     "read_artifact": "squeezerl.artifacts.artifact",
     "run_study": "squeezerl.studies.run",
     "squeeze": "squeezerl.api",

@@ -14,8 +14,8 @@ from squeezerl.artifacts.output import check_output, new_folder
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.evaluation.environment import Environment, make_gymnasium
 from squeezerl.evaluation.evaluate import calibrate, check_numbers, play
-from squeezerl.evaluation.reference_actors import RandomActor
 from squeezerl.evaluation.referee import Referee
+from squeezerl.evaluation.reference_actors import RandomActor
 from squeezerl.host.facts import host_facts
 from squeezerl.measurement.meters.choose import choose_gpu_meter, choose_meter
 from squeezerl.measurement.profile import profile_subjects
@@ -31,8 +31,7 @@ from squeezerl.measurement.subject import Subject
 from squeezerl.methods.recipe import Recipe, RecipeLike
 from squeezerl.pipeline.make import home_of, make_artifact
 from squeezerl.records import AgentSource, EvaluationRecord, Retention
-from squeezerl.report.contract import squeeze_json
-from squeezerl.report.squeeze_report import summary, write_squeeze_report
+from squeezerl.report.squeeze_report import squeeze_json, summary, write_squeeze_report
 from squeezerl.runtimes.base import RUNTIMES, Actor, Observations
 from squeezerl.search.result import SqueezeResult
 from squeezerl.search.squeeze import SqueezeSettings, StageProgress, squeeze_into

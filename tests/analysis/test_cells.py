@@ -105,6 +105,35 @@ def test_untrained_agents_have_no_retention() -> None:
     assert frame[frame.agent != "sac-Hopper-v4"].trained.eq(True).all()
 
 
+def test_an_agent_that_does_no_better_than_a_constant_action_is_untrained() -> None:
+    """The best constant action earns 0.8 of the return here, and SAC learnt 0.5 of it."""
+
+    def truth(agent: str, method: str, ratio: float | None) -> float:
+        return usual_truth(agent, method, ratio) * (0.5 if agent.startswith("sac") else 1.0)
+
+    data = made_study(truth=truth, constant=0.8, seed_noise=0.01, noise=0.05)
+    frame = cells(data, _rng())
+    assert set(frame.agent) == set(cells(made_study(), _rng()).agent)
+    sac = frame[frame.algorithm == "sac"]
+    assert sac.trained.eq(False).all()
+    assert sac[["retention", "verdict"]].isna().all(axis=None)
+    assert frame[frame.algorithm == "ppo"].trained.eq(True).all()
+    low, high = LEVELS["Hopper-v4"]
+    row = _cell(frame, "ppo-Hopper-v4", "float")
+    assert row.constant_return == pytest.approx(low + 0.8 * (high - low), rel=0.1)
+    # Without constant actions, a random policy is all there is to beat.
+    without = cells(made_study(truth=truth, seed_noise=0.01, noise=0.05), _rng())
+    assert without.trained.eq(True).all()
+    assert without.constant_return.isna().all()
+
+
+def test_a_constant_action_changes_no_interval() -> None:
+    plain, more = cells(made_study(), _rng()), cells(made_study(constant=0.1), _rng())
+    pd.testing.assert_frame_equal(
+        plain.drop(columns="constant_return"), more.drop(columns="constant_return")
+    )
+
+
 def test_without_a_random_or_a_float_policy_nothing_is_said_of_retention() -> None:
     data = made_study()
     for missing in ("random", "float"):
@@ -241,7 +270,7 @@ def test_methods_with_the_same_trainings_are_paired() -> None:
 def test_the_interval_of_a_mean_over_trainings_is_students() -> None:
     for trainings in (2, 3, 8):
         sample = _rng(3).normal(size=(trainings, 1, 1))
-        means, _ = resampled_hierarchy(sample, None, _rng(4), 100_000)
+        means, _ = resampled_hierarchy(sample, np.empty((0, 1)), _rng(4), 100_000)
         interval = student_interval(means[:, 0], trainings)
         theirs = stats.t.interval(
             0.95, trainings - 1, sample.mean(), stats.sem(sample, axis=0).item()
@@ -269,8 +298,9 @@ def _coverage(trainings: int, between: float, within: float) -> float:
         shared = rng.normal(0, within / 2, episodes)
         sample = np.array([[0.9], [1.0]]) + shared + rng.normal(0, within, (trainings, 2, episodes))
         sample += rng.normal(0, between, (trainings, 2, 1))
-        means, random = resampled_hierarchy(sample, rng.normal(0, 0.05, episodes), rng, 500)
-        assert random is not None
+        levels = rng.normal(0, 0.05, (1, episodes))
+        means, level_means = resampled_hierarchy(sample, levels, rng, 500)
+        random = level_means[:, 0]
         draws = MethodDraws(
             policy=means[:, 0],
             baseline=means[:, 1],

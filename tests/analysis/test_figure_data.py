@@ -12,7 +12,7 @@ from squeezerl.analysis.figure_data import (
     learning_curves,
     mean_curve,
     panels,
-    random_levels,
+    reference_levels,
     retention_by_ratio,
     scaled_costs,
     untrained_agents,
@@ -57,7 +57,7 @@ def test_untrained_cells_are_there_and_known() -> None:
     data = made_study(**SMALL, untrained=("sac-Hopper-v4",))
     found = cells(data, np.random.default_rng(0))
     assert untrained_agents(found) == {"sac-Hopper-v4"}
-    kept = retention_by_ratio(found)
+    kept = retention_by_ratio(found, ("l1", "l2"))
     assert len(kept) == 4 * 2 * 2
     assert kept.loc[kept["agent"] == "sac-Hopper-v4", "value"].isna().all()
     assert kept.loc[kept["agent"] != "sac-Hopper-v4", "value"].notna().all()
@@ -88,8 +88,8 @@ def test_a_mean_curve_ends_with_the_shortest_training() -> None:
     ]
 
 
-def test_random_levels_are_by_environment() -> None:
-    levels = random_levels(made_study(**SMALL))
+def test_reference_levels_are_by_environment() -> None:
+    levels = reference_levels(made_study(**SMALL))["random"]
     assert set(levels) == {"Hopper-v4", "HalfCheetah-v4"}
     assert levels["HalfCheetah-v4"] == pytest.approx(LEVELS["HalfCheetah-v4"][0], abs=100)
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from made_study import ALGORITHMS, COSTS, made_study, usual_truth
+from squeezerl.analysis.cells import cells_of
 from squeezerl.analysis.finding import (
     REFUTED,
     SUPPORTED,
@@ -21,12 +22,13 @@ from squeezerl.analysis.finding import (
     inside,
     over_cells,
     overall,
+    overall_verdicts,
     share_interval,
 )
-from squeezerl.analysis.findings import findings, overall_verdicts
 from squeezerl.analysis.frames import StudyData
 from squeezerl.analysis.hierarchy import agent_draws
 from squeezerl.analysis.return_findings import l2_beats_l1
+from squeezerl.analysis.study_analysis import findings, training_basis
 from squeezerl.records import Interval
 
 Truth = Callable[[str, str, float | None], float]
@@ -52,8 +54,13 @@ def _study(truth: Truth = usual_truth, **options: Any) -> StudyData:
     return made_study(**settings | options)
 
 
+def _findings(data: StudyData, seed: int = 0) -> tuple[Finding, ...]:
+    agents = list(agent_draws(data, _rng(seed)))
+    return findings(data, agents, cells_of(agents, data), _rng(seed))
+
+
 def _found(data: StudyData, seed: int = 0) -> dict[str, Finding]:
-    return {finding.label: finding for finding in findings(data, _rng(seed))}
+    return {finding.label: finding for finding in _findings(data, seed)}
 
 
 @cache
@@ -189,7 +196,7 @@ def test_equal_norms_are_seldom_told_apart() -> None:
             ratios=(0.1, 0.5),
             costs=False,
         )
-        agents = list(agent_draws(data, _rng(seed), ("l1", "l2"), resamples=500))
+        agents = list(agent_draws(data, _rng(seed), resamples=500))
         decided += l2_beats_l1(agents).verdict != UNDECIDED
     assert decided <= 5  # expected: 2
 
@@ -308,8 +315,8 @@ def test_few_cells_decide_nothing_by_their_number() -> None:
 def test_a_study_without_results_decides_nothing(keep: int) -> None:
     data = _study()
     empty = replace(data, returns=data.returns.head(keep), costs=data.costs.head(0))
-    assert {finding.verdict for finding in findings(empty, _rng())} == {UNDECIDED}
-    assert set(overall_verdicts(findings(empty, _rng())).values()) == {UNDECIDED}
+    assert {finding.verdict for finding in _findings(empty)} == {UNDECIDED}
+    assert set(overall_verdicts(_findings(empty)).values()) == {UNDECIDED}
 
 
 def _verdicts(data: StudyData) -> dict[str, str]:
@@ -381,7 +388,7 @@ def test_shares_have_exact_intervals() -> None:
 def test_a_clear_lead_in_most_cells_is_support() -> None:
     """The interval of a probability ends at 1 and is then no less of a support."""
     data = _study(_kept(l1=0.6, l2=0.8), ratios=(0.1, 0.5), costs=False)
-    agents = list(agent_draws(data, _rng(), ("l1", "l2"), resamples=500))
+    agents = list(agent_draws(data, _rng(), resamples=500))
     tied = replace(
         agents[0], methods={**agents[0].methods, ("l1", 0.1): agents[0].methods["l2", 0.1]}
     )
@@ -404,3 +411,39 @@ def test_means_over_cells_cover_the_truth() -> None:
         least, most = stats.binom.interval(0.999, cases, 0.05 / comparisons)
         assert least <= missed <= most
     assert over_cells([1.0, float("nan")]) is None
+
+
+def test_the_basis_says_how_long_agents_were_trained_and_how_many_count() -> None:
+    data = _study(untrained=("sac-Ant-v4",))
+    trainings = data.trainings.copy()
+    off_policy = trainings.algorithm.isin(("ddpg", "td3", "sac"))
+    trainings.loc[off_policy, "steps"] = 5_000
+    data = replace(data, trainings=trainings)
+    basis = training_basis(data, cells_of(agent_draws(data, _rng()), data))
+    assert "5,000 steps (DDPG, SAC, TD3); 100,000 steps (PPO, TRPO)" in basis
+    assert "14 of 15 baselines count as trained: clearly better than a random policy." in basis
+    assert "No constant action was played" in basis
+    unknown = replace(data, trainings=trainings.head(0))
+    assert "not recorded" in training_basis(unknown, cells_of(agent_draws(data, _rng()), data))
+
+
+def test_the_basis_names_constant_actions_where_they_were_played() -> None:
+    data = _study(constant=0.2)
+    basis = training_basis(data, cells_of(agent_draws(data, _rng()), data))
+    assert "15 of 15 baselines count as trained" in basis
+    assert "better than a random policy and the best constant action." in basis
+    assert "No constant action" not in basis
+
+
+def test_methods_of_the_user_do_not_change_what_is_said_of_the_papers() -> None:
+    data = _study()
+    costs = data.costs[data.costs.method == "ptdq"].assign(method="mine", energy_times=3.0)
+    returns = data.returns[data.returns.method == "ptdq"].assign(method="mine")
+    more = replace(
+        data,
+        returns=pd.concat([data.returns, returns], ignore_index=True),
+        costs=pd.concat([data.costs, costs], ignore_index=True),
+    )
+    assert {label: one.evidence for label, one in _found(more).items()} == {
+        label: one.evidence for label, one in _usual().items()
+    }

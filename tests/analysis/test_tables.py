@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -7,26 +8,40 @@ import pandas as pd
 import pytest
 
 from made_study import LEVELS, RATIOS, made_study, usual_truth
-from squeezerl.analysis.comparison import (
+from squeezerl.analysis.frames import StudyData
+from squeezerl.analysis.hierarchy import AgentDraws, agent_draws
+from squeezerl.analysis.methods import PRUNING, QUANTIZATION
+from squeezerl.analysis.published import (
     COMPARISON_COLUMNS,
     PERCENTAGES_COLUMNS,
     compare_percentages,
     compare_published,
 )
 from squeezerl.analysis.tables import (
-    BEST_COLUMNS,
-    PRUNED_COLUMNS,
     RETURNS_TABLE_COLUMNS,
-    table_best,
+    pruned_columns,
     table_pruned,
     table_returns,
 )
+from squeezerl.records import MethodRecord
 
 AGENT = "ppo-Hopper-v4"
 
 
 def _rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
+
+
+def _agents(data: StudyData) -> list[AgentDraws]:
+    return list(agent_draws(data, _rng()))
+
+
+def _returns(data: StudyData) -> pd.DataFrame:
+    return table_returns(_agents(data), data.run_methods(QUANTIZATION))
+
+
+def _pruned(data: StudyData) -> pd.DataFrame:
+    return table_pruned(_agents(data), data.run_methods(PRUNING))
 
 
 def _quantized(**kept: float) -> Callable[[str, str, float | None], float]:
@@ -46,7 +61,7 @@ def _step(**last: float) -> Callable[[str, str, float | None], float]:
 
 def _best(**kept: float) -> dict[str, str]:
     data = made_study(algorithms=["ppo"], environments=["Hopper-v4"], truth=_quantized(**kept))
-    return dict(table_returns(data, _rng())[["method", "best"]].to_numpy().tolist())
+    return dict(_returns(data)[["method", "best"]].to_numpy().tolist())
 
 
 def test_the_clearly_best_quantization_is_marked() -> None:
@@ -60,7 +75,7 @@ def test_those_that_cannot_be_told_apart_are_tied() -> None:
 
 
 def test_the_table_of_returns_has_its_rows_and_intervals() -> None:
-    frame = table_returns(made_study(untrained=("sac-Hopper-v4",)), _rng())
+    frame = _returns(made_study(untrained=("sac-Hopper-v4",)))
     assert tuple(frame.columns) == RETURNS_TABLE_COLUMNS
     assert list(frame.method) == ["float", "ptdq", "ptsq", "qat"] * 4
     assert (frame.mean_return_low <= frame.mean_return).all()
@@ -69,33 +84,32 @@ def test_the_table_of_returns_has_its_rows_and_intervals() -> None:
 
 
 def test_one_quantization_alone_is_not_the_best() -> None:
-    frame = table_returns(made_study(quantized=("ptdq",)), _rng())
+    frame = _returns(made_study(quantized=("ptdq",)))
     assert set(frame.method) == {"float", "ptdq"}
     assert set(frame.best) == {""}
 
 
 def test_both_rules_find_the_last_ratio_that_keeps_the_return() -> None:
     data = made_study(truth=_step(l1=0.2, l2=0.35), train_seeds=1, noise=0.05)
-    frame = table_pruned(data, _rng())
-    assert tuple(frame.columns) == PRUNED_COLUMNS
+    frame = _pruned(data)
+    assert tuple(frame.columns) == pruned_columns(("l1", "l2"))
     assert list(frame.rule) == ["mean", "interval"] * 4
     assert np.allclose(frame.l1_ratio, 0.2)
     assert np.allclose(frame.l2_ratio, 0.35)
     assert set(frame.norm) == {"l2"}
     assert np.allclose(frame.pruned, frame.baseline, rtol=0.1)
-    assert tuple(table_best(data, _rng()).columns) == BEST_COLUMNS
 
 
 def test_norms_that_got_as_far_are_tied_unless_one_is_clearly_higher() -> None:
     options = {"algorithms": ["ppo"], "environments": ["Hopper-v4"], "train_seeds": 1}
-    tied = table_best(made_study(truth=_step(l1=0.3, l2=0.3), **options), _rng())  # type: ignore[arg-type]
+    tied = _pruned(made_study(truth=_step(l1=0.3, l2=0.3), **options))  # type: ignore[arg-type]
     assert dict(zip(tied.rule, tied.norm, strict=True))["interval"] == "tie"
     assert dict(zip(tied.rule, tied.norm, strict=True))["mean"] in ("l1", "l2")
 
     def higher(agent: str, method: str, ratio: float | None) -> float:
         return _step(l1=0.3, l2=0.3)(agent, method, ratio) * (1.3 if method == "l1" else 1.0)
 
-    clear = table_best(made_study(truth=higher, **options), _rng())  # type: ignore[arg-type]
+    clear = _pruned(made_study(truth=higher, **options))  # type: ignore[arg-type]
     assert set(clear.norm) == {"l1"}
 
 
@@ -111,7 +125,7 @@ def test_a_mean_that_is_high_by_chance_convinces_one_rule_only() -> None:
         returns.at[index, "returns"] = np.where(
             np.arange(len(own)) % 10 == 0, 9.1 * level, 0.1 * level
         ) + rng.normal(0, 1, len(own))
-    frame = table_pruned(data, _rng()).set_index(["agent", "rule"])
+    frame = _pruned(data).set_index(["agent", "rule"])
     assert frame.loc[(AGENT, "mean"), "l2_ratio"] == 0.05
     assert np.isnan(frame.loc[(AGENT, "interval"), "l2_ratio"])
 
@@ -121,7 +135,7 @@ def test_negative_baselines_are_judged_by_normalised_retention(
 ) -> None:
     monkeypatch.setitem(LEVELS, "Hopper-v4", (-1000.0, -100.0))
     data = made_study(algorithms=["ppo"], environments=["Hopper-v4"], truth=_step(l1=0.2, l2=0.1))
-    frame = table_pruned(data, _rng())
+    frame = _pruned(data)
     assert set(frame.by) == {"retention"}
     assert np.allclose(frame.l1_ratio, 0.2)
     assert np.allclose(frame.l2_ratio, 0.1)
@@ -129,13 +143,13 @@ def test_negative_baselines_are_judged_by_normalised_retention(
 
 def test_the_rule_of_intervals_chooses_nothing_among_untrained() -> None:
     data = made_study(algorithms=["sac"], environments=["Hopper-v4"], untrained=("sac-Hopper-v4",))
-    frame = table_pruned(data, _rng()).set_index("rule")
+    frame = _pruned(data).set_index("rule")
     assert frame.trained.eq(False).all()
     assert pd.isna(frame.loc["interval", ["norm", "ratio", "l1_ratio", "l2_ratio"]]).all()
 
 
 def test_agents_that_were_not_pruned_are_not_in_the_table() -> None:
-    assert table_pruned(made_study(pruned=()), _rng()).empty
+    assert _pruned(made_study(pruned=())).empty
 
 
 def _compared(**kept: float) -> pd.DataFrame:
@@ -145,7 +159,7 @@ def _compared(**kept: float) -> pd.DataFrame:
     data = made_study(
         algorithms=["sac"], environments=["HalfCheetah-v4"], truth=truth, train_seeds=1, noise=0.05
     )
-    frame = compare_published(data, _rng())
+    frame = compare_published(_agents(data))
     assert tuple(frame.columns) == COMPARISON_COLUMNS
     return frame.set_index("method")
 
@@ -168,7 +182,7 @@ def test_agreement_with_the_published_flips_with_the_truth() -> None:
 
 def test_what_was_not_run_or_learnt_nothing_neither_agrees_nor_differs() -> None:
     data = made_study(quantized=("ptdq",), untrained=("sac-Hopper-v4",))
-    frame = compare_published(data, _rng()).set_index(["agent", "method"])
+    frame = compare_published(_agents(data)).set_index(["agent", "method"])
     assert frame.loc[("sac-HalfCheetah-v4", "qat"), "keeps_agrees"] == "missing"
     assert frame.loc[("sac-Hopper-v4", "ptdq"), "keeps_agrees"] == "untrained"
     # The published PPO scores 8.33 in Hopper, and a random policy more than that.
@@ -178,15 +192,39 @@ def test_what_was_not_run_or_learnt_nothing_neither_agrees_nor_differs() -> None
 
 def test_agents_without_a_published_cell_are_not_compared() -> None:
     data = made_study(algorithms=["a2c"])
-    assert compare_published(data, _rng()).empty
-    assert compare_percentages(data, _rng()).empty
+    assert compare_published(_agents(data)).empty
+    assert compare_percentages(_pruned(data)).empty
 
 
 def test_percentages_stand_beside_the_published_ones() -> None:
     data = made_study(truth=_step(l1=0.2, l2=0.35), train_seeds=1, noise=0.05, ratios=RATIOS)
-    frame = compare_percentages(data, _rng())
+    frame = compare_percentages(_pruned(data))
     assert tuple(frame.columns) == PERCENTAGES_COLUMNS
     ours = frame.set_index(["agent", "norm"])
     assert ours.loc[("sac-Hopper-v4", "l2"), "published_ratio"] == 0.2
     assert ours.loc[("sac-Hopper-v4", "l2"), "ratio_mean"] == 0.35
     assert ours.loc[("sac-Hopper-v4", "l2"), "ratio_interval"] == 0.35
+
+
+def test_whatever_was_run_is_in_the_tables() -> None:
+    data = made_study(
+        quantized=("ptdq", "ptdq-naive", "mine"), pruned=("l1", "l2", "mine-pruned"), ratios=(0.1,)
+    )
+    assert data.run_methods(QUANTIZATION) == ("ptdq", "mine", "ptdq-naive")
+    assert data.run_methods(PRUNING) == ("l1", "l2", "mine-pruned")
+    assert set(_returns(data).method) == {"float", "ptdq", "ptdq-naive", "mine"}
+    pruned = _pruned(data)
+    assert {"l1_ratio", "l2_ratio", "mine-pruned_ratio"} <= set(pruned.columns)
+    assert len({record.color + record.marker for record in data.methods.values()}) == len(
+        data.methods
+    )
+
+
+def test_a_study_may_bring_records_of_its_methods() -> None:
+    own = MethodRecord(
+        name="mine", label="My method", short="mine", group=PRUNING, color="#123456", marker="8"
+    )
+    data = dataclasses.replace(made_study(quantized=("ptdq", "mine")), methods={"mine": own})
+    assert data.methods["mine"] == own
+    assert "mine" in data.run_methods(PRUNING)
+    assert data.run_methods(QUANTIZATION) == ("ptdq",)

@@ -26,8 +26,7 @@ from squeezerl.measurement.profile import MOST_PROCESSES, profile_subjects
 from squeezerl.measurement.result import ProcessRecord, Profile
 from squeezerl.measurement.settings import Settings, Workload
 from squeezerl.measurement.subject import Subject
-from squeezerl.report.profile_contract import profile_json
-from squeezerl.report.profile_table import profile_markdown, profile_notes
+from squeezerl.report.profile_report import profile_json, profile_markdown, profile_notes
 
 SHORT = {"seconds": 0.1, "precision": 1.0}
 SEEN = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)

@@ -10,27 +10,32 @@ import pytest
 from PIL import Image
 
 from made_study import ALGORITHMS, LEVELS, made_study
-from squeezerl.analysis.figure_data import QUANTIZED, scaled_costs
+from squeezerl.analysis.figure_data import scaled_costs
 from squeezerl.analysis.frames import StudyData
+from squeezerl.analysis.methods import QUANTIZATION
 from squeezerl.analysis.study_analysis import analyse
 from squeezerl.report.cost_figures import draw_quantized_costs
-from squeezerl.report.study_figures import Picture, draw_study_figures
+from squeezerl.report.document import Figure, Paragraph
+from squeezerl.report.study_figures import Pictures, draw_study_figures
 
 SMALL: dict[str, Any] = {"ratios": (0.05, 0.5), "episodes": 20, "train_seeds": 2}
 
 
-def _draw(data: StudyData, folder: Path) -> dict[str, Picture]:
-    found = analyse(data, 0)
-    pictures = draw_study_figures(data, found.cells, found.aggregates, found.profiles, folder)
-    return {picture.name: picture for picture in pictures}
+def _draw(data: StudyData, folder: Path) -> Pictures:
+    (folder / "figures").mkdir(exist_ok=True)
+    return draw_study_figures(data, analyse(data, 0), folder)
+
+
+def _left_out(pictures: Pictures) -> set[str]:
+    return {name for name, picture in pictures.items() if isinstance(picture, Paragraph)}
 
 
 def _is_whole(folder: Path, name: str) -> None:
-    with Image.open(folder / f"{name}.png") as picture:
+    with Image.open(folder / "figures" / f"{name}.png") as picture:
         assert picture.format == "PNG"
         assert min(picture.size) > 300
         assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 10
-    text = (folder / f"{name}.svg").read_text(encoding="utf-8")
+    text = (folder / "figures" / f"{name}.svg").read_text(encoding="utf-8")
     assert "<svg" in text
     assert "<dc:date>" not in text
 
@@ -48,7 +53,7 @@ def test_all_figures_are_drawn_for_any_number_of_cells(
         "figure1", "figure2", "figure3", "retention", "iqm", "profiles", "curves", "curves-tickets",
     ]  # fmt: skip
     for name, picture in pictures.items():
-        assert picture.left_out is None
+        assert isinstance(picture, Figure)
         assert picture.caption
         _is_whole(tmp_path, name)
 
@@ -57,16 +62,14 @@ def test_what_is_missing_is_left_out_and_said(tmp_path: Path) -> None:
     data = made_study(**SMALL, costs=False, pruned=(), tickets=())
     data = dataclasses.replace(data, trainings=data.trainings.iloc[:0])
     pictures = _draw(data, tmp_path)
-    left_out = {name for name, picture in pictures.items() if picture.left_out}
+    left_out = _left_out(pictures)
     assert left_out == {"figure1", "figure2", "figure3", "retention", "curves"}
-    assert {path.stem for path in tmp_path.iterdir()} == set(pictures) - left_out
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == set(pictures) - left_out
 
 
 def test_untrained_cells_alone_leave_the_aggregates_out(tmp_path: Path) -> None:
     pictures = _draw(made_study(**(SMALL | ONE), untrained=("ppo-Hopper-v4",)), tmp_path)
-    assert pictures["iqm"].left_out
-    assert pictures["profiles"].left_out
-    assert not pictures["retention"].left_out
+    assert _left_out(pictures) == {"iqm", "profiles"}
 
 
 def test_hosts_and_runtimes_have_figures_of_their_own(tmp_path: Path) -> None:
@@ -76,7 +79,9 @@ def test_hosts_and_runtimes_have_figures_of_their_own(tmp_path: Path) -> None:
     pictures = _draw(data, tmp_path)
     assert "figure1-ort" in pictures
     assert "figure1-torch" in pictures
-    assert "(torch)" in pictures["figure1-torch"].title
+    torch = pictures["figure1-torch"]
+    assert isinstance(torch, Figure)
+    assert "(torch)" in torch.title
 
 
 def test_pictures_are_the_same_every_time(tmp_path: Path) -> None:
@@ -84,25 +89,59 @@ def test_pictures_are_the_same_every_time(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         _draw(data, tmp_path / name)
-    for path in (tmp_path / "a").iterdir():
-        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+    for path in (tmp_path / "a" / "figures").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / "figures" / path.name).read_bytes(), path.name
 
 
 def test_what_is_drawn_is_what_was_measured() -> None:
-    frame = scaled_costs(made_study(**(SMALL | ONE)), QUANTIZED)
-    figure = draw_quantized_costs(frame, (), "costs")
+    data = made_study(**(SMALL | ONE))
+    frame = scaled_costs(data, data.run_methods(QUANTIZATION))
+    figure = draw_quantized_costs(frame, data.methods, (), "costs")
     times, energies, _ = figure.axes
     drawn = [line.get_ydata()[0] for line in times.lines if line.get_marker() in ("s", "D", "v")]
     assert drawn == pytest.approx(frame.loc[frame["quantity"] == "time", "value"].tolist())
     assert "estimate" in energies.get_ylabel()
-    hollow = draw_quantized_costs(frame, ("ppo-Hopper-v4",), "costs").axes[0]
+    hollow = draw_quantized_costs(frame, data.methods, ("ppo-Hopper-v4",), "costs").axes[0]
     assert {line.get_markerfacecolor() for line in hollow.lines if line.get_marker() == "s"} == {
         "white"
     }
 
 
 def test_intervals_are_drawn_where_there_are_any() -> None:
-    frame = scaled_costs(made_study(**(SMALL | ONE)), QUANTIZED)
-    bars = draw_quantized_costs(frame, (), "x").axes[0].lines
+    data = made_study(**(SMALL | ONE))
+    frame = scaled_costs(data, data.run_methods(QUANTIZATION))
+    bars = draw_quantized_costs(frame, data.methods, (), "x").axes[0].lines
     reach = [np.ptp(line.get_ydata()) for line in bars if len(line.get_ydata()) == 2]
-    assert sum(height > 0 for height in reach) == len(QUANTIZED)
+    assert sum(height > 0 for height in reach) == 3
+
+
+def test_whatever_was_run_is_drawn(tmp_path: Path) -> None:
+    own = {"quantized": ("ptdq", "ptdq-naive", "mine"), "pruned": ("l1", "l2", "mine-pruned")}
+    pictures = _draw(made_study(**(SMALL | ONE), **own), tmp_path)
+    assert {"figure1", "figure2", "figure3", "figure4"} <= set(pictures)
+    legends = {
+        name: (tmp_path / "figures" / f"{name}.svg").read_text(encoding="utf-8")
+        for name in ("figure1", "figure4", "retention", "iqm", "profiles")
+    }
+    # Matplotlib leaves the text of each label in a comment before its outlines.
+    for name in ("ptdq-naive", "mine"):
+        for figure in ("figure1", "iqm", "profiles"):
+            assert f"<!-- {name} -->" in legends[figure], (name, figure)
+    assert "<!-- mine-pruned -->" in legends["retention"]
+    assert "mine-pruned" in legends["figure4"]
+
+
+def test_a_runtime_may_have_any_name(tmp_path: Path) -> None:
+    data = made_study(**(SMALL | ONE))
+    other = data.costs.assign(runtime="my/run time")
+    data = dataclasses.replace(data, costs=pd.concat([data.costs, other], ignore_index=True))
+    picture = _draw(data, tmp_path)["figure1-my-run-time"]
+    assert isinstance(picture, Figure)
+    assert (tmp_path / picture.path).is_file()
+
+
+def test_constant_actions_have_a_level_in_the_curves(tmp_path: Path) -> None:
+    _draw(made_study(**(SMALL | ONE), constant=0.3), tmp_path)
+    curves = (tmp_path / "figures" / "curves.svg").read_text(encoding="utf-8")
+    assert "<!-- best constant action -->" in curves
+    assert "<!-- random policy -->" in curves

@@ -4,15 +4,20 @@ import base64
 import dataclasses
 import json
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from made_study import HOST, made_study
+from squeezerl.analysis import cells as cells_module
+from squeezerl.analysis import study_analysis
 from squeezerl.analysis.frames import StudyData
+from squeezerl.analysis.hierarchy import AgentDraws, agent_draws
 from squeezerl.errors import OutputError
 from squeezerl.report.study_report import FailedJob, write_study_report
 
@@ -96,11 +101,19 @@ def test_the_page_needs_nothing_else(report: Path) -> None:
         assert b"<svg" in base64.b64decode(data)
     assert "layer &lt;0&gt; | has *no* neurons" in text
     assert "<table>" in text
+    links = re.findall(r'href="([^"]+)"', text)
+    assert len(links) > 30
+    for link in links:
+        assert link.startswith("#section-") or (report / link).is_file(), link
 
 
-def test_programs_read_the_findings_and_cards(report: Path) -> None:
+def test_programs_read_the_findings_the_cards_and_the_whole_report(report: Path) -> None:
     content = json.loads((report / "study.json").read_text(encoding="utf-8"))
     assert content["study"] == "made"
+    blocks = content["report"]["blocks"]
+    assert {block["kind"] for block in blocks} == {
+        "heading", "paragraph", "items", "preformatted", "table", "figure",
+    }  # fmt: skip
     assert {finding["number"] for finding in content["findings"]["ort"]} == {1, 2, 3, 4, 5, 6}
     cards = content["score_cards"]
     assert len(cards) == len(pd.read_csv(report / "tables" / "score-cards.csv"))
@@ -121,6 +134,76 @@ def test_the_same_data_and_seed_give_the_same_files(tmp_path: Path) -> None:
     write_study_report(data, tmp_path / "c", seed=1)
     cells = [(tmp_path / name / "tables" / "cells.csv").read_text() for name in ("a", "c")]
     assert cells[0] != cells[1]
+
+
+def test_the_bootstrap_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+
+    def counted(data: StudyData, rng: np.random.Generator) -> Iterator[AgentDraws]:
+        drawn.append(data.name)
+        return agent_draws(data, rng)
+
+    for module in (study_analysis, cells_module):
+        monkeypatch.setattr(module, "agent_draws", counted)
+    write_study_report(made_study(**SMALL, **ONE), tmp_path / "report")
+    assert drawn == ["made"]
+
+
+def test_whatever_was_run_is_in_the_report(tmp_path: Path) -> None:
+    """A naive quantization and methods of the user's own stand beside the paper's."""
+    own = {"quantized": ("ptdq", "ptdq-naive", "mine"), "pruned": ("l1", "l2", "mine-pruned")}
+    write_study_report(made_study(**SMALL, **ONE, **own), tmp_path / "report")
+    tables = {
+        path.stem: path.read_text(encoding="utf-8")
+        for path in (tmp_path / "report" / "tables").glob("*.md")
+    }
+    for name in ("ptdq-naive", "mine"):
+        for table in ("table1", "table1-retention", "cells", "costs", "aggregates", "score-cards"):
+            assert f"| {name} |" in tables[table], (name, table)
+    assert "mine-pruned" in tables["table2-mean"].splitlines()[2]
+    for table in ("cells", "costs", "aggregates", "score-cards"):
+        assert "| mine-pruned 50 % |" in tables[table]
+
+
+def test_findings_say_what_they_rest_on(report: Path) -> None:
+    basis = (
+        "The float policies were trained for 100,000 steps (PPO, SAC). 3 of 4 baselines count as "
+        "trained: clearly better than a random policy. No constant action was played"
+    )
+    text = (report / "report.md").read_text(encoding="utf-8")
+    summary, findings = text.split("## Findings of the published study")
+    assert basis in summary
+    assert basis in findings.split("## What was run")[0]
+    assert basis in (report / "index.html").read_text(encoding="utf-8")
+    content = json.loads((report / "study.json").read_text(encoding="utf-8"))
+    assert content["basis"].startswith(basis)
+
+
+def test_a_baseline_below_the_best_constant_action_is_untrained(tmp_path: Path) -> None:
+    write_study_report(made_study(**SMALL, **ONE, constant=1.5), tmp_path / "report")
+    text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
+    runs = (tmp_path / "report" / "tables" / "runs.md").read_text(encoding="utf-8")
+    assert "| best constant action | trained |" in runs
+    assert runs.splitlines()[4].endswith("| no |")
+    assert "0 of 1 baselines count as trained: clearly better than a random policy and the" in text
+
+
+def test_hostile_names_do_no_harm(tmp_path: Path) -> None:
+    hostile = "<img src=x onerror=alert(1)>|*b*"
+    data = made_study(**SMALL, **ONE, quantized=("ptdq", hostile))
+    agent = "ppo|<b>Hopper</b>"
+    renamed = {
+        name: getattr(data, name).assign(
+            agent=[own and agent for own in getattr(data, name)["agent"]]
+        )
+        for name in ("returns", "costs", "trainings")
+    }
+    write_study_report(dataclasses.replace(data, name=hostile, **renamed), tmp_path / "report")
+    page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert "<img src=x" not in page
+    assert "<b>Hopper" not in page
+    for path in (tmp_path / "report").rglob("*.md"):
+        assert not re.search(r"<(img|b)", path.read_text(encoding="utf-8")), path.name
 
 
 def _empty(data: StudyData) -> StudyData:

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from squeezerl.records import Interval
-from squeezerl.report.text import format_si, format_si_interval, markdown_table
+from squeezerl.report.text import format_si, format_si_interval
 
 SCALES = {"G": 1e9, "M": 1e6, "k": 1e3, "": 1.0, "m": 1e-3, "µ": 1e-6, "n": 1e-9}
 FIGURES = st.floats(1e-9, 1e11)
@@ -104,8 +104,3 @@ def test_an_interval_shows_its_estimate_and_bounds_around_it(
     assert shown_high >= _value(shown, unit) * (1 - 1e-12)
     assert shown_low == pytest.approx(low, abs=0.0051 * estimate)
     assert shown_high == pytest.approx(high, abs=0.0051 * estimate, rel=1e-9)
-
-
-def test_columns_are_right_aligned_unless_they_are_words() -> None:
-    lines = markdown_table(("a", "b", "c"), [("x", "y", "1")], left=(0, 1))
-    assert lines == ["| a | b | c |", "| --- | --- | ---: |", "| x | y | 1 |"]

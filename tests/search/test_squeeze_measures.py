@@ -21,7 +21,8 @@ from squeezerl.measurement import profile as profiling
 from squeezerl.measurement.processes import ProbeJob
 from squeezerl.measurement.result import ProcessRecord
 from squeezerl.measurement.settings import Settings
-from squeezerl.report.squeeze_report import squeeze_markdown
+from squeezerl.report.renderers import render
+from squeezerl.report.squeeze_report import squeeze_document
 from squeezerl.search.result import SqueezeResult
 
 
@@ -139,7 +140,7 @@ def test_that_nothing_could_be_measured_does_not_cost_the_squeeze(
     read_artifact(tmp_path / "out")
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["measurement_problem"] == result.measurement_problem
-    assert "not measured: nothing could be measured: a process" in squeeze_markdown(result)
+    assert "not measured: nothing could be measured: a process" in render(squeeze_document(result))
 
 
 def test_an_agent_that_always_sees_the_same_is_squeezed_and_not_measured(tmp_path: Path) -> None:

@@ -1,61 +1,59 @@
-"""What every method did to every agent: one row each, with intervals and a verdict."""
+"""What each method did to each agent: one row for each, with intervals and a verdict."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from squeezerl.analysis.frames import StudyData
-from squeezerl.analysis.hierarchy import AgentDraws, Key, MethodDraws, agent_draws, key_of
-from squeezerl.analysis.retention import verdict_of
-from squeezerl.analysis.rule import THRESHOLD
+from squeezerl.analysis.frames import StudyData, of_agents
+from squeezerl.analysis.hierarchy import FLOAT, AgentDraws, Key, MethodDraws, agent_draws, key_of
+from squeezerl.analysis.methods import BASELINE
+from squeezerl.analysis.retention import THRESHOLD, verdict_of
 from squeezerl.records import Interval
 
 CELL_KEYS = ("agent", "algorithm", "env_id", "method", "ratio")
+SIZE_COLUMNS = ("file_bytes", "weight_bytes", "file_times", "weight_times")
 CELL_COLUMNS = (
     *CELL_KEYS,
     *("train_seeds", "episodes", "over", "trained", "verdict", "threshold"),
-    *("mean_return", "mean_return_low", "mean_return_high", "baseline_return", "random_return"),
+    *("mean_return", "mean_return_low", "mean_return_high"),
+    *("baseline_return", "random_return", "constant_return"),
     *("retention", "retention_low", "retention_high"),
     *("return_ratio", "return_ratio_low", "return_ratio_high"),
-    *("file_bytes", "weight_bytes", "file_times", "weight_times"),
+    *SIZE_COLUMNS,
 )
 
 
 def cells(
-    data: StudyData,
-    rng: np.random.Generator,
-    *,
-    threshold: float = THRESHOLD,
-    methods: Collection[str] | None = None,
+    data: StudyData, rng: np.random.Generator, *, threshold: float = THRESHOLD
 ) -> pd.DataFrame:
     """One row for each agent, method and ratio, in this order; `CELL_COLUMNS`.
 
     `mean_return` is over all trainings and episodes, `retention` the normalised retention and
     `return_ratio` the plain ratio, all with 95 % intervals from the hierarchical bootstrap (see
-    `agent_draws`). `over` says what an interval knows of: "episodes" of the one training there is,
-    or "seeds and episodes"; `episodes` are those of one training. Of normal returns, the
+    `agent_draws`). `over` says what an interval is over: "episodes" of the one training that there
+    is, or "seeds and episodes"; `episodes` counts those of one training. For normal returns, the
     intervals over two to ten trainings cover the true retention in 94 to 97 % of cases where only
-    trainings differ, and in up to 100 % where episodes do too, for their variation then counts
-    twice.
+    trainings differ, and in up to 100 % where episodes differ too, since the variation between
+    episodes then counts twice.
 
-    `trained` is False where the float policy is not clearly better than the random one: there
-    retention and verdict are missing, for nothing is known of what compression did. It is None
-    where one of the two was not evaluated. `verdict` is "keeps", "loses" or "undecided" for the
-    threshold, as in `retention`, but over all trainings. `file_times` and `weight_times` say how
-    many times smaller than the float policy.
+    `trained` is False where the float policy is not clearly better than the random policy and, if
+    constant actions were played, than the best of them. Retention and verdict are then missing, for
+    nothing is known of what compression did. It is None where the float or the random policy was
+    not evaluated. `verdict` is "keeps", "loses" or "undecided" for the threshold, as in
+    `retention`, but over all trainings. `file_times` and `weight_times` say how many times smaller
+    than the float policy a policy is.
 
     Args:
         data: the study.
         rng: decides the resamples.
         threshold: the normalised retention that is asked for.
-        methods: only these, beside "float".
     """
-    return cells_of(agent_draws(data, rng, methods), data, threshold)
+    return cells_of(agent_draws(data, rng), data, threshold)
 
 
 def cells_of(
@@ -65,13 +63,10 @@ def cells_of(
     rows = [
         cell_row(draws, key, threshold)
         for draws in agents
-        for key in sorted(draws.methods, key=lambda key: (key[0] != "float", key[0], key[1] or 0.0))
+        for key in sorted(draws.methods, key=lambda key: (key != FLOAT, key[0], key[1] or 0.0))
     ]
-    frame = pd.DataFrame(rows, columns=[name for name in CELL_COLUMNS if name not in _SIZES])
+    frame = pd.DataFrame(rows, columns=[name for name in CELL_COLUMNS if name not in SIZE_COLUMNS])
     return _with_sizes(frame.astype({"ratio": np.float64}), data.returns)
-
-
-_SIZES = ("file_bytes", "weight_bytes", "file_times", "weight_times")
 
 
 def cell_row(agent: AgentDraws, key: Key, threshold: float = THRESHOLD) -> dict[str, Any]:
@@ -95,6 +90,7 @@ def cell_row(agent: AgentDraws, key: Key, threshold: float = THRESHOLD) -> dict[
         **bounded("mean_return", draws.interval(draws.policy)),
         "baseline_return": math.nan if draws.baseline is None else draws.baseline[0],
         "random_return": math.nan if draws.random is None else draws.random[0],
+        "constant_return": math.nan if draws.constant is None else draws.constant[0],
         **bounded("retention", retention),
         **bounded("return_ratio", return_ratio),
     }
@@ -103,7 +99,7 @@ def cell_row(agent: AgentDraws, key: Key, threshold: float = THRESHOLD) -> dict[
 def _verdict(
     method: str, draws: MethodDraws, retention: Interval | None, threshold: float
 ) -> str | None:
-    if retention is None or method == "float":
+    if retention is None or method == BASELINE:
         return None
     return verdict_of(retention, threshold, draws.train_seeds * draws.episodes)
 
@@ -116,8 +112,8 @@ def bounded(name: str, interval: Interval | None) -> dict[str, float]:
 
 
 def _with_sizes(frame: pd.DataFrame, returns: pd.DataFrame) -> pd.DataFrame:
-    """Mean bytes over the trainings, and how many times less than the float policies of these."""
-    sizes = returns[returns.method != "random"][
+    """Add mean bytes over the trainings, and how many times less than their float policies'."""
+    sizes = of_agents(returns)[
         ["agent", "method", "ratio", "train_seed", "file_bytes", "weight_bytes"]
     ].copy()
     keys = [key_of(row.method, row.ratio) for row in sizes.itertuples()]
@@ -125,7 +121,7 @@ def _with_sizes(frame: pd.DataFrame, returns: pd.DataFrame) -> pd.DataFrame:
     for name in ("train_seed", "file_bytes", "weight_bytes"):
         sizes[name] = pd.to_numeric(sizes[name]).astype(float)
     sizes["train_seed"] = sizes.train_seed.fillna(-1)
-    baseline = sizes[sizes.method == "float"].drop(columns=["method", "ratio"])
+    baseline = sizes[sizes.method == BASELINE].drop(columns=["method", "ratio"])
     sizes = sizes.merge(baseline, on=["agent", "train_seed"], how="left", suffixes=("", "_float"))
     for name in ("file", "weight"):
         both = sizes[f"{name}_bytes"].notna()

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from squeezerl.analysis.bootstrap import expanded_interval, resample_weights
-from squeezerl.analysis.cell_costs import CellCosts
 from squeezerl.analysis.finding import (
     FEWEST_CELLS,
     REFUTED,
@@ -28,9 +27,11 @@ from squeezerl.analysis.finding import (
     over_cells,
     percent,
 )
+from squeezerl.analysis.frames import StudyData, of_agents
 from squeezerl.analysis.hierarchy import STUDY_RESAMPLES
-from squeezerl.analysis.rule import THRESHOLD
-from squeezerl.analysis.tables import NORMS, QUANTIZED
+from squeezerl.analysis.methods import BASELINE
+from squeezerl.analysis.published import DYNAMIC, NORMS, QUANTIZED, STATIC
+from squeezerl.analysis.retention import THRESHOLD
 from squeezerl.records import Interval
 
 # Less than this is no improvement to speak of.
@@ -45,7 +46,84 @@ _MEMORY_MARGIN = 0.005
 _LEAST_SPREAD = 0.05
 # Exponents within this of 0 are none to speak of.
 _SLOPE = 0.1
+_CELL = ["agent", "method", "ratio"]
 _SMALLER_CLAIM = "Neither quantization nor pruning improves energy use or memory"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CellCosts:
+    """What each cell of the paper's methods costs in one runtime on one host, and how it acts.
+
+    Args:
+        frame: agent, method, ratio; `energy_times`, `memory_times` and `file_times`, which say how
+            many times less than the float policy (geometric means over the trainings);
+            `length_times`, how many times shorter its episodes are; `verdict`, `trained`.
+        runtime, host_id: where it was measured; `None` where nothing was.
+        hosts: how many hosts have measured it; only the one with the most rows counts.
+        energy: how energy was measured, in words.
+    """
+
+    frame: pd.DataFrame
+    runtime: str | None
+    host_id: str | None
+    hosts: int
+    energy: str
+
+    def logs(self, column: str, method: str, rows: pd.Series | None = None) -> pd.Series:
+        """Logarithms of a column by cell: the mean over ratios where there are several."""
+        chosen = self.frame[self.frame.method == method]
+        if rows is not None:
+            chosen = chosen[rows.loc[chosen.index]]
+        return np.log(chosen[column]).groupby(chosen.agent).mean().dropna()
+
+
+def cell_costs(data: StudyData, cells: pd.DataFrame, runtime: str = "ort") -> CellCosts:
+    """Join costs with the cells; takes another runtime if the one asked for was not measured.
+
+    Args:
+        data: the study.
+        cells: of `squeezerl.analysis.cells.cells`.
+        runtime: whose costs; the paper's is ONNX Runtime.
+    """
+    costs = data.costs[data.costs.method.isin([*QUANTIZED, *NORMS])]
+    runtimes = costs.runtime.value_counts().sort_index().sort_values(ascending=False, kind="stable")
+    if runtime not in runtimes.index and len(runtimes):
+        runtime = str(runtimes.index[0])
+    costs = costs[costs.runtime == runtime]
+    hosts = costs.groupby("host_id").size().sort_values(ascending=False, kind="stable")
+    host = None if hosts.empty else str(hosts.index[0])
+    measured = costs[costs.host_id == host].copy()
+    measured["ratio"] = pd.to_numeric(measured.ratio).astype(float).round(6)
+    figures = {}
+    for name in ("energy_times", "memory_times"):
+        # Below the idle power there is no ratio.
+        values = pd.to_numeric(measured[name]).astype(float)
+        figures[name] = np.log(values.where(values > 0))
+    by_cell = measured.assign(**figures).groupby(_CELL, dropna=False)[list(figures)].mean()
+    frame = cells.merge(np.exp(by_cell).reset_index(), on=_CELL, how="left")
+    frame = frame.merge(_length_times(data.returns), on=_CELL, how="left")
+    sources = sorted(measured.energy_source.dropna().unique())
+    kind = "estimated" if measured.energy_estimated.eq(True).any() else "measured"
+    return CellCosts(
+        frame=frame[frame.method.isin([*QUANTIZED, *NORMS])].reset_index(drop=True),
+        runtime=None if host is None else runtime,
+        host_id=host,
+        hosts=len(hosts),
+        energy=f"energy {kind} ({'; '.join(sources)})" if sources else "no energy was measured",
+    )
+
+
+def _length_times(returns: pd.DataFrame) -> pd.DataFrame:
+    """How many times shorter episodes are than the float policy's, over the same trainings."""
+    rows = of_agents(returns)[[*_CELL, "train_seed"]].copy()
+    rows["ratio"] = pd.to_numeric(rows.ratio).astype(float).round(6)
+    rows["train_seed"] = pd.to_numeric(rows.train_seed).astype(float).fillna(-1)
+    rows["steps"] = [float(np.mean(lengths)) for lengths in returns.lengths.loc[rows.index]]
+    baseline = rows[rows.method == BASELINE][["agent", "train_seed", "steps"]]
+    rows = rows.merge(baseline, on=["agent", "train_seed"], suffixes=("", "_float"))
+    means = rows.groupby(_CELL, dropna=False)[["steps", "steps_float"]].mean().reset_index()
+    means["length_times"] = means.steps_float / means.steps
+    return means[[*_CELL, "length_times"]]
 
 
 def energy_does_not_improve(costs: CellCosts) -> Finding:
@@ -179,7 +257,7 @@ def pruning_saves_1_percent_of_memory(costs: CellCosts) -> Finding:
 
 def quantization_may_use_more_memory(costs: CellCosts) -> Finding:
     """5b."""
-    methods = QUANTIZED[:2]
+    methods = (DYNAMIC, STATIC)
     more = {}
     for method in methods:
         logs = costs.logs("memory_times", method)

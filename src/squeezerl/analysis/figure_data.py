@@ -8,19 +8,17 @@ import numpy as np
 import pandas as pd
 
 from squeezerl.analysis.frames import StudyData
+from squeezerl.analysis.methods import CONSTANT, RANDOM
+from squeezerl.analysis.published import ALGORITHMS, ENVIRONMENTS
 
-# In the order of the study's tables; others follow by name.
-ALGORITHMS = ("trpo", "ppo", "ddpg", "td3", "sac")
-ENVIRONMENTS = ("HalfCheetah", "HumanoidStandup", "Ant", "Humanoid", "Hopper")
-QUANTIZED = ("ptdq", "ptsq", "qat")
 _CELL = ["agent", "algorithm", "env_id", "method", "ratio"]
 _TIMES = {"time": "latency_times", "energy": "energy_times", "memory": "memory_times"}
 
 
 def scaled_costs(data: StudyData, methods: Collection[str]) -> pd.DataFrame:
-    """Figures 1 to 3: time and energy of a decision and memory, as shares of the baseline's.
+    """Figures 1 to 3: time and energy of a decision, and memory, as shares of the baseline's.
 
-    Several training seeds give the median, and the interval that reaches around all of theirs.
+    Of several training seeds it gives the median and an interval that covers all of theirs.
 
     Returns:
         runtime, host_id, agent, algorithm, env_id, method, ratio, quantity ("time", "energy" or
@@ -51,14 +49,12 @@ def scaled_costs(data: StudyData, methods: Collection[str]) -> pd.DataFrame:
     ).reset_index()
 
 
-def retention_by_ratio(
-    cells: pd.DataFrame, methods: Collection[str] = ("l1", "l2")
-) -> pd.DataFrame:
+def retention_by_ratio(cells: pd.DataFrame, methods: Collection[str]) -> pd.DataFrame:
     """Normalised retention against the share of neurons removed, untrained cells included.
 
     Args:
         cells: what `squeezerl.analysis.cells.cells` gives.
-        methods: the pruning methods.
+        methods: those to show; only what was run at a ratio is.
 
     Returns:
         agent, algorithm, env_id, method, ratio, value, low, high (missing where untrained),
@@ -71,16 +67,16 @@ def retention_by_ratio(
 
 
 def untrained_agents(cells: pd.DataFrame) -> frozenset[str]:
-    """Agents whose baseline is not clearly better than a random policy."""
+    """Agents whose baseline does not count as trained (see `cells`)."""
     return frozenset(cells.loc[cells["trained"].eq(False), "agent"])
 
 
 def learning_curves(data: StudyData) -> pd.DataFrame:
-    """The mean evaluation return of every training over its steps.
+    """The mean evaluation return of each training over its steps.
 
     Returns:
-        agent, algorithm, env_id, method, ratio, train_seed, timesteps (steps), value; one row an
-        evaluation.
+        agent, algorithm, env_id, method, ratio, train_seed, timesteps (steps), value; one row for
+        each evaluation.
     """
     keys = [*_CELL, "train_seed"]
     parts = []
@@ -120,17 +116,19 @@ def mean_curve(curves: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["seeds"] == seeds].reset_index(drop=True)
 
 
-def random_levels(data: StudyData) -> dict[str, float]:
-    """Mean return of a random policy by environment, where it was evaluated."""
-    rows = data.returns[data.returns["method"] == "random"]
+def reference_levels(data: StudyData) -> dict[str, dict[str, float]]:
+    """Mean return of the random and the best constant policy, by method and environment."""
     return {
-        str(env_id): float(np.mean(np.concatenate(list(group["returns"]))))
-        for env_id, group in rows.groupby("env_id")
+        name: {
+            str(env_id): float(np.mean(np.concatenate(list(group["returns"]))))
+            for env_id, group in data.returns[data.returns["method"] == name].groupby("env_id")
+        }
+        for name in (RANDOM, CONSTANT)
     }
 
 
 def in_order(names: Iterable[str], known: Sequence[str]) -> list[str]:
-    """Names without doubles: those known first, whatever their version, the others by name."""
+    """Names without duplicates: known ones first, whatever their version, then others by name."""
     place = {name: number for number, name in enumerate(known)}
     return sorted(
         set(names), key=lambda name: (place.get(name.rpartition("-v")[0] or name, len(known)), name)

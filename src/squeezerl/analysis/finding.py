@@ -1,4 +1,4 @@
-"""A finding of the study as a hypothesis with a decision, and what decides over many cells."""
+"""A finding of the paper as a hypothesis with a verdict, and what decides over many cells."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from scipy import stats
 
 from squeezerl.analysis.bootstrap import CONFIDENCE
 from squeezerl.analysis.hierarchy import AgentDraws, Key
-from squeezerl.analysis.retention import verdict_of
-from squeezerl.analysis.rule import THRESHOLD
+from squeezerl.analysis.retention import THRESHOLD, verdict_of
 from squeezerl.records import Interval
 
 SUPPORTED = "supported"
 REFUTED = "refuted"
 UNDECIDED = "undecided"
-# The findings speak of models at large. Five cells would all point the same way by chance in 1 of
+# The findings are about models at large. Five cells would all point the same way by chance in 1 of
 # 16 cases; six in 1 of 32, which is less than the error of a 95 % interval.
 FEWEST_CELLS = 6
 
@@ -28,9 +27,9 @@ class Finding:
     """One hypothesis of a finding.
 
     Args:
-        number: of the finding, 1 to 6 in the order of the study.
+        number: of the finding, 1 to 6 in the order of the paper.
         part: "a", "b", ...; a finding holds if all of its parts do.
-        claim: what the study says.
+        claim: what the paper says.
         hypothesis: what is tested, with the rule of the decision.
         statistic: what `estimate` is.
         estimate: with its 95 % interval; `None` if there is nothing to compute it from.
@@ -63,14 +62,22 @@ def overall(verdicts: Iterable[str]) -> str:
     return SUPPORTED if found == {SUPPORTED} else UNDECIDED
 
 
+def overall_verdicts(found: Iterable[Finding]) -> dict[int, str]:
+    """The verdict of each finding by its number (see `overall`)."""
+    parts: dict[int, list[str]] = {}
+    for finding in found:
+        parts.setdefault(finding.number, []).append(finding.verdict)
+    return {number: overall(parts[number]) for number in sorted(parts)}
+
+
 def over_cells(values: npt.ArrayLike, comparisons: int = 1) -> Interval | None:
     """The mean over cells, shape (cells,), with Student's interval.
 
-    Cells are the clusters: what varies within them varies their values too, and is thus counted
-    once. They count as independent, although they share algorithms and environments.
+    Cells are the clusters: variation within a cell also varies the cell's value and is thus counted
+    once. Cells count as independent, although they share algorithms and environments.
 
     Args:
-        values: one a cell; missing ones (NaN) are left out.
+        values: one for each cell; missing ones (NaN) are left out.
         comparisons: how many such intervals a decision takes the best of (Bonferroni).
 
     Returns:
@@ -124,7 +131,8 @@ def verdict_at(agent: AgentDraws, key: Key, comparisons: int = 1) -> str:
 
 def too_few(what: str, cells: int) -> str:
     """The evidence where there is next to none."""
-    return f"Takes trained cells {what}: there {'is' if cells == 1 else 'are'} {cells or 'none'}."
+    there = "is" if cells == 1 else "are"
+    return f"This needs trained cells {what}; there {there} {cells or 'none'}."
 
 
 def exponential(interval: Interval | None) -> Interval | None:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from squeezerl.analysis.methods import CONSTANT, RANDOM, complete_methods
 from squeezerl.errors import InvalidArgumentError
+from squeezerl.records import MethodRecord
 
 RETURNS_COLUMNS = (
     *("agent", "algorithm", "env_id", "train_seed", "method", "ratio"),
@@ -30,25 +32,27 @@ TRAININGS_COLUMNS = (
 class StudyData:
     """The finished work of a study.
 
-    Rows are one policy each. `agent` names an agent in one environment over all of its training
-    seeds, for example "ppo-Hopper-v4"; `train_seed` tells its trainings apart and is missing for
-    agents that were trained elsewhere. `method` is "float" (the baseline), "random" (a random
-    policy; its agent and algorithm are ""), "ptdq", "ptsq", "qat", "l1", "l2" with the share of
-    neurons removed as `ratio` (missing for the others), "ticket-l1", "ticket-l2" and
-    "ticket-random" (pruned, rewound to the initial weights, trained again), or another name of the
-    study's own. Unknown figures are missing, never 0.
+    Each row of a frame is about one policy. `agent` names an agent in one environment over all of
+    its training seeds, for example "ppo-Hopper-v4"; `train_seed` tells its trainings apart and is
+    missing for agents that were trained elsewhere. `method` is the name of a compression method,
+    with the share of neurons removed as `ratio` where it removes any, or one of the references:
+    "float" (the baseline), "random" (a random policy) and "constant" (the best of the constant
+    actions that were tried). Random and constant policies belong to the environment: their agent
+    and algorithm are "". Unknown figures are missing, never 0.
 
     Args:
         name: of the study.
         returns: `RETURNS_COLUMNS`; `returns` and `lengths` are arrays (episodes,) in the order of
             the seeds `first_seed`, `first_seed` + 1, ..., the same for all policies in one
             environment.
-        costs: `COSTS_COLUMNS`; one row a policy and runtime. `..._times` says how many times less
-            than the float policy of the same agent, seed, runtime and host, measured side by side;
-            `_low` and `_high` bound the 95 % intervals.
+        costs: `COSTS_COLUMNS`; one row for each policy and runtime. `..._times` says how many
+            times less than the float policy of the same agent, seed, runtime and host, measured
+            side by side; `_low` and `_high` bound the 95 % intervals.
         trainings: `TRAININGS_COLUMNS`; `timesteps` (evaluations,) and `evaluations`
             (evaluations, episodes) are the learning curve.
         hosts: facts of each host, by its id.
+        methods: label, group and style of each method, by its name and in the order of tables and
+            legends. Methods that were run and are not given get a record by default.
     """
 
     name: str
@@ -56,6 +60,7 @@ class StudyData:
     costs: pd.DataFrame
     trainings: pd.DataFrame
     hosts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    methods: Mapping[str, MethodRecord] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for frame, columns in (
@@ -65,3 +70,24 @@ class StudyData:
         ):
             if missing := [name for name in columns if name not in frame.columns]:
                 raise InvalidArgumentError(f"the study's frame lacks {', '.join(missing)}")
+        frames = (self.returns, self.costs, self.trainings)
+        names = {str(name) for frame in frames for name in frame["method"]}
+        pruned = {
+            str(name) for frame in frames for name in frame.loc[frame["ratio"].notna(), "method"]
+        }
+        # A frozen dataclass can be completed only this way.
+        object.__setattr__(self, "methods", complete_methods(self.methods, names, pruned))
+
+    def run_methods(self, *groups: str) -> tuple[str, ...]:
+        """The methods of these groups that have results, in the order of `methods`."""
+        names = {*self.returns["method"], *self.costs["method"], *self.trainings["method"]}
+        return tuple(
+            name
+            for name, record in self.methods.items()
+            if name in names and record.group in groups
+        )
+
+
+def of_agents(returns: pd.DataFrame) -> pd.DataFrame:
+    """The rows about agents' policies: all but the random and constant ones."""
+    return returns[~returns["method"].isin((RANDOM, CONSTANT))]

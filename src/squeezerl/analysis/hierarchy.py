@@ -7,6 +7,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from squeezerl.analysis.bootstrap import (
     resample_weights,
     student_interval,
 )
-from squeezerl.analysis.frames import StudyData
+from squeezerl.analysis.frames import StudyData, of_agents
+from squeezerl.analysis.methods import BASELINE, CONSTANT, RANDOM
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.records import Interval
 
@@ -28,7 +30,7 @@ STUDY_RESAMPLES = 2_000
 
 Key = tuple[str, float | None]
 """Method and ratio."""
-_FLOAT: Key = ("float", None)
+FLOAT: Key = (BASELINE, None)
 _Window = tuple[int, int]
 
 
@@ -36,9 +38,9 @@ _Window = tuple[int, int]
 class MethodDraws:
     """Mean returns of one method of one agent: the estimate first, then those of the resamples.
 
-    All arrays are (1 + resamples,), from the same trainings and the same environment seeds: the
-    method's, that of the float policy and that of the random one, missing where there is none.
-    `episodes` counts those of one training.
+    All arrays are (1 + resamples,), from the same trainings and the same environment seeds: those
+    of the method, of the float policy, of the random policy and of the best constant action;
+    `None` where there is no such policy. `episodes` counts those of one training.
     """
 
     policy: Array
@@ -46,24 +48,32 @@ class MethodDraws:
     random: Array | None
     train_seeds: int
     episodes: int
+    constant: Array | None = None
 
-    @property
+    @cached_property
     def trained(self) -> bool | None:
-        """Whether the float policy is better than the random one in every resample."""
+        """Whether the float policy learnt something, `None` where that is unknown.
+
+        It must be better than the random policy, and than the best constant action where one was
+        played, in every resample.
+        """
         if self.baseline is None or self.random is None:
             return None
-        return bool((self.baseline > self.random).all()) and self.train_seeds * self.episodes > 1
+        if self.train_seeds * self.episodes <= 1:
+            return False
+        levels = [level for level in (self.random, self.constant) if level is not None]
+        return all(bool((self.baseline > level).all()) for level in levels)
 
-    @property
+    @cached_property
     def retention(self) -> Array | None:
-        """The normalised retention; missing where the float policy is not clearly trained."""
+        """The normalised retention; `None` where the float policy is not clearly trained."""
         if self.baseline is None or self.random is None or not self.trained:
             return None
         return np.asarray((self.policy - self.random) / (self.baseline - self.random))
 
     @property
     def ratio(self) -> Array | None:
-        """The plain ratio of returns; missing where the float policy's is not clearly positive."""
+        """The plain ratio of returns; `None` where the float policy's is not clearly positive."""
         if self.baseline is None or not (self.baseline > 0).all():
             return None
         return np.asarray(self.policy / self.baseline)
@@ -91,52 +101,43 @@ class AgentDraws:
     methods: Mapping[Key, MethodDraws]
 
     def is_trained(self, key: Key) -> bool:
-        """Whether the method was run, and on an agent that is better than random."""
+        """Whether the method was run, and on an agent that counts as trained."""
         return key in self.methods and bool(self.methods[key].trained)
 
 
 def agent_draws(
-    data: StudyData,
-    rng: np.random.Generator,
-    methods: Collection[str] | None = None,
-    resamples: int = STUDY_RESAMPLES,
+    data: StudyData, rng: np.random.Generator, resamples: int = STUDY_RESAMPLES
 ) -> Iterator[AgentDraws]:
     """Resample every agent of a study, in the order of their names.
 
-    Trainings are drawn with replacement, and within each of them episodes, the same ones for all
-    methods and the float policy. The random policy has one row of episodes for all trainings: it
-    takes the draw of one of them, so that its own uncertainty is neither forgotten nor divided by
-    the number of trainings. With one training only episodes are drawn, as in `retention`. Compared
-    are the trainings that the method and the float policy share, over the environment seeds that
-    all of them met.
-
-    Args:
-        data: the study.
-        rng: decides the resamples.
-        methods: only these, beside "float".
-        resamples: how many.
+    Trainings are drawn with replacement, and within each of them episodes: the same ones for all
+    methods and the float policy. The random and constant policies have one row of episodes for all
+    trainings: they take the draw of one of them, so that their own uncertainty is neither forgotten
+    nor divided by the number of trainings. With one training only episodes are drawn, as in
+    `retention`. A method is compared with the float policy over the trainings that both have and
+    the environment seeds that all of them met.
 
     Raises:
         InvalidArgumentError: if a policy was evaluated twice, returns are not finite, or policies
             to be compared met no common environment seeds.
     """
     frame = data.returns
-    randoms = {
-        env_id: _random(rows) for env_id, rows in frame[frame.method == "random"].groupby("env_id")
+    levels = {
+        name: {
+            env_id: _level(rows, name)
+            for env_id, rows in frame[frame.method == name].groupby("env_id")
+        }
+        for name in (RANDOM, CONSTANT)
     }
-    frame = frame[frame.method != "random"]
-    if methods is not None:
-        frame = frame[frame.method.isin({*methods, "float"})]
     stream = int(rng.integers(2**62))
-    for agent, rows in frame.groupby("agent"):
+    for agent, rows in of_agents(frame).groupby("agent"):
         first = rows.iloc[0]
+        own = {name: found[first.env_id] for name, found in levels.items() if first.env_id in found}
         yield AgentDraws(
             agent=str(agent),
             algorithm=first.algorithm,
             env_id=first.env_id,
-            methods=_draws(
-                str(agent), _policies(rows), randoms.get(first.env_id), stream, resamples
-            ),
+            methods=_draws(str(agent), _policies(rows), own, stream, resamples),
         )
 
 
@@ -160,10 +161,10 @@ class _Episodes:
         return self.returns[window[0] - self.first : window[1] - self.first]
 
 
-def _random(rows: Any) -> _Episodes:
-    """The random policies of one environment; several count as one that is their mean."""
+def _level(rows: Any, name: str) -> _Episodes:
+    """The random or constant policy of one environment; several rows count as their mean."""
     several = [_episodes(row) for row in rows.itertuples()]
-    window = _window(several, f"random policies in {rows.env_id.iloc[0]}")
+    window = _window(several, f"{name} policies in {rows.env_id.iloc[0]}")
     returns = np.mean([episodes.within(window) for episodes in several], axis=0)
     return _Episodes(first=window[0], returns=returns)
 
@@ -193,15 +194,16 @@ def _policies(rows: Any) -> dict[Key, dict[int | None, _Episodes]]:
 def _draws(
     agent: str,
     policies: Mapping[Key, Mapping[int | None, _Episodes]],
-    random: _Episodes | None,
+    levels: Mapping[str, _Episodes],
     stream: int,
     resamples: int,
 ) -> dict[Key, MethodDraws]:
     """Methods with the same trainings and episodes share their resamples.
 
-    Which these are is decided by agent, trainings and episodes alone, not by what else is drawn.
+    The resamples depend on the agent, its trainings and its episodes alone, not on what else is
+    drawn.
     """
-    baseline = policies.get(_FLOAT, {})
+    baseline = policies.get(FLOAT, {})
     groups = defaultdict(list)
     for key, trained in policies.items():
         seeds = tuple(sorted(set(trained) & set(baseline), key=_order))
@@ -210,7 +212,7 @@ def _draws(
         compared = [trained[seed] for seed in seeds]
         compared += [baseline[seed] for seed in seeds] if paired else []
         window = _window(
-            [*compared, *([random] if random else [])],
+            [*compared, *levels.values()],
             f"{key[0]} of {agent} and what it is compared with",
         )
         groups[seeds, window, paired].append(key)
@@ -224,15 +226,16 @@ def _draws(
         )  # (seeds, columns, episodes)
         own = zlib.crc32(repr((agent, seeds, window, paired)).encode())
         rng = np.random.default_rng([stream, own])
-        means, random_means = resampled_hierarchy(
-            sample, None if random is None else random.within(window), rng, resamples
-        )
+        own_levels = np.array([level.within(window) for level in levels.values()])
+        means, level_means = resampled_hierarchy(sample, own_levels, rng, resamples)
+        level_of = dict(zip(levels, level_means.T, strict=True)) if levels else {}
         for column, key in enumerate(keys):
             found[key] = MethodDraws(
                 policy=means[:, column],
                 # Its own column for the float policy itself, which keeps exactly all.
-                baseline=means[:, column if key == _FLOAT else -1] if paired else None,
-                random=random_means,
+                baseline=means[:, column if key == FLOAT else -1] if paired else None,
+                random=level_of.get(RANDOM),
+                constant=level_of.get(CONSTANT),
                 train_seeds=len(seeds),
                 episodes=window[1] - window[0],
             )
@@ -241,34 +244,36 @@ def _draws(
 
 def resampled_hierarchy(
     sample: Array,
-    random: Array | None,
+    levels: Array,
     rng: np.random.Generator,
     resamples: int = STUDY_RESAMPLES,
-) -> tuple[Array, Array | None]:
+) -> tuple[Array, Array]:
     """Means over trainings and episodes: the estimate first, then those of the resamples.
 
     Args:
         sample: (trainings, policies, episodes).
-        random: (episodes,) of the random policy.
+        levels: (levels, episodes) of the random and constant policies; perhaps none.
         rng: decides the resamples.
         resamples: how many.
 
     Returns:
-        (1 + resamples, policies), and (1 + resamples,) for the random policy.
+        (1 + resamples, policies) and (1 + resamples, levels).
     """
     trainings, policies, episodes = sample.shape
+    levels = levels.reshape(-1, episodes)
     means = np.zeros((1 + resamples, policies))
     means[0] = sample.mean(axis=(0, 2))
+    level_means = np.empty((1 + resamples, len(levels)))
+    level_means[0] = levels.mean(axis=1)
     shares = (
         np.ones((resamples, 1)) if trainings == 1 else resample_weights(trainings, rng, resamples)
     )
-    random_means = None
     for training, policy_returns in enumerate(sample):
         weights = resample_weights(episodes, rng, resamples)
         means[1:] += shares[:, training, np.newaxis] * (weights @ policy_returns.T)
-        if training == 0 and random is not None:
-            random_means = np.concatenate([[random.mean()], weights @ random])
-    return means, random_means
+        if training == 0:
+            level_means[1:] = weights @ levels.T
+    return means, level_means
 
 
 def _order(seed: int | None) -> int:

@@ -1,8 +1,12 @@
-"""Retention: what share of its baseline's return a policy keeps, with an interval and a verdict."""
+"""Retention: the share of its baseline's return that a policy keeps, with interval and verdict.
+
+At the end stands the paper's own rule (arXiv 2407.04803, section 4), which compares means alone.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +14,7 @@ import numpy.typing as npt
 from squeezerl.analysis.bootstrap import CONFIDENCE, percentile_interval, resampled_means
 from squeezerl.records import Interval, Retention
 
+THRESHOLD = 0.9  # the paper's idea of what is still good
 _FEWEST_TO_LOSE = 10
 
 
@@ -80,3 +85,26 @@ def verdict_of(interval: Interval, threshold: float, episodes: int) -> str:
     if interval.high < threshold and episodes >= _FEWEST_TO_LOSE:
         return "loses"
     return "undecided"
+
+
+def mean_share(value: float, baseline: float, origin: float) -> float:
+    """What a policy keeps of the baseline's mean return above an origin; NaN if there is none."""
+    return (value - origin) / (baseline - origin) if baseline > origin else math.nan
+
+
+def best_percentage(
+    baseline: float, random: float, returns: Sequence[tuple[float, float]]
+) -> float:
+    """The largest share of neurons whose removal leaves at least 90 % of the mean return.
+
+    Where the baseline's is not positive, 90 % of what it is better than a random policy. Where no
+    share will do, the smallest there is, as the paper has it.
+
+    Args:
+        baseline: mean return of the float policy.
+        random: of a random policy.
+        returns: share of neurons removed, and mean return.
+    """
+    origin = 0.0 if baseline > 0 else random
+    keeping = [r for r, value in returns if mean_share(value, baseline, origin) >= THRESHOLD]
+    return max(keeping) if keeping else min(ratio for ratio, _ in returns)

@@ -1,8 +1,12 @@
-"""Findings 3 and 4: which norm and which quantization keeps most of the return."""
+"""Findings 3, 4 and 6: which norm and which quantization keeps most of the return; tickets.
+
+Finding 6 is the lottery ticket hypothesis, by one-shot pruning as the paper tests it and as it is
+stated.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -16,25 +20,41 @@ from squeezerl.analysis.finding import (
     figure,
     inside,
     over_cells,
+    percent,
     share_interval,
     too_few,
     verdict_at,
 )
 from squeezerl.analysis.hierarchy import AgentDraws, Key
-from squeezerl.analysis.published import published_cell
-from squeezerl.analysis.tables import QUANTIZED, best_methods, clearly_higher, difference
+from squeezerl.analysis.published import (
+    DYNAMIC,
+    L1,
+    L2,
+    NORMS,
+    QUANTIZED,
+    RANDOM_TICKET,
+    STATIC,
+    TICKETS,
+    published_cell,
+)
+from squeezerl.analysis.retention import THRESHOLD
+from squeezerl.analysis.tables import best_methods, clearly_higher, difference
 from squeezerl.records import Interval
 
 _EXCEPTION = ("PPO", "HalfCheetah")
-_TEN_PERCENT: Key = ("l2", 0.1)
+_TEN_PERCENT: Key = (L2, 0.1)
+# A ticket whose retention is higher than a random one's by less than this is hardly better.
+_TICKET_MARGIN = 0.05
+# "About 40 %" counts as at least 30 %.
+_ABOUT = 0.1
 
 
 def l2_beats_l1(agents: Sequence[AgentDraws]) -> Finding:
     """3a."""
     ahead, gains = [], []
     for agent in agents:
-        ratios = [r for m, r in agent.methods if m == "l1" and ("l2", r) in agent.methods]
-        pairs = [(agent.methods["l2", r], agent.methods["l1", r]) for r in ratios]
+        ratios = [r for m, r in agent.methods if m == L1 and (L2, r) in agent.methods]
+        pairs = [(agent.methods[L2, r], agent.methods[L1, r]) for r in ratios]
         pairs = [(l2, l1) for l2, l1 in pairs if l2.trained and l1.trained]
         if not pairs:
             continue
@@ -134,7 +154,7 @@ def ptdq_is_best(agents: Sequence[AgentDraws]) -> Finding:
     """4a."""
     return _extreme(
         agents,
-        method="ptdq",
+        method=DYNAMIC,
         sign=1,
         part="a",
         claim="PTDQ is the best quantization (in 40 % of models; QAT 36 %, PTSQ 24 %).",
@@ -145,7 +165,7 @@ def ptsq_is_worst(agents: Sequence[AgentDraws]) -> Finding:
     """4b."""
     return _extreme(
         agents,
-        method="ptsq",
+        method=STATIC,
         sign=-1,
         part="b",
         claim="PTSQ is the worst quantization.",
@@ -165,6 +185,68 @@ def shift_explains_ptsq() -> Finding:
         evidence="Takes PTSQ with several calibration data of known distance from deployment, "
         "which no study holds; that PTSQ is worse would not show why.",
         samples=0,
+    )
+
+
+def few_survive_more_than_5_percent(agents: Sequence[AgentDraws]) -> Finding:
+    """6a."""
+    return _survival(
+        agents,
+        part="a",
+        what="more than 5 % pruning",
+        beyond=lambda ratio: ratio > 0.05,
+        nearest=0.1,
+        published=0.4,
+    )
+
+
+def few_survive_50_percent(agents: Sequence[AgentDraws]) -> Finding:
+    """6b."""
+    return _survival(
+        agents,
+        part="b",
+        what="50 % pruning",
+        beyond=lambda ratio: ratio >= 0.5,
+        nearest=0.5,
+        published=0.8,
+    )
+
+
+def tickets_do_not_win(agents: Sequence[AgentDraws]) -> Finding:
+    """6c."""
+    kept, gained, ratios = [], [], set()
+    for agent in agents:
+        tickets = [
+            key
+            for key in agent.methods
+            if key[0] in TICKETS
+            and agent.is_trained(key)
+            and agent.is_trained((RANDOM_TICKET, key[1]))
+        ]
+        if tickets:
+            ratios |= {ratio for _, ratio in tickets if ratio is not None}
+            random = [agent.methods[RANDOM_TICKET, ratio].kept for _, ratio in tickets]
+            ours = [agent.methods[key].kept for key in tickets]
+            kept.append(float(np.mean(ours)))
+            gained.append(float(np.mean(ours) - np.mean(random)))
+    retention, gain = over_cells(kept), over_cells(gained)
+    return Finding(
+        number=6,
+        part="c",
+        claim="The lottery ticket hypothesis does not hold.",
+        hypothesis="Pruned, rewound to its initial weights and trained again, a policy does not "
+        "reach its baseline, or does no better than a random ticket of the same size. Supported if "
+        f"its retention is below {THRESHOLD:g}, or less than {_TICKET_MARGIN:g} above the random "
+        f"ticket's and not clearly above it, by the intervals; refuted if it is at least "
+        f"{THRESHOLD:g} and clearly above the random ticket's.",
+        statistic="retention of the ticket less that of a random ticket, mean over cells",
+        estimate=gain,
+        verdict=_ticket_verdict(retention, gain, len(kept)),
+        evidence=f"With {_percentages(ratios)} removed, tickets keep {figure(retention)}; their "
+        f"retention is higher than that of random tickets by {figure(gain)}."
+        if gain
+        else too_few("with tickets and random tickets, pruned, rewound and retrained", len(kept)),
+        samples=len(kept),
     )
 
 
@@ -234,7 +316,7 @@ def _outcomes(agents: Sequence[AgentDraws], method: str, other: str) -> list[int
 
 
 def _best_shares(agents: Sequence[AgentDraws]) -> str:
-    every = [best for agent in agents if (best := best_methods(agent))]
+    every = [best for agent in agents if (best := best_methods(agent, QUANTIZED))]
     clear = [next(iter(best)) for best in every if "best" in best.values()]
     counts = ", ".join(f"{method} {clear.count(method)}" for method in QUANTIZED)
     return f"Clearly the best: {counts}; tied in {len(every) - len(clear)} of {len(every)} cells."
@@ -242,3 +324,63 @@ def _best_shares(agents: Sequence[AgentDraws]) -> str:
 
 def _cell(agent: AgentDraws) -> tuple[str, str]:
     return published_cell(agent.algorithm, agent.env_id)
+
+
+def _ticket_verdict(retention: Interval | None, gain: Interval | None, cells: int) -> str:
+    if retention is None or gain is None or cells < FEWEST_CELLS:
+        return UNDECIDED
+    if retention.low >= THRESHOLD and gain.low > 0:
+        return REFUTED
+    no_better = gain.high < _TICKET_MARGIN and gain.low <= 0
+    return SUPPORTED if retention.high < THRESHOLD or no_better else UNDECIDED
+
+
+def _percentages(ratios: Iterable[float]) -> str:
+    return ", ".join(f"{100 * ratio:g}" for ratio in sorted(ratios)) + " %"
+
+
+def _survival(
+    agents: Sequence[AgentDraws],
+    *,
+    part: str,
+    what: str,
+    beyond: Callable[[float], bool],
+    nearest: float,
+    published: float,
+) -> Finding:
+    """Whether about as many cells as published lose 90 % of their return at all such ratios."""
+    cells = survived = fallen = 0
+    for agent in agents:
+        keys = [
+            key
+            for key in agent.methods
+            if key[0] in NORMS and key[1] is not None and beyond(key[1]) and agent.is_trained(key)
+        ]
+        # Of a cell that was only pruned further it is not known what it survives.
+        if not keys or min(ratio for _, ratio in keys if ratio is not None) > nearest:
+            continue
+        cells += 1
+        # One that keeps is enough to survive, and each could be that one by luck; all must lose.
+        survived += any(verdict_at(agent, key, len(keys)) == "keeps" for key in keys)
+        fallen += all(verdict_at(agent, key) == "loses" for key in keys)
+    share = share_interval(fallen, cells - survived, cells) if cells else None
+    bound = published - _ABOUT
+    verdict = UNDECIDED
+    if share is not None and cells >= FEWEST_CELLS:
+        verdict = SUPPORTED if share.low >= bound else REFUTED if share.high < bound else UNDECIDED
+    return Finding(
+        number=6,
+        part=part,
+        claim=f"About {100 * published:.0f} % of models do not survive {what}.",
+        hypothesis=f"At least {100 * bound:.0f} % of models keep less than 90 % of their "
+        f"normalised return with {what} in either norm: supported if the interval of the share is "
+        "at least that, refuted if below.",
+        statistic="share of cells that do not survive, undecided ones counted both ways",
+        estimate=share,
+        verdict=verdict,
+        evidence=f"Of {cells} cells {survived} survive {what}, {fallen} do not, "
+        f"{cells - survived - fallen} undecided: {percent(share)} do not."
+        if cells
+        else too_few(f"with {what} in L1 or L2", cells),
+        samples=cells,
+    )

@@ -1,62 +1,64 @@
-"""The study's Tables 1 to 3 from our own results, with intervals."""
+"""The paper's kinds of tables from our own results, with intervals: all methods that were run."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from squeezerl.analysis.bootstrap import Array
-from squeezerl.analysis.cells import CELL_COLUMNS, cell_row
-from squeezerl.analysis.frames import StudyData
-from squeezerl.analysis.hierarchy import AgentDraws, Key, MethodDraws, agent_draws
-from squeezerl.analysis.rule import THRESHOLD, mean_share
+from squeezerl.analysis.cells import CELL_COLUMNS, SIZE_COLUMNS, cell_row
+from squeezerl.analysis.hierarchy import FLOAT, AgentDraws, Key, MethodDraws
+from squeezerl.analysis.methods import BASELINE
+from squeezerl.analysis.retention import THRESHOLD, mean_share
 
-QUANTIZED = ("ptdq", "ptsq", "qat")
-NORMS = ("l1", "l2")
 RULES = ("mean", "interval")
 _WHO = ("agent", "algorithm", "env_id")
-_SIZES = ("file_bytes", "weight_bytes", "file_times", "weight_times")
-RETURNS_TABLE_COLUMNS = (*(name for name in CELL_COLUMNS if name not in _SIZES), "best")
+RETURNS_TABLE_COLUMNS = (*(name for name in CELL_COLUMNS if name not in SIZE_COLUMNS), "best")
 _BOUNDS = ("", "_low", "_high")
 BEST_COLUMNS = (
     *(*_WHO, "rule", "by", "trained", "norm", "ratio", "verdict"),
     *(f"retention{bound}" for bound in _BOUNDS),
 )
-PRUNED_COLUMNS = (
-    *(*BEST_COLUMNS, "l1_ratio", "l2_ratio"),
-    *(f"{name}{bound}" for name in ("baseline", "pruned") for bound in _BOUNDS),
-)
 
 
-def table_returns(data: StudyData, rng: np.random.Generator) -> pd.DataFrame:
-    """Table 1: the returns of float, PTDQ, PTSQ and QAT; `RETURNS_TABLE_COLUMNS`.
+def pruned_columns(norms: Iterable[str]) -> tuple[str, ...]:
+    """The columns of `table_pruned` for these pruning methods."""
+    return (
+        *BEST_COLUMNS,
+        *(f"{norm}_ratio" for norm in norms),
+        *(f"{name}{bound}" for name in ("baseline", "pruned") for bound in _BOUNDS),
+    )
 
-    One row an agent and method, as in `cells`. `best` is "best" for the one method whose return is
-    higher than that of each other by a paired interval that excludes 0; where there is none it is
-    "tied" for all that are not clearly lower than the highest mean, and "" for the others, for the
-    baseline, where the baseline is untrained and where there is one method only.
+
+def table_returns(agents: Iterable[AgentDraws], methods: Sequence[str]) -> pd.DataFrame:
+    """Table 1: the returns of the float policy and these methods; `RETURNS_TABLE_COLUMNS`.
+
+    One row for each agent and method, as in `cells`; methods with several ratios have one for each.
+    `best` is "best" for the one method whose return is higher than that of each other by a paired
+    interval that excludes 0. Where there is none it is "tied" for all that are not clearly lower
+    than the highest mean. It is "" for the others, for the baseline, where the baseline is
+    untrained and where there is only one method.
     """
     rows: list[dict[str, Any]] = []
-    for agent in agent_draws(data, rng, QUANTIZED):
-        best = best_methods(agent)
+    for agent in agents:
+        best = best_methods(agent, methods)
         rows += [
-            cell_row(agent, (method, None)) | {"best": best.get(method, "")}
-            for method in ("float", *QUANTIZED)
-            if (method, None) in agent.methods
+            cell_row(agent, key) | {"best": best.get(method, "") if key[1] is None else ""}
+            for method in (BASELINE, *methods)
+            for key in sorted(agent.methods, key=lambda key: key[1] or 0.0)
+            if key[0] == method
         ]
     return pd.DataFrame(rows, columns=list(RETURNS_TABLE_COLUMNS))
 
 
-def best_methods(agent: AgentDraws) -> dict[str, str]:
-    """The quantizations that are "best" or "tied" (see `table_returns`)."""
+def best_methods(agent: AgentDraws, methods: Iterable[str]) -> dict[str, str]:
+    """Those of the methods that are "best" or "tied" (see `table_returns`)."""
     draws = {
-        method: agent.methods[method, None]
-        for method in QUANTIZED
-        if (method, None) in agent.methods
+        method: agent.methods[method, None] for method in methods if (method, None) in agent.methods
     }
     if len(draws) < 2 or not all(one.trained for one in draws.values()):
         return {}
@@ -69,43 +71,43 @@ def best_methods(agent: AgentDraws) -> dict[str, str]:
     return dict.fromkeys([top, *rivals], "tied") if rivals else {top: "best"}
 
 
-def table_pruned(data: StudyData, rng: np.random.Generator) -> pd.DataFrame:
-    """Table 2: the returns at the chosen percentage, by both rules; `PRUNED_COLUMNS`.
+def table_pruned(agents: Iterable[AgentDraws], norms: Sequence[str]) -> pd.DataFrame:
+    """Tables 2 and 3: the returns at the chosen percentage, by both rules; `pruned_columns`.
 
-    Two rows an agent. By the rule "mean", the study's, a norm reaches the highest ratio whose mean
-    return is at least 90 % of the baseline's (`by` is "ratio"). Where the baseline's mean is not
-    positive that makes no sense, and the normalised retention's estimate is asked for 90 % (`by`
-    is "retention"). By the rule "interval" it reaches the highest ratio up to which the verdict is
-    "keeps" at every ratio that was tried: tested in this order, each at its own 95 %, the chance
-    of going too far is that of one test (the fixed-sequence procedure).
+    Two rows for each agent. By the rule "mean", which is the paper's, a pruning method reaches the
+    highest ratio whose mean return is at least 90 % of the baseline's (`by` is "ratio"). Where the
+    baseline's mean is not positive that makes no sense, and the estimate of the normalised
+    retention must reach 90 % instead (`by` is "retention"). By the rule "interval" a method reaches
+    the highest ratio up to which the verdict is "keeps" at every ratio that was tried. Tested in
+    this order, each at its own 95 %, the chance of going too far is that of one test (the
+    fixed-sequence procedure).
 
-    `norm` is the one that got further; if both got as far, that with the higher mean, by the rule
-    "interval" only if the difference is clear, else "tie" (with the figures of the higher mean).
-    Ratios are missing where no ratio will do. Rows of untrained baselines say so: there, the rule
-    "mean" chooses among noise, and the rule "interval" nothing.
+    `norm` is the method that got furthest. If several did, it is the one with the higher mean; by
+    the rule "interval" only if the difference is clear, else "tie" (with the figures of the highest
+    mean). Ratios are missing where no ratio will do. With an untrained baseline, the rule "mean"
+    chooses among noise, and the rule "interval" chooses nothing.
+
+    Args:
+        agents: resampled.
+        norms: the pruning methods.
     """
     rows = [
-        _pruned_row(agent, rule)
-        for agent in agent_draws(data, rng, NORMS)
-        if any(method in NORMS for method, _ in agent.methods)
+        _pruned_row(agent, norms, rule)
+        for agent in agents
+        if any(method in norms for method, _ in agent.methods)
         for rule in RULES
     ]
-    return pd.DataFrame(rows, columns=list(PRUNED_COLUMNS))
+    return pd.DataFrame(rows, columns=list(pruned_columns(norms)))
 
 
-def table_best(data: StudyData, rng: np.random.Generator) -> pd.DataFrame:
-    """Table 3: the best norm and ratio by both rules (see `table_pruned`); `BEST_COLUMNS`."""
-    return table_pruned(data, rng)[list(BEST_COLUMNS)]
-
-
-def _pruned_row(agent: AgentDraws, rule: str) -> dict[str, Any]:
-    pruned = {key: cell_row(agent, key) for key in agent.methods if key[0] in NORMS}
-    baseline = agent.methods.get(("float", None))
+def _pruned_row(agent: AgentDraws, norms: Sequence[str], rule: str) -> dict[str, Any]:
+    pruned = {key: cell_row(agent, key) for key in agent.methods if key[0] in norms}
+    baseline = agent.methods.get(FLOAT)
     positive = baseline is not None and baseline.policy[0] > 0
     by = "ratio" if rule == "mean" and positive else "retention"
-    reached = {norm: _reached(pruned, norm, rule, by) for norm in NORMS}
+    reached = {norm: _reached(pruned, norm, rule, by) for norm in norms}
     norm, key = _better_norm(agent, reached, rule)
-    float_row = {} if baseline is None else cell_row(agent, ("float", None))
+    float_row = {} if baseline is None else cell_row(agent, FLOAT)
     chosen = {} if key is None else pruned[key]
     row = {
         "agent": agent.agent,
@@ -117,8 +119,7 @@ def _pruned_row(agent: AgentDraws, rule: str) -> dict[str, Any]:
         "norm": norm,
         "ratio": math.nan if key is None else key[1],
         "verdict": chosen.get("verdict"),
-        "l1_ratio": reached["l1"],
-        "l2_ratio": reached["l2"],
+        **{f"{norm}_ratio": ratio for norm, ratio in reached.items()},
     }
     for bound in _BOUNDS:
         row[f"baseline{bound}"] = float_row.get(f"mean_return{bound}", math.nan)
@@ -151,10 +152,9 @@ def _better_norm(
     if not keys:
         return None, None
     top = max(keys, key=lambda key: (key[1] or 0.0, agent.methods[key].policy[0]))
-    equal = len({ratio for _, ratio in keys}) == 1 and len(keys) == len(NORMS)
-    if rule == "interval" and equal:
-        other = next(key for key in keys if key != top)
-        if not clearly_higher(agent.methods[top], agent.methods[other]):
+    if rule == "interval":
+        rivals = [key for key in keys if key != top and key[1] == top[1]]
+        if any(not clearly_higher(agent.methods[top], agent.methods[key]) for key in rivals):
             return "tie", top
     return top[0], top
 

@@ -22,6 +22,7 @@ from squeezerl.errors import InvalidArgumentError, SqueezeRLError
 if TYPE_CHECKING:
     from squeezerl.evaluation.environment import Environment
     from squeezerl.records import AgentSource
+    from squeezerl.report.document import Block
 
 P = ParamSpec("P")
 
@@ -171,6 +172,23 @@ def print_table(
         if number:
             wide.print()
         wide.print(table, markup=False)
+
+
+def show(blocks: Sequence[Block]) -> None:
+    """Blocks of a report on standard output: tables, and the lines of text."""
+    from squeezerl.report.document import Items, Paragraph, Table, plain
+
+    for number, block in enumerate(blocks):
+        if number and isinstance(blocks[number - 1], Table):
+            say()
+        match block:
+            case Table():
+                print_table(block.header, block.plain_rows, left=block.left)
+            case Paragraph():
+                say(plain(block.text))
+            case Items():
+                for item in block.items:
+                    say(plain(item))
 
 
 def _column_groups(

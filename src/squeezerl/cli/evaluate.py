@@ -16,18 +16,11 @@ from squeezerl.cli.console import (
     VecNormalizeOption,
     find_environment,
     print_json,
-    print_table,
     progress_bar,
     reports_errors,
-    say,
+    show,
 )
 from squeezerl.errors import InvalidArgumentError
-
-_VERDICTS = {
-    "keeps": "keeps",
-    "loses": "does not keep",
-    "undecided": "undecided whether it keeps",
-}
 
 
 @reports_errors
@@ -80,8 +73,11 @@ def evaluate(
     """
     from squeezerl.api import as_artifact
     from squeezerl.api import evaluate as evaluate_policy
-    from squeezerl.report.contract import evaluation_json
-    from squeezerl.report.text import format_interval, format_return
+    from squeezerl.report.evaluation_report import (
+        comparison_document,
+        evaluation_document,
+        evaluation_json,
+    )
 
     if against is None and (max_episodes is not None or against_vecnormalize is not None):
         raise InvalidArgumentError(
@@ -103,40 +99,15 @@ def evaluate(
             runtime=runtime,
             on_progress=update,
         )
-    record = found.record
     if as_json:
-        print_json(evaluation_json(record, found.retention, found.baseline, found.random))
+        print_json(evaluation_json(found.record, found.retention, found.baseline, found.random))
         return
     if found.retention is None or found.baseline is None or found.random is None:
-        print_table(
-            ("environment", "episodes", "mean return [95 %]", "steps", "steps/s", "backend"),
-            [
-                (
-                    record.env_id,
-                    str(len(record.episodes)),
-                    format_return(record),
-                    f"{record.steps:,}",
-                    f"{record.steps / record.seconds:,.0f}",
-                    record.backend,
-                )
-            ],
-        )
+        show(evaluation_document(found.record).blocks)
         return
-    names = (Path(policy).name, Path(against or "").name, "random policy")
-    print_table(
-        ("policy", "episodes", "mean return [95 %]"),
-        [
-            (name, str(len(each.episodes)), format_return(each))
-            for name, each in zip(names, (record, found.baseline, found.random), strict=True)
-        ],
+    records = (
+        (Path(policy).name, found.record),
+        (Path(against or "").name, found.baseline),
+        ("random policy", found.random),
     )
-    retention = found.retention
-    say(
-        f"\nretention {format_interval(retention.normalized)} "
-        f"(ratio of returns {format_interval(retention.ratio)})",
-    )
-    if retention.verdict is None:
-        say("The baseline is not clearly better than random: untrained, so no verdict.")
-    else:
-        verdict = _VERDICTS[retention.verdict]
-        say(f"{verdict} {retain:.0%} of the return ({retention.episodes} episodes)")
+    show(comparison_document(records, found.retention).blocks)

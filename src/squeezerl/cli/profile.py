@@ -18,10 +18,9 @@ from squeezerl.cli.console import (
     WattsOption,
     find_environment,
     print_json,
-    print_table,
     progress_bar,
     reports_errors,
-    say,
+    show,
 )
 from squeezerl.errors import InvalidArgumentError
 
@@ -106,16 +105,14 @@ def profile(
     from squeezerl.artifacts.output import check_file, write_file
     from squeezerl.measurement.result import samples_npz
     from squeezerl.measurement.settings import read_observations
-    from squeezerl.report.profile_contract import beside, profile_json
-    from squeezerl.report.profile_file import read_profile
-    from squeezerl.report.profile_table import (
-        EPISODES_HEADER,
-        EPISODES_LEFT,
-        episode_rows,
-        profile_header,
-        profile_left,
+    from squeezerl.report.document import Items
+    from squeezerl.report.profile_report import (
+        beside,
+        episodes_table,
+        profile_json,
         profile_notes,
-        profile_rows,
+        profile_table,
+        read_profile,
         short_names,
     )
 
@@ -155,10 +152,5 @@ def profile(
     if as_json:
         print_json(data)
         return
-    print_table(profile_header(data), profile_rows(data), left=profile_left(data))
-    say()
-    if episodes:
-        print_table(EPISODES_HEADER, episode_rows(data), left=EPISODES_LEFT)
-        say()
-    for note in profile_notes(data):
-        say(note)
+    tables = (profile_table(data), *((episodes_table(data),) if episodes else ()))
+    show((*tables, Items(tuple(profile_notes(data)))))

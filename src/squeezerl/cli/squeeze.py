@@ -19,10 +19,10 @@ from squeezerl.cli.console import (
     WattsOption,
     find_environment,
     print_json,
-    print_table,
     progress_bar,
     reports_errors,
     say,
+    show,
 )
 
 
@@ -78,11 +78,7 @@ def squeeze(
     from squeezerl.agents.load import load_agent
     from squeezerl.api import squeeze as squeeze_agent
     from squeezerl.artifacts.output import check_output
-    from squeezerl.report.squeeze_report import (
-        measured_json,
-        table_header,
-        table_rows,
-    )
+    from squeezerl.report.squeeze_report import squeeze_result
 
     loaded = load_agent(agent, vecnormalize=vecnormalize)
     check_output(output, force=force)
@@ -106,11 +102,5 @@ def squeeze(
     if as_json:
         print_json(squeezed.to_json())
         return
-    result = squeezed.result
-    measured = measured_json(result)
-    header = table_header(measured)
-    print_table(header, table_rows(result, measured), left=(0, len(header) - 1))
-    say(f"\n{squeezed.summary()}")
-    if result.measurement_problem is not None:
-        say(f"Latency, memory and energy were not measured: {result.measurement_problem}")
+    show(squeeze_result(squeezed.result).blocks)
     say(f"{output}: policy.onnx, manifest.json, report.md, results.json, pareto.png")

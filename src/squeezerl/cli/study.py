@@ -300,8 +300,7 @@ def report(
 
     study_name, url = find_study(name, store)
     with open_existing(url) as opened:
-        from squeezerl.report.study_markdown import FailedJob
-        from squeezerl.report.study_report import write_study_report
+        from squeezerl.report.study_report import FailedJob, write_study_report
         from squeezerl.studies.results import load_study
 
         data = load_study(opened, study_name)

@@ -18,9 +18,9 @@ from squeezerl.cli.console import (
     option_names,
     parse_kwargs,
     print_json,
-    print_table,
     reports_errors,
     say,
+    show,
 )
 from squeezerl.cli.stopping import stop_on_signals
 from squeezerl.errors import InvalidArgumentError
@@ -207,7 +207,7 @@ def train(
             config, output=output, resume=resume, on_progress=update, should_stop=stop.is_asked
         )
     if as_json:
-        from squeezerl.report.training_contract import training_json
+        from squeezerl.report.evaluation_report import training_json
 
         print_json(training_json(result))
     else:
@@ -252,22 +252,9 @@ def _training_bar(description: str) -> Iterator[Callable[[TrainingProgress], Non
 
 
 def _say_result(result: TrainingResult) -> None:
-    from squeezerl.report.text import format_return
+    from squeezerl.report.evaluation_report import training_document
 
     if not result.complete:
         say(f"stopped at {result.steps:,} steps; go on with --resume")
         return
-    rate = result.new_steps / result.seconds if result.new_steps else 0.0
-    print_table(
-        ("agent", "steps", "seconds", "steps/s", "return [95 %]", "best"),
-        [
-            (
-                str(result.path),
-                f"{result.steps:,}",
-                f"{result.seconds:,.0f}",
-                f"{rate:,.0f}",
-                "-" if result.evaluation is None else format_return(result.evaluation),
-                "-" if result.best_return is None else f"{result.best_return:,.1f}",
-            )
-        ],
-    )
+    show(training_document(result).blocks)

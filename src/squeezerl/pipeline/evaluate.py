@@ -1,4 +1,4 @@
-"""`evaluate`: complete episodes of an artifact, of a random policy, or of the best constant action."""
+"""`evaluate`: complete episodes of an artifact, or of a policy that knows nothing."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from squeezerl.analysis.rule import best_percentage
+from squeezerl.analysis.retention import best_percentage
 from squeezerl.analysis.timing import median_interval
 from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.evaluation.evaluate import calibrate

@@ -7,25 +7,36 @@ from typing import Any
 
 import pandas as pd
 
-from squeezerl.analysis.figure_data import ENVIRONMENTS, in_order, panels
-from squeezerl.report.marks import handle, ordered, rule_handle
-from squeezerl.report.panel_grid import (
+from squeezerl.analysis.figure_data import in_order, panels
+from squeezerl.analysis.methods import BASELINE
+from squeezerl.analysis.published import ENVIRONMENTS
+from squeezerl.report.panels import (
+    QUANTITIES,
     UNTRAINED_COLOR,
+    Methods,
     PanelGrid,
+    Styled,
+    handle,
     heading,
     heading_width,
+    note_untrained,
+    ordered,
+    rule_handle,
     study_style,
 )
-from squeezerl.report.style import QUANTITIES, Style, algorithm_label, method_style
+from squeezerl.report.text import algorithm_label
 
 _BLOCK = 5  # environments side by side
 
 
-def draw_quantized_costs(frame: pd.DataFrame, untrained: Collection[str], title: str) -> Any:
+def draw_quantized_costs(
+    frame: pd.DataFrame, methods: Methods, untrained: Collection[str], title: str
+) -> Any:
     """Figure 1: what quantization does to time, energy and memory, scaled by the baseline.
 
     Args:
         frame: rows of `scaled_costs` from one runtime and host.
+        methods: their records.
         untrained: agents to draw hollow.
         title: of the figure.
     """
@@ -41,9 +52,9 @@ def draw_quantized_costs(frame: pd.DataFrame, untrained: Collection[str], title:
     width, height = max(1.7 if flat else 1.5, 0.42 * most + 0.35), 2.0 if flat else 1.45
     left, right, top, bottom = 0.8, 0.15, 0.95, 0.35 if flat else 0.45
     gap_x, gap_y = 0.78 if flat else 0.16, 0.32
-    shown = [name for name in ordered(frame["method"]) if name != "float"]
-    handles = [handle(method_style(name, i), line=False) for i, name in enumerate(shown)]
-    handles.append(_baseline_handle())
+    shown = {name: methods[name] for name in ordered(frame["method"], methods) if name != BASELINE}
+    handles = [handle(style, line=False) for style in shown.values()]
+    handles.append(rule_handle("float policy"))
     if _any_untrained(frame, untrained):
         handles.append(_hollow_handle())
     gaps = left + right + (columns - 1) * gap_x
@@ -69,9 +80,8 @@ def draw_quantized_costs(frame: pd.DataFrame, untrained: Collection[str], title:
                     axes = grid[(0, line) if flat else (row, column)]
                     axes.set_visible(True)
                     here = frame["env_id"] == env_id
-                    _costs_of_env(
-                        axes, frame[here & (frame["quantity"] == quantity)], frame, untrained
-                    )
+                    part = frame[here & (frame["quantity"] == quantity)]
+                    _costs_of_env(axes, part, frame, shown, untrained)
                     if line == 0:
                         axes.set_title(env_id, loc="left", pad=4)
                     last = line == len(quantities) - 1
@@ -85,18 +95,20 @@ def draw_quantized_costs(frame: pd.DataFrame, untrained: Collection[str], title:
 
 
 def _costs_of_env(
-    axes: Any, part: pd.DataFrame, frame: pd.DataFrame, untrained: Collection[str]
+    axes: Any,
+    part: pd.DataFrame,
+    frame: pd.DataFrame,
+    methods: Methods,
+    untrained: Collection[str],
 ) -> None:
     env_agents = frame[frame["env_id"].isin(part["env_id"].unique())]
     agents = [agent for agent, _, _ in panels(env_agents)]
     labels = [algorithm_label(algorithm) for _, algorithm, _ in panels(env_agents)]
     if len(set(labels)) < len(labels):
         labels = agents
-    methods = [name for name in ordered(frame["method"]) if name != "float"]
     step = 0.7 / max(1, len(methods))
     axes.axhline(1.0, color="0.3", linewidth=0.8, linestyle="--", zorder=1)
-    for number, method in enumerate(methods):
-        style = method_style(method, number)
+    for number, (method, style) in enumerate(methods.items()):
         shift = (number - (len(methods) - 1) / 2) * step
         for row in part[part["method"] == method].to_dict("records"):
             _point(axes, agents.index(row["agent"]) + shift, row, style, row["agent"] in untrained)
@@ -134,7 +146,7 @@ def draw_pruned_costs(
             title=title,
             x="neurons removed (%)",
             y="share of the float policy's",
-            handles=[*handles, _baseline_handle()],
+            handles=[*handles, rule_handle("float policy")],
         )
         for agent, axes in grid.axes.items():
             axes.axhline(1.0, color="0.3", linewidth=0.8, linestyle="--", zorder=1)
@@ -145,18 +157,14 @@ def draw_pruned_costs(
                 shift = 0.7 * (number - (len(shown) - 1) / 2)
                 _interval_line(axes, line, QUANTITIES[quantity], shift)
             if agent in untrained:
-                axes.set_facecolor("#f3f3f3")
-                axes.text(
-                    0.98, 0.95, "untrained", transform=axes.transAxes, ha="right", va="top",
-                    fontsize=7, style="italic", color="0.35",
-                )  # fmt: skip
+                note_untrained(axes, top=True)
         first = next(iter(grid.axes.values()))
         first.set_xlim(0, 100 * rows["ratio"].max() + 5)
         _at_least(first, 0.05)
     return grid.figure
 
 
-def _point(axes: Any, x: float, row: dict[Any, Any], style: Style, hollow: bool) -> None:
+def _point(axes: Any, x: float, row: dict[Any, Any], style: Styled, hollow: bool) -> None:
     color = UNTRAINED_COLOR if hollow else style.color
     if row["low"] == row["low"]:  # an interval is known
         axes.plot([x, x], [row["low"], row["high"]], color=color, linewidth=1.2, zorder=2)
@@ -166,16 +174,12 @@ def _point(axes: Any, x: float, row: dict[Any, Any], style: Style, hollow: bool)
     )  # fmt: skip
 
 
-def _interval_line(axes: Any, line: pd.DataFrame, style: Style, shift: float) -> None:
+def _interval_line(axes: Any, line: pd.DataFrame, style: Styled, shift: float) -> None:
     x = 100 * line["ratio"].to_numpy(dtype=float) + shift
     axes.vlines(x, line["low"], line["high"], color=style.color, linewidth=1.1)
     axes.plot(
         x, line["value"], color=style.color, marker=style.marker, markersize=2.6, linewidth=0.9
     )
-
-
-def _baseline_handle() -> Any:
-    return rule_handle("float policy")
 
 
 def _hollow_handle() -> Any:
@@ -197,6 +201,6 @@ def _any_untrained(frame: pd.DataFrame, untrained: Collection[str]) -> bool:
 
 
 def _at_least(axes: Any, reach: float) -> None:
-    """A scale that shows at least so much on either side of the baseline."""
+    """Widen the scale to at least this much on either side of the baseline."""
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, 1 - reach), max(high, 1 + reach))

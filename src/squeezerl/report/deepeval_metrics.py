@@ -6,8 +6,8 @@ older versions) or as its `actual_output`:
     {"retention": {"estimate": 0.97, "ci95": [0.94, 1.0]}, "compression": 3.9, "energy": null,
      "speed": {"estimate": 1.2, "ci95": [1.1, 1.3]}, "verdict": "keeps"}
 
-A bare number is a figure that is known exactly. What is null or missing is unknown, and a metric of
-it fails with a reason rather than guess: its score is what is certain, the lowest step. No language
+A bare number is a figure that is known exactly. What is null or missing is unknown, and its metric
+fails with a reason rather than guess: its score is what is certain, the lowest step. No language
 model is asked and nothing leaves the process.
 """
 
@@ -19,8 +19,15 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from squeezerl.analysis.score import PARTS, Part, Score, score, score_part
-from squeezerl.analysis.score_cards import ScoreCard
+from squeezerl.analysis.score_cards import (
+    PARTS,
+    UNTRAINED,
+    Part,
+    Score,
+    ScoreCard,
+    score,
+    score_part,
+)
 from squeezerl.errors import InvalidArgumentError, StudyError
 from squeezerl.records import Interval
 
@@ -131,7 +138,7 @@ class ScoreCardMetric(_FigureMetric):
 
     def _judge(self, figures: Mapping[str, Any]) -> tuple[float, bool, str]:
         if figures.get("untrained"):
-            return 0.0, False, "no score: the baseline is not clearly better than a random policy"
+            return 0.0, False, UNTRAINED
         result = score_of(figures)
         self.score_breakdown = {part.name: part.low for part in result.parts}
         known = result.total is not None

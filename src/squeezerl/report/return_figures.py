@@ -1,33 +1,48 @@
-"""Pictures of returns: against pruning, over the training, and over all cells at once."""
+"""Figures of returns: against pruning, over the training, and over all cells at once."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from squeezerl.analysis.figure_data import mean_curve, panels
-from squeezerl.analysis.score import KEEP
-from squeezerl.report.marks import handle, ordered, rule_handle
-from squeezerl.report.panel_grid import PanelGrid, row_of_panels, study_style
-from squeezerl.report.style import Style, method_style, short_label
+from squeezerl.analysis.methods import CONSTANT, RANDOM
+from squeezerl.analysis.retention import THRESHOLD
+from squeezerl.report.panels import (
+    Methods,
+    PanelGrid,
+    Style,
+    Styled,
+    handle,
+    mark_untrained,
+    note_untrained,
+    ordered,
+    row_of_panels,
+    rule_handle,
+    study_style,
+)
 
 _RETENTION_SCALE = (-0.3, 1.5)
+_LEVELS = {RANDOM: ("random policy", ":"), CONSTANT: ("best constant action", "-.")}
 
 
-def draw_retention(frame: pd.DataFrame, untrained: Collection[str], title: str) -> Any:
+def draw_retention(
+    frame: pd.DataFrame, methods: Methods, untrained: Collection[str], title: str
+) -> Any:
     """What is kept of the return against the share of neurons removed, with 95 % bands.
 
     Args:
         frame: of `retention_by_ratio`.
+        methods: their records.
         untrained: agents to mark.
         title: of the figure.
     """
     with study_style():
-        methods = ordered(frame["method"])
-        handles = [handle(method_style(name, i)) for i, name in enumerate(methods)]
+        shown = ordered(frame["method"], methods)
+        handles = [handle(methods[name]) for name in shown]
         low = float(np.nanmin(frame["low"].to_numpy(dtype=float), initial=0.0))
         high = float(np.nanmax(frame["high"].to_numpy(dtype=float), initial=1.0))
         # A collapsed or lucky policy must not squeeze the rest: the scale ends there, and says so.
@@ -37,19 +52,19 @@ def draw_retention(frame: pd.DataFrame, untrained: Collection[str], title: str) 
             title=title,
             x="neurons removed (%)",
             y="retention (0 random, 1 float policy" + (", cut at the edges)" if cut else ")"),
-            handles=[*handles, rule_handle(f"{100 * KEEP:.0f} % of the return")],
+            handles=[*handles, rule_handle(f"{100 * THRESHOLD:.0f} % of the return")],
         )
         for agent, axes in grid.axes.items():
-            axes.axhline(KEEP, color="0.3", linewidth=0.8, linestyle="--", zorder=1)
+            axes.axhline(THRESHOLD, color="0.3", linewidth=0.8, linestyle="--", zorder=1)
             axes.axhline(0.0, color="0.6", linewidth=0.6, zorder=1)
             if agent in untrained:
-                grid.untrained(agent)
+                mark_untrained(axes)
                 continue
             own = frame[frame["agent"] == agent]
-            for number, method in enumerate(methods):
+            for method in shown:
                 line = own[own["method"] == method].sort_values("ratio")
                 if len(line):
-                    _band(axes, 100 * line["ratio"], line, method_style(method, number))
+                    _band(axes, 100 * line["ratio"], line, methods[method])
         first = next(iter(grid.axes.values()))
         first.set_xlim(0, 100 * frame["ratio"].max() + 3)
         first.set_ylim(max(low, _RETENTION_SCALE[0]) - 0.05, min(high, _RETENTION_SCALE[1]) + 0.05)
@@ -57,23 +72,29 @@ def draw_retention(frame: pd.DataFrame, untrained: Collection[str], title: str) 
 
 
 def draw_curves(
-    curves: pd.DataFrame, levels: dict[str, float], untrained: Collection[str], title: str
+    curves: pd.DataFrame,
+    methods: Methods,
+    levels: Mapping[str, Mapping[str, float]],
+    untrained: Collection[str],
+    title: str,
 ) -> Any:
-    """Learning curves: every training thin, the mean of each method thick.
+    """Learning curves: each training thin, the mean of each method thick.
 
     Args:
         curves: of `learning_curves`.
-        levels: a random policy's mean return by environment.
+        methods: their records.
+        levels: of `reference_levels`.
         untrained: agents to mark.
         title: of the figure.
     """
     with study_style():
         steps = curves["timesteps"].max()
         unit, name = (1e6, "million steps") if steps >= 2e5 else (1e3, "thousand steps")
-        methods = ordered(curves["method"])
-        handles = [handle(method_style(own, i), marker=False) for i, own in enumerate(methods)]
-        if levels:
-            handles.append(rule_handle("random policy", ":"))
+        shown = ordered(curves["method"], methods)
+        handles = [handle(methods[name], marker=False) for name in shown]
+        handles += [
+            rule_handle(label, dash) for name, (label, dash) in _LEVELS.items() if levels.get(name)
+        ]
         grid = PanelGrid(
             panels(curves),
             title=title,
@@ -82,14 +103,15 @@ def draw_curves(
             handles=handles,
             share_y=False,
         )
-        for agent, algorithm, env_id in panels(curves):
-            del algorithm
+        for agent, _, env_id in panels(curves):
             axes = grid.axes[agent]
-            if env_id in levels:
-                axes.axhline(levels[env_id], color="0.3", linewidth=0.8, linestyle=":", zorder=1)
-            for number, method in enumerate(methods):
+            for name, (_, dash) in _LEVELS.items():
+                level = levels.get(name, {}).get(env_id)
+                if level is not None:
+                    axes.axhline(level, color="0.3", linewidth=0.8, linestyle=dash, zorder=1)
+            for method in shown:
                 own = curves[(curves["agent"] == agent) & (curves["method"] == method)]
-                style = method_style(method, number)
+                style = methods[method]
                 if own["train_seed"].nunique(dropna=False) > 1:
                     for _, single in own.groupby("train_seed", dropna=False):
                         axes.plot(
@@ -102,11 +124,7 @@ def draw_curves(
                     linestyle=style.dash,
                 )  # fmt: skip
             if agent in untrained:
-                axes.set_facecolor("#f3f3f3")
-                axes.text(
-                    0.98, 0.04, "untrained", transform=axes.transAxes, ha="right", va="bottom",
-                    fontsize=7, style="italic", color="0.35",
-                )  # fmt: skip
+                note_untrained(axes, top=False)
             axes.get_yaxis().set_major_formatter(lambda value, _: _thousands(value))
             axes.get_yaxis().set_major_locator(_few_ticks())
             axes.get_xaxis().set_major_locator(_few_ticks())
@@ -123,7 +141,7 @@ def _thousands(value: float) -> str:
     return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:g}"
 
 
-def _band(axes: Any, x: pd.Series, line: pd.DataFrame, style: Style, size: float = 2.6) -> None:
+def _band(axes: Any, x: pd.Series, line: pd.DataFrame, style: Styled, size: float = 2.6) -> None:
     if len(line) == 1:
         axes.vlines(x, line["low"], line["high"], color=style.color, linewidth=1.2)
     else:
@@ -134,18 +152,19 @@ def _band(axes: Any, x: pd.Series, line: pd.DataFrame, style: Style, size: float
     )  # fmt: skip
 
 
-def draw_iqm(aggregates: pd.DataFrame, title: str) -> Any:
-    """The interquartile mean over all trained cells, of every method with its 95 % interval.
+def draw_iqm(aggregates: pd.DataFrame, methods: Methods, title: str) -> Any:
+    """The interquartile mean over all trained cells, for each method with its 95 % interval.
 
     Args:
         aggregates: of `aggregate_table`.
+        methods: their records.
         title: of the figure.
     """
-    rows = aggregates[aggregates["method"] != "random"]
-    by_ratio = [name for name in ordered(rows["method"]) if _has_ratios(rows, name)]
-    whole = [name for name in ordered(rows["method"]) if name not in by_ratio]
-    rule = rule_handle(f"{100 * KEEP:.0f} % of the return")
-    handles = [*(handle(method_style(name, i)) for i, name in enumerate(by_ratio)), rule]
+    rows = aggregates[~aggregates["method"].isin((RANDOM, CONSTANT))]
+    by_ratio = [name for name in ordered(rows["method"], methods) if _has_ratios(rows, name)]
+    whole = [name for name in ordered(rows["method"], methods) if name not in by_ratio]
+    rule = rule_handle(f"{100 * THRESHOLD:.0f} % of the return")
+    handles = [*(handle(methods[name]) for name in by_ratio), rule]
     sides = [side for side in (whole, by_ratio) if side]
     with study_style():
         figure, grid = row_of_panels(
@@ -153,16 +172,16 @@ def draw_iqm(aggregates: pd.DataFrame, title: str) -> Any:
             height=2.6, title=title, handles=handles, bottom=0.7,
         )  # fmt: skip
         for axes, side in zip(grid, sides, strict=True):
-            axes.axhline(KEEP, color="0.3", linewidth=0.8, linestyle="--", zorder=1)
+            axes.axhline(THRESHOLD, color="0.3", linewidth=0.8, linestyle="--", zorder=1)
             for number, method in enumerate(side):
                 line = rows[rows["method"] == method].sort_values("ratio")
                 line = line.rename(columns={"iqm": "value", "iqm_low": "low", "iqm_high": "high"})
-                style = method_style(method, number)
+                style = methods[method]
                 x = pd.Series([float(number)]) if side is whole else 100 * line["ratio"]
                 _band(axes, x, line, style, size=4.5 if side is whole else 3.0)
             if side is whole:
                 axes.set_xlim(-0.6, len(side) - 0.4)
-                axes.set_xticks(range(len(side)), [short_label(name) for name in side])
+                axes.set_xticks(range(len(side)), [methods[name].short for name in side])
                 for label in axes.get_xticklabels():
                     label.set(rotation=30, ha="right")
             else:
@@ -172,37 +191,40 @@ def draw_iqm(aggregates: pd.DataFrame, title: str) -> Any:
     return figure
 
 
-def draw_profiles(profiles: pd.DataFrame, title: str) -> Any:
-    """Performance profiles: the share of runs above a score, quantized ones and each pruning.
+def draw_profiles(profiles: pd.DataFrame, methods: Methods, title: str) -> Any:
+    """Performance profiles: the share of runs above a score, one panel for each pruning method.
+
+    Methods that remove no neurons share the first panel.
 
     Args:
         profiles: of `profile_table`.
+        methods: their records.
         title: of the figure.
     """
-    by_ratio = [name for name in ordered(profiles["method"]) if _has_ratios(profiles, name)]
-    whole = [name for name in ordered(profiles["method"]) if name not in by_ratio]
+    names = ordered(profiles["method"], methods)
+    by_ratio = [name for name in names if _has_ratios(profiles, name)]
+    whole = [name for name in names if name not in by_ratio]
     sides = [*([whole] if whole else []), *([name] for name in by_ratio)]
     ratios = sorted(profiles["ratio"].dropna().unique())
     shades = dict(zip(ratios, _shades(len(ratios)), strict=True))
     handles = [
-        *(handle(method_style(name, i), marker=False) for i, name in enumerate(whole)),
+        *(handle(methods[name], marker=False) for name in whole),
         *(
             handle(Style(f"{100 * ratio:.0f} %", shades[ratio], ""), marker=False)
             for ratio in ratios
         ),
-        rule_handle(f"{100 * KEEP:.0f} % of the return"),
+        rule_handle(f"{100 * THRESHOLD:.0f} % of the return"),
     ]
     with study_style():
         figure, grid = row_of_panels([2.7] * len(sides), height=2.4, title=title, handles=handles)
         for axes, side in zip(grid, sides, strict=True):
-            axes.axvline(KEEP, color="0.3", linewidth=0.8, linestyle="--", zorder=1)
-            for number, method in enumerate(side):
+            axes.axvline(THRESHOLD, color="0.3", linewidth=0.8, linestyle="--", zorder=1)
+            for method in side:
                 curves = profiles[profiles["method"] == method].groupby("ratio", dropna=False)
                 for ratio, curve in curves:
-                    color = method_style(method, number).color
-                    _steps(axes, curve, color if side is whole else shades[ratio])
+                    _steps(axes, curve, methods[method].color if side is whole else shades[ratio])
             axes.set_title(
-                "no neurons removed" if side is whole else method_style(side[0]).label,
+                "no neurons removed" if side is whole else methods[side[0]].label,
                 loc="left", pad=4,
             )  # fmt: skip
             axes.set_xlim(profiles["threshold"].min(), profiles["threshold"].max())

@@ -1,59 +1,179 @@
-"""What a squeeze leaves behind for people: `report.md`, `results.json` and a picture."""
+"""A squeeze: its JSON, its document, its picture, and the files that it leaves behind."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from squeezerl.analysis.retention import fewest_to_keep
-from squeezerl.records import Retention
-from squeezerl.report.contract import squeeze_json
-from squeezerl.report.pareto import draw_pareto
-from squeezerl.report.profile_contract import profile_json
-from squeezerl.report.profile_table import measured_cells, measured_columns, profile_markdown
-from squeezerl.report.text import format_interval, format_return, markdown_table
+from squeezerl.evaluation.referee import Judgement
+from squeezerl.records import MethodRecord, Retention, to_json
+from squeezerl.report.document import (
+    Block,
+    Code,
+    Document,
+    Figure,
+    Heading,
+    Paragraph,
+    Table,
+    Text,
+)
+from squeezerl.report.evaluation_report import evaluation_summary, retention_json
+from squeezerl.report.profile_report import (
+    measured_cells,
+    measured_columns,
+    profile_blocks,
+    profile_json,
+)
+from squeezerl.report.renderers import render
+from squeezerl.report.text import DASH, format_interval, format_return
 from squeezerl.search.result import SqueezeResult, Trial
 from squeezerl.search.squeeze import BASELINE
 
 
 def write_squeeze_report(result: SqueezeResult, folder: Path) -> None:
-    """Write the three files; paths in them are relative to `folder`."""
+    """Write report.md, results.json and pareto.png; paths in them are relative to `folder`."""
     text = json.dumps(squeeze_json(result, Path()), indent=1)
     (folder / "results.json").write_text(text + "\n", encoding="utf-8")
     draw_pareto(result, folder / "pareto.png")
-    (folder / "report.md").write_text(squeeze_markdown(result), encoding="utf-8")
+    report = render(squeeze_document(result), "markdown", folder)
+    (folder / "report.md").write_text(report, encoding="utf-8")
 
 
-def measured_json(result: SqueezeResult) -> dict[str, Any] | None:
-    """The JSON of what was measured, if anything was."""
-    return None if result.profile is None else profile_json(result.profile)
+def squeeze_json(result: SqueezeResult, root: Path) -> dict[str, Any]:
+    """A squeeze; artifacts are given as paths below `root`.
+
+    `profile` is the row of `profile_json`, null for candidates that were not measured.
+    """
+    trials = {trial.recipe: trial for trial in result.trials}
+    profile = measured_json(result)
+    measured = {row["artifact"]: row for row in profile["rows"]} if profile else {}
+    if result.chosen == BASELINE:
+        chosen: dict[str, Any] = {
+            "method": BASELINE.name,
+            "ratio": None,
+            "weight_bytes": result.baseline_size.weight_bytes,
+            "file_bytes": result.baseline_size.file_bytes,
+            "retention": None,
+            "profile": measured.get(BASELINE.name),
+        }
+    else:
+        # The confirmation is the honest figure: the choice was made among thirty by the other.
+        assert result.confirmation is not None
+        selection = _trial_json(trials[result.chosen], root, measured)
+        chosen = selection | {
+            "retention": retention_json(result.confirmation.retention),
+            "selection_retention": selection["retention"],
+            **evaluation_summary(result.confirmation.record),
+        }
+    return {
+        "agent": to_json(result.source),
+        "env_id": result.environment.id,
+        "env_kwargs": dict(result.environment.kwargs),
+        "backend": result.environment.backend,
+        "calibration": to_json(result.calibration),
+        "retain": result.retain,
+        "episodes": result.episodes,
+        "max_episodes": result.max_episodes,
+        "seed": result.seed,
+        "baseline": {
+            "method": BASELINE.name,
+            "weight_bytes": result.baseline_size.weight_bytes,
+            "file_bytes": result.baseline_size.file_bytes,
+            "artifact": str(root / "candidates" / BASELINE.name),
+            "profile": measured.get(BASELINE.name),
+            **evaluation_summary(result.baseline_record),
+        },
+        "random": evaluation_summary(result.random_record),
+        "candidates": [_trial_json(trial, root, measured) for trial in result.trials],
+        "chosen": chosen
+        | {"artifact": str(root), "confirmation": _confirmation_json(result.confirmation)},
+        "host": to_json(result.host),
+        "energy_problem": profile["energy_problem"] if profile else None,
+        "measurement_problem": result.measurement_problem,
+    }
 
 
-def table_header(measured: dict[str, Any] | None = None) -> tuple[str, ...]:
-    """Titles of `table_rows`."""
-    return (
-        "candidate",
-        "bytes",
-        "times smaller",
-        "return [95 %]",
-        "retention [95 %]",
-        "ratio [95 %]",
-        "episodes",
-        *measured_columns(measured),
-        "verdict",
+def _trial_json(trial: Trial, root: Path, measured: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "recipe": trial.recipe.text,
+        "method": trial.recipe.record.name,
+        "ratio": trial.recipe.ratio,
+        "weight_bytes": trial.size.weight_bytes if trial.size else None,
+        "file_bytes": trial.size.file_bytes if trial.size else None,
+        "retention": retention_json(trial.judgement.retention) if trial.judgement else None,
+        "artifact": str(root / trial.artifact) if trial.artifact else None,
+        "profile": measured.get(trial.recipe.name),
+        "problem": trial.problem,
+        **(evaluation_summary(trial.judgement.record) if trial.judgement else {}),
+    }
+
+
+def _confirmation_json(judgement: Judgement | None) -> dict[str, Any] | None:
+    if judgement is None:
+        return None
+    return {
+        "seed": judgement.record.seed,
+        "retention": retention_json(judgement.retention),
+        **evaluation_summary(judgement.record),
+    }
+
+
+def squeeze_document(result: SqueezeResult) -> Document:
+    """The whole report; paths in it are relative to the squeeze's folder."""
+    measured = measured_json(result)
+    return Document(
+        title=f"Squeezed: {result.source.label.upper()} on {result.environment.id}",
+        blocks=(
+            Paragraph(summary(result)),
+            Figure(title="Retention against bytes", path="pareto.png"),
+            candidates_table(result, measured),
+            Paragraph(
+                "Retention is (R − R_random) / (R_baseline − R_random), ratio is R / R_baseline; "
+                "both with a 95 % bootstrap interval over episodes paired by seed with the float "
+                "policy's. Returns are over each row's own episodes. The verdict is for a "
+                f"retention of {result.retain:.0%} and comes from a wider interval, since "
+                "undecided candidates are looked at again: keeps (all of it above, over at least "
+                f"{fewest_to_keep(result.retain)} episodes), loses (all of it below), undecided. "
+                "The first line gives the chosen candidate's retention on other episodes than "
+                "those of the table."
+            ),
+            *_measurements(measured, result.measurement_problem),
+            _facts(result),
+        ),
     )
 
 
-def table_rows(
-    result: SqueezeResult, measured: dict[str, Any] | None = None
-) -> list[tuple[str, ...]]:
-    """The table of all that was tried, by size, the float policy first.
+def squeeze_result(result: SqueezeResult) -> Document:
+    """What the command line shows: the candidates, the choice, and what was not measured."""
+    problem = result.measurement_problem
+    blocks: list[Block] = [
+        candidates_table(result, measured_json(result)),
+        Paragraph(summary(result)),
+    ]
+    if problem is not None:
+        blocks.append(Paragraph(_unmeasured(problem)))
+    return Document(title="Squeezed", blocks=tuple(blocks))
 
-    `measured` is what `measured_json` gave, for its columns.
+
+def measured_json(result: SqueezeResult) -> dict[str, Any] | None:
+    """The JSON of what was measured, `None` if nothing was."""
+    return None if result.profile is None else profile_json(result.profile)
+
+
+def candidates_table(result: SqueezeResult, measured: dict[str, Any] | None = None) -> Table:
+    """All that was tried, by size, the float policy first.
+
+    Args:
+        result: of the squeeze.
+        measured: what `measured_json` gives, for its columns.
     """
+    columns = measured_columns(measured)
     cells = measured_cells(measured)
-    none = ("–",) * len(measured_columns(measured))
+    none = (DASH,) * len(columns)
+    header = ("candidate", "bytes", "times smaller", "return [95 %]", "retention [95 %]",
+              "ratio [95 %]", "episodes", *columns, "verdict")  # fmt: skip
     baseline = (
         BASELINE.name,
         f"{result.baseline_size.file_bytes:,}",
@@ -66,15 +186,13 @@ def table_rows(
         "baseline",
     )
     trials = sorted(result.trials, key=lambda t: -(t.size.file_bytes if t.size else 0))
-    return [
-        baseline,
-        *(_row(trial, result, cells.get(trial.recipe.name, none)) for trial in trials),
-    ]
+    rows = (_row(trial, result, cells.get(trial.recipe.name, none)) for trial in trials)
+    return Table(header=header, rows=(baseline, *rows), left=(0, len(header) - 1))
 
 
 def _row(trial: Trial, result: SqueezeResult, measured: tuple[str, ...]) -> tuple[str, ...]:
     if trial.judgement is None or trial.size is None:
-        return (trial.recipe.name, *"––––––", *measured, trial.problem or "failed")
+        return (trial.recipe.name, *(DASH,) * 6, *measured, trial.problem or "failed")
     retention = trial.judgement.retention
     return (
         trial.recipe.name,
@@ -112,60 +230,123 @@ def _confirmed(retention: Retention) -> str:
     )
 
 
-def squeeze_markdown(result: SqueezeResult) -> str:
-    """The report as Markdown."""
-    source, host = result.source, result.host
-    measured = measured_json(result)
-    header = table_header(measured)
-    trained_on = source.env_id or "unknown"
-    lines = [
-        f"# Squeezed: {source.label.upper()} on {result.environment.id}",
-        "",
-        summary(result),
-        "",
-        "![Retention against bytes](pareto.png)",
-        "",
-        *markdown_table(header, table_rows(result, measured), left=(0, len(header) - 1)),
-        "",
-        "Retention is (R − R_random) / (R_baseline − R_random), ratio is R / R_baseline; both with "
-        "a 95 % bootstrap interval over episodes paired by seed with the float policy's. Returns "
-        "are over each row's own episodes. The verdict is for a retention of "
-        f"{result.retain:.0%} and comes from an interval that is wider, since undecided candidates "
-        "are looked at again: keeps (all of it above, over at least "
-        f"{fewest_to_keep(result.retain)} episodes), loses (all of it below), undecided. The first "
-        "line gives the chosen candidate's retention on other episodes than those of the table. "
-        "Candidates are the study's own methods with its one-shot settings, quantized per channel.",
-        "",
-        *_measurements(measured, result.measurement_problem),
-        "| | |",
-        "| --- | --- |",
-        f"| agent | `{source.path}` ({source.label}, trained on {trained_on}) |",
-        f"| sha256 | `{source.sha256}` |",
-        f"| return of the float policy | {format_return(result.baseline_record)} |",
-        f"| return of a random policy | {format_return(result.random_record)} |",
-        f"| environment | {result.environment.id}, run by {result.environment.backend} |",
-        f"| seeds | from {result.seed}; confirmation from {_confirmation_seed(result)} |",
-        f"| host | {host.cpu}, {host.cores} cores, {host.system}, Python {host.python} |",
-        f"| libraries | {', '.join(f'{k} {v}' for k, v in host.libraries.items())} |",
-        "",
-    ]
-    return "\n".join(lines)
+def _unmeasured(problem: str) -> str:
+    return f"Latency, memory and energy were not measured: {problem}"
 
 
-def _measurements(measured: dict[str, Any] | None, problem: str | None) -> list[str]:
+def _measurements(measured: dict[str, Any] | None, problem: str | None) -> tuple[Block, ...]:
     if problem is not None:
-        return [f"Latency, memory and energy were not measured: {problem}", ""]
+        return (Paragraph(_unmeasured(problem)),)
     if measured is None:
-        return []
-    return [
-        "## Measured",
-        "",
-        "One decision in ONNX Runtime on this host, for the float policy, the chosen candidate and "
-        "the smallest others that do not lose the return.",
-        "",
-        profile_markdown(measured),
-    ]
+        return ()
+    return (
+        Heading("Measured"),
+        Paragraph(
+            "One decision in ONNX Runtime on this host, for the float policy, the chosen candidate "
+            "and the smallest others that do not lose the return."
+        ),
+        *profile_blocks(measured),
+    )
 
 
-def _confirmation_seed(result: SqueezeResult) -> str:
-    return "–" if result.confirmation is None else str(result.confirmation.record.seed)
+def _facts(result: SqueezeResult) -> Table:
+    source, host, confirmation = result.source, result.host, result.confirmation
+    trained_on = source.env_id or "unknown"
+    fresh = DASH if confirmation is None else str(confirmation.record.seed)
+    rows: dict[str, Text] = {
+        "agent": (Code(source.path), f" ({source.algorithm}, trained on {trained_on})"),
+        "sha256": Code(source.sha256),
+        "return of the float policy": format_return(result.baseline_record),
+        "return of a random policy": format_return(result.random_record),
+        "environment": f"{result.environment.id}, run by {result.environment.backend}",
+        "seeds": f"from {result.seed}; confirmation from {fresh}",
+        "host": f"{host.cpu}, {host.cores} cores, {host.system}, Python {host.python}",
+        "libraries": ", ".join(f"{name} {version}" for name, version in host.libraries.items()),
+    }
+    return Table(header=("", ""), rows=tuple(rows.items()), left=(0, 1))
+
+
+class ParetoPoint(NamedTuple):
+    """A candidate's bytes on disk, and its normalised retention with its interval."""
+
+    name: str
+    method: MethodRecord
+    file_bytes: int
+    retention: float
+    low: float
+    high: float
+    chosen: bool
+
+
+def pareto_points(result: SqueezeResult) -> tuple[ParetoPoint, ...]:
+    """The candidates that have a retention, in the order they were tried."""
+    points = []
+    for trial in result.trials:
+        if trial.judgement is None or trial.size is None:
+            continue
+        interval = trial.judgement.retention.normalized
+        if interval is not None:
+            points.append(
+                ParetoPoint(
+                    trial.recipe.name,
+                    trial.recipe.record,
+                    trial.size.file_bytes,
+                    interval.estimate,
+                    interval.low,
+                    interval.high,
+                    trial.recipe == result.chosen,
+                )
+            )
+    return tuple(points)
+
+
+def draw_pareto(result: SqueezeResult, path: Path) -> None:
+    """Draw the points to a picture; its format follows from the name (PNG, SVG, PDF)."""
+    from matplotlib.figure import Figure
+
+    points = pareto_points(result)
+    kept = result.confirmation.retention.normalized if result.confirmation else None
+    fresh = f"{kept.estimate:.1%} on fresh seeds" if kept else ""
+    figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    axes.axhline(
+        result.retain, color="0.4", linestyle="--", linewidth=1, label=f"asked: {result.retain:.0%}"
+    )
+    for method in dict.fromkeys(point.method for point in points):
+        chosen = [point for point in points if point.method == method]
+        retentions = [point.retention for point in chosen]
+        axes.errorbar(
+            [point.file_bytes / 1000 for point in chosen],
+            retentions,
+            # A percentile interval may exclude the estimate by a hair.
+            yerr=[
+                [max(0.0, point.retention - point.low) for point in chosen],
+                [max(0.0, point.high - point.retention) for point in chosen],
+            ],
+            fmt=method.marker, color=method.color, label=method.label, markersize=6,
+            capsize=2, linewidth=1,
+        )  # fmt: skip
+    axes.plot(
+        result.baseline_size.file_bytes / 1000, 1.0, marker="*", markersize=14, color="black",
+        linestyle="none", label="float policy",
+    )  # fmt: skip
+    for point in points:
+        if point.chosen:
+            axes.annotate(
+                f"chosen: {point.name}, {point.file_bytes:,} bytes\n{fresh}",
+                (point.file_bytes / 1000, point.retention),
+                xytext=(12, -34), textcoords="offset points",
+                arrowprops={"arrowstyle": "->", "color": "0.3"},
+            )  # fmt: skip
+    axes.set_xscale("log")
+    ticks = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+    low, high = axes.get_xlim()
+    axes.set_xticks([t for t in ticks if low <= t <= high], minor=False)
+    axes.get_xaxis().set_major_formatter(lambda value, _: f"{value:g}")
+    axes.get_xaxis().set_minor_formatter(lambda value, _: "")
+    axes.set_xlabel("policy.onnx (kB, logarithmic)")
+    axes.set_ylabel("retention: 0 is random, 1 is the float policy")
+    axes.set_title(f"{result.source.label.upper()} on {result.environment.id}", loc="left")
+    axes.grid(visible=True, color="0.9")
+    axes.legend(frameon=False, fontsize=9)
+    figure.savefig(path)

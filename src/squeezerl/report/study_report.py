@@ -4,35 +4,63 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from squeezerl.analysis.findings import overall_verdicts
+from squeezerl.analysis.figure_data import untrained_agents
+from squeezerl.analysis.finding import Finding, overall_verdicts
 from squeezerl.analysis.frames import StudyData
+from squeezerl.analysis.methods import PRUNING
+from squeezerl.analysis.published import SOURCE
 from squeezerl.analysis.study_analysis import StudyAnalysis, analyse
 from squeezerl.artifacts.output import new_folder
-from squeezerl.report.comparison_tables import comparison_tables
-from squeezerl.report.html_page import html_page
-from squeezerl.report.intervals import bounds, estimate
-from squeezerl.report.other_tables import (
+from squeezerl.report.document import (
+    Block,
+    Code,
+    Document,
+    Emphasis,
+    Heading,
+    Inline,
+    Items,
+    Link,
+    Paragraph,
+    Preformatted,
+    Strong,
+    Table,
+    inlines,
+)
+from squeezerl.report.paper_tables import comparison_tables, pruned_tables, returns_tables
+from squeezerl.report.renderers import render
+from squeezerl.report.renderers.json import document_json
+from squeezerl.report.study_figures import Pictures, draw_study_figures
+from squeezerl.report.study_tables import (
     aggregates_table,
+    cells_table,
     costs_table,
     runs_table,
     score_frame,
     score_table,
 )
-from squeezerl.report.return_tables import (
-    cells_table,
-    pruned_tables,
-    returns_tables,
-)
-from squeezerl.report.study_figures import draw_study_figures
-from squeezerl.report.study_markdown import FailedJob, study_markdown
-from squeezerl.report.study_tables import StudyTable, write_table
+from squeezerl.report.text import algorithm_label, bounds, estimate
 
 REPORT_JSON = "study.json"
 _VERSION = 1
+_MOST_ROWS = 100  # longer tables are files beside the report
+_ERROR_LINES = 12
+_VERDICTS = ("supported", "refuted", "undecided")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedJob:
+    """A job that failed for good: its kind, its label, the traceback, how often it was tried."""
+
+    kind: str
+    label: Mapping[str, Any] | str
+    error: str
+    attempts: int
 
 
 def write_study_report(
@@ -52,9 +80,9 @@ def write_study_report(
     Args:
         data: of the study.
         folder: to be made, whole or not at all.
-        force: whether a report that stands there is replaced.
+        force: whether a report that is already there may be replaced.
         seed: of the bootstrap's resamples.
-        unfinished: jobs that are not done, by state ("pending", "running", "blocked").
+        unfinished: how many jobs are not done, by state ("pending", "running", "blocked").
         failures: jobs that failed for good.
 
     Raises:
@@ -62,62 +90,59 @@ def write_study_report(
     """
     with new_folder(folder, force=force, marker=REPORT_JSON) as work:
         analysis = analyse(data, seed)
-        tables = study_tables(data, analysis)
+        tables = {table.name: table for table in study_tables(data, analysis)}
         (work / "tables").mkdir()
-        for table in tables:
+        for table in tables.values():
             write_table(table, work / "tables")
         (work / "figures").mkdir()
-        pictures = draw_study_figures(
-            data, analysis.cells, analysis.aggregates, analysis.profiles, work / "figures"
-        )
-        text = study_markdown(
-            data, analysis, {table.name: table for table in tables}, pictures,
+        pictures = draw_study_figures(data, analysis, work)
+        document = study_document(
+            data, analysis, tables, pictures,
             seed=seed, unfinished=unfinished or {}, failures=failures,
         )  # fmt: skip
-        (work / "report.md").write_text(text, encoding="utf-8")
-        page = html_page(text, work, f"Study: {data.name}")
-        (work / "index.html").write_text(page, encoding="utf-8")
-        content = json.dumps(study_json(data, analysis, seed), indent=1, allow_nan=False)
-        (work / REPORT_JSON).write_text(content + "\n", encoding="utf-8")
+        for renderer, name in (("markdown", "report.md"), ("html", "index.html")):
+            (work / name).write_text(render(document, renderer, work), encoding="utf-8")
+        content = study_json(data, analysis, seed) | {"report": document_json(document)}
+        text = json.dumps(content, indent=1, allow_nan=False)
+        (work / REPORT_JSON).write_text(text + "\n", encoding="utf-8")
 
 
-def study_tables(data: StudyData, analysis: StudyAnalysis) -> list[StudyTable]:
-    """Every table of the report."""
+def write_table(table: Table, folder: Path) -> None:
+    """Write `name`.md, .tex and .csv; the CSV is the tidy data, in full precision."""
+    untitled = Document(title=table.title, blocks=(replace(table, title=""),))
+    captioned = Document(title="", blocks=(table,))
+    for renderer, document, suffix in (("markdown", untitled, "md"), ("latex", captioned, "tex")):
+        path = folder / f"{table.name}.{suffix}"
+        path.write_text(render(document, renderer, folder), encoding="utf-8")
+    if table.frame is not None:
+        table.frame.to_csv(folder / f"{table.name}.csv", index=False, lineterminator="\n")
+
+
+def study_tables(data: StudyData, analysis: StudyAnalysis) -> list[Table]:
+    """All tables of the report."""
+    methods = data.methods
     return [
         runs_table(data, analysis.cells),
-        *returns_tables(analysis.returns),
-        *pruned_tables(analysis.pruned),
-        *comparison_tables(analysis.comparison, analysis.percentages),
-        aggregates_table(analysis.aggregates),
-        costs_table(data.costs),
-        score_table(analysis.cards, best=True),
-        score_table(analysis.cards),
-        cells_table(analysis.cells),
+        *returns_tables(analysis.returns, methods),
+        *pruned_tables(analysis.pruned, data.run_methods(PRUNING), methods),
+        *comparison_tables(analysis.comparison, analysis.percentages, methods),
+        aggregates_table(analysis.aggregates, methods),
+        costs_table(data.costs, methods),
+        score_table(analysis.cards, methods, best=True),
+        score_table(analysis.cards, methods),
+        cells_table(analysis.cells, methods),
     ]
 
 
 def study_json(data: StudyData, analysis: StudyAnalysis, seed: int) -> dict[str, Any]:
-    """Findings and score cards for programs; the tables' figures are in their CSV."""
+    """Findings and score cards for programs; the figures of the tables are in their CSV files."""
     return {
         "version": _VERSION,
         "study": data.name,
         "seed": seed,
+        "basis": analysis.basis,
         "findings": {
-            runtime: [
-                {
-                    "number": finding.number,
-                    "part": finding.part,
-                    "claim": finding.claim,
-                    "hypothesis": finding.hypothesis,
-                    "statistic": finding.statistic,
-                    "estimate": estimate(finding.estimate),
-                    "ci95": bounds(finding.estimate),
-                    "verdict": finding.verdict,
-                    "evidence": finding.evidence,
-                    "cells": finding.samples,
-                }
-                for finding in found
-            ]
+            runtime: [_finding_json(finding) for finding in found]
             for runtime, found in analysis.findings.items()
         },
         "overall": {
@@ -131,6 +156,279 @@ def study_json(data: StudyData, analysis: StudyAnalysis, seed: int) -> dict[str,
     }
 
 
+def _finding_json(finding: Finding) -> dict[str, Any]:
+    return {
+        "number": finding.number,
+        "part": finding.part,
+        "claim": finding.claim,
+        "hypothesis": finding.hypothesis,
+        "statistic": finding.statistic,
+        "estimate": estimate(finding.estimate),
+        "ci95": bounds(finding.estimate),
+        "verdict": finding.verdict,
+        "evidence": finding.evidence,
+        "cells": finding.samples,
+    }
+
+
 def _plain(value: Any) -> Any:
     """As JSON has it; unknown is null."""
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def study_document(
+    data: StudyData,
+    analysis: StudyAnalysis,
+    tables: Mapping[str, Table],
+    pictures: Pictures,
+    *,
+    seed: int,
+    unfinished: Mapping[str, int],
+    failures: Sequence[FailedJob],
+) -> Document:
+    """The whole report; paths in it are relative to its folder.
+
+    Args:
+        data: of the study.
+        analysis: of it.
+        tables: by name.
+        pictures: that were drawn or left out, by name.
+        seed: of the resampling.
+        unfinished: how many jobs are not done, by state.
+        failures: jobs that failed.
+    """
+
+    def table(*names: str) -> list[Block]:
+        return [block for name in names for block in _linked(tables[name])]
+
+    def picture(*starts: str) -> list[Block]:
+        return [shown for name, shown in pictures.items() if name.startswith(starts)]
+
+    blocks: list[Block] = [
+        *_summary(data, analysis, unfinished, failures),
+        Heading("Findings of the published study, tested here"),
+        *_findings(analysis),
+        Heading("What was run"),
+        *table("runs"),
+        *_untrained(analysis),
+        *picture("curves"),
+        Heading("Returns of quantized policies"),
+        *table("table1", "table1-retention"),
+        Heading("Returns of pruned policies"),
+        *table("table2-mean", "table2-interval"),
+        *picture("retention", "tickets"),
+        Heading("Best pruning"),
+        *table("table3-mean", "table3-interval"),
+        Heading("Over all cells"),
+        *table("aggregates"),
+        *picture("iqm", "profiles"),
+        Heading("What a decision takes"),
+        *picture("figure"),
+        *table("costs"),
+        Heading("Beside the published tables"),
+        *_agreement(analysis),
+        *table("comparison", "comparison-percentages"),
+        Heading("Score cards"),
+        *table("score-cards-best", "score-cards"),
+        Heading("Every policy"),
+        *table("cells"),
+        *_failures(failures),
+        Heading("Hosts and method"),
+        *_hosts(data),
+        _method(seed),
+    ]
+    return Document(title=f"Study: {data.name}", blocks=tuple(blocks))
+
+
+def _method(seed: int) -> Paragraph:
+    return Paragraph(
+        (
+            "Intervals are 95 %. Those of returns and retention come from a hierarchical "
+            "bootstrap: trainings are resampled and, within each, episodes paired by seed with "
+            "those of the float policy and the random policy. Where an agent was trained once, "
+            "they are over its episodes and say nothing about other trainings. Over several "
+            "trainings they are Student's t with the bootstrap's standard error, as are those of "
+            "means over cells; shares of cells have exact binomial intervals. Intervals of latency "
+            "and energy are over independent processes on one host, as ",
+            Code("squeezerl profile"),
+            f" measures. All resampling is from seed {seed}: the same results give the same "
+            "report. Tables are in ",
+            Code("tables/"),
+            " as Markdown, LaTeX and CSV, figures in ",
+            Code("figures/"),
+            " as PNG and SVG.",
+        )
+    )
+
+
+def _summary(
+    data: StudyData,
+    analysis: StudyAnalysis,
+    unfinished: Mapping[str, int],
+    failures: Sequence[FailedJob],
+) -> list[Block]:
+    agents, untrained = analysis.cells["agent"].nunique(), untrained_agents(analysis.cells)
+    episodes = int(data.returns["returns"].map(len).sum())
+    said: list[Inline] = [
+        f"{agents} {'cell' if agents == 1 else 'cells'} of algorithm and environment, "
+        f"{len(data.returns):,} evaluated policies, {episodes:,} episodes, "
+        f"{len(data.costs):,} measured policies, {len(data.trainings):,} trainings."
+    ]
+    if untrained:
+        said.append(
+            f" In {len(untrained)} the baseline does not count as trained: these cells are shown "
+            "as untrained and count in nothing that is said of returns."
+        )
+    left = ", ".join(f"{count:,} {state}" for state, count in unfinished.items() if count)
+    if left:
+        said += [" ", Strong(f"The study is not complete: {left} jobs.")]
+    if failures:
+        said.append(f" {len(failures):,} {'job' if len(failures) == 1 else 'jobs'} failed (below).")
+    runtime, found = next(iter(analysis.findings.items()))
+    counts = Counter(overall_verdicts(found).values())
+    words = ", ".join(f"{counts[name]} {name}" for name in _VERDICTS)
+    return [
+        Paragraph(tuple(said)),
+        Paragraph(
+            f"Of the published study's six findings: {words} (costs in {runtime}). {analysis.basis}"
+        ),
+    ]
+
+
+def _findings(analysis: StudyAnalysis) -> list[Block]:
+    blocks: list[Block] = [
+        Paragraph(
+            f"The findings of {SOURCE}, each split into hypotheses that can fail. A finding is "
+            "supported if all of its parts are, refuted if one is, else undecided; with too few "
+            "trained cells, a part that is about all of them stays undecided."
+        ),
+        Paragraph(
+            f"The verdicts are about the agents of this study and no stronger than these. "
+            f"{analysis.basis}"
+        ),
+    ]
+    for runtime, several in analysis.findings.items():
+        if len(analysis.findings) > 1:
+            blocks.append(Heading(f"Costs in {runtime}", 3))
+        rows = tuple(
+            (
+                finding.label,
+                finding.claim,
+                Strong(finding.verdict),
+                finding.evidence,
+                str(finding.samples),
+            )
+            for finding in several
+        )
+        header = ("", "claim", "verdict", "evidence", "cells")
+        overall = overall_verdicts(several).items()
+        verdicts = "; ".join(f"{number}: {verdict}" for number, verdict in overall)
+        blocks += [
+            Table(header=header, rows=rows, left=(0, 1, 2, 3)),
+            Paragraph(f"Together: {verdicts}."),
+        ]
+    tested = tuple(
+        (
+            Strong(finding.label),
+            f" {finding.hypothesis} Statistic: {finding.statistic}.",
+        )
+        for finding in next(iter(analysis.findings.values()))
+    )
+    return [*blocks, Paragraph("What each part tests:"), Items(tested)]
+
+
+def _linked(table: Table) -> list[Block]:
+    """A table with links to its files, or only these if it is long."""
+    files = (Link(end, f"tables/{table.name}.{end}") for end in ("md", "tex", "csv"))
+    links = tuple(part for link in files for part in (" · ", link))[1:]
+    if not table.rows:
+        return [
+            Heading(table.title, 3),
+            Paragraph("Nothing to show: the study has no such results."),
+        ]
+    if len(table.rows) > _MOST_ROWS:
+        return [
+            Heading(table.title, 3),
+            Paragraph((f"{len(table.rows):,} rows: ", *links, ".")),
+            Paragraph(table.note),
+        ]
+    return [replace(table, note=(*inlines(table.note), " ", *links))]
+
+
+def _untrained(analysis: StudyAnalysis) -> list[Block]:
+    names = ", ".join(sorted(untrained_agents(analysis.cells)))
+    if not names:
+        return []
+    return [Paragraph(f"Untrained, and thus without retention, verdict or score: {names}.")]
+
+
+def _agreement(analysis: StudyAnalysis) -> list[Block]:
+    frame = analysis.comparison
+    if frame.empty:
+        return [Paragraph("No cell of this study is in the published tables.")]
+    items = []
+    for column, words in (
+        ("direction_agrees", "direction of the change"),
+        ("keeps_agrees", "whether 90 % of the return are kept"),
+    ):
+        counts = Counter(frame[column])
+        names = ("agrees", "differs", "undecided", "untrained", "missing")
+        said = ", ".join(f"{counts[name]} {name}" for name in names if counts[name])
+        items.append(f"{words}: {said} (of {len(frame)})")
+    others = sorted({env_id for env_id in frame["env_id"] if not env_id.endswith("-v4")})
+    if others:
+        are = "is another task" if len(others) == 1 else "are other tasks"
+        items.append(
+            f"the published figures are of v4 environments; {', '.join(others)} {are}: there "
+            "directions may be compared, returns may not"
+        )
+    return [Items(tuple(items))]
+
+
+def _failures(failures: Sequence[FailedJob]) -> Iterable[Block]:
+    if failures:
+        yield Heading("Failed jobs")
+    for failure in failures:
+        attempts = "attempt" if failure.attempts == 1 else "attempts"
+        yield Paragraph(
+            (Strong(failure.kind), f": {_label(failure.label)}, {failure.attempts} {attempts}")
+        )
+        error = failure.error.strip().splitlines()[-_ERROR_LINES:]
+        yield Preformatted("\n".join(error or ["no message"]))
+
+
+def _label(label: Mapping[str, Any] | str) -> str:
+    """A job's label in one line."""
+    if isinstance(label, str):
+        return label
+    named = {key: value for key, value in label.items() if value not in (None, "")}
+    if "algorithm" in named:
+        named["algorithm"] = algorithm_label(str(named["algorithm"]))
+    return ", ".join(
+        f"{key} {value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in named.items()
+    )
+
+
+def _hosts(data: StudyData) -> list[Block]:
+    used = {*data.returns["host_id"], *data.costs["host_id"], *data.trainings["host_id"]}
+    items: list[tuple[Inline, ...]] = []
+    for host_id, facts in sorted(data.hosts.items()):
+        if host_id not in used:
+            continue
+        known = {name: value for name, value in facts.items() if value not in (None, "", [], {})}
+        libraries = known.pop("libraries", {})
+        known.pop("id", None)
+        said = ", ".join(f"{name} {_fact(value)}" for name, value in known.items())
+        named = ", ".join(f"{name} {version}" for name, version in sorted(libraries.items()))
+        more = (". ", Emphasis("Libraries:"), f" {named}") if named else ()
+        items.append((Code(host_id), f": {said}", *more))
+    return [Items(tuple(items)) if items else Paragraph("No facts about the hosts are known.")]
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_fact(one)}" for name, one in value.items())
+    if isinstance(value, list | tuple):
+        return " ".join(str(one) for one in value)
+    return str(value)

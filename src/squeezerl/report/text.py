@@ -1,19 +1,34 @@
-"""Figures as text for people."""
+"""Numbers as text for people, and intervals as JSON has them."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 
 from squeezerl.analysis.bootstrap import mean_interval
 from squeezerl.records import EvaluationRecord, Interval
 
+DASH = "–"
+
+
+def estimate(interval: Interval | None) -> float | None:
+    """The estimate as JSON has it; null where it is not defined."""
+    return None if interval is None else interval.estimate
+
+
+def bounds(interval: Interval | None) -> list[float] | None:
+    """Low and high as JSON has them; null where they are not defined."""
+    return None if interval is None else [interval.low, interval.high]
+
+
+def algorithm_label(algorithm: str) -> str:
+    """For example "PPO"."""
+    return algorithm.upper()
+
 
 def format_interval(interval: Interval | None) -> str:
     """For example "98.2 % [96.0, 100.1]"; a dash for what is not defined."""
     if interval is None:
-        return "–"
+        return DASH
     return f"{100 * interval.estimate:.1f} % [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
 
 
@@ -43,14 +58,6 @@ def format_number_interval(interval: Interval) -> str:
 def format_times_interval(interval: Interval) -> str:
     """For example "1.05x [1.02, 1.08]"."""
     return f"{interval.estimate:.2f}x [{interval.low:.2f}, {interval.high:.2f}]"
-
-
-def markdown_table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[int] = (0,)
-) -> list[str]:
-    """The lines of a table; columns are right-aligned unless listed in `left`."""
-    rule = ["---" if index in left else "---:" for index in range(len(header))]
-    return [f"| {' | '.join(cells)} |" for cells in (header, rule, *rows)]
 
 
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))

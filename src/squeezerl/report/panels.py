@@ -1,16 +1,47 @@
-"""Small multiples: one panel an agent, environments by algorithms where that fills a grid."""
+"""What the study's figures share: styles, legends, and grids with one panel for each agent."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from squeezerl.analysis.figure_data import grid_shape
-from squeezerl.report.style import algorithm_label
+from squeezerl.records import MethodRecord
+from squeezerl.report.text import algorithm_label
 
 Panel = tuple[str, str, str]  # agent, algorithm, env_id
+Methods = Mapping[str, MethodRecord]
+
+
+class Styled(Protocol):
+    """What has a place in a legend: a method's record, or a `Style`."""
+
+    @property
+    def label(self) -> str: ...  # noqa: D102
+    @property
+    def color(self) -> str: ...  # noqa: D102
+    @property
+    def marker(self) -> str: ...  # noqa: D102
+    @property
+    def dash(self) -> str: ...  # noqa: D102
+
+
+class Style(NamedTuple):
+    """Label, colour, marker and dash of what is not a method."""
+
+    label: str
+    color: str
+    marker: str
+    dash: str = "-"
+
+
+QUANTITIES = {
+    "time": Style("inference time", "#0072B2", "o"),
+    "energy": Style("energy", "#D55E00", "s"),
+    "memory": Style("memory", "#009E73", "^"),
+}
 UNTRAINED_COLOR = "#8a8a8a"
 _COLUMNS = 5
 _SETTINGS = {
@@ -39,8 +70,31 @@ def study_style() -> Iterator[None]:
         yield
 
 
+def ordered(names: Iterable[str], methods: Methods) -> list[str]:
+    """The methods among these names, in the order of the records."""
+    found = set(names)
+    return [name for name in methods if name in found]
+
+
+def handle(style: Styled, *, line: bool = True, marker: bool = True) -> Any:
+    """The entry of a legend for a style."""
+    from matplotlib.lines import Line2D
+
+    return Line2D(
+        [], [], color=style.color, marker=style.marker if marker else "", markersize=5,
+        linestyle=style.dash if line else "none", linewidth=1.4, label=style.label,
+    )  # fmt: skip
+
+
+def rule_handle(label: str, dash: str = "--") -> Any:
+    """The entry of a legend for a grey reference line."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color="0.3", linestyle=dash, linewidth=1.0, label=label)
+
+
 class PanelGrid:
-    """A figure with a panel for every agent.
+    """A figure with one panel for each agent: environments by algorithms where they fill a grid.
 
     Sizes are set here, in inches, rather than found by a layout engine, which takes seconds for
     25 panels.
@@ -120,10 +174,6 @@ class PanelGrid:
         middle = (bottom + (total_height - top - bottom) / 2) * inch
         self.figure.supylabel(y, fontsize=9, x=0.1 / total_width, y=middle)
 
-    def untrained(self, agent: str) -> None:
-        """Mark a panel whose baseline is not better than random."""
-        mark_untrained(self.axes[agent])
-
 
 def heading_width(title: str, handles: Sequence[Any]) -> float:
     """Inches that the title and the legend need."""
@@ -173,13 +223,22 @@ def row_of_panels(
     return figure, list(grid[0])
 
 
-def mark_untrained(axes: Any, words: str = "untrained: baseline\nno better than random") -> None:
+def mark_untrained(axes: Any) -> None:
     """Grey ground and words, so that nobody takes the cell for a result."""
     axes.set_facecolor("#f3f3f3")
     axes.text(
-        0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center",
+        0.5, 0.5, "the baseline is\nuntrained", transform=axes.transAxes, ha="center", va="center",
         fontsize=7.5, color="0.35", style="italic", zorder=10,
         bbox={"facecolor": "#f3f3f3", "edgecolor": "none", "alpha": 0.85, "pad": 2},
+    )  # fmt: skip
+
+
+def note_untrained(axes: Any, *, top: bool) -> None:
+    """Grey ground and a word in a corner: the cell has results, but not about returns."""
+    axes.set_facecolor("#f3f3f3")
+    axes.text(
+        0.98, 0.95 if top else 0.04, "untrained", transform=axes.transAxes, ha="right",
+        va="top" if top else "bottom", fontsize=7, style="italic", color="0.35",
     )  # fmt: skip
 
 

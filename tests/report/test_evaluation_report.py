@@ -8,23 +8,28 @@ import numpy as np
 import pytest
 from made_results import (
     BASELINE_RECORD,
-    PROBLEM,
     RANDOM_RECORD,
-    make_float_result,
     make_judgement,
     make_record,
-    make_result,
     untrained_judgement,
 )
 
-from squeezerl.report.contract import evaluation_json, retention_json, squeeze_json
+from squeezerl.report.evaluation_report import (
+    comparison_document,
+    evaluation_document,
+    evaluation_json,
+    retention_json,
+    training_document,
+    training_json,
+)
+from squeezerl.report.renderers import render
+from squeezerl.training.result import TrainingResult
 
 RETENTION = {"ratio", "ratio_ci95", "normalized", "normalized_ci95", "threshold", "verdict"}
 EVALUATION = {
     "env_id", "episodes", "seed", "returns", "episode_lengths", "mean_return", "ci95", "steps",
     "seconds", "steps_per_second",
 }  # fmt: skip
-CANDIDATE = {"method", "ratio", "weight_bytes", "file_bytes", "retention", "artifact"}
 
 
 def _is_strict_json(data: Any) -> bool:
@@ -88,52 +93,41 @@ def test_a_comparison_adds_retention_and_both_it_was_held_against() -> None:
     assert _is_strict_json(data)
 
 
-def test_a_squeeze_has_the_promised_keys() -> None:
-    data = squeeze_json(make_result(), Path("out"))
-    assert data.keys() >= {"baseline", "candidates", "chosen", "host"}
-    for candidate in [*data["candidates"], data["chosen"]]:
-        assert candidate.keys() >= CANDIDATE
-    assert "confirmation" in data["chosen"]
+def test_people_read_the_same_evaluation() -> None:
+    shown = render(evaluation_document(make_record([1.0, 2.0, 6.0], seed=4)))
+    assert "| CartPole-v1 | 3 | 3.0 [" in shown
+    assert "| 300 | 150 | envpool |" in shown
+
+
+def test_people_read_the_comparison_and_its_verdict() -> None:
+    judgement = make_judgement(0.9)
+    records = (("a|b", judgement.record), ("base", BASELINE_RECORD), ("random", RANDOM_RECORD))
+    shown = render(comparison_document(records, judgement.retention))
+    assert r"| a\|b | 12 |" in shown
+    assert "keeps 70% of the return (12 episodes)" in shown
+    untrained = untrained_judgement()
+    shown = render(comparison_document(records, untrained.retention))
+    assert "untrained, so no verdict" in shown
+
+
+def test_a_training_is_told_to_programs_and_people() -> None:
+    result = TrainingResult(
+        path=Path("runs/ppo"),
+        algorithm="ppo",
+        env_id="CartPole-v1",
+        seed=3,
+        steps=5000,
+        new_steps=4000,
+        seconds=8.0,
+        complete=True,
+        best_return=110.0,
+        artifact=None,
+        evaluation=make_record([100.0, 120.0]),
+    )
+    data = training_json(result)
+    assert (data["steps"], data["complete"], data["artifact"]) == (5000, True, None)
+    assert data["evaluation"]["mean_return"] == 110.0
     assert _is_strict_json(data)
-
-
-def test_a_squeeze_lists_its_candidates_in_order() -> None:
-    result = make_result()
-    data = squeeze_json(result, Path("out"))
-    tried = [(candidate["method"], candidate["ratio"]) for candidate in data["candidates"]]
-    assert tried == [("ptdq", None), ("l1", 0.05), ("l2", 0.3), ("l2", 0.7)]
-    first = data["candidates"][0]
-    assert (first["file_bytes"], first["weight_bytes"]) == (2000, 1850)
-    assert first["artifact"] == str(Path("out/candidates/ptdq"))
-    assert first["retention"]["ratio"] == pytest.approx(0.99)
-    assert first["problem"] is None
-
-
-def test_a_failed_candidate_says_why_and_nothing_else() -> None:
-    failed = squeeze_json(make_result(), Path("out"))["candidates"][1]
-    assert failed["problem"] == PROBLEM
-    for key in ("weight_bytes", "file_bytes", "retention", "artifact"):
-        assert failed[key] is None
-
-
-def test_the_chosen_is_the_folder_itself_with_its_confirmation() -> None:
-    data = squeeze_json(make_result(), Path("out"))
-    chosen = data["chosen"]
-    assert (chosen["method"], chosen["ratio"], chosen["artifact"]) == ("ptdq", None, "out")
-    assert chosen["file_bytes"] == 2000
-    assert chosen["retention"] == chosen["confirmation"]["retention"]
-    assert chosen["selection_retention"]["ratio"] == pytest.approx(0.99)
-    assert chosen["confirmation"]["seed"] == 600_000_000
-    assert chosen["confirmation"]["retention"]["ratio"] == pytest.approx(0.98)
-    assert data["baseline"]["artifact"] == str(Path("out/candidates/float"))
-    assert data["baseline"]["mean_return"] == np.mean(BASELINE_RECORD.returns)
-
-
-def test_the_float_policy_may_be_chosen() -> None:
-    data = squeeze_json(make_float_result(), Path())
-    chosen = data["chosen"]
-    assert chosen.keys() >= CANDIDATE
-    assert (chosen["method"], chosen["ratio"], chosen["artifact"]) == ("float", None, ".")
-    assert chosen["file_bytes"] == data["baseline"]["file_bytes"] == 8000
-    assert (chosen["retention"], chosen["confirmation"]) == (None, None)
-    assert _is_strict_json(data)
+    shown = render(training_document(result))
+    assert "# Trained: PPO on CartPole-v1" in shown
+    assert "| runs/ppo | 5,000 | 8 | 500 | 110.0 [" in shown

@@ -1,0 +1,69 @@
+"""Documents as JSON: the blocks as data for programs, their text without markup."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from squeezerl.report.document import (
+    Block,
+    Document,
+    Figure,
+    Heading,
+    Items,
+    Paragraph,
+    Preformatted,
+    Table,
+    plain,
+)
+from squeezerl.report.renderers import RENDERERS, Renderer
+
+
+class JsonRenderer(Renderer):
+    """One JSON object with the title and the blocks."""
+
+    @property
+    def suffix(self) -> str:
+        """Of its files."""
+        return ".json"
+
+    def render(self, document: Document, folder: Path) -> str:
+        """As `Renderer.render`; `folder` is not needed."""
+        return json.dumps(document_json(document), indent=1, ensure_ascii=False) + "\n"
+
+
+def document_json(document: Document) -> dict[str, Any]:
+    """The document as `json.dumps` takes it; `kind` says what a block is."""
+    return {"title": document.title, "blocks": [_block(block) for block in document.blocks]}
+
+
+def _block(block: Block) -> dict[str, Any]:
+    match block:
+        case Heading():
+            return {"kind": "heading", "level": block.level, "text": plain(block.text)}
+        case Paragraph():
+            return {"kind": "paragraph", "text": plain(block.text)}
+        case Items():
+            return {"kind": "items", "items": [plain(item) for item in block.items]}
+        case Preformatted():
+            return {"kind": "preformatted", "text": block.text}
+        case Figure():
+            return {
+                "kind": "figure",
+                "title": block.title,
+                "path": block.path,
+                "caption": plain(block.caption),
+            }
+        case Table():
+            return {
+                "kind": "table",
+                "name": block.name,
+                "title": block.title,
+                "note": plain(block.note),
+                "header": list(block.header),
+                "rows": [list(row) for row in block.plain_rows],
+            }
+
+
+RENDERERS.register("json", JsonRenderer())

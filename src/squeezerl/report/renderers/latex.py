@@ -1,0 +1,165 @@
+"""Documents as LaTeX to be included in a paper: mostly tables, with booktabs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from squeezerl.report.document import (
+    Block,
+    Code,
+    Document,
+    Emphasis,
+    Figure,
+    Heading,
+    Inline,
+    Items,
+    Link,
+    Paragraph,
+    Preformatted,
+    Strong,
+    Table,
+    Text,
+    inlines,
+    plain,
+)
+from squeezerl.report.renderers import RENDERERS, Renderer
+
+_LONG = 40  # rows that still fit a page
+_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "–": "--",
+    "−": "$-$",
+    "✓": r"$\checkmark$",
+    "✗": r"$\times$",
+    "★": r"$\star$",
+    "☆": r"$\diamond$",
+    "µ": r"$\mu$",
+    "≥": r"$\geq$",
+    "×": r"$\times$",
+    "τ": r"$\tau$",
+}
+
+
+class LatexRenderer(Renderer):
+    """Blocks as a part of a LaTeX document; its first line names the packages it needs."""
+
+    @property
+    def suffix(self) -> str:
+        """Of its files."""
+        return ".tex"
+
+    def render(self, document: Document, folder: Path) -> str:
+        """As `Renderer.render`; `folder` is not needed."""
+        packages = ["booktabs", "amssymb"]
+        if any(isinstance(block, Table) and _is_long(block) for block in document.blocks):
+            packages.append("longtable")
+        if any(isinstance(block, Figure) for block in document.blocks):
+            packages.append("graphicx")
+        title = [rf"\section*{{{_text(document.title)}}}"] if document.title else []
+        parts = [*title, *(_block(block) for block in document.blocks)]
+        return f"% needs {', '.join(packages)}\n" + "\n\n".join(parts) + "\n"
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Heading():
+            command = "section" if block.level == 2 else "subsection"
+            return rf"\{command}{{{_text(block.text)}}}"
+        case Paragraph():
+            return _text(block.text)
+        case Items():
+            items = "\n".join(rf"\item {{}}{_text(item)}" for item in block.items)
+            return f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}"
+        case Preformatted():
+            # Not verbatim, whose end the text could contain.
+            lines = (_text(line) + r"\\" for line in block.text.splitlines() if line.strip())
+            return "\n".join([r"\begin{flushleft}\ttfamily\small", *lines, r"\end{flushleft}"])
+        case Figure():
+            return "\n".join(
+                [
+                    r"\begin{figure}",
+                    r"\centering",
+                    rf"\includegraphics[width=\linewidth]{{\detokenize{{{block.path}}}}}",
+                    rf"\caption{{{_caption(block.title, block.caption)}}}",
+                    r"\end{figure}",
+                ]
+            )
+        case Table():
+            return "\n".join(_table(block))
+
+
+def _is_long(table: Table) -> bool:
+    return len(table.rows) > _LONG
+
+
+def _table(table: Table) -> list[str]:
+    spec = "".join("l" if index in table.left else "r" for index in range(len(table.header)))
+    caption = [rf"\caption{{{_caption(table.title, table.note)}}}"] if table.title else []
+    label = [rf"\label{{tab:{escape_latex(table.name)}}}"] if table.name else []
+    head = _row(table.header)
+    body = [_row(row) for row in table.rows]
+    if _is_long(table):
+        top = [r"\toprule", head, r"\midrule"]
+        return [
+            rf"\begin{{longtable}}{{{spec}}}",
+            *([f"{' '.join([*caption, *label])} \\\\"] if caption or label else []),
+            *(*top, r"\endfirsthead", *top, r"\endhead"),
+            *body,
+            r"\bottomrule",
+            r"\end{longtable}",
+        ]
+    return [
+        *(r"\begin{table}", r"\centering", *caption, *label),
+        *(rf"\begin{{tabular}}{{{spec}}}", r"\toprule", head, r"\midrule"),
+        *body,
+        *(r"\bottomrule", r"\end{tabular}", r"\end{table}"),
+    ]
+
+
+def _caption(title: str, more: Text) -> str:
+    ended = _text(title) if title.endswith((".", "?", "!")) else f"{_text(title)}."
+    return f"{ended} {_text(more)}" if plain(more) else ended
+
+
+def _row(cells: Sequence[Text]) -> str:
+    # An empty group keeps a bracket at the start from being taken for an option of the line above.
+    texts = (_text(cell) for cell in cells)
+    return " & ".join("{}" + text if text.startswith("[") else text for text in texts) + r" \\"
+
+
+def _text(text: Text) -> str:
+    return "".join(_inline(part) for part in inlines(text)).strip()
+
+
+def _inline(part: Inline) -> str:
+    match part:
+        case str():
+            return escape_latex(part)
+        case Code():
+            return rf"\texttt{{{escape_latex(part.text)}}}"
+        case Strong():
+            return rf"\textbf{{{escape_latex(part.text)}}}"
+        case Emphasis():
+            return rf"\emph{{{escape_latex(part.text)}}}"
+        case Link():
+            return escape_latex(part.text)
+
+
+def escape_latex(text: str) -> str:
+    """Text that LaTeX sets as it is, in one line."""
+    return "".join(_ESCAPES.get(c, " " if c.isspace() else c) for c in text)
+
+
+RENDERERS.register("latex", LatexRenderer())

@@ -1,0 +1,132 @@
+"""Documents as Markdown (CommonMark with tables, as GitHub shows it)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from squeezerl.report.document import (
+    Block,
+    Code,
+    Document,
+    Emphasis,
+    Figure,
+    Heading,
+    Inline,
+    Items,
+    Link,
+    Paragraph,
+    Preformatted,
+    Strong,
+    Table,
+    Text,
+    inlines,
+)
+from squeezerl.report.renderers import RENDERERS, Renderer
+
+_BLOCK_START = re.compile(r"^(?=[#+=>~-]|\[)|^(\d+)(?=[.)])")
+
+
+class MarkdownRenderer(Renderer):
+    """Blocks as Markdown, with an empty line between them."""
+
+    @property
+    def suffix(self) -> str:
+        """Of its files."""
+        return ".md"
+
+    def render(self, document: Document, folder: Path) -> str:
+        """As `Renderer.render`; `folder` is not needed."""
+        parts = [f"# {_text(document.title)}"] if document.title else []
+        parts += [_block(block) for block in document.blocks]
+        return "\n\n".join(parts) + "\n"
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Heading():
+            return f"{'#' * block.level} {_text(block.text)}"
+        case Paragraph():
+            return _start(block.text)
+        case Items():
+            return "\n".join(f"- {_start(item)}" for item in block.items)
+        case Preformatted():
+            # Indented text needs no fence that its content could close.
+            return "\n".join(f"    {line}" for line in block.text.splitlines())
+        case Figure():
+            image = f"![{_text(block.title)}]({_target(block.path)})"
+            return f"{image}\n\n{_start(block.caption)}" if block.caption else image
+        case Table():
+            parts = [f"### {_text(block.title)}"] if block.title else []
+            parts.append("\n".join(_grid(block)))
+            parts += [_start(block.note)] if block.note else []
+            return "\n\n".join(parts)
+
+
+def _grid(table: Table) -> list[str]:
+    rule = ["---" if index in table.left else "---:" for index in range(len(table.header))]
+    rows = [_row(table.header), f"| {' | '.join(rule)} |", *(_row(row) for row in table.rows)]
+    return rows
+
+
+def _row(cells: Sequence[Text]) -> str:
+    # The bar of a cell's code would end the cell; that of its text is escaped already.
+    texts = (re.sub(r"(?<!\\)\|", r"\\|", _text(cell)) for cell in cells)
+    return f"| {' | '.join(texts)} |"
+
+
+def _start(text: Text) -> str:
+    """Text at the beginning of a line, where some characters would begin another block."""
+    return _BLOCK_START.sub(lambda match: f"{match[1] or ''}\\", _text(text))
+
+
+def _text(text: Text) -> str:
+    return "".join(_inline(part) for part in inlines(text))
+
+
+def _inline(part: Inline) -> str:
+    match part:
+        case str():
+            return escape_markdown(part)
+        case Code():
+            return _code(" ".join(part.text.split()))
+        case Strong():
+            return f"**{escape_markdown(part.text)}**"
+        case Emphasis():
+            return f"*{escape_markdown(part.text)}*"
+        case Link():
+            return f"[{escape_markdown(part.text)}]({_target(part.target)})"
+
+
+def _code(text: str) -> str:
+    """Code between more backticks than it has in a row."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * (longest + 1)
+    space = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{space}{text}{space}{fence}"
+
+
+def _target(path: str) -> str:
+    return quote(path, safe="/:?&=#%~.-_")
+
+
+def escape_markdown(text: str) -> str:
+    """Text in one line that shows as it is: neither markup nor HTML."""
+    start, line, end = _trimmed(text)
+    for character, safe in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+        line = line.replace(character, safe)
+    line = "".join(f"\\{c}" if c in "\\`*_|$" else c for c in line)
+    line = line.replace("~~", "\\~\\~")
+    # Brackets alone are an interval's; these would be a link's.
+    return start + line.replace("](", "]\\(").replace("][", "]\\[") + end
+
+
+def _trimmed(text: str) -> tuple[str, str, str]:
+    """One space before and behind, where there was any: inline parts stand beside each other."""
+    line = " ".join(text.split())
+    return " " * text[:1].isspace() if line else "", line, " " * text[-1:].isspace()
+
+
+RENDERERS.register("markdown", MarkdownRenderer())

@@ -81,7 +81,7 @@ def test_failed_jobs_are_listed_and_the_exit_code_is_1(here: Path) -> None:
     done = run("study", "run", "failing.yaml")
 
     assert done.returncode == 1
-    assert "failed: compress ppo-HalfCheetah-v5 ptdq: " in done.stdout
+    assert "failed: compress ppo-HalfCheetah-v5 ptdq-keep-layer9: " in done.stdout
     assert "layer9" in done.stdout
     assert "6 of 8 jobs done, 1 failed, 1 need a job that failed" in done.stdout
     assert "Traceback (" not in done.stdout + done.stderr
@@ -97,7 +97,10 @@ def test_failed_jobs_are_listed_and_the_exit_code_is_1(here: Path) -> None:
     ("arguments", "says"),
     [
         (("run", "nothing.yaml"), "cannot be read"),
-        (("run", "small.yaml", "--executor", "slurm"), "unknown executor 'slurm'; known are local, ray"),
+        (
+            ("run", "small.yaml", "--executor", "slurm"),
+            "unknown executor 'slurm'; known are local, ray",
+        ),
         (("run", "small.yaml", "--address", "auto"), "--address is for --executor ray"),
         (("run", "small.yaml", "--workers", "0"), "--workers must be 1"),
         (("run", "small.yaml", "--store", "mysql://me:secret@x/y"), "is not supported"),

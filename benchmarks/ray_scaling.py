@@ -22,8 +22,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from squeezerl.agents.load import demo_agent_path, load_agent
-from squeezerl.artifacts.write import write_artifact
+from squeezerl.agents.load import load_agent
 from squeezerl.host.facts import host_facts
 from squeezerl.jobs import schema
 from squeezerl.jobs.database import make_engine, parse_url
@@ -31,8 +30,8 @@ from squeezerl.jobs.execute import execute
 from squeezerl.jobs.job import Job, Outcome
 from squeezerl.jobs.location import Location
 from squeezerl.jobs.store import Store
-from squeezerl.methods.compress import compress
 from squeezerl.pipeline.kinds import EVALUATE
+from squeezerl.pipeline.make import make_artifact
 from squeezerl.pipeline.place import Place
 from squeezerl.records import to_json
 
@@ -46,8 +45,7 @@ def measure(
     """Jobs per second, and environment steps per second."""
     url = f"sqlite:///{folder}/store.db"
     location = Location(str(folder / "artifacts"))
-    agent = load_agent(demo_agent_path())
-    write_artifact(compress(agent.policy), agent.source, folder / "artifact")
+    make_artifact(load_agent("demo")).save(folder / "artifact")
     artifact = Job(kind="benchmark")
     played = [_job(artifact.id, number, episodes) for number in range(jobs)]
     with Store.open(url) as store:

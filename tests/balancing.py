@@ -10,30 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from squeezerl.network.action_head import ActionHead
 
-from made_agents import Recipe, make_model
+from made_agents import Recipe, made_source, make_model
 from squeezerl.agents.load import Agent
 from squeezerl.evaluation.environment import Environment
-from squeezerl.network.policy import LinearLayer, Policy
-from squeezerl.records import AgentSource
+from squeezerl.network.network import Head, Layer, Network
+
+Weights = npt.NDArray[np.float32]
 
 MAX_STEPS = 100
 ENV_KWARGS = {"max_episode_steps": MAX_STEPS}
 ANGLE, VELOCITY = 2, 3
 RETAIN = 0.7  # lenient enough that ten episodes can say "keeps"
 
-SOURCE = AgentSource(
-    path="balancing.zip",
-    sha256="1" * 64,
-    algorithm="ppo",
-    env_id="CartPole-v1",
-    env_kwargs={},
-    sb3_version=None,
-    vecnormalize=None,
-    vecnormalize_sha256=None,
-)
+SOURCE = made_source("balancing.zip", sha256="1" * 64)
 
 
 def cart_pole() -> Environment:
@@ -44,26 +36,26 @@ def cart_pole() -> Environment:
 def balancing_agent(width: int = 20, idle: int = 10) -> Agent:
     """The agent with so many hidden neurons; it keeps its return while only idle ones go."""
     hidden, output = _weights(width, idle)
-    layers = [
-        LinearLayer(hidden, torch.zeros(width), "Tanh"),
-        LinearLayer(output, torch.zeros(2), None),
-    ]
-    policy = Policy(
-        layers, ActionHead.argmax(), normalizer=None, observation_shape=(4,), action_shape=()
-    )
-    return Agent(policy, SOURCE)
+    return _agent(hidden, output, np.zeros(2, np.float32))
 
 
 def untrained_agent(width: int = 20) -> Agent:
     """An agent that pushes to the same side whatever happens; worse than random."""
-    layers = [
-        LinearLayer(torch.zeros(width, 4), torch.zeros(width), "Tanh"),
-        LinearLayer(torch.zeros(2, width), torch.tensor([1.0, 0.0]), None),
-    ]
-    policy = Policy(
-        layers, ActionHead.argmax(), normalizer=None, observation_shape=(4,), action_shape=()
+    hidden, output = np.zeros((width, 4), np.float32), np.zeros((2, width), np.float32)
+    return _agent(hidden, output, np.array([1.0, 0.0], np.float32))
+
+
+def _agent(hidden: Weights, output: Weights, bias: Weights) -> Agent:
+    network = Network(
+        layers=(
+            Layer(weight=hidden, bias=np.zeros(len(hidden), np.float32), activation="Tanh"),
+            Layer(weight=output, bias=bias),
+        ),
+        head=Head(kind="argmax"),
+        observation_shape=(4,),
+        action_shape=(),
     )
-    return Agent(policy, SOURCE)
+    return Agent(network, SOURCE)
 
 
 def save_balancing_agent(path: Path, width: int = 20, idle: int = 10) -> Path:
@@ -75,9 +67,9 @@ def save_balancing_agent(path: Path, width: int = 20, idle: int = 10) -> Path:
     model: Any = make_model(recipe, DummyVecEnv([lambda: gymnasium.make("CartPole-v1")]))
     hidden, output = _weights(width, idle)
     state = model.policy.state_dict() | {
-        "mlp_extractor.policy_net.0.weight": hidden,
+        "mlp_extractor.policy_net.0.weight": torch.tensor(hidden),
         "mlp_extractor.policy_net.0.bias": torch.zeros(width),
-        "action_net.weight": output,
+        "action_net.weight": torch.tensor(output),
         "action_net.bias": torch.zeros(2),
     }
     model.policy.load_state_dict(state)
@@ -85,7 +77,7 @@ def save_balancing_agent(path: Path, width: int = 20, idle: int = 10) -> Path:
     return path
 
 
-def _weights(width: int, idle: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _weights(width: int, idle: int) -> tuple[Weights, Weights]:
     hidden = np.full((width, 4), 1e-4)
     output = np.full((2, width), 1e-4)
     angle = slice(idle + 1, width)
@@ -94,4 +86,4 @@ def _weights(width: int, idle: int) -> tuple[torch.Tensor, torch.Tensor]:
     push = 0.5 / (width - idle - 1)
     output[:, idle] = [-0.1, 0.1]
     output[:, angle] = [[2 - push], [2 + push]]
-    return torch.tensor(hidden, dtype=torch.float32), torch.tensor(output, dtype=torch.float32)
+    return hidden.astype(np.float32), output.astype(np.float32)

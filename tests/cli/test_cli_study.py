@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from command import COMMAND, environment, run, the_object
-from squeezerl.cli.study_text import duration, job_name, seconds_left
 
+from squeezerl.cli.study_text import duration, job_name, seconds_left
 from squeezerl.jobs.job import Counts, RunningJob, Status, Workload
 
 SMALL = """\

@@ -16,6 +16,7 @@ from squeezerl.pipeline.kinds import (
     calibration_params,
 )
 from squeezerl.pipeline.place import Place
+from squeezerl.records import to_json
 from squeezerl.studies import estimate
 from squeezerl.studies.study import (
     QAT_WARMUP,
@@ -137,7 +138,12 @@ class _Planner:
         label: Label,
     ) -> tuple[_Policy, str]:
         """The jobs that make a variant's policy and evaluate it."""
-        label = {**label, "method": variant.method, "ratio": variant.ratio}
+        label = {
+            **label,
+            "method": variant.method,
+            "ratio": variant.ratio,
+            "record": to_json(variant.record),
+        }
         if isinstance(agent, Training) and variant.qat is not None:
             qat = {"spec": variant.qat.to_json(), "warmup": QAT_WARMUP, "critic": False}
             policy = _Policy(self._train(agent, label, qat=qat), _INT8)

@@ -11,6 +11,7 @@ from squeezerl.analysis.frames import (
     TRAININGS_COLUMNS,
     StudyData,
 )
+from squeezerl.records import MethodRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +48,14 @@ def load_study(store: Store, name: str) -> StudyData:
         costs=_frame(costs, COSTS_COLUMNS),
         trainings=_frame(trainings, TRAININGS_COLUMNS),
         hosts=store.hosts(),
+        methods=_methods(store.results(name, ("evaluate",), arrays=False)),
     )
+
+
+def _methods(evaluations: Sequence[StoredRow]) -> dict[str, MethodRecord]:
+    """How each method is named and shown, as the study's plan noted it."""
+    records = [row.label.get("record") for row in evaluations]
+    return {record["name"]: MethodRecord(**record) for record in records if record is not None}
 
 
 def _return(row: StoredRow, sizes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -185,8 +185,11 @@ def test_a_processor_without_vnni_acts_the_same(tmp_path: Path) -> None:
     }
     actions = _emulate(models | as_int8, tmp_path)
     for name, file in models.items():
-        print(name)  # which one, if it fails
-        _assert_same(actions[name], rows_alone(file.model, file.observations), file)
+        try:
+            _assert_same(actions[name], rows_alone(file.model, file.observations), file)
+        except AssertionError as error:
+            error.add_note(name)
+            raise
     # Files with int8 weights would have acted otherwise there, so the above shows something.
     for name, file in as_int8.items():
         wrong = abs(actions[name] - act(file.network, file.observations)).max(axis=1) > 0.02

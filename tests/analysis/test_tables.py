@@ -10,7 +10,6 @@ import pytest
 from made_study import LEVELS, RATIOS, made_study, usual_truth
 from squeezerl.analysis.frames import StudyData
 from squeezerl.analysis.hierarchy import AgentDraws, agent_draws
-from squeezerl.analysis.methods import PRUNING, QUANTIZATION
 from squeezerl.analysis.published import (
     COMPARISON_COLUMNS,
     PERCENTAGES_COLUMNS,
@@ -37,11 +36,11 @@ def _agents(data: StudyData) -> list[AgentDraws]:
 
 
 def _returns(data: StudyData) -> pd.DataFrame:
-    return table_returns(_agents(data), data.run_methods(QUANTIZATION))
+    return table_returns(_agents(data), data.plain_methods)
 
 
 def _pruned(data: StudyData) -> pd.DataFrame:
-    return table_pruned(_agents(data), data.run_methods(PRUNING))
+    return table_pruned(_agents(data), data.swept_methods)
 
 
 def _quantized(**kept: float) -> Callable[[str, str, float | None], float]:
@@ -210,8 +209,8 @@ def test_whatever_was_run_is_in_the_tables() -> None:
     data = made_study(
         quantized=("ptdq", "ptdq-naive", "mine"), pruned=("l1", "l2", "mine-pruned"), ratios=(0.1,)
     )
-    assert data.run_methods(QUANTIZATION) == ("ptdq", "mine", "ptdq-naive")
-    assert data.run_methods(PRUNING) == ("l1", "l2", "mine-pruned")
+    assert data.plain_methods == ("ptdq", "mine", "ptdq-naive")
+    assert data.swept_methods == ("l1", "l2", "mine-pruned")
     assert set(_returns(data).method) == {"float", "ptdq", "ptdq-naive", "mine"}
     pruned = _pruned(data)
     assert {"l1_ratio", "l2_ratio", "mine-pruned_ratio"} <= set(pruned.columns)
@@ -222,9 +221,13 @@ def test_whatever_was_run_is_in_the_tables() -> None:
 
 def test_a_study_may_bring_records_of_its_methods() -> None:
     own = MethodRecord(
-        name="mine", label="My method", short="mine", group=PRUNING, color="#123456", marker="8"
+        name="mine", label="My method", short="mine", group="training", color="#123456", marker="8"
     )
-    data = dataclasses.replace(made_study(quantized=("ptdq", "mine")), methods={"mine": own})
+    data = made_study(quantized=("ptdq", "mine"), pruned=("l2", "l2+ptsq"), ratios=(0.1,))
+    both = dataclasses.replace(own, name="l2+ptsq", group="quantization")
+    data = dataclasses.replace(data, methods={"mine": own, "l2+ptsq": both})
     assert data.methods["mine"] == own
-    assert "mine" in data.run_methods(PRUNING)
-    assert data.run_methods(QUANTIZATION) == ("ptdq",)
+    # Whatever their group, methods without a ratio are in Table 1, others in Tables 2 and 3.
+    assert data.plain_methods == ("ptdq", "mine")
+    assert data.swept_methods == ("l2", "l2+ptsq")
+    assert data.ticket_methods == ("ticket-l1", "ticket-l2", "ticket-random")

@@ -9,12 +9,13 @@ import numpy as np
 
 from made_agents import made_source
 from squeezerl.analysis.retention import retention
-from squeezerl.artifacts.manifest import SizeRecord
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.referee import Judgement
+from squeezerl.formats.base import SizeRecord
+from squeezerl.methods.recipe import Recipe
 from squeezerl.records import Calibration, Episode, EvaluationRecord, Host
-from squeezerl.search.candidates import BASELINE, Candidate
 from squeezerl.search.result import SqueezeResult, Trial
+from squeezerl.search.squeeze import BASELINE
 
 EPISODES = 12
 RETAIN = 0.7  # lenient enough that twelve episodes can say "keeps"
@@ -63,11 +64,11 @@ def make_size(file_bytes: int) -> SizeRecord:
     )
 
 
-def make_trial(name: str, file_bytes: int, share: float) -> Trial:
-    method, _, percentage = name.partition("-")
+def make_trial(recipe: str, file_bytes: int, share: float) -> Trial:
+    made = Recipe.of(recipe)
     return Trial(
-        candidate=Candidate(method, int(percentage) / 100 if percentage else None),
-        artifact=f"candidates/{name}",
+        recipe=made,
+        artifact=f"candidates/{made.name}",
         size=make_size(file_bytes),
         judgement=make_judgement(share),
     )
@@ -75,9 +76,8 @@ def make_trial(name: str, file_bytes: int, share: float) -> Trial:
 
 def failed_trial() -> Trial:
     """L1 at 5 %, which the method could not do."""
-    return Trial(
-        candidate=Candidate("l1", 0.05), artifact=None, size=None, judgement=None, problem=PROBLEM
-    )
+    recipe = Recipe.of("prune:l1:0.05")
+    return Trial(recipe=recipe, artifact=None, size=None, judgement=None, problem=PROBLEM)
 
 
 def make_result() -> SqueezeResult:
@@ -119,10 +119,10 @@ def make_result() -> SqueezeResult:
         trials=(
             make_trial("ptdq", 2000, 0.99),
             failed_trial(),
-            make_trial("l2-30", 4000, 1.0),
-            make_trial("l2-70", 1500, 0.5),
+            make_trial("prune:l2:0.3", 4000, 1.0),
+            make_trial("prune:l2:0.7", 1500, 0.5),
         ),
-        chosen=Candidate("ptdq", None),
+        chosen=Recipe.of("ptdq"),
         confirmation=make_judgement(0.98, seed=600_000_000),
         profile=None,
     )

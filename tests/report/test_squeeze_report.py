@@ -253,7 +253,7 @@ def test_points_are_the_candidates_that_have_a_retention() -> None:
             interval.estimate, interval.low, interval.high,
         )  # fmt: skip
         assert point.file_bytes == trial.size.file_bytes
-        assert point.method == trial.candidate.method
+        assert point.method == trial.recipe.record
     assert [point.chosen for point in points] == [True, False, False]
 
 
@@ -294,13 +294,13 @@ def test_the_format_follows_from_the_name(tmp_path: Path) -> None:
     assert "<svg" in (tmp_path / "pareto.svg").read_text()
 
 
-def test_methods_that_nobody_knows_are_drawn_too(tmp_path: Path) -> None:
-    trials = (*make_result().trials, make_trial("mine", 1800, 0.9))
+def test_recipes_of_several_steps_are_drawn_and_listed_too(tmp_path: Path) -> None:
+    trials = (*make_result().trials, make_trial("prune:l2:0.3 | int8:static", 1800, 0.9))
     result = dataclasses.replace(make_result(), trials=trials)
     draw_pareto(result, tmp_path / "pareto.svg")
-    draw_pareto(make_result(), tmp_path / "without.svg")
-    assert [point.name for point in pareto_points(result)][-1] == "mine"
-    assert (tmp_path / "pareto.svg").read_text() != (tmp_path / "without.svg").read_text()
+    assert "<!-- L2 pruning + PTSQ" in (tmp_path / "pareto.svg").read_text()
+    assert pareto_points(result)[-1].name == "l2-30+ptsq"
+    assert "l2-30+ptsq" in [row[0] for row in candidates_table(result).plain_rows]
 
 
 def test_the_command_line_shows_the_candidates_and_the_choice() -> None:

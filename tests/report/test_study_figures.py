@@ -12,7 +12,6 @@ from PIL import Image
 from made_study import ALGORITHMS, LEVELS, made_study
 from squeezerl.analysis.figure_data import scaled_costs
 from squeezerl.analysis.frames import StudyData
-from squeezerl.analysis.methods import QUANTIZATION
 from squeezerl.analysis.study_analysis import analyse
 from squeezerl.report.cost_figures import draw_quantized_costs
 from squeezerl.report.document import Figure, Paragraph
@@ -95,7 +94,7 @@ def test_pictures_are_the_same_every_time(tmp_path: Path) -> None:
 
 def test_what_is_drawn_is_what_was_measured() -> None:
     data = made_study(**(SMALL | ONE))
-    frame = scaled_costs(data, data.run_methods(QUANTIZATION))
+    frame = scaled_costs(data, data.plain_methods)
     figure = draw_quantized_costs(frame, data.methods, (), "costs")
     times, energies, _ = figure.axes
     drawn = [line.get_ydata()[0] for line in times.lines if line.get_marker() in ("s", "D", "v")]
@@ -109,7 +108,7 @@ def test_what_is_drawn_is_what_was_measured() -> None:
 
 def test_intervals_are_drawn_where_there_are_any() -> None:
     data = made_study(**(SMALL | ONE))
-    frame = scaled_costs(data, data.run_methods(QUANTIZATION))
+    frame = scaled_costs(data, data.plain_methods)
     bars = draw_quantized_costs(frame, data.methods, (), "x").axes[0].lines
     reach = [np.ptp(line.get_ydata()) for line in bars if len(line.get_ydata()) == 2]
     assert sum(height > 0 for height in reach) == 3

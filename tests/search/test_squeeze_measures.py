@@ -5,17 +5,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import gymnasium
-import numpy as np
 import pytest
-from gymnasium.spaces import Box, Discrete
 
 import squeezerl.search.squeeze as search
 from balancing import RETAIN, balancing_agent, cart_pole, untrained_agent
 from made_profiles import make_process
 from squeezerl import api
 from squeezerl.api import squeeze
-from squeezerl.artifacts.read import read_artifact
+from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.errors import InvalidArgumentError, MeasurementError
 from squeezerl.measurement import profile as profiling
 from squeezerl.measurement.processes import ProbeJob
@@ -26,28 +23,11 @@ from squeezerl.report.squeeze_report import squeeze_document
 from squeezerl.search.result import SqueezeResult
 
 
-class Constant(gymnasium.Env[Any, Any]):
-    """One step that is worth the action; there is nothing to see."""
-
-    observation_space = Box(-1, 1, (4,))
-    action_space = Discrete(2)
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
-        super().reset(seed=seed)
-        return np.ones(4, np.float32), {}
-
-    def step(self, action: Any) -> Any:
-        return np.ones(4, np.float32), 1.0 - action, True, False, {}
-
-
-gymnasium.register("tests/Constant-v0", Constant)
-
-
 def _squeeze(folder: Path, **settings: Any) -> SqueezeResult:
     agent = balancing_agent(width=20, idle=10)
     return squeeze(
-        agent, cart_pole(), output=folder, retain=RETAIN, episodes=10, seed=3, **settings
-    )
+        agent, env=cart_pole(), output=folder, retain=RETAIN, episodes=10, seed=3, **settings
+    ).result
 
 
 def test_the_best_candidates_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +48,9 @@ def test_the_best_candidates_are_measured(tmp_path: Path, monkeypatch: pytest.Mo
     for measured in (results["baseline"], results["chosen"]):
         assert 1e-6 < measured["profile"]["latency_s"]["median"] < 1e-2
         assert measured["profile"]["memory_bytes"]["total"] > 10 * 2**20
-    assert [c["method"] for c in results["candidates"] if c["profile"]] == [result.chosen.method]
+    assert [c["method"] for c in results["candidates"] if c["profile"]] == [
+        result.chosen.record.name
+    ]
     assert results["measurement_problem"] is None
     report = (tmp_path / "out" / "report.md").read_text()
     assert "## Measured" in report
@@ -110,9 +92,9 @@ def test_the_float_policy_the_chosen_and_the_smallest_that_may_keep_are_worth_it
     names = [row.name for row in result.profile.rows]
     assert len(names) == len(set(names)) == 6
     assert names[:2] == ["float", result.chosen.name]
-    sizes = {trial.candidate.name: trial.size for trial in result.trials}
+    sizes = {trial.recipe.name: trial.size for trial in result.trials}
     keeping = [
-        trial.candidate.name
+        trial.recipe.name
         for trial in result.trials
         if trial.judgement and trial.judgement.retention.verdict != "loses"
     ]
@@ -144,7 +126,9 @@ def test_that_nothing_could_be_measured_does_not_cost_the_squeeze(
 
 
 def test_an_agent_that_always_sees_the_same_is_squeezed_and_not_measured(tmp_path: Path) -> None:
-    result = squeeze(untrained_agent(), "tests/Constant-v0", output=tmp_path / "out", episodes=20)
+    result = squeeze(
+        untrained_agent(), env="balancing:tests/Constant-v0", output=tmp_path / "out", episodes=20
+    ).result
     assert result.profile is None
     assert "all observations are the same" in str(result.measurement_problem)
     assert result.baseline_record.mean_return == 1.0

@@ -8,7 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from squeezerl.analysis.methods import CONSTANT, RANDOM, complete_methods
+from squeezerl.analysis.methods import (
+    CONSTANT,
+    RANDOM,
+    REFERENCE,
+    TRAINING,
+    complete_methods,
+)
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.records import MethodRecord
 
@@ -70,22 +76,45 @@ class StudyData:
         ):
             if missing := [name for name in columns if name not in frame.columns]:
                 raise InvalidArgumentError(f"the study's frame lacks {', '.join(missing)}")
-        frames = (self.returns, self.costs, self.trainings)
-        names = {str(name) for frame in frames for name in frame["method"]}
-        pruned = {
-            str(name) for frame in frames for name in frame.loc[frame["ratio"].notna(), "method"]
-        }
+        complete = complete_methods(self.methods, self._names(), self._names(with_ratio=True))
         # A frozen dataclass can be completed only this way.
-        object.__setattr__(self, "methods", complete_methods(self.methods, names, pruned))
+        object.__setattr__(self, "methods", complete)
 
-    def run_methods(self, *groups: str) -> tuple[str, ...]:
-        """The methods of these groups that have results, in the order of `methods`."""
-        names = {*self.returns["method"], *self.costs["method"], *self.trainings["method"]}
+    @property
+    def plain_methods(self) -> tuple[str, ...]:
+        """The methods that were run without a ratio, such as quantizations; Table 1 has them."""
+        ran, swept = self._names(), self._names(with_ratio=True)
         return tuple(
             name
             for name, record in self.methods.items()
-            if name in names and record.group in groups
+            if name in ran - swept and record.group != REFERENCE
         )
+
+    @property
+    def swept_methods(self) -> tuple[str, ...]:
+        """The methods that were run at ratios, such as prunings; Tables 2 and 3 have them."""
+        return tuple(
+            name
+            for name, record in self.methods.items()
+            if name in self._names(with_ratio=True) and record.group != TRAINING
+        )
+
+    @property
+    def ticket_methods(self) -> tuple[str, ...]:
+        """The methods that were run at ratios and trained again."""
+        return tuple(
+            name
+            for name, record in self.methods.items()
+            if name in self._names(with_ratio=True) and record.group == TRAINING
+        )
+
+    def _names(self, *, with_ratio: bool = False) -> set[str]:
+        frames = (self.returns, self.costs, self.trainings)
+        return {
+            str(name)
+            for frame in frames
+            for name in (frame[frame["ratio"].notna()] if with_ratio else frame)["method"]
+        }
 
 
 def of_agents(returns: pd.DataFrame) -> pd.DataFrame:

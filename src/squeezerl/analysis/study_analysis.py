@@ -14,7 +14,7 @@ from squeezerl.analysis.cells import cells_of
 from squeezerl.analysis.finding import Finding
 from squeezerl.analysis.frames import StudyData
 from squeezerl.analysis.hierarchy import AgentDraws, Key, agent_draws
-from squeezerl.analysis.methods import BASELINE, PRUNING, QUANTIZATION, REFERENCE, TRAINING
+from squeezerl.analysis.methods import BASELINE, REFERENCE, TRAINING
 from squeezerl.analysis.published import compare_percentages, compare_published
 from squeezerl.analysis.score_cards import ScoreCard, score_cards
 from squeezerl.analysis.tables import table_pruned, table_returns
@@ -62,12 +62,12 @@ def analyse(data: StudyData, seed: int) -> StudyAnalysis:
 
     agents = tuple(agent_draws(data, rng()))
     cells = cells_of(agents, data)
-    pruned = table_pruned(agents, data.run_methods(PRUNING))
+    pruned = table_pruned(agents, data.swept_methods)
     scores = method_scores(data, cells)
     runtimes = sorted(data.costs["runtime"].dropna().unique()) or ["ort"]
     return StudyAnalysis(
         cells=cells,
-        returns=table_returns(agents, data.run_methods(QUANTIZATION)),
+        returns=table_returns(agents, data.plain_methods),
         pruned=pruned,
         comparison=compare_published(agents),
         percentages=compare_percentages(pruned),

@@ -18,7 +18,7 @@ from squeezerl.analysis.figure_data import (
     untrained_agents,
 )
 from squeezerl.analysis.frames import StudyData
-from squeezerl.analysis.methods import BASELINE, PRUNING, QUANTIZATION, TRAINING, method_record
+from squeezerl.analysis.methods import BASELINE, method_record
 from squeezerl.analysis.published import NORMS
 from squeezerl.analysis.study_analysis import StudyAnalysis
 from squeezerl.report.cost_figures import draw_pruned_costs, draw_quantized_costs
@@ -68,11 +68,11 @@ def draw_study_figures(data: StudyData, analysis: StudyAnalysis, folder: Path) -
             )
             lack = "nothing was measured for these methods"
             draw(f"figure{number}{suffix}", title, caption, part, make, lack)
-    kept = retention_by_ratio(analysis.cells, data.run_methods(PRUNING))
+    kept = retention_by_ratio(analysis.cells, data.swept_methods)
     title = "Return kept after pruning"
     make = partial(draw_retention, kept, methods, untrained, title)
     draw("retention", title, _RETENTION_CAPTION, kept, make, "no pruned policy was evaluated")
-    tickets = retention_by_ratio(analysis.cells, data.run_methods(TRAINING))
+    tickets = retention_by_ratio(analysis.cells, data.ticket_methods)
     if len(tickets) and tickets.groupby(["agent", "method"]).size().max() > 1:
         title = "Return kept by tickets (pruned, rewound, trained again)"
         make = partial(draw_retention, tickets, methods, untrained, title)
@@ -87,7 +87,7 @@ def draw_study_figures(data: StudyData, analysis: StudyAnalysis, folder: Path) -
     make = partial(draw_profiles, profiles, methods, title)
     draw("profiles", title, f"{_PROFILES_CAPTION} {note}", profiles, make, lack)
     every, levels = learning_curves(data), reference_levels(data)
-    retrained = every["method"].isin(data.run_methods(TRAINING))
+    retrained = every["method"].isin(data.ticket_methods)
     for name, title, curves in (
         ("curves", "Learning curves: float and quantization-aware", every[~retrained]),
         (
@@ -106,12 +106,11 @@ def draw_study_figures(data: StudyData, analysis: StudyAnalysis, folder: Path) -
 def _cost_figures(data: StudyData) -> Iterable[tuple[str, tuple[str, ...]]]:
     """What each figure of costs is about and which methods it shows.
 
-    Figure 1 shows what removes no neurons. Figures 2 and 3 are about the paper's two norms, whether
-    they were run or not; other pruning methods follow.
+    Figure 1 shows the methods without a ratio. Figures 2 and 3 are about the paper's two norms,
+    whether they were run or not; other methods that were run at ratios follow.
     """
-    yield "Quantized", data.run_methods(QUANTIZATION)
-    pruning = data.run_methods(PRUNING)
-    for name in (*NORMS, *(name for name in pruning if name not in NORMS)):
+    yield "Quantized", data.plain_methods
+    for name in (*NORMS, *(name for name in data.swept_methods if name not in NORMS)):
         yield data.methods.get(name, method_record(name)).label, (name,)
 
 

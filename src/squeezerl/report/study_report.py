@@ -13,7 +13,6 @@ from typing import Any
 from squeezerl.analysis.figure_data import untrained_agents
 from squeezerl.analysis.finding import Finding, overall_verdicts
 from squeezerl.analysis.frames import StudyData
-from squeezerl.analysis.methods import PRUNING
 from squeezerl.analysis.published import SOURCE
 from squeezerl.analysis.study_analysis import StudyAnalysis, analyse
 from squeezerl.artifacts.output import new_folder
@@ -124,7 +123,7 @@ def study_tables(data: StudyData, analysis: StudyAnalysis) -> list[Table]:
     return [
         runs_table(data, analysis.cells),
         *returns_tables(analysis.returns, methods),
-        *pruned_tables(analysis.pruned, data.run_methods(PRUNING), methods),
+        *pruned_tables(analysis.pruned, data.swept_methods, methods),
         *comparison_tables(analysis.comparison, analysis.percentages, methods),
         aggregates_table(analysis.aggregates, methods),
         costs_table(data.costs, methods),

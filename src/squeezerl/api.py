@@ -11,7 +11,7 @@ from typing import Any
 from squeezerl.agents.load import Agent, load_agent
 from squeezerl.artifacts.artifact import Artifact, is_artifact, read_artifact
 from squeezerl.artifacts.output import check_output, new_folder
-from squeezerl.errors import InvalidArgumentError
+from squeezerl.errors import InvalidArgumentError, SqueezeRLError
 from squeezerl.evaluation.environment import Environment, make_gymnasium
 from squeezerl.evaluation.evaluate import calibrate, check_numbers, play
 from squeezerl.evaluation.referee import Referee
@@ -34,7 +34,7 @@ from squeezerl.records import AgentSource, EvaluationRecord, Retention
 from squeezerl.report.squeeze_report import squeeze_json, summary, write_squeeze_report
 from squeezerl.runtimes.base import RUNTIMES, Actor, Observations
 from squeezerl.search.result import SqueezeResult
-from squeezerl.search.squeeze import SqueezeSettings, StageProgress, squeeze_into
+from squeezerl.search.squeeze import Search, SqueezeSettings, StageProgress
 
 _SQUEEZE_SECONDS = 0.6
 # What can be evaluated and measured: an agent or an artifact, or the path of one.
@@ -280,7 +280,7 @@ def squeeze(
         on_progress: called with what is being done and the share of the work that is done.
 
     Raises:
-        SqueezeRLError: for bad input, as documented at `load_agent` and `squeeze_into`.
+        SqueezeRLError: for bad input, as documented at `load_agent` and `Search`.
     """
     agent, output = as_agent(agent), Path(output)
     check_output(output, force=force)
@@ -296,11 +296,15 @@ def squeeze(
         workers=workers,
     )
     work = output.absolute().with_name(f".{output.absolute().name}.squeeze")
-    with new_folder(output, force=force) as folder:
-        result = squeeze_into(
-            folder, agent, _place(env, agent.source), settings, work=work, on_progress=on_progress
-        )
-        write_squeeze_report(result, folder)
+    try:
+        search = Search(agent, _place(env, agent.source), settings, work)
+        search.run(on_progress)
+        with new_folder(output, force=force) as folder:
+            result = search.write(folder, on_progress)
+            write_squeeze_report(result, folder)
+    except SqueezeRLError:
+        shutil.rmtree(work, ignore_errors=True)  # it would fail again
+        raise
     shutil.rmtree(work, ignore_errors=True)
     return Squeezed(result, output)
 

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Things of one sort by name, in the order of their registration.
+    """Things of one sort, in the order of their names.
 
     Args:
         sort: what one of them is called in messages, for example "runtime".
@@ -70,7 +70,7 @@ class Registry(Generic[T]):
         if name not in self._things:
             load_plugins()
         if name not in self._things:
-            raise self._error(f"unknown {self._sort} {name!r}; known are {', '.join(self._things)}")
+            raise self._error(f"unknown {self._sort} {name!r}; known are {', '.join(self.names)}")
         return self._things[name]
 
     def __contains__(self, name: object) -> bool:
@@ -81,13 +81,13 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         self._load()
-        return iter(list(self._things.values()))
+        return iter([self._things[name] for name in sorted(self._things)])
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of all, the library's own first."""
+        """The names of all."""
         self._load()
-        return tuple(self._things)
+        return tuple(sorted(self._things))
 
     def _load(self) -> None:
         self._load_built_in()

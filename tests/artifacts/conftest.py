@@ -7,34 +7,27 @@ from pathlib import Path
 
 import pytest
 
-from small_policies import SOURCE, make_policy, random_observations
-from squeezerl.artifacts.write import write_artifact
-from squeezerl.methods.compress import compress
-from squeezerl.methods.specs import DynamicQuantization, StaticQuantization, StructuredPruning
+from small_policies import make_artifact, make_network
 
-PRUNING = StructuredPruning(ratio=0.25)
-SEQUENCES = {
-    "float": (),
-    "pruned": (PRUNING,),
-    "ptdq": (DynamicQuantization(),),
-    "ptsq": (StaticQuantization(),),
-    "pruned-ptsq": (PRUNING, StaticQuantization(keep=("layer2",))),
+RECIPES = {
+    "float": "float",
+    "pruned": "prune:l2:0.25",
+    "ptdq": "int8:dynamic",
+    "ptsq": "int8:static",
+    "pruned-ptsq": "prune:l2:0.25 | int8:static:keep=layer2",
 }
 
 
 @pytest.fixture(scope="session")
 def sound_artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A folder for each of `SEQUENCES`; the policy is 5-12-8-2."""
+    """A folder for each of `RECIPES`; the policy is 5-12-8-2."""
     parent = tmp_path_factory.mktemp("artifacts")
-    policy = make_policy(5, 12, 8, 2)
-    observations = random_observations(policy, 100)
-    for name, specs in SEQUENCES.items():
-        compressed = compress(policy, specs, observations=observations)
-        write_artifact(compressed, SOURCE, parent / name)
-    return {name: parent / name for name in SEQUENCES}
+    for name, recipe in RECIPES.items():
+        make_artifact(make_network(5, 12, 8, 2), recipe).save(parent / name)
+    return {name: parent / name for name in RECIPES}
 
 
-@pytest.fixture(params=list(SEQUENCES))
+@pytest.fixture(params=list(RECIPES))
 def any_folder(
     request: pytest.FixtureRequest, sound_artifacts: dict[str, Path], tmp_path: Path
 ) -> Path:

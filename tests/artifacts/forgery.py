@@ -11,10 +11,10 @@ from typing import Any
 
 import onnx
 
-from squeezerl.artifacts.audit import measure_size
+from squeezerl.artifacts.audit import layer_records
 from squeezerl.artifacts.manifest import MANIFEST_NAME, MODEL_NAME, Manifest
 from squeezerl.errors import ArtifactError
-from squeezerl.methods.layers import read_layers
+from squeezerl.formats.base import FORMATS
 
 
 def read_model(folder: Path) -> onnx.ModelProto:
@@ -47,8 +47,9 @@ def forge(folder: Path, model: onnx.ModelProto, *, relabel: bool) -> None:
     """
     put_model(folder, model.SerializeToString())
     manifest = read_manifest(folder)
-    with contextlib.suppress(ArtifactError):  # some forgeries cannot even be measured
-        manifest = dataclasses.replace(manifest, size=measure_size(model))
+    with contextlib.suppress(ArtifactError):  # most forgeries cannot even be read
+        network, size = FORMATS.get("onnx").read(model.SerializeToString())
+        manifest = dataclasses.replace(manifest, size=size)
         if relabel:
-            manifest = dataclasses.replace(manifest, layers=read_layers(model))
+            manifest = dataclasses.replace(manifest, layers=layer_records(network))
     (folder / MANIFEST_NAME).write_text(manifest.dumps())

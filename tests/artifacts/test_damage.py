@@ -8,10 +8,10 @@ from forgery import put_model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.artifacts.manifest import Manifest
-from squeezerl.artifacts.read import read_artifact
 from squeezerl.errors import ArtifactError, AuditError
-from squeezerl.runtimes.onnx_actor import OnnxActor
+from squeezerl.runtimes.onnx_runtime import OnnxRuntime
 
 # The fixture's copy is written anew by each example.
 FUZZ = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -87,4 +87,4 @@ def test_a_changed_byte_under_a_new_hash_raises_nothing_but_artifact_errors(
         (int8_folder / name).write_bytes((sound_artifacts[kind] / name).read_bytes())
     put_model(int8_folder, _flip((sound_artifacts[kind] / "policy.onnx").read_bytes(), damage))
     with contextlib.suppress(ArtifactError):
-        OnnxActor(read_artifact(int8_folder).model)
+        OnnxRuntime().load(read_artifact(int8_folder))

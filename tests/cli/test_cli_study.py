@@ -47,16 +47,16 @@ def test_from_the_plan_to_the_report(here: Path) -> None:
     dry = run("study", "run", "small.yaml", "--dry-run", "--json")
     assert dry.returncode == 0, dry.stderr
     plan = the_object(dry.stdout)
-    assert {kind["kind"]: kind["jobs"] for kind in plan["kinds"]} == {"compress": 3, "evaluate": 4}
+    assert {kind["kind"]: kind["jobs"] for kind in plan["kinds"]} == {"compress": 3, "evaluate": 5}
     assert not (here / "small.db").exists()
 
     done = run("study", "run", "small.yaml", "--workers", "2", "--json")
     assert done.returncode == 0, done.stderr
-    assert the_object(done.stdout)["jobs"]["done"] == 7
+    assert the_object(done.stdout)["jobs"]["done"] == 8
 
     again = run("study", "run", "small.yaml")
     assert again.returncode == 0
-    assert "7 of 7 jobs done" in again.stdout
+    assert "8 of 8 jobs done" in again.stdout
 
     status = run("study", "status", "small")
     assert status.returncode == 0
@@ -77,13 +77,13 @@ def test_from_the_plan_to_the_report(here: Path) -> None:
     assert run("study", "report", "small", "-o", "out", "--force").returncode == 0
 
 
-def test_failed_jobs_are_listed_and_the_exit_code_tells(here: Path) -> None:
+def test_failed_jobs_are_listed_and_the_exit_code_is_1(here: Path) -> None:
     done = run("study", "run", "failing.yaml")
 
     assert done.returncode == 1
-    assert "failed: compress ppo-HalfCheetah-v5 ptdq: " in done.stdout
+    assert "failed: compress ppo-HalfCheetah-v5 ptdq-keep-layer9: " in done.stdout
     assert "layer9" in done.stdout
-    assert "5 of 7 jobs done, 1 failed, 1 need one that failed" in done.stdout
+    assert "6 of 8 jobs done, 1 failed, 1 need a job that failed" in done.stdout
     assert "Traceback (" not in done.stdout + done.stderr
     assert "study status failing.yaml --errors" in done.stdout
     status = run("study", "status", "failing.yaml", "--store", "sqlite:///small.db", "--errors")
@@ -97,9 +97,12 @@ def test_failed_jobs_are_listed_and_the_exit_code_tells(here: Path) -> None:
     ("arguments", "says"),
     [
         (("run", "nothing.yaml"), "cannot be read"),
-        (("run", "small.yaml", "--executor", "slurm"), "not one of local, ray"),
+        (
+            ("run", "small.yaml", "--executor", "slurm"),
+            "unknown executor 'slurm'; known are local, ray",
+        ),
         (("run", "small.yaml", "--address", "auto"), "--address is for --executor ray"),
-        (("run", "small.yaml", "--workers", "0"), "workers must be 1"),
+        (("run", "small.yaml", "--workers", "0"), "--workers must be 1"),
         (("run", "small.yaml", "--store", "mysql://me:secret@x/y"), "is not supported"),
         (("status", "small"), "no such store"),
         (("results", "small", "--csv", "--json"), "choose --csv or --json"),
@@ -148,10 +151,10 @@ def test_an_interrupted_study_goes_on(here: Path) -> None:
 
     assert process.returncode == 130, err
     assert "stopping" in err
-    assert "0 of 4 jobs done" in out
+    assert "0 of 5 jobs done" in out
     assert list(here.glob("tmp/**/checkpoints/*"))
     status: dict[str, Any] = the_object(run("study", "status", "long", "--json").stdout)
-    assert (status["jobs"]["pending"], status["jobs"]["running"]) == (4, 0)
+    assert (status["jobs"]["pending"], status["jobs"]["running"]) == (5, 0)
 
 
 def wait_for(there: Any, process: subprocess.Popen[str]) -> None:

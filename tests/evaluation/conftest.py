@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from squeezerl.agents.load import load_agent
-from squeezerl.api import make_actor
-from squeezerl.runtimes.onnx_actor import OnnxActor
+from small_policies import demo_network
+from squeezerl.runtimes.base import Actor
+from squeezerl.runtimes.onnx_runtime import load_network
 
 
 @pytest.fixture(scope="session")
-def demo_actor() -> OnnxActor:
+def demo_actor() -> Actor:
     """Acts in HalfCheetah."""
-    return make_actor(load_agent("demo"))
+    return load_network(demo_network())
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 import numpy.typing as npt
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete
 
 Array = npt.NDArray[np.float32]
 Reset = tuple[Array, dict[str, Any]]
@@ -72,6 +72,20 @@ class Mirror(gymnasium.Env[Array, Array]):
         return np.zeros(1, np.float32), float(action[0]), True, False, {}
 
 
+class Choice(gymnasium.Env[Array, Any]):
+    """One step, worth the most for the second of three actions."""
+
+    observation_space = Box(-1, 1, (1,))
+    action_space = Discrete(3)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Reset:
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> Step:
+        return np.zeros(1, np.float32), float(action == 1), True, False, {}
+
+
 class Echo(gymnasium.Env[Array, Array]):
     """Four steps; each observation is the action before it, the first is the seed's remainder."""
 
@@ -89,10 +103,11 @@ class Echo(gymnasium.Env[Array, Array]):
 
 
 FATE, ENDLESS, TEN_STEPS = "tests/Fate-v0", "tests/Endless-v0", "tests/TenSteps-v0"
-MIRROR, ECHO = "tests/Mirror-v0", "tests/Echo-v0"
+MIRROR, ECHO, CHOICE = "tests/Mirror-v0", "tests/Echo-v0", "tests/Choice-v0"
 
 gymnasium.register(FATE, Fate)
 gymnasium.register(ENDLESS, Endless)
 gymnasium.register(TEN_STEPS, Endless, max_episode_steps=10)
 gymnasium.register(MIRROR, Mirror)
 gymnasium.register(ECHO, Echo)
+gymnasium.register(CHOICE, Choice)

@@ -11,7 +11,7 @@ import pytest
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import evaluate
 from squeezerl.evaluation.reference_actors import RandomActor
-from squeezerl.runtimes.onnx_actor import OnnxActor
+from squeezerl.runtimes.base import Actor
 
 Floats = npt.NDArray[np.float64]
 TOLERANCE = 1e-3
@@ -79,7 +79,7 @@ def _agree(first: list[float], second: list[float]) -> bool:
     return bool(abs(np.mean(first) - np.mean(second)) < 4 * error)
 
 
-def test_the_bundled_agent_earns_the_same_in_both(demo_actor: OnnxActor) -> None:
+def test_the_bundled_agent_earns_the_same_in_both(demo_actor: Actor) -> None:
     pool, plain = (
         evaluate(demo_actor, Environment.find("HalfCheetah-v5", backend=backend), episodes=8)
         for backend in ("envpool", "gymnasium")

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from plain_actors import constant, toppling
+from plain_actors import constant, make_referee, toppling
 from task_envs import ECHO, MIRROR, Mirror
 
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import MAX_EPISODES, MAX_SEED, calibrate, evaluate
-from squeezerl.evaluation.referee import Referee
 
 
 def test_observations_are_those_that_the_actor_visits() -> None:
@@ -57,7 +56,7 @@ def test_evaluation_uses_the_seeds_that_it_says() -> None:
     Mirror.seeds.clear()
     evaluate(constant(1.0), MIRROR, episodes=40, seed=11)
     mirror = Environment.find(MIRROR)
-    Referee(mirror, constant(1.0), threshold=0.9, seed=11, episodes=40).prepare()
+    make_referee(mirror, constant(1.0), threshold=0.9, seed=11, episodes=40).references(40)
     assert sorted(set(Mirror.seeds)) == list(range(11, 51))
 
 

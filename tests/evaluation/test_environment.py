@@ -10,11 +10,11 @@ from plain_actors import constant, discrete
 from task_envs import FATE, Fate
 
 from squeezerl.agents.load import load_agent
-from squeezerl.api import make_actor
 from squeezerl.errors import EnvError
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import evaluate
-from squeezerl.runtimes.onnx_actor import OnnxActor
+from squeezerl.runtimes.base import Actor
+from squeezerl.runtimes.onnx_runtime import load_network
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_an_argument_that_the_environment_does_not_take_is_an_error(
 @pytest.mark.parametrize("kwargs", [{"reset_noise_scale": "x"}, {"xml_file": "nowhere.xml"}])
 @pytest.mark.parametrize("backend", ["auto", "gymnasium"])
 def test_an_argument_that_breaks_the_environment_is_an_error(
-    demo_actor: OnnxActor, kwargs: dict[str, object], backend: str
+    demo_actor: Actor, kwargs: dict[str, object], backend: str
 ) -> None:
     with pytest.raises(EnvError, match="HalfCheetah-v5"):
         evaluate(
@@ -138,7 +138,7 @@ def test_a_mismatch_says_so_if_no_version_fits() -> None:
 
 
 def test_a_published_agent_does_not_fit_another_robot(published_agents: Path) -> None:
-    actor = make_actor(load_agent(published_agents / "ppo" / "Hopper-v3_1"))
+    actor = load_network(load_agent(published_agents / "ppo" / "Hopper-v3_1").network)
     with pytest.raises(EnvError, match=r"\(11,\).*HalfCheetah-v4 has .*\(17,\)"):
         evaluate(actor, "HalfCheetah-v4", episodes=1)
     Environment.find("Hopper-v3").check_fits(actor)
@@ -160,7 +160,7 @@ def test_a_continuous_agent_does_not_fit_discrete_actions() -> None:
         Environment.find("CartPole-v1").check_fits(constant(0.0, (4,), (1,)))
 
 
-def test_a_retired_environment_still_runs(demo_actor: OnnxActor) -> None:
+def test_a_retired_environment_still_runs(demo_actor: Actor) -> None:
     record = evaluate(demo_actor, "HalfCheetah-v3", episodes=2)
     assert record.backend == "envpool"
     assert record.steps == 2000

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from plain_actors import PlainActor, constant
+from plain_actors import PlainActor, constant, make_referee
 from task_envs import MIRROR, Mirror
 
 from balancing import cart_pole, untrained_agent
-from squeezerl.api import make_actor
 from squeezerl.errors import EnvError, InvalidArgumentError
 from squeezerl.evaluation.environment import Environment
+from squeezerl.evaluation.evaluate import evaluate, play
 from squeezerl.evaluation.referee import Referee
+from squeezerl.records import EvaluationRecord
+from squeezerl.runtimes.base import Actor
+from squeezerl.runtimes.onnx_runtime import load_network
 
 
 def _wavering() -> PlainActor:
@@ -19,8 +22,8 @@ def _wavering() -> PlainActor:
 
 def _referee(
     episodes: int, max_episodes: int | None = None, *, threshold: float = 0.8, seed: int = 0
-) -> Referee:
-    return Referee(
+) -> Referee[Actor]:
+    return make_referee(
         Environment.find(MIRROR),
         constant(1.0),
         threshold=threshold,
@@ -69,7 +72,7 @@ def test_more_looks_ask_for_more_confidence() -> None:
 def test_both_sides_play_the_same_seeds() -> None:
     referee = _referee(25, seed=1000)
     judgement = referee.judge(_wavering())
-    baseline, random = referee.records(25)
+    baseline, random = referee.references(25)
     seeds = list(range(1000, 1025))
     for record in (judgement.record, baseline, random):
         assert [episode.seed for episode in record.episodes] == seeds
@@ -80,7 +83,7 @@ def test_both_sides_play_the_same_seeds() -> None:
 def test_retention_is_what_the_episodes_say() -> None:
     referee = _referee(40)
     judgement = referee.judge(_wavering())
-    _, random = referee.records(40)
+    _, random = referee.references(40)
     floor = np.mean(random.returns)
     assert judgement.retention.normalized is not None
     assert judgement.retention.ratio is not None
@@ -89,20 +92,52 @@ def test_retention_is_what_the_episodes_say() -> None:
 
 
 def test_earlier_episodes_count() -> None:
-    referee = _referee(20, 30)
-    first = referee.judge(_wavering())
+    referee, policy = _referee(20, 30), _wavering()
+    first = referee.judge(policy)
     Mirror.seeds.clear()
-    second = referee.decide(_wavering(), first=first)
+    second = referee.decide(policy)
     assert second.record.episodes[:20] == first.record.episodes
     assert sorted(Mirror.seeds) == sorted([*range(20, 30)] * 3)
+    Mirror.seeds.clear()
+    assert referee.decide(policy) == second
+    assert referee.judge(policy) == first
+    assert not Mirror.seeds
 
 
 def test_another_policy_is_judged_by_the_same_references() -> None:
     referee = _referee(20)
-    referee.prepare()
+    referee.references(20)
     Mirror.seeds.clear()
     referee.judge(_wavering())
     assert sorted(Mirror.seeds) == list(range(20))
+
+
+def test_extended_records_equal_one_longer_run() -> None:
+    referee, policy = _referee(20, seed=4), _wavering()
+    part, whole = referee.record(policy, 9), referee.record(policy, 70)
+    assert whole.episodes == evaluate(policy, MIRROR, episodes=70, seed=4).episodes
+    assert referee.record(policy, 9).episodes == part.episodes == whole.episodes[:9]
+    assert whole.seconds > part.seconds
+
+
+def test_a_play_that_is_interrupted_goes_on_where_it_was() -> None:
+    calls = []
+
+    def run(actor: Actor, first: int, count: int) -> EvaluationRecord:
+        calls.append((first, count))
+        if len(calls) % 2:
+            raise InterruptedError
+        return play(actor, Environment.find(MIRROR), episodes=count, seed=first)
+
+    referee = Referee(
+        run, constant(1.0), constant(0.5), threshold=0.8, seed=0, episodes=20, max_episodes=40
+    )
+    policy = _wavering()
+    for _ in range(6):
+        with pytest.raises(InterruptedError):
+            referee.decide(policy)
+    assert referee.decide(policy).record.returns == [1.0, pytest.approx(0.8)] * 20
+    assert calls[::2] == calls[1::2] == [(0, 20)] * 3 + [(20, 20)] * 3
 
 
 def test_the_baseline_itself_keeps_all() -> None:
@@ -114,8 +149,8 @@ def test_the_baseline_itself_keeps_all() -> None:
 
 
 def test_an_untrained_baseline_gives_no_verdict() -> None:
-    actor = make_actor(untrained_agent())
-    referee = Referee(cart_pole(), actor, threshold=0.95, seed=0, episodes=20)
+    actor = load_network(untrained_agent().network)
+    referee = make_referee(cart_pole(), actor, threshold=0.95, seed=0, episodes=20)
     judgement = referee.decide(actor)
     assert judgement.retention.baseline_trained is False
     assert judgement.retention.verdict is None
@@ -125,7 +160,7 @@ def test_an_untrained_baseline_gives_no_verdict() -> None:
 
 def test_a_baseline_like_random_gives_no_verdict() -> None:
     mirror = Environment.find(MIRROR)
-    referee = Referee(mirror, constant(0.5), threshold=0.95, seed=0, episodes=50)
+    referee = make_referee(mirror, constant(0.5), threshold=0.95, seed=0, episodes=50)
     assert referee.judge(constant(1.0)).retention.verdict is None
 
 
@@ -154,7 +189,7 @@ def test_a_policy_of_other_sizes_is_an_error() -> None:
 
 @pytest.mark.parametrize(("threshold", "limit"), [(0.95, 60), (0.9, 40), (0.99, 300)])
 def test_the_limit_allows_what_the_threshold_needs(threshold: float, limit: int) -> None:
-    referee = Referee(
+    referee = make_referee(
         Environment.find(MIRROR), constant(1.0), threshold=threshold, seed=0, episodes=10
     )
     assert referee.max_episodes == limit

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
-from plain_actors import toppling
+from plain_actors import Counting, Shapes, toppling
 
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.evaluation.environment import Environment
-from squeezerl.evaluation.evaluate import evaluate, extend
+from squeezerl.evaluation.evaluate import evaluate
 from squeezerl.evaluation.rollout import rollout
-from squeezerl.runtimes.onnx_actor import OnnxActor
+from squeezerl.runtimes.base import Actor
 
 BACKENDS = ["envpool", "gymnasium"]
 
@@ -23,18 +25,18 @@ def cart_pole(request: pytest.FixtureRequest) -> Environment:
     return Environment.find("CartPole-v1", backend=request.param)
 
 
-def test_a_seed_gives_the_same_returns_again(demo_actor: OnnxActor, cheetah: Environment) -> None:
+def test_a_seed_gives_the_same_returns_again(demo_actor: Actor, cheetah: Environment) -> None:
     first = evaluate(demo_actor, cheetah, episodes=40, seed=3)
     assert first.backend == cheetah.backend
     assert evaluate(demo_actor, cheetah, episodes=40, seed=3).episodes == first.episodes
 
 
-def test_seeds_give_different_episodes(demo_actor: OnnxActor, cheetah: Environment) -> None:
+def test_seeds_give_different_episodes(demo_actor: Actor, cheetah: Environment) -> None:
     assert len(set(evaluate(demo_actor, cheetah, episodes=40).returns)) == 40
 
 
 def test_other_seeds_beside_it_do_not_change_an_episode(
-    demo_actor: OnnxActor, cheetah: Environment
+    demo_actor: Actor, cheetah: Environment
 ) -> None:
     many = evaluate(demo_actor, cheetah, episodes=45, seed=5).episodes
     few = evaluate(demo_actor, cheetah, episodes=10, seed=5).episodes
@@ -57,20 +59,6 @@ def test_episodes_come_in_the_order_of_their_seeds(cart_pole: Environment) -> No
     assert [rollout(toppling(), cart_pole, [seed])[0] for seed in seeds] == list(played)
 
 
-def test_extending_equals_one_longer_run(cart_pole: Environment) -> None:
-    whole = evaluate(toppling(), cart_pole, episodes=70, seed=4)
-    part = evaluate(toppling(), cart_pole, episodes=9, seed=4)
-    extended = extend(part, toppling(), cart_pole, 70)
-    assert extended.episodes == whole.episodes
-    assert extended.seconds > part.seconds
-    assert len(part.episodes) == 9
-
-
-def test_extending_to_fewer_episodes_changes_nothing(cart_pole: Environment) -> None:
-    record = evaluate(toppling(), cart_pole, episodes=9)
-    assert extend(record, toppling(), cart_pole, 5) is record
-
-
 def test_the_highest_seed_works(cart_pole: Environment) -> None:
     record = evaluate(toppling(), cart_pole, episodes=2, seed=500_000_000)
     assert [episode.seed for episode in record.episodes] == [500_000_000, 500_000_001]
@@ -86,6 +74,25 @@ def test_a_seed_out_of_range_is_named(cart_pole: Environment, seed: int) -> None
 def test_a_number_of_episodes_out_of_range_is_named(cart_pole: Environment, episodes: int) -> None:
     with pytest.raises(InvalidArgumentError, match=f"episodes .* not {episodes}$"):
         evaluate(toppling(), cart_pole, episodes=episodes)
+
+
+@pytest.mark.parametrize("episodes", [1, 3, 40, 300])
+def test_a_policy_with_state_starts_anew_in_each_episode(
+    cart_pole: Environment, episodes: int
+) -> None:
+    longest: list[int] = []
+
+    class Recorded(Counting):
+        def act(self, observations: Any, rows: Any = None) -> Any:
+            super().act(observations, rows)
+            longest.append(max(self.counts.values()))
+            return toppling().act(observations)
+
+    actor = Recorded(Shapes((4,), (), 2))
+    played = evaluate(actor, cart_pole, episodes=episodes).episodes
+    assert played == evaluate(toppling(), cart_pole, episodes=episodes).episodes
+    assert actor.starts == episodes
+    assert max(longest) == max(episode.length for episode in played)
 
 
 def test_progress_grows_to_all_of_it(cart_pole: Environment) -> None:
@@ -106,7 +113,7 @@ def test_an_observer_sees_each_step_of_each_episode_once(cart_pole: Environment)
 
 
 def test_threads_change_neither_returns_nor_what_is_observed(
-    demo_actor: OnnxActor, cheetah: Environment
+    demo_actor: Actor, cheetah: Environment
 ) -> None:
     """One thread acts and steps in turn, several overlap: order and numbers stay the same."""
     seen: dict[int, list[np.ndarray]] = {1: [], 2: []}

@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from small_policies import SOURCE, demo_policy, make_actor, random_observations
-from squeezerl.artifacts.write import write_artifact
-from squeezerl.methods.compress import compress
-from squeezerl.methods.specs import DynamicQuantization
+from onnx_runner import rows_alone
+from small_policies import demo_network, make_artifact, random_observations
 
 ABSENT = ("torch", "torch_pruning", "stable_baselines3", "gymnasium", "envpool")
 
@@ -18,9 +16,10 @@ WITHOUT_TORCH = """
 import sys
 sys.modules["torch"] = None  # any import of it raises
 import numpy as np
-import squeezerl
+from squeezerl.artifacts.artifact import read_artifact
+from squeezerl.runtimes.base import RUNTIMES
 folder = sys.argv[1]
-actor = squeezerl.load_actor(folder + "/artifact")
+actor = RUNTIMES.get("ort").load(read_artifact(folder + "/artifact"))
 np.save(folder + "/actions.npy", actor.act(np.load(folder + "/observations.npy")))
 """
 
@@ -35,14 +34,16 @@ def _python(*arguments: str) -> str:
     "module",
     [
         "squeezerl",
+        "squeezerl.errors",
         "squeezerl.records",
-        "squeezerl.methods.specs",
-        "squeezerl.artifacts.read",
+        "squeezerl.registry",
         "squeezerl.analysis.retention",
         "squeezerl.analysis.timing",
-        "squeezerl.runtimes.onnx_actor",
-        "squeezerl.runtimes.bare.ort",
-        "squeezerl.measurement.probe",
+        "squeezerl.network.arithmetic",
+        "squeezerl.formats.onnx",
+        "squeezerl.methods.recipe",
+        "squeezerl.artifacts.artifact",
+        "squeezerl.runtimes.onnx_runtime",
         "squeezerl.measurement.measuring",
     ],
 )
@@ -58,11 +59,11 @@ def test_importing_the_report_imports_no_torch() -> None:
 
 
 def test_an_artifact_acts_where_there_is_no_torch(tmp_path: Path) -> None:
-    compressed = compress(demo_policy(), DynamicQuantization())
-    write_artifact(compressed, SOURCE, tmp_path / "artifact")
-    observations = random_observations(demo_policy(), 20)
+    artifact = make_artifact(demo_network(), "int8:dynamic")
+    artifact.save(tmp_path / "artifact")
+    observations = random_observations(demo_network(), 20)
     np.save(tmp_path / "observations.npy", observations)
     _python(WITHOUT_TORCH, str(tmp_path))
     np.testing.assert_array_equal(
-        np.load(tmp_path / "actions.npy"), make_actor(compressed.model).act(observations)
+        np.load(tmp_path / "actions.npy"), rows_alone(artifact.model, observations)
     )

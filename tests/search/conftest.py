@@ -16,7 +16,7 @@ def squeezed(tmp_path_factory: pytest.TempPathFactory) -> Squeezed:
     progress: list[tuple[str, float]] = []
     result = squeeze(
         balancing_agent(width=20, idle=10),
-        cart_pole(),
+        env=cart_pole(),
         output=folder,
         retain=RETAIN,
         episodes=10,
@@ -24,4 +24,4 @@ def squeezed(tmp_path_factory: pytest.TempPathFactory) -> Squeezed:
         measure=False,
         on_progress=lambda stage, fraction: progress.append((stage, fraction)),
     )
-    return Squeezed(result, folder, progress)
+    return Squeezed(result.result, folder, progress)

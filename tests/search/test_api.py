@@ -1,43 +1,86 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from squeezed import Squeezed
 
 import squeezerl
-from squeezerl.api import load_any_actor
-from squeezerl.errors import ArtifactError, CheckpointError, EnvError
+from balancing import MAX_STEPS, RETAIN, balancing_agent, cart_pole
+from squeezerl import StaticQuantization, StructuredPruning
+from squeezerl.errors import ArtifactError, CheckpointError, EnvError, InvalidArgumentError
 
 
 def test_agent_and_environment_may_be_named(tmp_path: Path) -> None:
     with pytest.raises(EnvError, match="CartPole-v1"):
-        squeezerl.squeeze("demo", "CartPole-v1", output=tmp_path / "out")
+        squeezerl.squeeze("demo", env="CartPole-v1", output=tmp_path / "out")
     with pytest.raises(EnvError, match="Nope-v1"):
-        squeezerl.squeeze("demo", "Nope-v1", output=tmp_path / "out")
+        squeezerl.squeeze("demo", env="Nope-v1", output=tmp_path / "out")
     with pytest.raises(CheckpointError, match="missing"):
-        squeezerl.squeeze(tmp_path / "missing", "CartPole-v1", output=tmp_path / "out")
+        squeezerl.squeeze(tmp_path / "missing", env="CartPole-v1", output=tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_actor_comes_from_an_agent_or_an_artifact(squeezed: Squeezed) -> None:
-    agent, artifact = load_any_actor("demo"), load_any_actor(squeezed.folder)
-    assert (agent[0].observation_shape, agent[0].action_shape) == ((17,), (6,))
-    assert (artifact[0].observation_shape, artifact[0].action_count) == ((4,), 2)
-    assert (agent[1].env_id, artifact[1].env_id) == ("HalfCheetah-v5", "CartPole-v1")
+    agent, artifact = squeezerl.load_actor("demo"), squeezerl.load_actor(squeezed.folder)
+    assert (agent.observation_shape, agent.action_shape) == ((17,), (6,))
+    assert (artifact.observation_shape, artifact.action_count) == ((4,), 2)
 
 
 def test_what_is_neither_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError):
-        load_any_actor(tmp_path)
+        squeezerl.load_actor(tmp_path)
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(ArtifactError):
-        load_any_actor(tmp_path)
+        squeezerl.load_actor(tmp_path)
+
+
+def test_a_runtime_that_cannot_run_a_policy_says_why(tmp_path: Path) -> None:
+    squeezerl.compress("demo", "ptdq").save(tmp_path / "int8")
+    with pytest.raises(InvalidArgumentError, match="runtime 'torch' cannot run .* quantized"):
+        squeezerl.load_actor(tmp_path / "int8", runtime="torch")
+    with pytest.raises(InvalidArgumentError, match="unknown runtime 'nope'"):
+        squeezerl.load_actor("demo", runtime="nope")
+
+
+def test_compress_and_evaluate_take_agents_recipes_and_artifacts(tmp_path: Path) -> None:
+    agent = balancing_agent(width=20, idle=10)
+    small = squeezerl.compress(agent, "prune:l2:0.3 | int8:static", env=cart_pole())
+    small.save(tmp_path / "out")
+    found = squeezerl.evaluate(
+        tmp_path / "out", env=cart_pole(), against=agent, episodes=10, retain=RETAIN
+    )
+    assert found.retention is not None
+    assert found.retention.verdict == "keeps"
+    assert found.mean_return == MAX_STEPS
+    specs = (StructuredPruning(norm="l2", ratio=0.3), StaticQuantization())
+    assert squeezerl.compress(agent, specs, env=cart_pole()).model == small.model
+    alone = squeezerl.evaluate(small, env=cart_pole(), episodes=3)
+    assert (alone.retention, len(alone.record.episodes)) == (None, 3)
+
+
+def test_a_squeeze_tells_what_it_chose(tmp_path: Path) -> None:
+    found = squeezerl.squeeze(
+        balancing_agent(width=20, idle=10),
+        env=cart_pole(),
+        output=tmp_path / "out",
+        retain=RETAIN,
+        recipes=["l2:0.5", "prune:l2:0.3 | int8:dynamic", "l1:0.7"],
+        episodes=10,
+        measure=False,
+    )
+    assert found.recipe.text == "prune:l2:0.5"
+    assert found.summary().startswith("Chosen: l2-50, ")
+    assert found.artifact.recipe == found.recipe
+    names = {path.name for path in (tmp_path / "out" / "candidates").iterdir()}
+    assert names == {"float", "l2-50", "l2-30+ptdq", "l1-70"}
+    written = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert found.to_json()["chosen"]["retention"] == written["chosen"]["retention"]
 
 
 def test_the_readme_s_few_lines_work(squeezed: Squeezed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(squeezed.folder)
     actor = squeezerl.load_actor(".")
-    record = squeezerl.evaluate(actor, "CartPole-v1", episodes=3)
-    assert len(record.returns) == 3
+    assert len(squeezerl.evaluate(actor, env="CartPole-v1", episodes=3).record.returns) == 3
     assert squeezerl.read_artifact(".").manifest.source.algorithm == "ppo"

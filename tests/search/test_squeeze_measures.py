@@ -15,7 +15,7 @@ from balancing import RETAIN, balancing_agent, cart_pole, untrained_agent
 from made_profiles import make_process
 from squeezerl import api
 from squeezerl.api import squeeze
-from squeezerl.artifacts.read import read_artifact
+from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.errors import InvalidArgumentError, MeasurementError
 from squeezerl.measurement import profile as profiling
 from squeezerl.measurement.processes import ProbeJob
@@ -46,8 +46,8 @@ gymnasium.register("tests/Constant-v0", Constant)
 def _squeeze(folder: Path, **settings: Any) -> SqueezeResult:
     agent = balancing_agent(width=20, idle=10)
     return squeeze(
-        agent, cart_pole(), output=folder, retain=RETAIN, episodes=10, seed=3, **settings
-    )
+        agent, env=cart_pole(), output=folder, retain=RETAIN, episodes=10, seed=3, **settings
+    ).result
 
 
 def test_the_best_candidates_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def test_the_best_candidates_are_measured(tmp_path: Path, monkeypatch: pytest.Mo
     for measured in (results["baseline"], results["chosen"]):
         assert 1e-6 < measured["profile"]["latency_s"]["median"] < 1e-2
         assert measured["profile"]["memory_bytes"]["total"] > 10 * 2**20
-    assert [c["method"] for c in results["candidates"] if c["profile"]] == [result.chosen.method]
+    assert [c["method"] for c in results["candidates"] if c["profile"]] == [result.chosen.record.name]
     assert results["measurement_problem"] is None
     report = (tmp_path / "out" / "report.md").read_text()
     assert "## Measured" in report
@@ -110,9 +110,9 @@ def test_the_float_policy_the_chosen_and_the_smallest_that_may_keep_are_worth_it
     names = [row.name for row in result.profile.rows]
     assert len(names) == len(set(names)) == 6
     assert names[:2] == ["float", result.chosen.name]
-    sizes = {trial.candidate.name: trial.size for trial in result.trials}
+    sizes = {trial.recipe.name: trial.size for trial in result.trials}
     keeping = [
-        trial.candidate.name
+        trial.recipe.name
         for trial in result.trials
         if trial.judgement and trial.judgement.retention.verdict != "loses"
     ]
@@ -144,7 +144,9 @@ def test_that_nothing_could_be_measured_does_not_cost_the_squeeze(
 
 
 def test_an_agent_that_always_sees_the_same_is_squeezed_and_not_measured(tmp_path: Path) -> None:
-    result = squeeze(untrained_agent(), "tests/Constant-v0", output=tmp_path / "out", episodes=20)
+    result = squeeze(
+        untrained_agent(), env="tests/Constant-v0", output=tmp_path / "out", episodes=20
+    ).result
     assert result.profile is None
     assert "all observations are the same" in str(result.measurement_problem)
     assert result.baseline_record.mean_return == 1.0

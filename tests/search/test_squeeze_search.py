@@ -7,17 +7,16 @@ import pytest
 from squeezed import Squeezed
 
 from balancing import MAX_STEPS, RETAIN, balancing_agent, cart_pole, untrained_agent
-from squeezerl.api import squeeze
-from squeezerl.artifacts.read import read_artifact
+from squeezerl.api import load_actor, squeeze
+from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.errors import EnvError, EvaluationError, InvalidArgumentError, OutputError
-from squeezerl.evaluation.evaluate import evaluate
-from squeezerl.runtimes.onnx_actor import load_actor
-from squeezerl.search.candidates import BASELINE, study_candidates
+from squeezerl.evaluation.evaluate import play
+from squeezerl.search.squeeze import BASELINE, default_recipes
 from squeezerl.search.result import Trial
 
 
 def _trials(squeezed: Squeezed) -> dict[str, Trial]:
-    return {trial.candidate.name: trial for trial in squeezed.result.trials}
+    return {trial.recipe.name: trial for trial in squeezed.result.trials}
 
 
 def _verdict(trial: Trial) -> str | None:
@@ -31,17 +30,17 @@ def test_nothing_is_measured_unless_it_is_asked_for(squeezed: Squeezed) -> None:
 
 
 def test_every_candidate_is_tried_once(squeezed: Squeezed) -> None:
-    tried = [trial.candidate for trial in squeezed.result.trials]
-    assert tried == list(study_candidates())
+    tried = [trial.recipe for trial in squeezed.result.trials]
+    assert tried == list(default_recipes())
 
 
 def test_every_artifact_is_readable_and_is_what_its_trial_says(squeezed: Squeezed) -> None:
     for trial in squeezed.result.trials:
-        assert trial.artifact == f"candidates/{trial.candidate.name}"
+        assert trial.artifact == f"candidates/{trial.recipe.name}"
         artifact = read_artifact(squeezed.folder / trial.artifact)
         assert artifact.manifest.size == trial.size
-        assert len(artifact.manifest.specs) == len(trial.candidate.specs)
-        assert (artifact.manifest.calibration is not None) == (trial.candidate.method == "ptsq")
+        assert len(artifact.manifest.specs) == len(trial.recipe.steps)
+        assert (artifact.manifest.calibration is not None) == (trial.recipe.name == "ptsq")
     on_disk = {path.name for path in (squeezed.folder / "candidates").iterdir()}
     assert on_disk == {"float", *_trials(squeezed)}
 
@@ -95,7 +94,7 @@ def test_the_folder_is_the_chosen_artifact(squeezed: Squeezed) -> None:
 
 
 def test_the_deployed_artifact_earns_what_was_reported(squeezed: Squeezed) -> None:
-    record = evaluate(load_actor(squeezed.folder), cart_pole(), episodes=10, seed=3)
+    record = play(load_actor(squeezed.folder), cart_pole(), episodes=10, seed=3)
     trial = _trials(squeezed)[squeezed.result.chosen.name]
     assert trial.judgement is not None
     assert record.episodes == trial.judgement.record.episodes
@@ -111,7 +110,7 @@ def test_results_json_tells_what_was_returned(squeezed: Squeezed) -> None:
     assert results["env_kwargs"] == {"max_episode_steps": MAX_STEPS}
     assert len(results["candidates"]) == 30
     for data, trial in zip(results["candidates"], squeezed.result.trials, strict=True):
-        assert (data["method"], data["ratio"]) == (trial.candidate.method, trial.candidate.ratio)
+        assert (data["method"], data["ratio"]) == (trial.recipe.record.name, trial.recipe.ratio)
         assert data["retention"]["verdict"] == _verdict(trial)
         assert (squeezed.folder / data["artifact"] / "policy.onnx").stat().st_size == (
             data["file_bytes"]
@@ -124,26 +123,27 @@ def test_progress_stays_within_bounds_and_names_each_stage(squeezed: Squeezed) -
     assert min(fractions) >= 0
     assert max(fractions) <= 1
     stages = {stage for stage, _ in squeezed.progress}
-    assert {"calibration", "baseline", *_trials(squeezed)} <= stages
+    assert all(stage.startswith(("compress ", "play ", "confirm ", "squeeze")) for stage in stages)
+    assert "play random policy" in stages
 
 
 def test_a_squeeze_is_the_same_again(squeezed: Squeezed, tmp_path: Path) -> None:
     again = squeeze(
         balancing_agent(width=20, idle=10),
-        cart_pole(),
+        env=cart_pole(),
         output=tmp_path / "o",
         retain=RETAIN,
         episodes=10,
         seed=3,
         measure=False,
-    )
+    ).result
     assert again.chosen == squeezed.result.chosen
     for ours, theirs in zip(again.trials, squeezed.result.trials, strict=True):
         assert ours.judgement is not None
         assert theirs.judgement is not None
         assert ours.judgement.retention == theirs.judgement.retention
         assert ours.size == theirs.size
-        name = f"candidates/{ours.candidate.name}/policy.onnx"
+        name = f"candidates/{ours.recipe.name}/policy.onnx"
         assert (tmp_path / "o" / name).read_bytes() == (squeezed.folder / name).read_bytes()
 
 
@@ -151,8 +151,8 @@ def test_a_layer_too_small_is_reported_and_the_undecided_are_extended(tmp_path: 
     # 5 % of six neurons is none; 25 to 40 % are the two idle ones; four episodes decide nothing.
     out = tmp_path / "out"
     agent = balancing_agent(width=6, idle=2)
-    result = squeeze(agent, cart_pole(), output=out, retain=RETAIN, episodes=4, measure=False)
-    trials = {trial.candidate.name: trial for trial in result.trials}
+    result = squeeze(agent, env=cart_pole(), output=out, retain=RETAIN, episodes=4, measure=False).result
+    trials = {trial.recipe.name: trial for trial in result.trials}
     assert len(trials) == 30
     failed = {name: trial for name, trial in trials.items() if trial.problem is not None}
     assert failed.keys() == {"l1-5", "l2-5"}
@@ -180,12 +180,12 @@ def test_a_layer_too_small_is_reported_and_the_undecided_are_extended(tmp_path: 
 def test_where_nothing_keeps_the_float_policy_is_chosen(tmp_path: Path) -> None:
     result = squeeze(
         balancing_agent(),
-        cart_pole(),
+        env=cart_pole(),
         output=tmp_path / "out",
         retain=1.5,
         episodes=10,
         measure=False,
-    )
+    ).result
     assert result.chosen == BASELINE
     assert result.confirmation is None
     assert {_verdict(trial) for trial in result.trials} == {"loses"}
@@ -199,7 +199,7 @@ def test_where_nothing_keeps_the_float_policy_is_chosen(tmp_path: Path) -> None:
 
 def test_an_untrained_agent_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match=r"balancing\.zip is not clearly better than random"):
-        squeeze(untrained_agent(), cart_pole(), output=tmp_path / "out", episodes=20)
+        squeeze(untrained_agent(), env=cart_pole(), output=tmp_path / "out", episodes=20)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -207,7 +207,7 @@ def test_a_failure_spares_what_was_to_be_replaced(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "manifest.json").write_text("precious")
     with pytest.raises(EvaluationError):
-        squeeze(untrained_agent(), cart_pole(), output=tmp_path / "out", force=True, episodes=20)
+        squeeze(untrained_agent(), env=cart_pole(), output=tmp_path / "out", force=True, episodes=20)
     assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == [
         "out", "out/manifest.json",
     ]  # fmt: skip
@@ -233,18 +233,18 @@ def test_a_number_out_of_range_is_an_error_and_leaves_nothing(
 ) -> None:
     settings = {"episodes": 10} | {setting: value}
     with pytest.raises(InvalidArgumentError, match=message):
-        squeeze(balancing_agent(), cart_pole(), output=tmp_path / "out", **settings)
+        squeeze(balancing_agent(), env=cart_pole(), output=tmp_path / "out", **settings)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_wrong_environment_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(EnvError, match="2 discrete actions; HalfCheetah-v5"):
-        squeeze(balancing_agent(), "HalfCheetah-v5", output=tmp_path / "out")
+        squeeze(balancing_agent(), env="HalfCheetah-v5", output=tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_folder_is_refused_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "old.txt").write_text("precious")
     with pytest.raises(OutputError, match="--force"):
-        squeeze(balancing_agent(), cart_pole(), output=tmp_path)
+        squeeze(balancing_agent(), env=cart_pole(), output=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["old.txt"]

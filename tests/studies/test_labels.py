@@ -12,6 +12,7 @@ from squeezerl.analysis.cells import cells
 from squeezerl.analysis.frames import StudyData
 from squeezerl.jobs.job import Job, Outcome
 from squeezerl.jobs.store import Store
+from squeezerl.report.study_report import write_study_report
 from squeezerl.studies.results import load_study
 
 TWICE = """\
@@ -43,11 +44,11 @@ def data(twice: Finished) -> StudyData:
 
 def test_equal_work_is_one_job(twice: Finished) -> None:
     counts = twice.store.counts("twice")
-    assert counts.done == counts.total == 4 + (4 + 1) + 1  # compress, evaluate, profile
+    assert counts.done == counts.total == 4 + (4 + 2) + 1  # compress, evaluate, profile
 
 
 def test_each_name_is_in_the_returns(data: StudyData) -> None:
-    returns = data.returns[data.returns.method != "random"]
+    returns = data.returns[data.returns.agent != ""]
     for agent in AGENTS:
         assert sorted(returns[returns.agent == agent].method) == METHODS
     same = returns[returns.method.isin(["ptdq", "ptdq-b"])]
@@ -64,6 +65,15 @@ def test_each_measured_name_is_in_the_costs(data: StudyData) -> None:
         assert costs.latency_s.notna().all()
     same = data.costs[data.costs.method.isin(["ptdq", "ptdq-b"])]
     assert same.latency_s.nunique() == 1
+
+
+def test_each_name_is_in_the_report(data: StudyData, tmp_path: Path) -> None:
+    write_study_report(data, tmp_path / "out")
+
+    report = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    labels = [data.methods[method].label for method in METHODS]
+    assert len(set(labels)) == len(METHODS)
+    assert {label for label in labels if label in report} == set(labels)
 
 
 def test_measurements_of_earlier_releases_are_still_read(tmp_path: Path) -> None:

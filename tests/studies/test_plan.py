@@ -108,9 +108,8 @@ def test_each_job_is_planned_once_after_the_jobs_that_it_needs(study: Study) -> 
         done.add(job.id)
     for job, label in plan.members:
         assert label["role"] == job.kind
-        assert set(label) == {
-            *("role", "agent", "algorithm", "env_id", "train_seed", "method", "ratio")
-        }
+        keys = {"role", "agent", "algorithm", "env_id", "train_seed", "method", "ratio"}
+        assert set(label) - {"record"} == keys
 
 
 def test_work_with_two_names_is_one_job_with_two_labels() -> None:
@@ -127,7 +126,7 @@ def test_work_with_two_names_is_one_job_with_two_labels() -> None:
 
     plan = plan_study(study)
 
-    assert counts(plan) == {"train": 2, "compress": 2, "evaluate": 4, "profile": 1}
+    assert counts(plan) == {"train": 2, "compress": 2, "evaluate": 3 + 2, "profile": 1}
     for kind in ("compress", "evaluate"):
         methods = [
             [label["method"] for label in plan.labels[job.id]]
@@ -177,7 +176,7 @@ def test_identities_do_not_depend_on_the_order_of_the_grid(
 
 
 @given(studies)
-def test_each_policy_is_evaluated_and_the_random_one_once_per_environment(study: Study) -> None:
+def test_each_policy_is_evaluated_and_the_references_once_per_environment(study: Study) -> None:
     plan = plan_study(study)
     evaluated = [
         (label["agent"], label["train_seed"], label["method"], label["ratio"])
@@ -185,9 +184,9 @@ def test_each_policy_is_evaluated_and_the_random_one_once_per_environment(study:
         if job.kind == "evaluate"
     ]
 
-    assert len(set(evaluated) - {("", None, "random", None)}) + len(
-        {agent.place.env_id for agent in study.everyone}
-    ) == len(evaluated)
+    references = {("", None, "random", None), ("", None, "constant", None)}
+    environments = {agent.place.env_id for agent in study.everyone}
+    assert len(set(evaluated) - references) + 2 * len(environments) == len(evaluated)
     for agent in study.everyone:
         seed = agent.seed if isinstance(agent, Training) else None
         assert (agent.name, seed, "float", None) in evaluated
@@ -237,8 +236,8 @@ def test_what_does_not_affect_a_result_is_not_part_of_the_identity() -> None:
     renamed = dataclasses.replace(existing(path="elsewhere"), name="sac-mine")
     assert ids() == ids(name="b", store="x", artifacts="y", text="z")
     assert ids() == ids(agents=(renamed,))
-    # Another agent shares nothing but the random policy's episodes.
-    assert len(ids() & ids(agents=(existing(sha256="1" * 64),))) == 1
+    # Another agent shares only the episodes of the random policy and of the constant action.
+    assert len(ids() & ids(agents=(existing(sha256="1" * 64),))) == 2
 
 
 def test_calibration_is_part_of_ptsq_alone() -> None:
@@ -283,4 +282,4 @@ def test_the_same_files_elsewhere_are_the_same_agent(tmp_path: Path) -> None:
 
     plan = plan_study(read_study(path))
 
-    assert counts(plan) == {"compress": 2, "evaluate": 3}
+    assert counts(plan) == {"compress": 2, "evaluate": 4}

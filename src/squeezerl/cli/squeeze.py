@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from squeezerl.cli.console import (
+    INTERRUPTED,
     AgentArgument,
     BackendOption,
     EnvKwargsOption,
@@ -17,6 +18,7 @@ from squeezerl.cli.console import (
     SeedOption,
     VecNormalizeOption,
     WattsOption,
+    err,
     find_environment,
     print_json,
     progress_bar,
@@ -83,22 +85,26 @@ def squeeze(
     loaded = load_agent(agent, vecnormalize=vecnormalize)
     check_output(output, force=force)
     environment = find_environment(env, loaded.source, env_kwargs, backend)
-    with progress_bar("squeeze") as update:
-        squeezed = squeeze_agent(
-            loaded,
-            env=environment,
-            output=output,
-            recipes=recipes or (),
-            workers=workers,
-            force=force,
-            retain=retain,
-            episodes=episodes,
-            max_episodes=max_episodes,
-            seed=seed,
-            measure=measure,
-            watts_per_core=watts_per_core,
-            on_progress=update,
-        )
+    try:
+        with progress_bar("squeeze") as update:
+            squeezed = squeeze_agent(
+                loaded,
+                env=environment,
+                output=output,
+                recipes=recipes or (),
+                workers=workers,
+                force=force,
+                retain=retain,
+                episodes=episodes,
+                max_episodes=max_episodes,
+                seed=seed,
+                measure=measure,
+                watts_per_core=watts_per_core,
+                on_progress=update,
+            )
+    except KeyboardInterrupt:
+        err.print("interrupted; the same command goes on with what was found", style="yellow")
+        raise typer.Exit(INTERRUPTED) from None
     if as_json:
         print_json(squeezed.to_json())
         return

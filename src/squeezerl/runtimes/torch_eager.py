@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, final
 
+import numpy as np
+
 from squeezerl.errors import MeasurementError
 from squeezerl.network.network import Network
 from squeezerl.runtimes.base import RUNTIMES, Actions, Actor, Deployed, Observations, Rows, Runtime
@@ -30,7 +32,7 @@ class TorchActor(Actor):
         self._check(observations)
         torch = self._torch
         with torch.inference_mode():
-            batch = torch.from_numpy(observations)
+            batch = torch.from_numpy(np.ascontiguousarray(observations, dtype=np.float32))
             if not self._cuda:
                 actions: Actions = self._policy(batch).numpy()
                 return actions

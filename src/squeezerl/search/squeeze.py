@@ -86,57 +86,6 @@ class SqueezeSettings:
     workers: int | None = None
 
 
-def squeeze_into(
-    folder: Path,
-    agent: Agent,
-    environment: Environment,
-    settings: SqueezeSettings,
-    *,
-    work: Path,
-    on_progress: StageProgress = lambda stage, fraction: None,
-) -> SqueezeResult:
-    """Try the recipes and put the smallest artifact that keeps the return into `folder`.
-
-    Every recipe is compressed, written, read back and judged as the artifact that would be
-    deployed, on the same seeds as the baseline. From the smallest upwards, those that are undecided
-    get up to `max_episodes` (see `Referee`), and the first that keeps its return must do so again
-    on fresh seeds, since the best of thirty looks better than it is.
-
-    Args:
-        folder: empty; gets `policy.onnx`, `manifest.json` and `candidates/`.
-        agent: what to squeeze.
-        environment: where its return counts.
-        settings: what is asked for.
-        work: folder for what an interrupted squeeze goes on from.
-        on_progress: called with what is being done and the share of the work that is done.
-
-    Raises:
-        EnvError: if environment and agent do not fit.
-        EvaluationError: if the agent is not clearly better than random.
-    """
-    check_numbers(settings.episodes, settings.seed)
-    search = _Search(agent, environment, settings, work)
-    search.run(on_progress)
-    choice = search.choose()
-    artifacts = search.place(folder, choice.chosen)
-    profile, problem = None, None
-    if settings.measurement is not None:
-        try:
-            profile = _measure(
-                [(recipe, artifacts[recipe]) for recipe in _best(choice)],
-                environment,
-                settings,
-                lambda stage, fraction: on_progress(
-                    stage, _PLAYING_SHARE + (1 - _PLAYING_SHARE) * fraction
-                ),
-            )
-        except (MeasurementError, InvalidArgumentError) as error:
-            problem = str(error)  # a failed measurement must not cost the squeeze
-    return dataclasses.replace(
-        search.result(choice, artifacts), profile=profile, measurement_problem=problem
-    )
-
-
 class _NotYet(Exception):  # noqa: N818 - it is not an error
     """Jobs must be done before the search can go on."""
 
@@ -155,16 +104,33 @@ class _Choice:
 
 
 @final
-class _Search:
-    """The whole search as a function of the results so far.
+class Search:
+    """Tries recipes and finds the smallest artifact that keeps the return.
 
-    `choose` runs it from the start; where a result is missing it raises `_NotYet` with the jobs
-    that would give it. It is called again whenever jobs have ended, and remembers what it judged.
+    Every recipe is compressed, written, read back and judged as the artifact that would be
+    deployed, on the same seeds as the baseline. From the smallest upwards, those that are undecided
+    get up to `max_episodes` (see `Referee`), and the first that keeps its return must do so again
+    on fresh seeds, since the best of thirty looks better than it is.
+
+    The search is a function of the results so far: `_choose` runs it from the start, and where a
+    result is missing it raises `_NotYet` with the jobs that would give it. It is called again
+    whenever jobs have ended, and remembers what it judged.
+
+    Args:
+        agent: what to squeeze.
+        environment: where its return counts.
+        settings: what is asked for.
+        work: folder for what an interrupted search goes on from.
+
+    Raises:
+        EnvError: if environment and agent do not fit.
+        InvalidArgumentError: if a number is out of range, or two recipes share a name.
     """
 
     def __init__(
         self, agent: Agent, environment: Environment, settings: SqueezeSettings, work: Path
     ) -> None:
+        check_numbers(settings.episodes, settings.seed)
         self._agent, self._environment, self._settings = agent, environment, settings
         self._place = Place(
             env_id=environment.id, env_kwargs=environment.kwargs, backend=environment.backend
@@ -196,7 +162,14 @@ class _Search:
         work.mkdir(parents=True, exist_ok=True)
 
     def run(self, on_progress: StageProgress) -> None:
-        """Do the jobs that the search needs, until it can choose."""
+        """Do the jobs that the search needs, until it can choose.
+
+        Args:
+            on_progress: called with what is being done and the share of the work that is done.
+
+        Raises:
+            EvaluationError: if the agent is not clearly better than random.
+        """
         with tempfile.TemporaryDirectory(prefix="squeezerl-agent-") as name:
             self._agent.save(Path(name))
             self._location.put_input(self._key, Path(name))
@@ -219,9 +192,34 @@ class _Search:
             plan_more=self._plan_more,
             on_progress=tell,
         )
-        self.choose()
+        self._choose()
 
-    def choose(self) -> _Choice:
+    def write(self, folder: Path, on_progress: StageProgress) -> SqueezeResult:
+        """Write what was found, after `run`, and measure the best if that was asked for.
+
+        Args:
+            folder: empty; gets `policy.onnx`, `manifest.json` and `candidates/`.
+            on_progress: as for `run`.
+        """
+        choice = self._choose()
+        artifacts = self._place_artifacts(folder, choice.chosen)
+        profile, problem = None, None
+        if self._settings.measurement is not None:
+            try:
+                profile = _measure(
+                    [(recipe, artifacts[recipe]) for recipe in _best(choice)],
+                    self._environment,
+                    self._settings,
+                    lambda stage, fraction: on_progress(
+                        stage, _PLAYING_SHARE + (1 - _PLAYING_SHARE) * fraction
+                    ),
+                )
+            except (MeasurementError, InvalidArgumentError) as error:
+                problem = str(error)  # a failed measurement must not cost the squeeze
+        found = self._result(choice, artifacts)
+        return dataclasses.replace(found, profile=profile, measurement_problem=problem)
+
+    def _choose(self) -> _Choice:
         """Judge all recipes and choose.
 
         Raises:
@@ -261,7 +259,7 @@ class _Search:
         )
         return _Choice(trials, chosen, confirmation)
 
-    def place(self, folder: Path, chosen: Recipe) -> Mapping[Recipe, Path]:
+    def _place_artifacts(self, folder: Path, chosen: Recipe) -> Mapping[Recipe, Path]:
         """Copy all artifacts to `folder`, the chosen one to its root; gives their folders."""
         places = {}
         for recipe in (BASELINE, *self._recipes):
@@ -273,7 +271,7 @@ class _Search:
             shutil.copyfile(file, folder / file.name)
         return places
 
-    def result(self, choice: _Choice, artifacts: Mapping[Recipe, Path]) -> SqueezeResult:
+    def _result(self, choice: _Choice, artifacts: Mapping[Recipe, Path]) -> SqueezeResult:
         """What was found, without what is measured."""
         settings = self._settings
         baseline, random = self._referee.references(settings.episodes)
@@ -312,7 +310,7 @@ class _Search:
                 raise EvaluationError(f"{failure.label.get('stage', failure.job.kind)}: {message}")
             self._problems[failure.job.id] = message
         try:
-            self.choose()
+            self._choose()
         except _NotYet as wait:
             store.add_jobs(_STUDY, [(job, self._label(job)) for job in wait.jobs])
 

@@ -158,7 +158,7 @@ def _sort(job: Job) -> str:
         parts += [params["qat"] is not None, params["evaluations"], params["eval_episodes"]]
         parts += [params["ticket"] is not None]
     elif job.kind == "evaluate":
-        parts += [params["env_id"], "random" in params["policy"]]
+        parts += [params["env_id"], sorted(params["policy"])]
     elif job.kind == "compress":
         calibration = params["calibration"]
         parts += [[spec["kind"] for spec in params["specs"]], calibration and calibration["env_id"]]

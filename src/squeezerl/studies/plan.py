@@ -41,7 +41,8 @@ class Plan:
         study: the study.
         jobs: each once; what a job needs comes before it.
         labels: the labels of each job by its id. A label has role, agent, algorithm, env_id,
-            train_seed, method and ratio. Work that the study names twice has two labels.
+            train_seed, method and ratio, and where it is about a policy, the method's record.
+            Work that the study names twice has two labels.
     """
 
     study: Study
@@ -70,8 +71,8 @@ def plan_study(study: Study) -> Plan:
     planner = _Planner(study)
     for agent in study.everyone:
         planner.add_agent(agent)
-        planner.add_random(agent.place)
-        planner.add_constant(agent.place)
+        for name in ("random", "constant"):
+            planner.add_reference(name, agent.place)
 
     def order(job: Job) -> tuple[float, ...]:
         if job.kind == TRAIN.name:
@@ -91,17 +92,11 @@ class _Planner:
         self.labels: dict[str, list[Label]] = {}
         self._measured: set[str] = set()
 
-    def add_random(self, place: Place) -> str:
-        """The evaluation of the random policy: one for each environment."""
+    def add_reference(self, name: str, place: Place) -> str:
+        """The evaluation of the "random" or best "constant" policy: one per environment."""
         label = {"agent": "", "algorithm": "", "env_id": place.name, "train_seed": None}
-        policy = {"random": self._study.seed}
-        return self._evaluate(policy, place, (), {**label, "method": "random", "ratio": None})
-
-    def add_constant(self, place: Place) -> str:
-        """The evaluation of the best constant action: one for each environment."""
-        label = {"agent": "", "algorithm": "", "env_id": place.name, "train_seed": None}
-        policy = {"constant": self._study.seed}
-        return self._evaluate(policy, place, (), {**label, "method": "constant", "ratio": None})
+        label |= {"method": name, "ratio": None}
+        return self._evaluate({name: self._study.seed}, place, (), label)
 
     def add_agent(self, agent: Training | ExistingAgent) -> None:
         """The float policy of an agent, and all variants that are for this agent."""
@@ -253,7 +248,7 @@ class _Planner:
                 id_ for _, policy, evaluation in candidates for id_ in (policy.job, evaluation)
             ]
         reference, evaluation = baseline
-        random = self.add_random(agent.place) if best else None
+        random = self.add_reference("random", agent.place) if best else None
         if random is not None:
             needs += [evaluation, random]
         self._add(

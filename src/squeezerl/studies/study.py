@@ -127,7 +127,11 @@ class Variant:
         """How results name and show this variant."""
         if self.ticket is not None:
             return ticket_record(self.ticket)
-        return dataclasses.replace(self.recipe.record, name=self.method)
+        record = self.recipe.record
+        if self.method in (record.name, self.recipe.name):
+            return dataclasses.replace(record, name=self.method)
+        # A name of the study's own; two variants with one label could not be told apart.
+        return dataclasses.replace(record, name=self.method, label=self.method, short=self.method)
 
     @property
     def trains(self) -> bool:

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from task_envs import CHOICE, MIRROR
 
 from squeezerl.evaluation.environment import Environment
-from squeezerl.evaluation.reference_actors import RandomActor
+from squeezerl.evaluation.evaluate import evaluate
+from squeezerl.evaluation.reference_actors import ConstantActor, RandomActor, best_constant
 
 OBSERVATIONS = np.zeros((2000, 3), np.float32)
 
@@ -71,3 +73,30 @@ def test_observations_do_not_matter(mixed: Environment) -> None:
 def test_it_fits_every_environment(env_id: str) -> None:
     environment = Environment.find(env_id)
     environment.check_fits(RandomActor(environment, 0))
+
+
+# Constant actions.
+
+
+def test_a_constant_actor_takes_the_action_of_all_rows_or_of_each() -> None:
+    mirror = Environment.find(MIRROR)
+    one = ConstantActor(mirror, np.float32([[0.5]]))
+    assert one.act(OBSERVATIONS[:3, :1]).tolist() == [[0.5]] * 3
+    each = ConstantActor(mirror, np.float32([[0.1], [0.2], [0.3]]))
+    actions = each.act(OBSERVATIONS[:2, :1], np.array([2, 0]))
+    np.testing.assert_allclose(actions, [[0.3], [0.1]])
+
+
+def test_the_best_constant_action_is_found() -> None:
+    # The return is the action itself, which is at most 1.
+    mirror = Environment.find(MIRROR)
+    actor = best_constant(mirror, 0)
+    assert evaluate(actor, mirror, episodes=3).mean_return > 0.95
+    np.testing.assert_array_equal(
+        actor.act(OBSERVATIONS[:1, :1]), best_constant(mirror, 0).act(OBSERVATIONS[:1, :1])
+    )
+
+
+def test_the_best_discrete_constant_action_is_found() -> None:
+    actor = best_constant(Environment.find(CHOICE), 0)
+    assert actor.act(OBSERVATIONS[:2, :1]).tolist() == [1, 1]

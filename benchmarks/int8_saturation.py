@@ -15,6 +15,9 @@ import sys
 from pathlib import Path
 
 import onnxruntime
+from squeezerl.methods.compress import compress
+from squeezerl.methods.specs import specs_for
+from squeezerl.runtimes.onnx_actor import OnnxActor
 
 from squeezerl.agents.load import load_agent
 from squeezerl.api import make_actor
@@ -22,11 +25,8 @@ from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import calibrate
 from squeezerl.evaluation.referee import Referee
 from squeezerl.host.facts import host_facts
-from squeezerl.methods.compress import compress
-from squeezerl.methods.specs import specs_for
 from squeezerl.records import to_json
 from squeezerl.report.evaluation_report import retention_json
-from squeezerl.runtimes.onnx_actor import OnnxActor
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "shared" / "agents"
 DEFAULT = (

@@ -22,6 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from squeezerl.methods.compress import compress
+from squeezerl.methods.specs import specs_for
+from squeezerl.runtimes.actor import Actor
+from squeezerl.runtimes.onnx_actor import OnnxActor
 
 from squeezerl.agents.load import load_agent
 from squeezerl.analysis.aggregate import final_return_spread
@@ -32,14 +36,10 @@ from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import calibrate, evaluate
 from squeezerl.evaluation.reference_actors import RandomActor
 from squeezerl.host.facts import host_facts
-from squeezerl.methods.compress import compress
-from squeezerl.methods.specs import specs_for
 from squeezerl.records import EvaluationRecord, to_json
 from squeezerl.report.document import Block, Document, Paragraph, Table
 from squeezerl.report.renderers import render
 from squeezerl.report.text import format_interval, format_return
-from squeezerl.runtimes.actor import Actor
-from squeezerl.runtimes.onnx_actor import OnnxActor
 
 ON_POLICY = ("trpo", "ppo")
 OFF_POLICY = ("ddpg", "td3", "sac")

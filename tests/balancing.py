@@ -9,9 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import numpy.typing as npt
 import torch
+from gymnasium.spaces import Box, Discrete
 
 from made_agents import Recipe, made_source, make_model
 from squeezerl.agents.load import Agent
@@ -87,3 +89,20 @@ def _weights(width: int, idle: int) -> tuple[Weights, Weights]:
     output[:, idle] = [-0.1, 0.1]
     output[:, angle] = [[2 - push], [2 + push]]
     return hidden.astype(np.float32), output.astype(np.float32)
+
+
+class Constant(gymnasium.Env[Any, Any]):
+    """One step that is worth the action; all observations are the same."""
+
+    observation_space = Box(-1, 1, (4,))
+    action_space = Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        return np.ones(4, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        return np.ones(4, np.float32), 1.0 - action, True, False, {}
+
+
+gymnasium.register("tests/Constant-v0", Constant)

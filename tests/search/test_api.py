@@ -38,7 +38,7 @@ def test_what_is_neither_is_an_error(tmp_path: Path) -> None:
 
 def test_a_runtime_that_cannot_run_a_policy_says_why(tmp_path: Path) -> None:
     squeezerl.compress("demo", "ptdq").save(tmp_path / "int8")
-    with pytest.raises(InvalidArgumentError, match="runtime 'torch' cannot run .* quantized"):
+    with pytest.raises(InvalidArgumentError, match=r"runtime 'torch' cannot run .* quantized"):
         squeezerl.load_actor(tmp_path / "int8", runtime="torch")
     with pytest.raises(InvalidArgumentError, match="unknown runtime 'nope'"):
         squeezerl.load_actor("demo", runtime="nope")

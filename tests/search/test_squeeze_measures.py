@@ -5,10 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import gymnasium
-import numpy as np
 import pytest
-from gymnasium.spaces import Box, Discrete
 
 import squeezerl.search.squeeze as search
 from balancing import RETAIN, balancing_agent, cart_pole, untrained_agent
@@ -24,23 +21,6 @@ from squeezerl.measurement.settings import Settings
 from squeezerl.report.renderers import render
 from squeezerl.report.squeeze_report import squeeze_document
 from squeezerl.search.result import SqueezeResult
-
-
-class Constant(gymnasium.Env[Any, Any]):
-    """One step that is worth the action; there is nothing to see."""
-
-    observation_space = Box(-1, 1, (4,))
-    action_space = Discrete(2)
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
-        super().reset(seed=seed)
-        return np.ones(4, np.float32), {}
-
-    def step(self, action: Any) -> Any:
-        return np.ones(4, np.float32), 1.0 - action, True, False, {}
-
-
-gymnasium.register("tests/Constant-v0", Constant)
 
 
 def _squeeze(folder: Path, **settings: Any) -> SqueezeResult:
@@ -68,7 +48,9 @@ def test_the_best_candidates_are_measured(tmp_path: Path, monkeypatch: pytest.Mo
     for measured in (results["baseline"], results["chosen"]):
         assert 1e-6 < measured["profile"]["latency_s"]["median"] < 1e-2
         assert measured["profile"]["memory_bytes"]["total"] > 10 * 2**20
-    assert [c["method"] for c in results["candidates"] if c["profile"]] == [result.chosen.record.name]
+    assert [c["method"] for c in results["candidates"] if c["profile"]] == [
+        result.chosen.record.name
+    ]
     assert results["measurement_problem"] is None
     report = (tmp_path / "out" / "report.md").read_text()
     assert "## Measured" in report
@@ -145,7 +127,7 @@ def test_that_nothing_could_be_measured_does_not_cost_the_squeeze(
 
 def test_an_agent_that_always_sees_the_same_is_squeezed_and_not_measured(tmp_path: Path) -> None:
     result = squeeze(
-        untrained_agent(), env="tests/Constant-v0", output=tmp_path / "out", episodes=20
+        untrained_agent(), env="balancing:tests/Constant-v0", output=tmp_path / "out", episodes=20
     ).result
     assert result.profile is None
     assert "all observations are the same" in str(result.measurement_problem)

@@ -11,8 +11,8 @@ from squeezerl.api import load_actor, squeeze
 from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.errors import EnvError, EvaluationError, InvalidArgumentError, OutputError
 from squeezerl.evaluation.evaluate import play
-from squeezerl.search.squeeze import BASELINE, default_recipes
 from squeezerl.search.result import Trial
+from squeezerl.search.squeeze import BASELINE, default_recipes
 
 
 def _trials(squeezed: Squeezed) -> dict[str, Trial]:
@@ -151,7 +151,9 @@ def test_a_layer_too_small_is_reported_and_the_undecided_are_extended(tmp_path: 
     # 5 % of six neurons is none; 25 to 40 % are the two idle ones; four episodes decide nothing.
     out = tmp_path / "out"
     agent = balancing_agent(width=6, idle=2)
-    result = squeeze(agent, env=cart_pole(), output=out, retain=RETAIN, episodes=4, measure=False).result
+    result = squeeze(
+        agent, env=cart_pole(), output=out, retain=RETAIN, episodes=4, measure=False
+    ).result
     trials = {trial.recipe.name: trial for trial in result.trials}
     assert len(trials) == 30
     failed = {name: trial for name, trial in trials.items() if trial.problem is not None}
@@ -207,7 +209,9 @@ def test_a_failure_spares_what_was_to_be_replaced(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "manifest.json").write_text("precious")
     with pytest.raises(EvaluationError):
-        squeeze(untrained_agent(), env=cart_pole(), output=tmp_path / "out", force=True, episodes=20)
+        squeeze(
+            untrained_agent(), env=cart_pole(), output=tmp_path / "out", force=True, episodes=20
+        )
     assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == [
         "out", "out/manifest.json",
     ]  # fmt: skip

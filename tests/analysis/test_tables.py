@@ -225,7 +225,8 @@ def test_a_study_may_bring_records_of_its_methods() -> None:
     )
     data = made_study(quantized=("ptdq", "mine"), pruned=("l2", "l2+ptsq"), ratios=(0.1,))
     both = dataclasses.replace(own, name="l2+ptsq", group="quantization")
-    data = dataclasses.replace(data, methods={"mine": own, "l2+ptsq": both})
+    methods = {**data.methods, "mine": own, "l2+ptsq": both}
+    data = dataclasses.replace(data, methods=methods)
     assert data.methods["mine"] == own
     # Whatever their group, methods without a ratio are in Table 1, others in Tables 2 and 3.
     assert data.plain_methods == ("ptdq", "mine")

@@ -58,8 +58,8 @@ class ActionHead(nn.Module):
 class Policy(nn.Module):
     """Observation → action: normaliser, network, action head.
 
-    Its weights are copies. `network` is a Sequential of "layer0", "activation0", "layer1", ...; `head` and `normalizer` are
-    those of the network that the policy was made from.
+    Its weights are copies. `network` is a Sequential of "layer0", "activation0", "layer1", ...;
+    `head` and `normalizer` are those of the network that the policy was made from.
 
     Raises:
         NetworkError: if the network is quantized.

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from example_files import plugged, run, squeezerl_with
 from hypothesis import strategies as st
 
-from example_files import plugged, run, squeezerl_with
 from small_policies import compress, demo_network, make_network
 from spec_contract import SpecContract
 from squeezerl.errors import CompressionError

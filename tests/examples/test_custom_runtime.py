@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from example_files import plugged, squeezerl_with
+
 from runtime_contract import RuntimeContract
 from squeezerl.runtimes.base import RUNTIMES, Runtime
 

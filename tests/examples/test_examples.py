@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from example_files import EXAMPLES, plugged, run, squeezerl_with
+
 from source_contract import SourceContract
 from squeezerl import read_artifact
 from squeezerl.agents.load import SOURCES, Source

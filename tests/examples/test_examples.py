@@ -51,3 +51,25 @@ class TestCustomSource(SourceContract):
             sample, "evaluate", "small", "--against", "my.npz", "--episodes", "4"
         )
         assert min(data["episode_lengths"]) > 400
+
+    @pytest.mark.slow
+    def test_profile(self, sample: Path) -> None:
+        quick = ("--runtime", "ort", "--seconds", "0.1", "--precision", "1", "--energy", "none")
+        (row,) = self._squeezerl(sample, "profile", "my.npz", *quick)["rows"]
+        assert row["latency_s"]["median"] > 0
+
+    @pytest.mark.slow
+    def test_squeeze(self, sample: Path) -> None:
+        few = ("--recipe", "l2:0.5", "--episodes", "8", "--retain", "0.5", "--no-measure")
+        result = self._squeezerl(sample, "squeeze", "my.npz", *few, "-o", "out")
+        assert result["agent"]["kind"] == "npz"
+        assert result["candidates"][0]["recipe"] == "prune:l2:0.5"
+
+    @pytest.mark.slow
+    def test_a_study_and_its_report(self, sample: Path) -> None:
+        text = "name: mine\nagents: [my.npz]\nmethods: [ptdq]\nepisodes: 4\n"
+        (sample.parent / "study.yaml").write_text(text, encoding="utf-8")
+        assert self._squeezerl(sample, "study", "run", "study.yaml")["jobs"]["failed"] == 0
+        command = Path(sys.executable).with_name("squeezerl")
+        run(sample.parent, command, "study", "report", "mine", "-o", "report")
+        assert "CartPole-v1" in (sample.parent / "report" / "report.md").read_text(encoding="utf-8")

@@ -14,7 +14,6 @@ from postgresql_server import PostgreSQLServer
 from squeezerl.errors import StoreError, StoreUnreachableError
 from squeezerl.jobs import schema
 from squeezerl.jobs.database import make_engine, parse_url
-from squeezerl.jobs.open import open_store
 from squeezerl.jobs.schema import REVISION, VERSION_TABLE, metadata
 from squeezerl.jobs.store import Store
 
@@ -128,12 +127,6 @@ def test_a_locked_file_is_waited_for(tmp_path: Path) -> None:
         store.put_study("s", {}, [])
         holder.communicate()
         assert store.study_names() == ("s",)
-
-
-def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(sys.modules, "squeezerl.jobs.store", None)
-    with pytest.raises(StoreError, match=r'pip install "squeezerl\[studies\]"'):
-        open_store(f"sqlite:///{tmp_path}/store.db")
 
 
 def test_the_store_loads_no_torch() -> None:

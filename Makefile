@@ -18,7 +18,7 @@ demo: .venv/.installed  ## Squeeze the bundled agent, in a few minutes.
 	@echo "  $(BIN)/squeezerl evaluate $(DEMO_OUT) --env HalfCheetah-v5 --against demo"
 
 test: .venv/.installed  ## The whole suite, on all cores.
-	@scripts/install_postgresql.sh
+	@scripts/install_test_tools.sh
 	$(BIN)/pytest -n auto
 
 lint: .venv/.installed
@@ -44,7 +44,7 @@ profile-results: .venv/.installed  ## What docs say of latency, memory and energ
 		--watts-per-core 4.4
 
 study-results: .venv/.installed  ## What docs say of how studies scale; minutes, alone.
-	@scripts/install_postgresql.sh
+	@scripts/install_test_tools.sh
 	@mkdir -p results/studies
 	$(BIN)/python benchmarks/study_overhead.py > results/studies/overhead-sqlite.json
 	$(BIN)/python benchmarks/study_overhead.py --server > results/studies/overhead-postgresql.json

@@ -12,7 +12,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when it is first imported
 import pytest
 from hypothesis import settings
 
-from made_agents import RECIPES, MadeAgent, make_agent
+from made_agents import PUBLISHED_AGENTS, RECIPES, MadeAgent, make_agent
 from postgresql_server import ABSENT as NO_POSTGRESQL
 from postgresql_server import PostgreSQLServer, find_binaries, running_server
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
-PUBLISHED_AGENTS = Path(__file__).resolve().parents[2] / "shared" / "agents"
 ABSENT = "the published agents are absent: no */*_1 folder in ../shared/agents"
 
 

@@ -1,4 +1,7 @@
-"""Tiny agents with random weights, made and saved by Stable-Baselines3 itself."""
+"""Tiny agents with random weights, made and saved by Stable-Baselines3 itself.
+
+And where those lie that other people published.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from gymnasium.spaces import Box
 
 from squeezerl.records import AgentSource, SourceFile
 
+PUBLISHED_AGENTS = Path(__file__).resolve().parents[2] / "shared" / "agents"
 ACTIVATIONS = ("ReLU", "Tanh", "ELU", "LeakyReLU", "Sigmoid", "Softplus", "SELU", "SiLU")
 
 

@@ -23,7 +23,7 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from conftest import PUBLISHED_AGENTS
+from made_agents import PUBLISHED_AGENTS
 from onnx_runner import reference_actions, rows_alone
 from small_policies import (
     QUANTIZATIONS,
@@ -108,14 +108,6 @@ def _file(agent: str, recipe: str) -> File:
     return File(quantized, FORMATS.get("onnx").write(quantized), observations)
 
 
-def _all_files() -> dict[str, File]:
-    return {
-        f"{agent}.{recipe}": _file(agent, recipe)
-        for agent in ["demo", *RANDOM, *PUBLISHED]
-        for recipe in QUANTIZATIONS
-    }
-
-
 def _assert_same(actual: Any, expected: Any, file: File, *, share: float = 0.98) -> None:
     """The same actions, but for where a last bit of difference became a step of a rounding.
 
@@ -160,18 +152,12 @@ def _as_int8(model: bytes) -> bytes:
     return graph.SerializeToString()
 
 
-@pytest.fixture(scope="module")
-def emulated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, npt.NDArray[Any]]:
-    """The actions of all files on a processor without VNNI, by the file's name."""
+def _emulate(models: dict[str, File], folder: Path) -> dict[str, npt.NDArray[Any]]:
+    """The actions of each model on a processor without VNNI."""
     qemu = shutil.which("qemu-x86_64")
     if qemu is None or platform.machine() != "x86_64":
         pytest.skip("needs qemu-x86_64 (package qemu-user) on an x86-64 machine")
-    folder = tmp_path_factory.mktemp("emulated")
-    files = _all_files()
-    for recipe in ("ptdq", "ptsq"):
-        file = files[f"demo.{recipe}"]
-        files[f"int8.{recipe}"] = dataclasses.replace(file, model=_as_int8(file.model))
-    for name, file in files.items():
+    for name, file in models.items():
         (folder / f"{name}.onnx").write_bytes(file.model)
         batches = np.split(file.observations, OBSERVATIONS if file.network.is_dynamic else 1)
         np.save(folder / f"{name}.npy", batches)
@@ -183,27 +169,28 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, npt.NDArray[
         text=True,
     )
     assert run.returncode == 0, run.stderr
-    return {
-        path.name.removesuffix(".actions.npy"): np.load(path)
-        for path in folder.glob("*.actions.npy")
+    return {name: np.load(folder / f"{name}.actions.npy") for name in models}
+
+
+@pytest.mark.slow
+def test_a_processor_without_vnni_acts_the_same(tmp_path: Path) -> None:
+    models = {
+        f"{agent}.{recipe}": _file(agent, recipe)
+        for agent in ["demo", *RANDOM, *PUBLISHED]
+        for recipe in QUANTIZATIONS
     }
-
-
-@pytest.mark.parametrize("recipe", QUANTIZATIONS)
-@pytest.mark.parametrize("agent", AGENTS)
-def test_a_processor_without_vnni_acts_the_same(
-    emulated: dict[str, npt.NDArray[Any]], agent: str, recipe: str
-) -> None:
-    file = _file(agent, recipe)
-    _assert_same(emulated[f"{agent}.{recipe}"], rows_alone(file.model, file.observations), file)
-
-
-@pytest.mark.parametrize("recipe", ["ptdq", "ptsq"])
-def test_int8_weights_would_have_saturated_there(
-    emulated: dict[str, npt.NDArray[Any]], recipe: str
-) -> None:
-    # The test above shows something only because of this one.
-    file = _file("demo", recipe)
-    expected = act(file.network, file.observations)
-    wrong = (abs(emulated[f"int8.{recipe}"] - expected).max(axis=1) > 0.02).mean()
-    assert wrong > 0.5
+    as_int8 = {
+        f"int8.{recipe}": dataclasses.replace(file, model=_as_int8(file.model))
+        for recipe, file in ((recipe, models[f"demo.{recipe}"]) for recipe in ("ptdq", "ptsq"))
+    }
+    actions = _emulate(models | as_int8, tmp_path)
+    for name, file in models.items():
+        try:
+            _assert_same(actions[name], rows_alone(file.model, file.observations), file)
+        except AssertionError as error:
+            error.add_note(name)
+            raise
+    # Files with int8 weights would have acted otherwise there, so the above shows something.
+    for name, file in as_int8.items():
+        wrong = abs(actions[name] - act(file.network, file.observations)).max(axis=1) > 0.02
+        assert wrong.mean() > 0.5

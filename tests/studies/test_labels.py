@@ -71,9 +71,10 @@ def test_each_name_is_in_the_report(data: StudyData, tmp_path: Path) -> None:
     write_study_report(data, tmp_path / "out")
 
     report = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
-    labels = [data.methods[method].label for method in METHODS]
-    assert len(set(labels)) == len(METHODS)
-    assert {label for label in labels if label in report} == set(labels)
+    for method in METHODS:
+        assert f"| {data.methods[method].short} |" in report
+    labels = {data.methods[method].label for method in METHODS}
+    assert len(labels) == len(METHODS)  # in the legends of figures
 
 
 def test_measurements_of_earlier_releases_are_still_read(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special  # scipy.stats takes half a second to import
 
 from squeezerl.records import Interval
 
@@ -74,7 +74,7 @@ def student_interval(values: Array, count: int, confidence: float = CONFIDENCE) 
         confidence: that is asked for.
     """
     error = float(values[1:].std()) * math.sqrt(count / (count - 1))
-    reach = float(stats.t.ppf((1 + confidence) / 2, count - 1)) * error
+    reach = float(special.stdtrit(count - 1, (1 + confidence) / 2)) * error
     estimate = float(values[0])
     return Interval(estimate=estimate, low=estimate - reach, high=estimate + reach)
 
@@ -91,8 +91,8 @@ def expanded_interval(values: Array, count: int, confidence: float = CONFIDENCE)
         count: of what was resampled, at least 2.
         confidence: that is asked for.
     """
-    reach = stats.t.ppf((1 + confidence) / 2, count - 1) * math.sqrt(count / (count - 1))
-    return percentile_interval(values[0], values[1:], float(1 - 2 * stats.norm.sf(reach)))
+    reach = float(special.stdtrit(count - 1, (1 + confidence) / 2)) * math.sqrt(count / (count - 1))
+    return percentile_interval(values[0], values[1:], float(special.erf(reach / math.sqrt(2))))
 
 
 def mean_interval(returns: npt.ArrayLike, rng: np.random.Generator) -> Interval:

@@ -37,20 +37,18 @@ def pruned_columns(norms: Iterable[str]) -> tuple[str, ...]:
 def table_returns(agents: Iterable[AgentDraws], methods: Sequence[str]) -> pd.DataFrame:
     """Table 1: the returns of the float policy and these methods; `RETURNS_TABLE_COLUMNS`.
 
-    One row for each agent and method, as in `cells`; methods with several ratios have one for each.
-    `best` is "best" for the one method whose return is higher than that of each other by a paired
-    interval that excludes 0. Where there is none it is "tied" for all that are not clearly lower
-    than the highest mean. It is "" for the others, for the baseline, where the baseline is
-    untrained and where there is only one method.
+    One row for each agent and method, as in `cells`. `best` is "best" for the one method whose
+    return is higher than that of each other by a paired interval that excludes 0. Where there is
+    none it is "tied" for all that are not clearly lower than the highest mean. It is "" for the
+    others, for the baseline, where the baseline is untrained and where there is only one method.
     """
     rows: list[dict[str, Any]] = []
     for agent in agents:
         best = best_methods(agent, methods)
         rows += [
-            cell_row(agent, key) | {"best": best.get(method, "") if key[1] is None else ""}
+            cell_row(agent, (method, None)) | {"best": best.get(method, "")}
             for method in (BASELINE, *methods)
-            for key in sorted(agent.methods, key=lambda key: key[1] or 0.0)
-            if key[0] == method
+            if (method, None) in agent.methods
         ]
     return pd.DataFrame(rows, columns=list(RETURNS_TABLE_COLUMNS))
 

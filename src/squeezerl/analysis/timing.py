@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from squeezerl.analysis.bootstrap import CONFIDENCE
 from squeezerl.records import Interval
@@ -29,6 +29,8 @@ def median_interval(values: npt.ArrayLike) -> Interval | None:
     if count < FEWEST_FOR_INTERVAL:
         return None
     # The highest rank (from 0) below which the median lies with at most half the error.
+    from scipy import stats  # takes half a second to import
+
     rank = int(stats.binom.ppf((1 - CONFIDENCE) / 2, count, 0.5)) - 1
     return Interval(
         estimate=float(np.median(ordered)),
@@ -47,7 +49,7 @@ def mean_t_interval(values: npt.ArrayLike) -> Interval | None:
         return None
     mean = float(sample.mean())
     error = float(sample.std(ddof=1)) / math.sqrt(len(sample))
-    half = error * float(stats.t.ppf((1 + CONFIDENCE) / 2, len(sample) - 1))
+    half = error * float(special.stdtrit(len(sample) - 1, (1 + CONFIDENCE) / 2))
     return Interval(estimate=mean, low=mean - half, high=mean + half)
 
 

@@ -10,12 +10,6 @@ from typing import Any
 
 import gymnasium
 
-try:
-    import envpool
-except ImportError:
-    envpool = None
-
-
 # Settings of the pool itself, which are ours to choose.
 _RESERVED = {
     *("num_envs", "batch_size", "num_threads", "seed", "env_seed", "env_type"),
@@ -33,9 +27,19 @@ class Spaces:
 
 
 @functools.cache
+def library() -> Any:
+    """The package, `None` if it is not installed; it takes a second to import."""
+    try:
+        import envpool
+    except ImportError:
+        return None
+    return envpool
+
+
+@functools.cache
 def ids() -> frozenset[str]:
     """The environments that EnvPool has; none if it is not installed."""
-    return frozenset() if envpool is None else frozenset(envpool.list_all_envs())
+    return frozenset() if library() is None else frozenset(library().list_all_envs())
 
 
 def find_spaces(env_id: str, kwargs: Mapping[str, Any]) -> Spaces | None:
@@ -45,7 +49,7 @@ def find_spaces(env_id: str, kwargs: Mapping[str, Any]) -> Spaces | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "Box low's precision lowered"
-            spec = envpool.make_spec(env_id, **kwargs)
+            spec = library().make_spec(env_id, **kwargs)
             observation, action = spec.gymnasium_observation_space, spec.gymnasium_action_space
     except Exception:  # EnvPool rejects arguments with bare assertions and its own errors
         return None

@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 
 from squeezerl.analysis.figure_data import grid_shape, panels
-from squeezerl.analysis.hierarchy import FLOAT, Key, key_of
 from squeezerl.analysis.methods import BASELINE, KNOWN_METHODS
 from squeezerl.analysis.published import SOURCE
 from squeezerl.analysis.tables import BEST_COLUMNS
@@ -51,24 +50,17 @@ def returns_tables(table: pd.DataFrame, methods: Methods) -> list[Table]:
             return "untrained"
         return format_interval(interval_of(row, "retention")) + _VERDICTS.get(row["verdict"], "")
 
-    order = ordered(table["method"], methods)
-    keys = sorted(
-        {
-            key_of(method, ratio)
-            for method, ratio in zip(table["method"], table["ratio"], strict=True)
-        },
-        key=lambda key: (order.index(key[0]), key[1] or 0.0),
-    )
+    names = ordered(table["method"], methods)
     return [
         _by_method(
-            table, keys, methods, returned, "table1",
+            table, names, methods, returned, "table1",
             "Table 1: mean return of quantized policies",
             f"Mean return and its 95 % interval. {_LEGEND} {_STARS} Without a mark: the baseline, "
             "or one whose baseline does not count as trained.",
         ),
         _by_method(
-            table[table["method"] != BASELINE], [key for key in keys if key != FLOAT], methods,
-            retained, "table1-retention", "Table 1 as retention",
+            table[table["method"] != BASELINE], [name for name in names if name != BASELINE],
+            methods, retained, "table1-retention", "Table 1 as retention",
             f"Normalised retention, 0 is random and 100 % the float policy. {_LEGEND}",
         ),
     ]  # fmt: skip
@@ -76,7 +68,7 @@ def returns_tables(table: pd.DataFrame, methods: Methods) -> list[Table]:
 
 def _by_method(
     table: pd.DataFrame,
-    keys: Sequence[Key],
+    names: Sequence[str],
     methods: Methods,
     say: Callable[[Any], str],
     name: str,
@@ -85,14 +77,11 @@ def _by_method(
 ) -> Table:
     """One row for each agent and one column for each method."""
     who = Who(table)
-    found = {
-        (row["agent"], *key_of(str(row["method"]), row["ratio"])): row
-        for row in table.to_dict("records")
-    }
+    found = {(row["agent"], row["method"]): row for row in table.to_dict("records")}
     rows = [
         (
             *who.row(agent, algorithm, env_id),
-            *(say(found[agent, *key]) if (agent, *key) in found else DASH for key in keys),
+            *(say(found[agent, own]) if (agent, own) in found else DASH for own in names),
         )
         for agent, algorithm, env_id in panels(table)
     ]
@@ -100,7 +89,7 @@ def _by_method(
         name=name,
         title=title,
         note=note,
-        header=(*who.header, *(method_name(methods, *key) for key in keys)),
+        header=(*who.header, *(methods[own].short for own in names)),
         rows=tuple(rows),
         left=tuple(range(len(who.header))),
         frame=table,

@@ -54,7 +54,9 @@ def as_artifact(policy: Policy, *, vecnormalize: str | Path | None = None) -> Ar
         policy = read_artifact(policy)
     if isinstance(policy, Artifact):
         if vecnormalize is not None:
-            raise InvalidArgumentError("an artifact has its normaliser inside; give no `vecnormalize` with it")
+            raise InvalidArgumentError(
+                "an artifact has its normaliser inside; give no `vecnormalize` with it"
+            )
         return policy
     agent = as_agent(policy, vecnormalize=vecnormalize)
     return make_artifact(agent)

@@ -132,6 +132,6 @@ def check_limit(episodes: int, max_episodes: int) -> None:
     """Raise an `InvalidArgumentError` if the limit is below the number to start with."""
     if not episodes <= max_episodes <= MAX_EPISODES:
         raise InvalidArgumentError(
-            f"`max_episodes` must be {episodes:,} (the episodes to start with) to {MAX_EPISODES:,}, "
-            f"not {max_episodes}"
+            f"`max_episodes` must be {episodes:,} (the episodes to start with) to "
+            f"{MAX_EPISODES:,}, not {max_episodes}"
         )

@@ -41,7 +41,9 @@ def choose_meter(
         MeasurementError: if the meter that was asked for is not available here.
     """
     if energy not in energy_choices():
-        raise InvalidArgumentError(f"`energy` {energy!r} is not one of {', '.join(energy_choices())}")
+        raise InvalidArgumentError(
+            f"`energy` {energy!r} is not one of {', '.join(energy_choices())}"
+        )
     if watts_per_core is not None:
         if energy not in ("auto", CpuTimeMeter.name):
             raise InvalidArgumentError(

@@ -22,24 +22,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from squeezerl.methods.compress import compress
-from squeezerl.methods.specs import specs_for
-from squeezerl.runtimes.actor import Actor
-from squeezerl.runtimes.onnx_actor import OnnxActor
 
 from squeezerl.agents.load import load_agent
 from squeezerl.analysis.aggregate import final_return_spread
 from squeezerl.analysis.retention import retention
 from squeezerl.analysis.timing import mean_t_interval
-from squeezerl.api import load_any_actor, make_actor
+from squeezerl.api import load_actor
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import calibrate, evaluate
 from squeezerl.evaluation.reference_actors import RandomActor
 from squeezerl.host.facts import host_facts
+from squeezerl.pipeline.make import make_artifact
 from squeezerl.records import EvaluationRecord, to_json
 from squeezerl.report.document import Block, Document, Paragraph, Table
 from squeezerl.report.renderers import render
 from squeezerl.report.text import format_interval, format_return
+from squeezerl.runtimes.base import Actor
 
 ON_POLICY = ("trpo", "ppo")
 OFF_POLICY = ("ddpg", "td3", "sac")
@@ -95,18 +93,17 @@ def judge(cell: Cell, runs: Path, modes: list[str]) -> dict[str, Any]:
     """All policies of a cell on the same episodes."""
     environment = Environment.find(cell.env_id)
     agent = load_agent(cell.folder(runs, "float"))
-    baseline = make_actor(agent)
+    baseline = load_actor(agent)
     observations, _ = calibrate(baseline, environment)
     actors: dict[str, Actor] = {"random": RandomActor(environment, seed=0)}
     actors["float"] = baseline
     for method in ("ptdq", "ptsq"):
-        model = compress(agent.policy, specs_for(method), observations=observations).model
-        actors[method] = OnnxActor(model.SerializeToString())
+        actors[method] = load_actor(make_artifact(agent, method, observations=observations))
     for mode in modes:
         if mode != "float":
             name = "qat" if mode == "int8" else f"qat-{mode}"
-            actors[name], _ = load_any_actor(cell.folder(runs, mode) / "int8")
-            actors[f"{name}-master"] = make_actor(load_agent(cell.folder(runs, mode)))
+            actors[name] = load_actor(cell.folder(runs, mode) / "int8")
+            actors[f"{name}-master"] = load_actor(cell.folder(runs, mode))
     records = {
         name: evaluate(actor, environment, episodes=EPISODES) for name, actor in actors.items()
     }

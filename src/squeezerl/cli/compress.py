@@ -123,8 +123,8 @@ def compress(
 
 def _recipe(text: str | None, method: str | None, ratio: float | None, naive: bool) -> Recipe:
     """The recipe that the options ask for."""
-    from squeezerl.methods.base import leaves_open
-    from squeezerl.methods.recipe import FLOAT, Recipe
+    from squeezerl.methods.base import FLOAT, leaves_open
+    from squeezerl.methods.recipe import Recipe
 
     if (text is None) == (method is None):
         raise SpecError("give either --recipe or --method, for example --recipe int8:static")

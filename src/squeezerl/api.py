@@ -54,7 +54,9 @@ def as_artifact(policy: Policy, *, vecnormalize: str | Path | None = None) -> Ar
         policy = read_artifact(policy)
     if isinstance(policy, Artifact):
         if vecnormalize is not None:
-            raise InvalidArgumentError("an artifact has its normaliser inside; give none with it")
+            raise InvalidArgumentError(
+                "an artifact has its normaliser inside; give no `vecnormalize` with it"
+            )
         return policy
     agent = as_agent(policy, vecnormalize=vecnormalize)
     return make_artifact(agent)
@@ -356,7 +358,10 @@ def profile(
         raise InvalidArgumentError("name at least one agent or artifact")
     if observations is not None:
         if env is not None or episodes:
-            raise InvalidArgumentError("recorded observations take the place of an environment")
+            raise InvalidArgumentError(
+                "recorded `observations` take the place of an environment; give no `env` and no "
+                "`episodes` with them"
+            )
         observations = as_observations(observations)
     check_numbers(1, seed)
     if isinstance(runtimes, str):
@@ -403,7 +408,8 @@ def _subjects(policies: Sequence[Policy], vecnormalize: str | Path | None) -> li
     ]
     if vecnormalize is not None and len(agents) != 1:
         raise InvalidArgumentError(
-            f"a normaliser is for one agent, and there are {len(agents)} (artifacts have theirs)"
+            f"`vecnormalize` is for one agent, and there are {len(agents)} (artifacts have their "
+            "normaliser inside)"
         )
     subjects = []
     for number, policy in enumerate(policies):
@@ -438,5 +444,5 @@ def _place(env: Environment | str | None, source: AgentSource | None) -> Environ
     if env is not None:
         return Environment.find(env, {} if source is None else source.env_kwargs)
     if source is None:
-        raise InvalidArgumentError("an actor does not say where it plays; name it with env=...")
+        raise InvalidArgumentError("an actor does not say where it plays; name it with `env`")
     return home_of(source)

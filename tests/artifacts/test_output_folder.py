@@ -103,9 +103,9 @@ def test_an_existing_folder_comes_back_when_the_new_one_cannot_take_its_place(fu
 
 def test_a_full_folder_is_refused_without_force(full: Path) -> None:
     before = _tree(full.parent)
-    with pytest.raises(OutputError, match="--force"), new_folder(full):
+    with pytest.raises(OutputError, match="`force=True`"), new_folder(full):
         pytest.fail("the block must not run")
-    with pytest.raises(OutputError, match="--force"):
+    with pytest.raises(OutputError, match="`force=True`"):
         check_output(full, force=False)
     assert _tree(full.parent) == before
 

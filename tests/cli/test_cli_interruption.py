@@ -2,14 +2,21 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import time
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
-from command import COMMAND, environment, tree
+from command import COMMAND, environment, run, the_object, tree
 
 PATIENCE_S = 100
+WORK = ".out.squeeze"
+SQUEEZE = ("squeeze", "demo", "--episodes", "500", "-o", "out", "--json")
+QUICK = ("--no-measure", "--env-kwargs", "max_episode_steps:100", "--recipe", "prune:l1:0.1")
 
 
 def _default_signals() -> None:
@@ -17,10 +24,21 @@ def _default_signals() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _interrupt(folder: Path, number: int, *arguments: str) -> tuple[int, str, str]:
-    """Squeeze, and send the signal once the first candidates are there."""
+def _done(folder: Path) -> int:
+    """How many jobs the squeeze has done."""
+    try:
+        with closing(sqlite3.connect(f"file:{folder / WORK / 'jobs.db'}?mode=ro", uri=True)) as db:
+            return int(db.execute("SELECT count(*) FROM results").fetchone()[0])
+    except sqlite3.OperationalError:  # not there yet
+        return 0
+
+
+def _interrupt(
+    folder: Path, number: int, *arguments: str
+) -> tuple[int, str, str, Sequence[psutil.Process]]:
+    """Squeeze, and send the signal once some jobs are done; also gives its child processes."""
     with subprocess.Popen(
-        [COMMAND, "squeeze", "demo", "--episodes", "500", "-o", "out", *arguments],
+        [COMMAND, *SQUEEZE, *arguments],
         cwd=folder,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -30,24 +48,38 @@ def _interrupt(folder: Path, number: int, *arguments: str) -> tuple[int, str, st
     ) as process:
         try:
             deadline = time.monotonic() + PATIENCE_S
-            while not any(folder.glob(".out.new-*/candidates/float/manifest.json")):
+            while _done(folder) < 3:  # the baseline, and what it and a random policy do
                 assert process.poll() is None, process.communicate()
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
+            children = psutil.Process(process.pid).children(recursive=True)
             os.kill(process.pid, number)
             stdout, stderr = process.communicate(timeout=PATIENCE_S)
         finally:
             process.kill()
-    return process.returncode, stdout, stderr
+    return process.returncode, stdout, stderr, children
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_squeeze_leaves_nothing(own_folder: Path, number: int, code: int) -> None:
-    returncode, stdout, stderr = _interrupt(own_folder, number, "--json")
+def test_an_interrupted_squeeze_ends_in_good_order_and_goes_on(
+    own_folder: Path, number: int, code: int
+) -> None:
+    returncode, stdout, stderr, children = _interrupt(own_folder, number, *QUICK)
     assert returncode == code
     assert stdout == ""
-    assert "Traceback" not in stderr
-    assert tree(own_folder) == {}
+    assert stderr == "interrupted; the same command goes on with what was found\n"
+    assert children
+    assert not any(child.is_running() for child in children)
+    assert [path.name for path in own_folder.iterdir()] == [WORK]
+    interrupted_s = time.time()
+
+    again = run(*SQUEEZE, *QUICK)
+    assert again.returncode == 0, again.stderr
+    the_object(again.stdout)
+    # What was compressed before the interruption was not compressed again.
+    kept = own_folder / "out" / "candidates" / "float" / "policy.onnx"
+    assert kept.stat().st_mtime < interrupted_s
+    assert [path.name for path in own_folder.iterdir()] == ["out"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -57,6 +89,7 @@ def test_an_interrupted_squeeze_spares_what_it_was_to_replace(
     (own_folder / "out").mkdir()
     (own_folder / "out" / "manifest.json").write_text("precious")
     before = tree(own_folder)
-    returncode, _, _ = _interrupt(own_folder, number, "--force")
+    returncode, _, _, _ = _interrupt(own_folder, number, "--force", *QUICK)
     assert returncode > 128
-    assert tree(own_folder) == before
+    after = tree(own_folder)
+    assert {name: after[name] for name in after if not name.startswith(WORK)} == before

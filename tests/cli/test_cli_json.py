@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from command import invoke, run, the_object
-from squeezerl.artifacts.read import read_artifact
 
+from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.cli.console import parse_kwargs
 from squeezerl.errors import InvalidArgumentError
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from command import COMMAND, environment, invoke, run, the_object, tree
-from squeezerl.artifacts.read import read_artifact
 
 from squeezerl import __version__
+from squeezerl.artifacts.artifact import read_artifact
 
 VERBS = ["inspect", "compress", "evaluate", "squeeze", "profile", "doctor"]
 SHORT = ("--env", "CartPole-v1", "--env-kwargs", "max_episode_steps:100", "--backend", "envpool")

@@ -178,7 +178,7 @@ def test_a_threshold_out_of_range_is_an_error(threshold: float) -> None:
 
 @pytest.mark.parametrize(("episodes", "limit"), [(20, 19), (20, 0), (20, -5), (20, 10**9)])
 def test_a_limit_out_of_range_is_an_error(episodes: int, limit: int) -> None:
-    with pytest.raises(InvalidArgumentError, match=f"max-episodes must be 20 .*not {limit}$"):
+    with pytest.raises(InvalidArgumentError, match=f"`max_episodes` must be 20 .*not {limit}$"):
         _referee(episodes, limit)
 
 

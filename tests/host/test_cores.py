@@ -55,7 +55,7 @@ def test_more_threads_than_cores_are_refused(
 ) -> None:
     _machine(tmp_path, monkeypatch, siblings=["0", "1"], speeds=[None, None])
     for threads in (0, 3, -1):
-        with pytest.raises(InvalidArgumentError, match="threads must be 1 to 2"):
+        with pytest.raises(InvalidArgumentError, match="`threads` must be 1 to 2"):
             cores_for(threads)
 
 

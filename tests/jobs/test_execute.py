@@ -253,7 +253,7 @@ def test_bad_arguments(url: str, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no study 's'"):
         run(url, tmp_path)
     put(url, cheap_job(1))
-    with pytest.raises(InvalidArgumentError, match="workers must be at least 1"):
+    with pytest.raises(InvalidArgumentError, match="`workers` must be at least 1"):
         run(url, tmp_path, workers=0)
     with pytest.raises(InvalidArgumentError, match="unknown executor 'dask'; known are local, ray"):
         run(url, tmp_path, executor="dask")

@@ -13,5 +13,5 @@ class TestLocal(ExecutorContract):
 
     def test_an_address_is_refused(self, url: str, tmp_path: Path) -> None:
         self.put(url)
-        with pytest.raises(InvalidArgumentError, match="address 'auto' is for executor 'ray'"):
+        with pytest.raises(InvalidArgumentError, match="`address` 'auto' is for `executor` 'ray'"):
             self.run(url, tmp_path, address="auto")

@@ -170,7 +170,7 @@ def test_any_numbers_of_a_program_will_do(values: Any) -> None:
     [1.0, [], [1.0, 2.0], "text", [["a", "b"]], None, [[None]], [[1.0], [1.0, 2.0]], [[1j]]],
 )
 def test_what_is_no_observations_of_a_program_is_refused(values: Any) -> None:
-    with pytest.raises(InvalidArgumentError, match="observations must be"):
+    with pytest.raises(InvalidArgumentError, match="`observations` must be"):
         as_observations(values)
 
 

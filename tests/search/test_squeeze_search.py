@@ -249,6 +249,6 @@ def test_a_wrong_environment_is_an_error_and_leaves_nothing(tmp_path: Path) -> N
 
 def test_a_full_folder_is_refused_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "old.txt").write_text("precious")
-    with pytest.raises(OutputError, match="--force"):
+    with pytest.raises(OutputError, match="`force=True`"):
         squeeze(balancing_agent(), env=cart_pole(), output=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["old.txt"]

@@ -42,10 +42,12 @@ def _check_replaceable(path: Path, *, force: bool, marker: str) -> None:
     if not path.is_dir() or not any(path.iterdir()):
         return
     if not force:
-        raise OutputError(f"{path}: not empty; choose another folder, or --force to replace it")
+        raise OutputError(
+            f"{path}: not empty; choose another folder, or `force=True` to replace it"
+        )
     if not (path / marker).is_file():
         kind = "an artifact" if marker == MANIFEST_NAME else "one of ours"
-        raise OutputError(f"{path}: not {kind} (no {marker}), and --force replaces only those")
+        raise OutputError(f"{path}: not {kind} (no {marker}), and `force=True` replaces only those")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,7 @@ from squeezerl.cli.console import (
     SeedOption,
     VecNormalizeOption,
     find_environment,
+    option_names,
     print_json,
     print_table,
     progress_bar,
@@ -75,7 +77,6 @@ def compress(
     from squeezerl.agents.load import load_agent
     from squeezerl.artifacts.output import check_output
     from squeezerl.pipeline.make import make_artifact
-    from squeezerl.records import to_json
 
     steps = _recipe(recipe, method, ratio, naive)
     loaded = load_agent(agent, vecnormalize=vecnormalize)
@@ -84,7 +85,8 @@ def compress(
     if env is not None or "observations" in steps.needs:
         environment = find_environment(env, loaded.source, env_kwargs)
         environment.check_fits(loaded.network)
-    with progress_bar("calibration") as update:
+    names = option_names(episodes="--calibration-episodes")
+    with names, progress_bar("calibration") as update:
         artifact = make_artifact(
             loaded,
             steps,
@@ -96,7 +98,7 @@ def compress(
     artifact.save(output, force=force)
     manifest = artifact.manifest
     if as_json:
-        print_json(to_json(manifest))
+        print_json(json.loads(manifest.dumps()))
         return
     print_table(
         ("layer", "before", "after", "dtype", "bytes before", "bytes after"),
@@ -128,15 +130,15 @@ def _sizes(layer: LayerRecord | None) -> str:
 
 def _recipe(text: str | None, method: str | None, ratio: float | None, naive: bool) -> Recipe:
     """The recipe that the options ask for."""
-    from squeezerl.methods.base import leaves_open
-    from squeezerl.methods.recipe import FLOAT, Recipe
+    from squeezerl.methods.base import FLOAT, leaves_open
+    from squeezerl.methods.recipe import Recipe
 
     if (text is None) == (method is None):
         raise SpecError("give either --recipe or --method, for example --recipe int8:static")
     if text is not None:
         if ratio is not None or naive:
             raise SpecError("--ratio and --naive go with --method; a recipe says it all")
-        return Recipe.of(text)
+        return _trained_before(Recipe.of(text))
     assert method is not None
     if naive:
         try:
@@ -148,7 +150,11 @@ def _recipe(text: str | None, method: str | None, ratio: float | None, naive: bo
         raise SpecError(f"--method {method} needs a --ratio, for example 0.3 for 30 %")
     if not is_open and ratio is not None:
         raise SpecError(f"--method {method} takes no --ratio; l1 and l2 do")
-    recipe = Recipe.of(method if ratio is None else f"{method}:{ratio}")
+    return _trained_before(Recipe.of(method if ratio is None else f"{method}:{ratio}"))
+
+
+def _trained_before(recipe: Recipe) -> Recipe:
+    """The recipe, if it can be applied to a trained agent."""
     if "training" in recipe.needs:
         raise SpecError("qat happens in training: squeezerl train ALGO ENV --qat int8 -o DIR")
     return recipe

@@ -7,8 +7,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TextIO
 
@@ -88,14 +89,18 @@ JsonOption = Annotated[
 
 
 def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
-    """Bad input ends with a message and exit code 2, Ctrl-C with 130; neither with a traceback."""
+    """Bad input ends with a message and exit code 2, Ctrl-C with 130; neither with a traceback.
+
+    The library's messages name arguments; the printed message names the command's options instead.
+    """
 
     @functools.wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
         except SqueezeRLError as error:
-            _fail(str(error))
+            own = signature(command).parameters
+            _fail(_with_options(str(error), {name: f"--{name.replace('_', '-')}" for name in own}))
         except KeyboardInterrupt:
             err.print("interrupted; nothing was written", style="yellow")
             raise typer.Exit(INTERRUPTED) from None
@@ -105,28 +110,35 @@ def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
 
 @contextmanager
 def option_names(**options: str) -> Iterator[None]:
-    """Errors of the library within this block name options instead of arguments.
+    """For library calls whose arguments have other names than the command's options.
+
+    Args:
+        options: the option for each such argument.
+    """
+    try:
+        yield
+    except SqueezeRLError as error:
+        raise type(error)(_with_options(str(error), options)) from error
+
+
+def _with_options(message: str, options: Mapping[str, str]) -> str:
+    """A message of the library with options in place of arguments, where these are known.
 
     The library writes arguments as `` `seed` ``, `` `resume=True` `` or
     `` `hyperparameters=["gamma:0.9"]` ``, which become `--seed`, `--resume` and
     `--hyperparams gamma:0.9`.
-
-    Args:
-        options: the option for each argument whose option has another name.
     """
 
     def to_option(match: re.Match[str]) -> str:
         name, value = match[1], match[2]
-        option = options.get(name, f"--{name.replace('_', '-')}")
+        option = options.get(name)
+        if option is None:
+            return match[0]
         if value is None or value == "True":
             return option
         return " ".join((option, value.removeprefix('["').removesuffix('"]')))
 
-    try:
-        yield
-    except SqueezeRLError as error:
-        text = re.sub(r"`(\w+)(?:=([^`]+))?`", to_option, str(error))
-        raise type(error)(text) from error
+    return re.sub(r"`(\w+)(?:=([^`]+))?`", to_option, message)
 
 
 def _fail(message: str) -> NoReturn:

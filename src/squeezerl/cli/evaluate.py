@@ -15,6 +15,7 @@ from squeezerl.cli.console import (
     SeedOption,
     VecNormalizeOption,
     find_environment,
+    option_names,
     print_json,
     progress_bar,
     reports_errors,
@@ -86,7 +87,8 @@ def evaluate(
     artifact = as_artifact(policy, vecnormalize=vecnormalize)
     baseline = None
     if against is not None:
-        baseline = as_artifact(against, vecnormalize=against_vecnormalize)
+        with option_names(vecnormalize="--against-vecnormalize"):
+            baseline = as_artifact(against, vecnormalize=against_vecnormalize)
     with progress_bar("episodes") as update:
         found = evaluate_policy(
             artifact,

@@ -17,6 +17,7 @@ from squeezerl.cli.console import (
     VecNormalizeOption,
     WattsOption,
     find_environment,
+    option_names,
     print_json,
     progress_bar,
     reports_errors,
@@ -125,7 +126,7 @@ def profile(
         raise InvalidArgumentError("--output and --samples name the same file")
     others = [(file, read_profile(file)) for file in earlier or ()]
     labels = short_names([str(file.with_suffix("")) for file, _ in others])
-    with progress_bar("profile") as update:
+    with option_names(runtimes="--runtime"), progress_bar("profile") as update:
         result = profile_policies(
             policies,
             env=None if observations else lambda source: find_environment(env, source, env_kwargs),

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from squeezerl.cli.console import (
-    INTERRUPTED,
     AgentArgument,
     BackendOption,
     EnvKwargsOption,
@@ -18,14 +17,15 @@ from squeezerl.cli.console import (
     SeedOption,
     VecNormalizeOption,
     WattsOption,
-    err,
     find_environment,
+    option_names,
     print_json,
     progress_bar,
     reports_errors,
     say,
     show,
 )
+from squeezerl.cli.stopping import interrupt_on_signals
 
 
 @reports_errors
@@ -85,26 +85,23 @@ def squeeze(
     loaded = load_agent(agent, vecnormalize=vecnormalize)
     check_output(output, force=force)
     environment = find_environment(env, loaded.source, env_kwargs, backend)
-    try:
-        with progress_bar("squeeze") as update:
-            squeezed = squeeze_agent(
-                loaded,
-                env=environment,
-                output=output,
-                recipes=recipes or (),
-                workers=workers,
-                force=force,
-                retain=retain,
-                episodes=episodes,
-                max_episodes=max_episodes,
-                seed=seed,
-                measure=measure,
-                watts_per_core=watts_per_core,
-                on_progress=update,
-            )
-    except KeyboardInterrupt:
-        err.print("interrupted; the same command goes on with what was found", style="yellow")
-        raise typer.Exit(INTERRUPTED) from None
+    interruption = interrupt_on_signals("interrupted; the same command goes on with what was found")
+    with interruption, option_names(recipes="--recipe"), progress_bar("squeeze") as update:
+        squeezed = squeeze_agent(
+            loaded,
+            env=environment,
+            output=output,
+            recipes=recipes or (),
+            workers=workers,
+            force=force,
+            retain=retain,
+            episodes=episodes,
+            max_episodes=max_episodes,
+            seed=seed,
+            measure=measure,
+            watts_per_core=watts_per_core,
+            on_progress=update,
+        )
     if as_json:
         print_json(squeezed.to_json())
         return

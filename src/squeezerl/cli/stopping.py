@@ -1,4 +1,4 @@
-"""Long commands that a signal asks to stop in good order."""
+"""What Ctrl-C and SIGTERM do to long commands: these stop in good order."""
 
 from __future__ import annotations
 
@@ -50,6 +50,33 @@ def stop_on_signals(*, asked: str, ended: str) -> Iterator[Stop]:
     except KeyboardInterrupt:
         err.print(f"ended at once; {ended}", style="yellow", markup=False)
         raise typer.Exit(stop.exit_code) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def interrupt_on_signals(said: str) -> Iterator[None]:
+    """Ctrl-C and SIGTERM both raise `KeyboardInterrupt` in the block, which ends the command.
+
+    Args:
+        said: what to say then.
+    """
+    received = signal.SIGINT
+
+    def interrupt(number: int, frame: FrameType | None) -> Any:
+        nonlocal received
+        received = signal.Signals(number)
+        raise KeyboardInterrupt
+
+    before = {
+        number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print(said, style="yellow", markup=False)
+        raise typer.Exit(128 + received) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -54,7 +54,7 @@ class Environment:
             InvalidArgumentError: if there is no such backend.
         """
         if backend not in BACKENDS:
-            raise InvalidArgumentError(f"backend {backend!r} is not one of {', '.join(BACKENDS)}")
+            raise InvalidArgumentError(f"`backend` {backend!r} is not one of {', '.join(BACKENDS)}")
         kwargs = dict(kwargs or {})
         if "render_mode" in kwargs:
             raise EnvError("render_mode: evaluations are not rendered")
@@ -99,7 +99,7 @@ class Environment:
             )
             if fitting
             else "no registered version of the environment fits; was it trained on another one, "
-            "or with other --env-kwargs?"
+            "or with other `env_kwargs`?"
         )
         raise EnvError(
             f"the policy has {wants}; {self.id} has {gives}. {advice[0].upper()}{advice[1:]}"

@@ -123,15 +123,15 @@ def calibrate(
 def check_numbers(episodes: int, seed: int) -> None:
     """Raise an `InvalidArgumentError` if one is out of range."""
     if not 1 <= episodes <= MAX_EPISODES:
-        raise InvalidArgumentError(f"episodes must be 1 to {MAX_EPISODES:,}, not {episodes}")
+        raise InvalidArgumentError(f"`episodes` must be 1 to {MAX_EPISODES:,}, not {episodes}")
     if not 0 <= seed <= MAX_SEED:
-        raise InvalidArgumentError(f"seed must be 0 to {MAX_SEED:,}, not {seed}")
+        raise InvalidArgumentError(f"`seed` must be 0 to {MAX_SEED:,}, not {seed}")
 
 
 def check_limit(episodes: int, max_episodes: int) -> None:
     """Raise an `InvalidArgumentError` if the limit is below the number to start with."""
     if not episodes <= max_episodes <= MAX_EPISODES:
         raise InvalidArgumentError(
-            f"max-episodes must be {episodes:,} (the episodes to start with) to {MAX_EPISODES:,}, "
-            f"not {max_episodes}"
+            f"`max_episodes` must be {episodes:,} (the episodes to start with) to "
+            f"{MAX_EPISODES:,}, not {max_episodes}"
         )

@@ -59,8 +59,7 @@ class Referee(Generic[P]):
     ) -> None:
         if not 0 < threshold <= 2:
             raise InvalidArgumentError(
-                f"the retention to keep must be above 0 and at most 2 (0.95 is 95 %), "
-                f"not {threshold}"
+                f"`retain` must be above 0 and at most 2 (0.95 is 95 %), not {threshold}"
             )
         self.threshold = threshold
         self.seed = seed

@@ -21,7 +21,7 @@ def cores_for(threads: int) -> list[int] | None:
     """
     available, count = _available(), count_cores()
     if not 1 <= threads <= count:
-        raise InvalidArgumentError(f"threads must be 1 to {count} on this machine, not {threads}")
+        raise InvalidArgumentError(f"`threads` must be 1 to {count} on this machine, not {threads}")
     if available is None:
         return None
     taken: dict[str, int] = {}  # physical core → threads of it that come first

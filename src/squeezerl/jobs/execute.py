@@ -76,7 +76,7 @@ def execute(
         ExecutionError: if workers do not start.
     """
     if workers is not None and workers < 1:
-        raise InvalidArgumentError(f"workers must be at least 1, not {workers}")
+        raise InvalidArgumentError(f"`workers` must be at least 1, not {workers}")
     chosen = EXECUTORS.get(executor)
     url = _absolute(store_url)
     assignment = Assignment(

@@ -50,13 +50,13 @@ class Settings:
         for name in self.runtimes:
             RUNTIMES.get(name)
         if not self.runtimes or len(set(self.runtimes)) < len(self.runtimes):
-            raise InvalidArgumentError("name each runtime once, at least one")
+            raise InvalidArgumentError("`runtimes` must name each runtime once, at least one")
         if not 1 <= self.batch <= 65536:
-            raise InvalidArgumentError(f"batch must be 1 to 65,536, not {self.batch}")
+            raise InvalidArgumentError(f"`batch` must be 1 to 65,536, not {self.batch}")
         if not 0.1 <= self.seconds <= 60:
-            raise InvalidArgumentError(f"seconds must be 0.1 to 60, not {self.seconds}")
+            raise InvalidArgumentError(f"`seconds` must be 0.1 to 60, not {self.seconds}")
         if not 0.001 <= self.precision <= 1:
-            raise InvalidArgumentError(f"precision must be 0.001 to 1, not {self.precision}")
+            raise InvalidArgumentError(f"`precision` must be 0.001 to 1, not {self.precision}")
         cores_for(self.threads)
 
 
@@ -87,10 +87,10 @@ class Workload:
 
     def __post_init__(self) -> None:
         if len(self.observations) < 2 or not np.isfinite(self.observations).all():
-            raise InvalidArgumentError("observations must be finite, and at least two")
+            raise InvalidArgumentError("`observations` must be finite, and at least two")
         if (self.observations == self.observations[0]).all():
             raise InvalidArgumentError(
-                "all observations are the same; timings need those that the agent really sees"
+                "all `observations` are the same; timings need those that the agent really sees"
             )
 
     @property
@@ -127,10 +127,10 @@ def as_observations(values: npt.ArrayLike) -> Observations:
         with np.errstate(over="ignore"):  # what becomes infinite is refused by `Workload`
             observations: Observations = array.astype(np.float32, casting="same_kind")
     except (TypeError, ValueError) as error:
-        raise InvalidArgumentError(f"observations must be numbers ({error})") from error
+        raise InvalidArgumentError(f"`observations` must be numbers ({error})") from error
     if observations.ndim < 2:
         raise InvalidArgumentError(
-            "observations must be an array of the shape (n, *observation_shape), "
+            "`observations` must be an array of the shape (n, *observation_shape), "
             f"not {observations.shape}"
         )
     return observations

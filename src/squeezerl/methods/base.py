@@ -22,6 +22,8 @@ from squeezerl.network.network import Network, Rounding
 from squeezerl.records import MethodRecord
 from squeezerl.registry import Registry
 
+# The recipe without steps.
+FLOAT = "float"
 # What a method can need beside the network: observations of the agent's own episodes, or to have
 # been trained for (its integers come out of a training, not out of a trained network).
 Need = Literal["observations", "training"]
@@ -232,7 +234,10 @@ def _parse(text: str) -> tuple[type[Spec], dict[str, Any]]:
     kinds = [":".join(words[:count]) for count in (2, 1)]
     kind = next((kind for kind in kinds if kind in SPECS), None)
     if kind is None:
-        raise SpecError(f"unknown method {words[0]!r}; known are {', '.join(method_words())}")
+        if words[0] == FLOAT:
+            raise SpecError("'float' is a recipe without steps; leave it out of a longer one")
+        known = ", ".join((FLOAT, *method_words()))
+        raise SpecError(f"unknown method {words[0]!r}; known are {known}")
     spec, fields = SPECS.get(kind), dict[str, Any]()
     hints = get_type_hints(spec)
     for place, word in enumerate(words[len(kind.split(":")) :]):

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from squeezerl.errors import SpecError
 from squeezerl.methods.base import (
+    FLOAT,
     ExpectedLayer,
     Given,
     Need,
@@ -23,7 +24,6 @@ from squeezerl.methods.base import (
 from squeezerl.network.network import Network
 from squeezerl.records import LayerRecord, MethodRecord
 
-FLOAT = "float"
 _SEPARATOR = " | "
 _FLOAT_RECORD = MethodRecord(
     name=FLOAT, label=FLOAT, short=FLOAT, group="reference", color="#000000", marker="*"

@@ -60,8 +60,8 @@ class QuantizationAwareTraining(Spec):
         names = {*network.named_layers} - {*self.keep}
         if given.roundings is None or {*given.roundings} != names:
             raise SpecError(
-                "qat happens in training: squeezerl train ALGO ENV --qat int8 -o DIR writes such "
-                "artifacts"
+                "qat happens in training: give `qat` when you train an agent, and the artifact is "
+                "written beside it"
             )
         roundings = {
             network.input_of(index): given.roundings[name]

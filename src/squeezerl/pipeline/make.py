@@ -80,6 +80,6 @@ def home_of(source: AgentSource) -> Environment:
     """
     if source.env_id is None:
         raise InvalidArgumentError(
-            f"{source.path} does not say which environment it was trained on; name it with env=..."
+            f"{source.path} does not say which environment it was trained on; name it with `env`"
         )
     return Environment.find(source.env_id, source.env_kwargs)

@@ -68,7 +68,7 @@ def squeeze_json(result: SqueezeResult, root: Path) -> dict[str, Any]:
             **evaluation_summary(result.confirmation.record),
         }
     return {
-        "agent": to_json(result.source),
+        "agent": result.source.to_json(),
         "env_id": result.environment.id,
         "env_kwargs": dict(result.environment.kwargs),
         "backend": result.environment.backend,

@@ -138,7 +138,7 @@ class Search:
         self._recipes = settings.recipes or default_recipes()
         names = [recipe.name for recipe in (BASELINE, *self._recipes)]
         if twice := {name for name in names if names.count(name) > 1}:
-            raise InvalidArgumentError(f"recipe {sorted(twice)[0]} stands twice")
+            raise InvalidArgumentError(f"`recipes` names {sorted(twice)[0]} twice")
         environment.check_fits(agent.network)
         self._url = f"sqlite:///{work / 'jobs.db'}"
         self._location = Location(str(work / "artifacts"), cache=work / "cache")

@@ -45,7 +45,9 @@ class LocalExecutor(Executor):
         self, assignment: Assignment, store: Store, *, workers: int | None, address: str | None
     ) -> None:
         if address is not None:
-            raise InvalidArgumentError(f"address {address!r} is for executor 'ray', not 'local'")
+            raise InvalidArgumentError(
+                f"`address` {address!r} is for `executor` 'ray', not 'local'"
+            )
         self._assignment = assignment
         self._store = store
         self._stopping = False

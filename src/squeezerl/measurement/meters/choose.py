@@ -41,12 +41,14 @@ def choose_meter(
         MeasurementError: if the meter that was asked for is not available here.
     """
     if energy not in energy_choices():
-        raise InvalidArgumentError(f"energy {energy!r} is not one of {', '.join(energy_choices())}")
+        raise InvalidArgumentError(
+            f"`energy` {energy!r} is not one of {', '.join(energy_choices())}"
+        )
     if watts_per_core is not None:
         if energy not in ("auto", CpuTimeMeter.name):
             raise InvalidArgumentError(
-                "watts_per_core (--watts-per-core) is for the estimate from CPU time only, "
-                f"not for energy {energy!r}"
+                "`watts_per_core` is for the estimate from CPU time only, "
+                f"not for `energy` {energy!r}"
             )
         settings: dict[str, Any] = {"watts_per_core": watts_per_core, "how": "given"}
         CpuTimeMeter(**settings)  # checks the number before anything is measured

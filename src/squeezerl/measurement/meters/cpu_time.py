@@ -67,7 +67,7 @@ class CpuTimeMeter(EnergyMeter):
         # NaN fails every comparison.
         if not is_number or not 0 < watts_per_core <= _MOST_WATTS:
             raise InvalidArgumentError(
-                f"watts_per_core is {watts_per_core!r}; it has to be a number above 0, at most "
+                f"`watts_per_core` is {watts_per_core!r}; it has to be a number above 0, at most "
                 f"{_MOST_WATTS:g}. A processor's rated power over its cores is some 2 to 20."
             )
         self._watts = float(watts_per_core)

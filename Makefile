@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: demo test lint types imports bench results profile-results study-results \
+.PHONY: demo test quick lint types imports bench results profile-results study-results \
 	published-results paper-small-results clean
 
 BIN := .venv/bin
@@ -20,6 +20,9 @@ demo: .venv/.installed  ## Squeeze the bundled agent, in a few minutes.
 test: .venv/.installed  ## The whole suite, on all cores.
 	@scripts/install_test_tools.sh
 	$(BIN)/pytest -n auto
+
+quick: .venv/.installed  ## The fast tests, for the inner loop.
+	$(BIN)/pytest -n auto -m "not slow"
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from sb3_reference import evaluate_with_sb3, load_with_sb3
 
-from squeezerl.agents.load import demo_agent_path, load_agent
+from squeezerl.agents.load import demo_agent_path
 from squeezerl.api import load_actor
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import evaluate
@@ -54,7 +54,7 @@ def constant_actions(env_id: str, environments: int, steps: int) -> float:
 
 def measure(folder: Path, env_id: str, rounds: int, episodes: int) -> dict[str, Any]:
     environment = Environment.find(env_id)
-    actor = load_actor(load_agent(folder))
+    actor = load_actor(folder)
     model, venv = load_with_sb3(folder, env_id)
     rates: dict[str, list[float]] = {"sb3": [], "squeezerl": [], "envpool_constant": []}
     for number in range(rounds):

@@ -27,12 +27,11 @@ from squeezerl.agents.load import load_agent
 from squeezerl.analysis.aggregate import final_return_spread
 from squeezerl.analysis.retention import retention
 from squeezerl.analysis.timing import mean_t_interval
-from squeezerl.api import load_actor
+from squeezerl.api import compress, load_actor
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import calibrate, evaluate
 from squeezerl.evaluation.reference_actors import RandomActor
 from squeezerl.host.facts import host_facts
-from squeezerl.pipeline.make import make_artifact
 from squeezerl.records import EvaluationRecord, to_json
 from squeezerl.report.document import Block, Document, Paragraph, Table
 from squeezerl.report.renderers import render
@@ -98,7 +97,7 @@ def judge(cell: Cell, runs: Path, modes: list[str]) -> dict[str, Any]:
     actors: dict[str, Actor] = {"random": RandomActor(environment, seed=0)}
     actors["float"] = baseline
     for method in ("ptdq", "ptsq"):
-        actors[method] = load_actor(make_artifact(agent, method, observations=observations))
+        actors[method] = load_actor(compress(agent, method, observations=observations))
     for mode in modes:
         if mode != "float":
             name = "qat" if mode == "int8" else f"qat-{mode}"

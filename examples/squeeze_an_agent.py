@@ -20,7 +20,7 @@ result = squeezerl.squeeze(
     measure=episodes >= 100,  # a quick try need not measure
     force=True,
 )
-print(squeezerl.summary(result))
+print(result.summary())
 
 actor = squeezerl.load_actor(output)  # ONNX Runtime only, no torch
 print(actor.act(np.zeros((1, 17), dtype=np.float32)))

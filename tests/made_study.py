@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 
 from squeezerl.analysis.frames import COSTS_COLUMNS, RETURNS_COLUMNS, TRAININGS_COLUMNS, StudyData
+from squeezerl.methods.recipe import known_records
+from squeezerl.studies.study import TicketNorm, ticket_record
 
 RATIOS = tuple(round(0.05 * step, 2) for step in range(1, 15))
 TICKET_RATIOS = (0.5,)
@@ -124,6 +126,10 @@ def made_study(
         costs=pd.DataFrame(cost_rows, columns=list(COSTS_COLUMNS)),
         trainings=pd.DataFrame(trainings, columns=list(TRAININGS_COLUMNS)),
         hosts={HOST: {"cpu": "A CPU", "cores": 2, "system": "Linux x86_64"}},
+        methods={
+            record.name: record
+            for record in (*known_records(), *map(ticket_record, get_args(TicketNorm)))
+        },
     )
 
 

@@ -184,7 +184,11 @@ def test_a_missing_run_is_missing() -> None:
     dropped = (data.returns["agent"] == "ppo-Hopper-v4") & (data.returns["method"] == "ptdq")
     dropped &= data.returns["train_seed"] == 2
     partial = StudyData(
-        name="made", returns=data.returns[~dropped], costs=data.costs, trainings=data.trainings
+        name="made",
+        returns=data.returns[~dropped],
+        costs=data.costs,
+        trainings=data.trainings,
+        methods=data.methods,
     )
     assert np.isnan(_scores(partial)["ptdq", None].scores).sum() == 1
 

@@ -1,54 +1,43 @@
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from example_files import EXAMPLES, plugged, run, squeezerl_with
 
 from source_contract import SourceContract
 from squeezerl import read_artifact
 from squeezerl.agents.load import SOURCES, Source
-from squeezerl.registry import load_plugin
-
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
-def _run(folder: Path, *arguments: str | Path) -> str:
-    run = subprocess.run([*map(str, arguments)], cwd=folder, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    return run.stdout
-
-
+@pytest.mark.slow
 def test_squeeze_example_runs_and_leaves_an_artifact(tmp_path: Path) -> None:
     output = tmp_path / "out"
-    assert _run(tmp_path, sys.executable, EXAMPLES / "squeeze_an_agent.py", output, "10")
+    assert run(tmp_path, sys.executable, EXAMPLES / "squeeze_an_agent.py", output, "10")
     assert read_artifact(output).manifest.source.path == "demo"
 
 
 class TestCustomSource(SourceContract):
     """The source works in the library and in the commands, each in a process of its own."""
 
-    @pytest.fixture(autouse=True)
-    def plugin(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("SQUEEZERL_PLUGINS", "")  # restored afterwards
-        load_plugin(EXAMPLES / "custom_source.py")
+    @pytest.fixture(autouse=True, scope="class")
+    def plugin(self) -> Iterator[None]:
+        with plugged("custom_source.py", SOURCES):
+            yield
 
     @property
     def source(self) -> Source:
         return SOURCES.get("npz")
 
     def make_sample(self, folder: Path) -> Path:
-        _run(folder, sys.executable, EXAMPLES / "custom_source.py", "my.npz")
+        run(folder, sys.executable, EXAMPLES / "custom_source.py", "my.npz")
         return folder / "my.npz"
 
     def _squeezerl(self, sample: Path, *arguments: str) -> Any:
-        command = Path(sys.executable).with_name("squeezerl")
-        plugin = ("--plugin", EXAMPLES / "custom_source.py")
-        text = _run(sample.parent, command, *plugin, *arguments, "--json")
-        return json.loads(text)
+        return squeezerl_with("custom_source.py", sample.parent, *arguments)
 
     def test_inspect(self, sample: Path) -> None:
         data = self._squeezerl(sample, "inspect", "my.npz")
@@ -62,3 +51,25 @@ class TestCustomSource(SourceContract):
             sample, "evaluate", "small", "--against", "my.npz", "--episodes", "4"
         )
         assert min(data["episode_lengths"]) > 400
+
+    @pytest.mark.slow
+    def test_profile(self, sample: Path) -> None:
+        quick = ("--runtime", "ort", "--seconds", "0.1", "--precision", "1", "--energy", "none")
+        (row,) = self._squeezerl(sample, "profile", "my.npz", *quick)["rows"]
+        assert row["latency_s"]["median"] > 0
+
+    @pytest.mark.slow
+    def test_squeeze(self, sample: Path) -> None:
+        few = ("--recipe", "l2:0.5", "--episodes", "8", "--retain", "0.5", "--no-measure")
+        result = self._squeezerl(sample, "squeeze", "my.npz", *few, "-o", "out")
+        assert result["agent"]["kind"] == "npz"
+        assert result["candidates"][0]["recipe"] == "prune:l2:0.5"
+
+    @pytest.mark.slow
+    def test_a_study_and_its_report(self, sample: Path) -> None:
+        text = "name: mine\nagents: [my.npz]\nmethods: [ptdq]\nepisodes: 4\n"
+        (sample.parent / "study.yaml").write_text(text, encoding="utf-8")
+        assert self._squeezerl(sample, "study", "run", "study.yaml")["jobs"]["failed"] == 0
+        command = Path(sys.executable).with_name("squeezerl")
+        run(sample.parent, command, "study", "report", "mine", "-o", "report")
+        assert "CartPole-v1" in (sample.parent / "report" / "report.md").read_text(encoding="utf-8")

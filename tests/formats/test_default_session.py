@@ -33,11 +33,15 @@ from small_policies import (
     demo_observations,
     make_network,
     random_observations,
+    roundings_seen,
 )
 from squeezerl.agents.load import load_agent
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import calibrate
 from squeezerl.formats.base import FORMATS
+from squeezerl.methods.base import Given
+from squeezerl.methods.integers import symmetric_rounding
+from squeezerl.methods.trained_int8 import QuantizationAwareTraining, fold_feature_ranges
 from squeezerl.network.arithmetic import act
 from squeezerl.network.network import Network
 from squeezerl.runtimes.onnx_runtime import load_network
@@ -101,10 +105,26 @@ def _agent(name: str) -> tuple[Network, Floats]:
     return agent.network, observations
 
 
+def _trained(network: Network, observations: Floats) -> Network:
+    """As after `squeezerl train --qat int8`: each feature of the observation has its own range."""
+    seen: dict[str, Floats] = {}
+    act(network, observations, seen.__setitem__)
+    features = seen[network.input_of(0)]
+    low, high = features.min(axis=0), features.max(axis=0)
+    half_range = np.maximum((high - low) / 2, np.float32(1e-6))
+    folded = fold_feature_ranges(network, (low + high) / 2, half_range)
+    roundings = roundings_seen(folded, observations) | {"layer0": symmetric_rounding(1.0)}
+    return QuantizationAwareTraining().apply(folded, Given(roundings=roundings))
+
+
 @functools.cache
 def _file(agent: str, recipe: str) -> File:
     network, observations = _agent(agent)
-    quantized = compress(network, QUANTIZATIONS[recipe], observations)
+    quantized = (
+        _trained(network, observations)
+        if recipe == "qat"
+        else compress(network, QUANTIZATIONS[recipe], observations)
+    )
     return File(quantized, FORMATS.get("onnx").write(quantized), observations)
 
 

@@ -7,7 +7,6 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from spec_contract import KEEP, SpecContract
 
 from random_networks import networks
 from small_policies import (
@@ -20,6 +19,7 @@ from small_policies import (
     random_observations,
     with_layer,
 )
+from spec_contract import KEEP, SpecContract
 from squeezerl.errors import CompressionError
 from squeezerl.methods.dynamic_int8 import DynamicQuantization
 from squeezerl.methods.integers import affine_rounding, symmetric_rounding

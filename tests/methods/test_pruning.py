@@ -10,10 +10,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spec_contract import SpecContract
 from torch_pruning.pruner import BasePruner
 
 from small_policies import demo_network, make_network, random_observations, with_layer
+from spec_contract import SpecContract
 from squeezerl.errors import CompressionError, SpecError
 from squeezerl.methods.base import Given
 from squeezerl.methods.pruning import StructuredPruning, kept_neurons, random_neurons

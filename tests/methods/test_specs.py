@@ -71,7 +71,7 @@ def test_texts_stand_for_specs(text: str, spec: Spec) -> None:
     ("text", "message"),
     [
         ("", "unknown method ''"),
-        ("int4", "unknown method 'int4'; known are .*l1.*ptdq.*ptsq"),
+        ("int4", "unknown method 'int4'; known are .*ptdq.*ptsq.*l1"),
         ("int8:magic", "'magic' is one value too many"),
         ("prune", "lacks"),
         ("l1", "lacks ratio; write prune:norm:ratio"),

@@ -15,7 +15,7 @@ from squeezerl.network.policy import Policy
 
 @given(networks())
 def test_any_float_network_comes_back_from_torch_bit_for_bit(network: Network) -> None:
-    policy = Policy.from_network(network)
+    policy = Policy(network)
     assert policy.to_network().sha256 == network.sha256
     assert list(policy.linear_layers()) == list(network.named_layers)
 

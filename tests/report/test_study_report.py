@@ -157,7 +157,7 @@ def test_whatever_was_run_is_in_the_report(tmp_path: Path) -> None:
         path.stem: path.read_text(encoding="utf-8")
         for path in (tmp_path / "report" / "tables").glob("*.md")
     }
-    for name in ("ptdq-naive", "mine"):
+    for name in ("naive PTDQ", "mine"):
         for table in ("table1", "table1-retention", "cells", "costs", "aggregates", "score-cards"):
             assert f"| {name} |" in tables[table], (name, table)
     assert "mine-pruned" in tables["table2-mean"].splitlines()[2]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from runtime_contract import RuntimeContract
 
 from made_agents import MadeAgent
 from onnx_runner import onnx_actions, rows_alone, torch_actions
+from runtime_contract import RuntimeContract
 from small_policies import (
     QUANTIZATIONS,
     compress,

@@ -3,8 +3,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 import pytest
-from runtime_contract import RuntimeContract
 
+from runtime_contract import RuntimeContract
 from small_policies import demo_network, make_network, random_observations
 from squeezerl.errors import UnsupportedPolicyError
 from squeezerl.runtimes.stable_baselines3 import StableBaselines3

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from runtime_contract import RuntimeContract
 
 from onnx_runner import torch_actions
+from runtime_contract import RuntimeContract
 from small_policies import demo_network, demo_observations
 from squeezerl.errors import MeasurementError
 from squeezerl.runtimes.base import RUNTIMES, Payload

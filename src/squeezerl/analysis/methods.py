@@ -1,4 +1,4 @@
-"""What tables and figures need to know of the methods: the one place in analysis that lists them.
+"""What tables and figures need to know of methods: the references, and how to show unknown ones.
 
 The colours are the palette of Okabe and Ito (2008), which colour-blind readers can tell apart.
 """
@@ -19,26 +19,27 @@ PRUNING = "pruning"
 TRAINING = "training"
 REFERENCE = "reference"
 
-# (name, label, short label, group, colour, marker, dash)
-_TABLE = (
-    (BASELINE, "float", "float", REFERENCE, "#000000", "*", "-"),
-    (RANDOM, "random policy", "random", REFERENCE, "#8a8a8a", "x", ":"),
-    (CONSTANT, "best constant action", "constant", REFERENCE, "#8a8a8a", "_", "-."),
-    ("ptdq", "PTDQ (dynamic int8)", "PTDQ", QUANTIZATION, "#0072B2", "s", "-"),
-    ("ptsq", "PTSQ (static int8)", "PTSQ", QUANTIZATION, "#009E73", "D", "-"),
-    ("qat", "QAT (int8)", "QAT", QUANTIZATION, "#D55E00", "v", "-"),
-    ("l1", "L1 pruning", "L1", PRUNING, "#E69F00", "^", "-"),
-    ("l2", "L2 pruning", "L2", PRUNING, "#CC79A7", "o", "-"),
-    ("ticket-l1", "ticket by L1", "ticket by L1", TRAINING, "#E69F00", "<", "--"),
-    ("ticket-l2", "ticket by L2", "ticket by L2", TRAINING, "#CC79A7", ">", "--"),
-    ("ticket-random", "random ticket", "random ticket", TRAINING, "#56B4E9", "P", "--"),
-)
-KNOWN_METHODS: Mapping[str, MethodRecord] = MappingProxyType(
+
+def _reference(
+    name: str, label: str, short: str, color: str, marker: str, dash: str
+) -> MethodRecord:
+    return MethodRecord(
+        name=name,
+        label=label,
+        short=short,
+        group=REFERENCE,
+        color=color,
+        marker=marker,
+        dash=dash,
+    )
+
+
+# What every study has. Results bring the records of the methods that were run.
+REFERENCES: Mapping[str, MethodRecord] = MappingProxyType(
     {
-        name: MethodRecord(
-            name=name, label=label, short=short, group=group, color=color, marker=marker, dash=dash
-        )
-        for name, label, short, group, color, marker, dash in _TABLE
+        BASELINE: _reference(BASELINE, "float", "float", "#000000", "*", "-"),
+        RANDOM: _reference(RANDOM, "random policy", "random", "#8a8a8a", "x", ":"),
+        CONSTANT: _reference(CONSTANT, "best constant action", "constant", "#8a8a8a", "_", "-."),
     }
 )
 _OTHER_COLORS = ("#56B4E9", "#F0E442", "#999999", "#000000")
@@ -53,8 +54,8 @@ def method_record(name: str, number: int = 0, *, group: str = QUANTIZATION) -> M
         number: its place among the methods that are not known.
         group: that a method which is not known belongs to.
     """
-    if name in KNOWN_METHODS:
-        return KNOWN_METHODS[name]
+    if name in REFERENCES:
+        return REFERENCES[name]
     return MethodRecord(
         name=name,
         label=name,
@@ -78,7 +79,7 @@ def complete_methods(
             method, it counts as pruning.
     """
     found, pruning = set(names), set(with_ratio)
-    complete = {name: KNOWN_METHODS[name] for name in KNOWN_METHODS if name in found}
+    complete = {name: REFERENCES[name] for name in REFERENCES if name in found}
     complete |= given
     for number, name in enumerate(sorted(found - set(complete))):
         group = PRUNING if name in pruning else QUANTIZATION

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,6 +29,7 @@ from squeezerl.errors import SpecError
 
 if TYPE_CHECKING:
     from squeezerl.methods.recipe import Recipe
+    from squeezerl.records import LayerRecord
 
 
 @reports_errors
@@ -102,14 +104,15 @@ def compress(
         ("layer", "before", "after", "dtype", "bytes before", "bytes after"),
         [
             (
-                after.name,
-                f"{before.in_features} → {before.out_features}",
-                f"{after.in_features} → {after.out_features}",
-                after.weight_dtype,
-                f"{before.total_bytes:,}",
-                f"{after.total_bytes:,}",
+                (after or before).name,
+                _sizes(before),
+                _sizes(after),
+                after.weight_dtype if after else "–",
+                f"{before.total_bytes:,}" if before else "–",
+                f"{after.total_bytes:,}" if after else "–",
             )
-            for before, after in zip(manifest.layers_before, manifest.layers, strict=True)
+            # A method may give more layers than there were, or fewer.
+            for before, after in zip_longest(manifest.layers_before, manifest.layers)
         ],
     )
     before_bytes = sum(layer.total_bytes for layer in manifest.layers_before)
@@ -119,6 +122,10 @@ def compress(
         f"({before_bytes / size.weight_bytes:.1f} times fewer than in float)\n"
         f"What that cost: squeezerl evaluate {output} --against {agent}"
     )
+
+
+def _sizes(layer: LayerRecord | None) -> str:
+    return f"{layer.in_features} → {layer.out_features}" if layer else "–"
 
 
 def _recipe(text: str | None, method: str | None, ratio: float | None, naive: bool) -> Recipe:

@@ -29,7 +29,6 @@ class Format(ABC):
     """A way to write a network into one file."""
 
     name: str
-    file_name: str
 
     @abstractmethod
     def write(self, network: Network) -> bytes:

@@ -34,6 +34,7 @@ from squeezerl.network.network import (
     Layer,
     Network,
     Normalizer,
+    Port,
     Rounding,
     Tensor,
 )
@@ -60,7 +61,6 @@ class OnnxFormat(Format):
     """`policy.onnx`, for ONNX Runtime and whatever else reads ONNX."""
 
     name = "onnx"
-    file_name = "policy.onnx"
 
     def write(self, network: Network) -> bytes:
         """See `Format`."""
@@ -102,19 +102,13 @@ def to_onnx(network: Network) -> onnx.ModelProto:
     for index, layer in enumerate(network.layers):
         _add_layer(graph, index, layer)
     _add_head(graph, network)
-    discrete = network.head.is_discrete
+    signature = network.signature
     return helper.make_model(
         helper.make_graph(
             graph.nodes,
             "policy",
-            [_value_info(OBSERVATION, TensorProto.FLOAT, network.observation_shape)],
-            [
-                _value_info(
-                    ACTION,
-                    TensorProto.INT64 if discrete else TensorProto.FLOAT,
-                    network.action_shape,
-                )
-            ],
+            [_value_info(port) for port in signature.inputs],
+            [_value_info(port) for port in signature.outputs],
             graph.constants,
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
@@ -197,8 +191,9 @@ class _Graph:
         self.node("DequantizeLinear", f"{name}_dequantize", [integers, scale, zero], [self.value])
 
 
-def _value_info(name: str, dtype: int, shape: tuple[int, ...]) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, dtype, ["batch", *shape])
+def _value_info(port: Port) -> onnx.ValueInfoProto:
+    dtype = TensorProto.INT64 if port.dtype == "int64" else TensorProto.FLOAT
+    return helper.make_tensor_value_info(port.name, dtype, ["batch", *port.shape])
 
 
 def _scalar(value: float) -> npt.NDArray[np.float32]:

@@ -51,12 +51,8 @@ class Location:
     """
 
     def __init__(self, url: str, *, cache: Path | None = None) -> None:
-        try:
-            import fsspec.core
-        except ImportError as error:
-            raise StudyError(
-                'studies need more packages: pip install "squeezerl[studies]"'
-            ) from error
+        import fsspec.core  # takes a while, and `import squeezerl` leads here
+
         try:
             self._files, self._root = fsspec.core.url_to_fs(url)
         except (ValueError, ImportError) as error:

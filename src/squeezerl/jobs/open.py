@@ -1,11 +1,9 @@
-"""What can be said of a store's URL, and how to open it, where its packages may be missing."""
+"""What can be said of a store's URL, and how to open it; SQLAlchemy is imported only then."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from squeezerl.errors import StoreError
 
 if TYPE_CHECKING:
     from squeezerl.jobs.store import Store
@@ -21,14 +19,11 @@ def sqlite_path(url: str) -> Path | None:
 
 
 def open_store(url: str) -> Store:
-    """Open a store, or say which packages that needs.
+    """Open a store.
 
     Raises:
-        StoreError: as `Store.open` does, or if SQLAlchemy or Alembic is missing.
+        StoreError: as `Store.open` does.
     """
-    try:
-        from squeezerl.jobs.store import Store
+    from squeezerl.jobs.store import Store
 
-        return Store.open(url)
-    except ModuleNotFoundError as error:
-        raise StoreError(f'studies need {error.name}: pip install "squeezerl[studies]"') from error
+    return Store.open(url)

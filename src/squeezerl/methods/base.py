@@ -68,6 +68,8 @@ class Spec(ABC):
     # The field that grids sweep over.
     swept: ClassVar[str | None] = None
     needs: ClassVar[frozenset[Need]] = frozenset()
+    # Roughly the seconds that it takes.
+    estimate_s: ClassVar[float] = 0.05
     # Nothing can follow a step that gives integers.
     is_final: ClassVar[bool] = False
 
@@ -103,10 +105,6 @@ class Spec(ABC):
     def candidates(cls) -> Sequence[Self]:
         """What a squeeze tries of this method, in the order of its table."""
         return ()
-
-    def estimate_s(self, parameters: int) -> float:
-        """Seconds that it takes for a network of so many parameters, roughly."""
-        return 0.1
 
     @property
     def text(self) -> str:

@@ -16,6 +16,7 @@ from squeezerl.methods.base import (
     Need,
     Spec,
     leaves_open,
+    method_words,
     parse_spec,
     parse_sweep,
     spec_from_json,
@@ -177,6 +178,13 @@ def parse_grid(text: str, amounts: Sequence[float] | None = None) -> list[Recipe
         )
         for step in swept
     ]
+
+
+def known_records() -> list[MethodRecord]:
+    """How every registered method is named and shown, in the order of their kinds."""
+    recipes = [recipe for word in method_words() for recipe in parse_grid(word)]
+    records = {recipe.record.name: recipe.record for recipe in recipes}
+    return list(records.values())
 
 
 RecipeLike = str | Spec | Sequence[Spec] | Recipe

@@ -58,8 +58,11 @@ class ActionHead(nn.Module):
 class Policy(nn.Module):
     """Observation → action: normaliser, network, action head.
 
-    `network` is a Sequential of "layer0", "activation0", "layer1", ...; `head` and `normalizer` are
-    those of the network that the policy was made from.
+    Its weights are copies. `network` is a Sequential of "layer0", "activation0", "layer1", ...;
+    `head` and `normalizer` are those of the network that the policy was made from.
+
+    Raises:
+        NetworkError: if the network is quantized.
     """
 
     def __init__(self, network: Network) -> None:
@@ -82,15 +85,6 @@ class Policy(nn.Module):
         self.head = ActionHead(network.head)
         self._template = network
         self.eval()
-
-    @classmethod
-    def from_network(cls, network: Network) -> Policy:
-        """The policy of a network in float32; its weights are copies.
-
-        Raises:
-            NetworkError: if the network is quantized.
-        """
-        return cls(network)
 
     def to_network(self) -> Network:
         """The policy as it stands, as data; normaliser and head are those that it was made with."""

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from squeezerl.analysis.figure_data import grid_shape, panels
-from squeezerl.analysis.methods import BASELINE, KNOWN_METHODS
+from squeezerl.analysis.methods import BASELINE, method_record
 from squeezerl.analysis.published import SOURCE
 from squeezerl.analysis.tables import BEST_COLUMNS
 from squeezerl.records import Interval
@@ -249,7 +249,8 @@ def _percentages_table(percentages: pd.DataFrame, methods: Methods) -> Table:
 
 def _published_name(methods: Methods, method: str, ratio: Any) -> str:
     """A method of the paper, which need not be among those that were run."""
-    return method_name(methods if method in methods else KNOWN_METHODS, method, ratio)
+    known = methods if method in methods else {method: method_record(method)}
+    return method_name(known, method, ratio)
 
 
 def _signed(share: float) -> str:

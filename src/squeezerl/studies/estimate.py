@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from squeezerl.jobs.job import Job
+from squeezerl.methods.recipe import Recipe
 from squeezerl.pipeline.make import CALIBRATION_EPISODES
 from squeezerl.pipeline.place import Place
 from squeezerl.studies.study import Measure, Training
@@ -53,7 +54,7 @@ _ROLLOUT_STEP_S = {
 }  # on-policy ones play 8 side by side
 _QAT_TIMES = 1.35
 _START_S = 1.5  # of a training: imports, environments, the first of everything
-_COMPRESS_S = 0.1
+_WRITE_S = 0.05
 _MEASURE_ROW_S = 6.5  # six fresh processes, without the seconds that are asked for
 # Bytes that a finished job leaves.
 _TRAIN_BYTES = {"on": 2_500_000, "off": 6_000_000}
@@ -108,9 +109,11 @@ def learning_s(
     return rollout + playing + updates * update_s
 
 
-def compress_s(place: Place, *, calibrated: bool) -> float:
+def compress_s(place: Place, recipe: Recipe) -> float:
     """Seconds of a compression."""
-    return _COMPRESS_S + (CALIBRATION_EPISODES * _episode_s(place) if calibrated else 0.0)
+    calibrated = "observations" in recipe.needs
+    steps = sum(step.estimate_s for step in recipe.steps)
+    return _WRITE_S + steps + (CALIBRATION_EPISODES * _episode_s(place) if calibrated else 0.0)
 
 
 def evaluate_s(place: Place, episodes: int) -> float:

@@ -196,7 +196,7 @@ class _Planner:
             },
             label,
             needs=(source["job"],) if "job" in source else (),
-            estimate_s=estimate.compress_s(agent.place, calibrated=calibrated),
+            estimate_s=estimate.compress_s(agent.place, variant.recipe),
         )
         return _Policy(job)
 

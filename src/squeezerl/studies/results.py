@@ -11,6 +11,7 @@ from squeezerl.analysis.frames import (
     TRAININGS_COLUMNS,
     StudyData,
 )
+from squeezerl.methods.recipe import known_records
 from squeezerl.records import MethodRecord
 
 if TYPE_CHECKING:
@@ -53,9 +54,10 @@ def load_study(store: Store, name: str) -> StudyData:
 
 
 def _methods(evaluations: Sequence[StoredRow]) -> dict[str, MethodRecord]:
-    """How each method is named and shown, as the study's plan noted it."""
+    """How each method is named and shown: all that are registered, and as the plan noted it."""
     records = [row.label.get("record") for row in evaluations]
-    return {record["name"]: MethodRecord(**record) for record in records if record is not None}
+    noted = {record["name"]: MethodRecord(**record) for record in records if record is not None}
+    return {record.name: record for record in known_records()} | noted
 
 
 def _return(row: StoredRow, sizes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from command import invoke, run, the_object
+from command import invoke, lost_keys, run, the_object
 
 from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.cli.console import parse_kwargs
@@ -29,6 +29,7 @@ def test_inspect_describes_the_bundled_agent() -> None:
     result = invoke("inspect", "demo", "--json")
     data = the_object(result.stdout)
     assert result.stderr == ""
+    assert lost_keys("inspect", data) == set()
     assert data.keys() >= INSPECT
     assert (data["algorithm"], data["env_id"]) == ("ppo", "HalfCheetah-v5")
     assert (data["observation_shape"], data["action_shape"]) == ([17], [6])
@@ -65,6 +66,8 @@ def test_compress_prints_the_manifest(arguments: str) -> None:
     assert result.stderr == ""
     data = the_object(result.stdout)
     assert data == json.loads(Path("out/manifest.json").read_text())
+    if arguments == "ptsq":
+        assert lost_keys("compress", data) == set()
     artifact = read_artifact("out")
     assert artifact.manifest.size.file_bytes == Path("out/policy.onnx").stat().st_size
     assert (artifact.manifest.calibration is not None) == (method == "ptsq")
@@ -97,6 +100,7 @@ def test_evaluate_finds_the_environment_that_the_agent_was_trained_on() -> None:
     data = the_object(invoke("evaluate", "demo", *arguments).stdout)
     assert data["env_id"] == "HalfCheetah-v5"
     assert data["episode_lengths"] == [20, 20]
+    assert lost_keys("evaluate alone", data) == set()
 
 
 def test_simulators_that_complain_do_not_spoil_the_object() -> None:
@@ -117,6 +121,7 @@ def test_against_adds_the_retention(balancing_zip: Path) -> None:
     assert result.stderr == ""
     data = the_object(result.stdout)
     assert data.keys() >= EVALUATE | {"retention", "baseline", "random"}
+    assert lost_keys("evaluate", data) == set()
     retention = data["retention"]
     assert retention.keys() >= RETENTION
     assert (retention["threshold"], retention["verdict"]) == (0.95, "loses")
@@ -160,6 +165,7 @@ def test_squeeze_prints_what_it_writes(balancing_zip: Path, own_folder: Path) ->
     assert result.returncode == 0, result.stderr
     data = the_object(result.stdout)
     assert data.keys() >= {"baseline", "candidates", "chosen"}
+    assert lost_keys("squeeze", data) == set()
     assert len(data["candidates"]) == 30
     for candidate in [*data["candidates"], data["chosen"]]:
         assert candidate.keys() >= CANDIDATE

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from command import COMMAND, environment, invoke, run, the_object, tree
+from command import COMMAND, environment, invoke, lost_keys, run, the_object, tree
 from rich.console import Console
 
 from made_profiles import make_noise, make_process
@@ -81,6 +81,13 @@ def test_profile_prints_what_it_writes_and_leaves_nothing_else(
         assert len(samples.files) == 3 * latency["processes"]
         total = sum(len(samples[name]) for name in samples.files if name.endswith("nanoseconds"))
     assert total >= latency["samples"] > 0
+
+
+def test_a_profile_with_episodes_has_all_keys() -> None:
+    short = ("--env-kwargs", "max_episode_steps:50")
+    result = run("profile", "demo", "--runtime", "ort", "--episodes", *QUICK, *short, "--json")
+    assert result.returncode == 0, result.stderr
+    assert lost_keys("profile", the_object(result.stdout)) == set()
 
 
 # In this process, where the processes that measure are replaced.
@@ -253,6 +260,7 @@ def test_doctor_prints_one_object() -> None:
     assert result.returncode == 0, result.stderr
     data = the_object(result.stdout)
     assert result.stderr == ""
+    assert lost_keys("doctor", data) == set()
     assert data.keys() == {
         "host", "noise", "runtimes", "sensors", "energy", "energy_problem", "advice",
     }  # fmt: skip

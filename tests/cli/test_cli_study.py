@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import COMMAND, environment, run, the_object
+from command import COMMAND, environment, lost_keys, run, the_object
 
 from squeezerl.cli.study_text import duration, job_name, seconds_left
 from squeezerl.jobs.job import Counts, RunningJob, Status, Workload
@@ -47,6 +47,7 @@ def test_from_the_plan_to_the_report(here: Path) -> None:
     dry = run("study", "run", "small.yaml", "--dry-run", "--json")
     assert dry.returncode == 0, dry.stderr
     plan = the_object(dry.stdout)
+    assert lost_keys("study plan", plan) == set()
     assert {kind["kind"]: kind["jobs"] for kind in plan["kinds"]} == {"compress": 3, "evaluate": 5}
     assert not (here / "small.db").exists()
 
@@ -66,7 +67,9 @@ def test_from_the_plan_to_the_report(here: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(table.stdout)))
     assert [row["method"] for row in rows] == ["float", "l2", "ptdq"]
     assert rows[1]["ratio"] == "0.1"
-    cells = the_object(run("study", "results", "small.yaml", "--json").stdout)["cells"]
+    results = the_object(run("study", "results", "small.yaml", "--json").stdout)
+    assert lost_keys("study results", results) == set()
+    cells = results["cells"]
     assert [cell["method"] for cell in cells] == ["float", "l2", "ptdq"]
     assert "retention" in run("study", "results", "small").stdout
 
@@ -89,6 +92,9 @@ def test_failed_jobs_are_listed_and_the_exit_code_is_1(here: Path) -> None:
     status = run("study", "status", "failing.yaml", "--store", "sqlite:///small.db", "--errors")
     assert "Traceback (most recent call last)" in status.stdout
     data = the_object(run("study", "status", "small", "--json").stdout)
+    assert lost_keys("study status", data) == set()
+    again = run("study", "run", "failing.yaml", "--json")
+    assert lost_keys("study run", the_object(again.stdout)) == set()
     assert (data["jobs"]["failed"], data["jobs"]["blocked"]) == (1, 1)
     assert len(data["failures"]) == 1
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from command import invoke, run, the_object, tree
+from command import invoke, lost_keys, run, the_object, tree
 
 from squeezerl.artifacts.artifact import read_artifact
 
@@ -145,6 +145,7 @@ def test_json_is_one_object_and_no_noise(own_folder: Path) -> None:
     assert result.returncode == 0, result.stderr
     data = the_object(result.stdout)
     assert data.keys() == KEYS
+    assert lost_keys("train", data) == set()
     assert (data["algorithm"], data["env_id"], data["seed"]) == ("ppo", "CartPole-v1", 0)
     assert (data["steps"], data["new_steps"], data["complete"]) == (512, 512, True)
     assert data["evaluation"]["episodes"] == 2

@@ -33,7 +33,7 @@ def _fail_half_way(path: Path, failure: type[BaseException]) -> None:
 
 @pytest.fixture
 def full(tmp_path: Path) -> Path:
-    """An artifact's folder, as far as `--force` looks."""
+    """An artifact's folder, as far as `force` looks."""
     path = tmp_path / "out"
     path.mkdir()
     (path / "manifest.json").write_text("precious")

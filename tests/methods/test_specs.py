@@ -195,10 +195,15 @@ def test_what_is_no_spec_is_refused(steps: Any) -> None:
         Recipe.of(steps)
 
 
-@pytest.mark.parametrize("text", ["", "|", "float | ptdq", "l2:0.3 |", "l2:0.3 | | ptdq"])
+@pytest.mark.parametrize("text", ["", "|", "l2:0.3 |", "l2:0.3 | | ptdq"])
 def test_empty_steps_are_refused(text: str) -> None:
     with pytest.raises(SpecError, match="unknown method"):
         Recipe.of(text)
+
+
+def test_float_in_a_longer_recipe_is_refused() -> None:
+    with pytest.raises(SpecError, match="'float' is a recipe without steps; leave it out"):
+        Recipe.of("float | ptdq")
 
 
 def test_the_order_is_part_of_the_hash() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from squeezerl.errors import ExecutionError, StudyError
 from squeezerl.jobs.context import JobContext
 from squeezerl.jobs.job import Job, Outcome
-from squeezerl.registry import Registry
+from squeezerl.registry import Registry, load_plugins
 
 RunJob = Callable[[Job, JobContext], Outcome]
 
@@ -84,6 +84,7 @@ def run_job(job: Job, context: JobContext) -> Outcome:
 
 
 def _load(kind: Kind) -> RunJob:
+    load_plugins()  # the function may stand in the file of one
     module, _, function = kind.run.partition(":")
     try:
         found: RunJob = getattr(importlib.import_module(module), function)

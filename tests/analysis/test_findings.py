@@ -31,6 +31,8 @@ from squeezerl.analysis.return_findings import l2_beats_l1
 from squeezerl.analysis.study_analysis import findings, training_basis
 from squeezerl.records import Interval
 
+pytestmark = pytest.mark.slow
+
 Truth = Callable[[str, str, float | None], float]
 RATIOS = (0.05, 0.1, 0.5, 0.7)
 EVEN: dict[str, dict[str, float]] = {}  # every method costs what the float policy costs

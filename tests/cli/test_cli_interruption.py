@@ -13,6 +13,8 @@ import psutil
 import pytest
 from command import COMMAND, environment, run, the_object, tree
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 100
 WORK = ".out.squeeze"
 SQUEEZE = ("squeeze", "demo", "--episodes", "500", "-o", "out", "--json")

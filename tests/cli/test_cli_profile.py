@@ -23,6 +23,8 @@ from squeezerl.measurement import profile as profiling
 from squeezerl.measurement.processes import ProbeJob
 from squeezerl.measurement.result import ProcessRecord
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 100
 QUICK = ("--seconds", "0.1", "--precision", "1")
 

@@ -17,6 +17,8 @@ from command import COMMAND, environment, lost_keys, run, the_object
 from squeezerl.cli.study_text import duration, job_name, seconds_left
 from squeezerl.jobs.job import Counts, RunningJob, Status, Workload
 
+pytestmark = pytest.mark.slow
+
 SMALL = """\
 name: small
 agents: [demo]

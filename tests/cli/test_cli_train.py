@@ -11,6 +11,8 @@ from command import invoke, lost_keys, run, the_object, tree
 
 from squeezerl.artifacts.artifact import read_artifact
 
+pytestmark = pytest.mark.slow
+
 KEYS = {
     "path", "algorithm", "env_id", "seed", "steps", "new_steps", "seconds", "complete",
     "best_return", "artifact", "evaluation",

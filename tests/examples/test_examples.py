@@ -12,6 +12,8 @@ from source_contract import SourceContract
 from squeezerl import read_artifact
 from squeezerl.agents.load import SOURCES, Source
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.slow
 def test_squeeze_example_runs_and_leaves_an_artifact(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from crash_study import Command, check, make_study
 from postgresql_server import PostgreSQLServer
 from squeezerl.jobs.store import Store
 
+pytestmark = pytest.mark.slow
+
 KILLS = 40
 PATIENCE_S = 240
 

@@ -23,6 +23,8 @@ from squeezerl.jobs.location import Location
 from squeezerl.jobs.presence import free_dead, is_dead, worker_name
 from squeezerl.jobs.store import Store
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _locks_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from executor_contract import ExecutorContract
 
 from squeezerl.errors import InvalidArgumentError
 
+pytestmark = pytest.mark.slow
+
 
 class TestLocal(ExecutorContract):
     name = "local"

@@ -18,6 +18,8 @@ from executor_contract import ExecutorContract
 
 from squeezerl.jobs.store import Store
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 120
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
@@ -12,6 +13,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from squeezerl.jobs.claims import ATTEMPTS
 from squeezerl.jobs.job import Claim, Job, Outcome
 from squeezerl.jobs.store import Store
+
+pytestmark = pytest.mark.slow
 
 LEASE_S = 60.0
 WORKERS = st.sampled_from(["a", "b"])

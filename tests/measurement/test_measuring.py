@@ -15,6 +15,8 @@ from squeezerl.measurement import measuring
 from squeezerl.measurement.measuring import measure_energy, measure_latency
 from squeezerl.measurement.meters import choose
 
+pytestmark = pytest.mark.slow
+
 INPUTS = [np.full((1, 3), number, dtype=np.float32) for number in range(5)]
 
 

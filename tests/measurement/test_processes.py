@@ -27,6 +27,8 @@ from squeezerl.measurement.settings import EpisodesJob
 from squeezerl.records import to_json
 from squeezerl.runtimes.base import RUNTIMES, Payload
 
+pytestmark = pytest.mark.slow
+
 LIBRARY = {"ort": "onnxruntime", "torch": "torch", "sb3": "stable_baselines3"}
 OTHERS = {
     "ort": {"torch", "onnx", "stable_baselines3", "gymnasium", "scipy"},

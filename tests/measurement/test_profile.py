@@ -28,6 +28,8 @@ from squeezerl.measurement.settings import Settings, Workload
 from squeezerl.measurement.subject import Subject
 from squeezerl.report.profile_report import profile_json, profile_markdown, profile_notes
 
+pytestmark = pytest.mark.slow
+
 SHORT = {"seconds": 0.1, "precision": 1.0}
 SEEN = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
 

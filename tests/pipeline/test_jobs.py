@@ -19,6 +19,8 @@ from squeezerl.jobs.location import Location
 from squeezerl.records import EvaluationRecord
 from squeezerl.training.config import QatConfig
 
+pytestmark = pytest.mark.slow
+
 DEMO, CART = "ppo-HalfCheetah-v5", "ppo-CartPole-v1"
 
 
@@ -184,7 +186,7 @@ def test_jobs_of_other_releases_are_refused(finished: Finished, tmp_path: Path) 
     with pytest.raises(StudyError, match="version 99; this release does version"):
         run_job(Job(kind="evaluate", version=99), given)
     with pytest.raises(
-        StudyError, match=r"unknown kind of job 'cook'; known are .*compress, evaluate"
+        StudyError, match="unknown kind of job 'cook'; known are .*compress, evaluate"
     ):
         run_job(Job(kind="cook"), given)
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 FIGURES: dict[str, Any] = {
     "retention": {"estimate": 0.97, "ci95": [0.94, 1.0]},
     "compression": 3.9,

@@ -17,6 +17,8 @@ from squeezerl.report.cost_figures import draw_quantized_costs
 from squeezerl.report.document import Figure, Paragraph
 from squeezerl.report.study_figures import Pictures, draw_study_figures
 
+pytestmark = pytest.mark.slow
+
 SMALL: dict[str, Any] = {"ratios": (0.05, 0.5), "episodes": 20, "train_seeds": 2}
 
 

@@ -21,6 +21,8 @@ from squeezerl.analysis.hierarchy import AgentDraws, agent_draws
 from squeezerl.errors import OutputError
 from squeezerl.report.study_report import FailedJob, write_study_report
 
+pytestmark = pytest.mark.slow
+
 SMALL: dict[str, Any] = {"ratios": (0.05, 0.5), "episodes": 20, "train_seeds": 2}
 FAILED = FailedJob(
     kind="compress",

@@ -11,6 +11,8 @@ from balancing import MAX_STEPS, RETAIN, balancing_agent, cart_pole
 from squeezerl import StaticQuantization, StructuredPruning
 from squeezerl.errors import ArtifactError, CheckpointError, EnvError, InvalidArgumentError
 
+pytestmark = pytest.mark.slow
+
 
 def test_agent_and_environment_may_be_named(tmp_path: Path) -> None:
     with pytest.raises(EnvError, match="CartPole-v1"):

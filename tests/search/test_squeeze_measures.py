@@ -22,6 +22,8 @@ from squeezerl.report.renderers import render
 from squeezerl.report.squeeze_report import squeeze_document
 from squeezerl.search.result import SqueezeResult
 
+pytestmark = pytest.mark.slow
+
 
 def _squeeze(folder: Path, **settings: Any) -> SqueezeResult:
     agent = balancing_agent(width=20, idle=10)

@@ -14,6 +14,8 @@ from squeezerl.evaluation.evaluate import play
 from squeezerl.search.result import Trial
 from squeezerl.search.squeeze import BASELINE, default_recipes
 
+pytestmark = pytest.mark.slow
+
 
 def _trials(squeezed: Squeezed) -> dict[str, Trial]:
     return {trial.recipe.name: trial for trial in squeezed.result.trials}

@@ -15,6 +15,8 @@ from squeezerl.jobs.store import Store
 from squeezerl.report.study_report import write_study_report
 from squeezerl.studies.results import load_study
 
+pytestmark = pytest.mark.slow
+
 TWICE = """\
 name: twice
 agents:

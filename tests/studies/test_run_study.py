@@ -15,6 +15,8 @@ from squeezerl.jobs.store import Store
 from squeezerl.studies.results import load_study
 from squeezerl.studies.run import StudyRun, find_study, open_existing, prepare
 
+pytestmark = pytest.mark.slow
+
 REFERENCES = {"random", "constant"}
 SMALL = """\
 name: small

@@ -16,6 +16,8 @@ from squeezerl import load_agent
 from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.errors import OutputError
 
+pytestmark = pytest.mark.slow
+
 SMALL = (
     "--env-kwargs", "max_episode_steps:20", "--eval-episodes", "1", "--device", "cpu",
     "--hyperparams", "net_arch:[8]", "-o", "out", "--json",

@@ -23,6 +23,8 @@ from squeezerl.training.config import QatConfig
 from squeezerl.training.model import network_of
 from squeezerl.training.qat import FakeQuantizedActor
 
+pytestmark = pytest.mark.slow
+
 Array = npt.NDArray[Any]
 ON_POLICY = ("ppo", "trpo", "a2c")
 OFF_POLICY = ("sac", "tqc", "td3", "ddpg", "dqn")

@@ -41,6 +41,8 @@ from squeezerl.runtimes.onnx_runtime import load_network
 from squeezerl.training.algorithms import find_algorithm
 from squeezerl.training.result import TrainingResult
 
+pytestmark = pytest.mark.slow
+
 State = dict[str, Tensor]
 Layers = list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]
 

@@ -30,6 +30,8 @@ from squeezerl.methods.trained_int8 import QuantizationAwareTraining
 from squeezerl.records import EvaluationRecord
 from squeezerl.training.result import EVALUATION_SEED, TrainingProgress, TrainingResult
 
+pytestmark = pytest.mark.slow
+
 # Few updates; a window of ranges is 1,000 steps where there are no rollouts.
 QAT_SAC = {
     "steps": 2200,

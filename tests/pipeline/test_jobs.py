@@ -186,7 +186,7 @@ def test_jobs_of_other_releases_are_refused(finished: Finished, tmp_path: Path) 
     with pytest.raises(StudyError, match="version 99; this release does version"):
         run_job(Job(kind="evaluate", version=99), given)
     with pytest.raises(
-        StudyError, match="unknown kind of job 'cook'; known are .*compress, evaluate"
+        StudyError, match=r"unknown kind of job 'cook'; known are .*compress, evaluate"
     ):
         run_job(Job(kind="cook"), given)
 

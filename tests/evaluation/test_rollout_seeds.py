@@ -66,13 +66,13 @@ def test_the_highest_seed_works(cart_pole: Environment) -> None:
 
 @pytest.mark.parametrize("seed", [-1, -200_000_000, 500_000_001, 1_300_000_000, 10**22])
 def test_a_seed_out_of_range_is_named(cart_pole: Environment, seed: int) -> None:
-    with pytest.raises(InvalidArgumentError, match=f"seed .* not {seed}$"):
+    with pytest.raises(InvalidArgumentError, match=f"`seed` .* not {seed}$"):
         evaluate(toppling(), cart_pole, episodes=1, seed=seed)
 
 
 @pytest.mark.parametrize("episodes", [0, -3, 1_000_001])
 def test_a_number_of_episodes_out_of_range_is_named(cart_pole: Environment, episodes: int) -> None:
-    with pytest.raises(InvalidArgumentError, match=f"episodes .* not {episodes}$"):
+    with pytest.raises(InvalidArgumentError, match=f"`episodes` .* not {episodes}$"):
         evaluate(toppling(), cart_pole, episodes=episodes)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from squeezerl.agents.load import Agent, load_agent
 from squeezerl.artifacts.artifact import Artifact, is_artifact, read_artifact
 from squeezerl.artifacts.output import check_output, new_folder
-from squeezerl.errors import InvalidArgumentError, SqueezeRLError
+from squeezerl.errors import EvaluationError, InvalidArgumentError
 from squeezerl.evaluation.environment import Environment, make_gymnasium
 from squeezerl.evaluation.evaluate import calibrate, check_numbers, play
 from squeezerl.evaluation.referee import Referee
@@ -115,6 +115,8 @@ def compress(
         SqueezeRLError: if the recipe makes no sense or does not fit the agent, or for bad input.
     """
     agent = as_agent(agent)
+    if observations is not None and env is not None:
+        raise InvalidArgumentError("`observations` take the place of `env`; give one of them")
     place = Environment.find(env, agent.source.env_kwargs) if isinstance(env, str) else env
     return make_artifact(agent, recipe, environment=place, observations=observations, seed=seed)
 
@@ -298,14 +300,14 @@ def squeeze(
         workers=workers,
     )
     work = output.absolute().with_name(f".{output.absolute().name}.squeeze")
+    search = Search(agent, _place(env, agent.source), settings, work)
     try:
-        search = Search(agent, _place(env, agent.source), settings, work)
         search.run(on_progress)
         with new_folder(output, force=force) as folder:
             result = search.write(folder, on_progress)
             write_squeeze_report(result, folder)
-    except SqueezeRLError:
-        shutil.rmtree(work, ignore_errors=True)  # it would fail again
+    except EvaluationError:
+        shutil.rmtree(work, ignore_errors=True)  # untrained: there is nothing to go on with
         raise
     shutil.rmtree(work, ignore_errors=True)
     return Squeezed(result, output)

@@ -47,15 +47,15 @@ class Registry(Generic[T]):
         self._things: dict[str, T] = {}
 
     def register(self, name: str, thing: T) -> T:
-        """Add a thing; the same name again replaces it only if it comes from the same module.
+        """Add a thing; the same name again replaces it only if its module was loaded again.
 
         Raises:
-            InvalidArgumentError: if another module has registered this name.
+            InvalidArgumentError: if something else has this name already.
         """
         known = self._things.get(name)
-        if known is not None and _home(known) != _home(thing):
+        if known is not None and known != thing and not _is_loaded_again(known, thing):
             raise InvalidArgumentError(
-                f"{self._sort} {name!r} is registered by {_home(known)} already"
+                f"{self._sort} {name!r} is registered already, by {_home(known)}"
             )
         self._things[name] = thing
         return thing
@@ -127,9 +127,9 @@ def load_plugins() -> None:
 
 @functools.cache
 def _installed_plugins() -> tuple[str, ...]:
-    from importlib.metadata import entry_points  # a process that is measured shall not have it
+    from importlib.metadata import entry_points  # late, so that measured processes stay small
 
-    return tuple(entry.value for entry in entry_points(group=_ENTRY_POINTS))
+    return tuple(entry.module for entry in entry_points(group=_ENTRY_POINTS))
 
 
 def _import(name: str) -> None:
@@ -153,11 +153,24 @@ def _import_file(path: Path) -> None:
     if spec is None or spec.loader is None or not path.is_file():
         raise InvalidArgumentError("no such file")
     present = sys.modules.get(module_name)
-    if present is not None and getattr(present, "__file__", None) == str(path):
-        return
+    if present is not None:
+        if getattr(present, "__file__", None) == str(path):
+            return
+        raise InvalidArgumentError(f"a module {module_name!r} is loaded already; rename the file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[module_name]
+        raise
+
+
+def _is_loaded_again(known: object, thing: object) -> bool:
+    """Whether two things are of classes that differ only in when their module was loaded."""
+    first, second = (x if isinstance(x, type) else type(x) for x in (known, thing))
+    same_place = (first.__module__, first.__qualname__) == (second.__module__, second.__qualname__)
+    return first is not second and same_place
 
 
 def _home(thing: object) -> str:

@@ -19,6 +19,8 @@ from squeezerl.analysis.hierarchy import MethodDraws, agent_draws, resampled_hie
 from squeezerl.analysis.retention import retention
 from squeezerl.errors import InvalidArgumentError
 
+pytestmark = pytest.mark.slow
+
 KEYS = list(CELL_KEYS)
 
 

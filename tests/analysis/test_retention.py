@@ -16,6 +16,8 @@ from squeezerl.analysis.retention import (
 )
 from squeezerl.records import Interval, Retention
 
+pytestmark = pytest.mark.slow
+
 Floats = npt.NDArray[np.float64]
 
 

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from command import run, the_object
+
+pytestmark = pytest.mark.slow
 
 TASK = '''
 import gymnasium

@@ -11,6 +11,8 @@ from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.cli.console import parse_kwargs
 from squeezerl.errors import InvalidArgumentError
 
+pytestmark = pytest.mark.slow
+
 INSPECT = {
     "algorithm", "env_id", "observation_shape", "action_shape", "action_head", "normalizer",
     "layers", "parameters", "weight_bytes",

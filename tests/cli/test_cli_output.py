@@ -13,6 +13,8 @@ from command import COMMAND, environment, invoke, run, the_object, tree
 from squeezerl import __version__
 from squeezerl.artifacts.artifact import read_artifact
 
+pytestmark = pytest.mark.slow
+
 VERBS = ["inspect", "compress", "evaluate", "squeeze", "profile", "doctor"]
 SHORT = ("--env", "CartPole-v1", "--env-kwargs", "max_episode_steps:100", "--backend", "envpool")
 

@@ -13,6 +13,8 @@ from squeezerl import load_actor, load_agent, read_artifact
 from squeezerl.methods.recipe import Recipe
 from squeezerl.pipeline.make import make_artifact
 
+pytestmark = pytest.mark.slow
+
 CALIBRATION = ("--env-kwargs", "max_episode_steps:20")
 PLUGIN = """\
 from squeezerl.runtimes.base import RUNTIMES, Actor, Runtime

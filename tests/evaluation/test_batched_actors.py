@@ -14,6 +14,8 @@ from squeezerl.evaluation.evaluate import calibrate, evaluate
 from squeezerl.runtimes.base import Actor
 from squeezerl.runtimes.onnx_runtime import load_network
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=["ptdq", "ptsq", "l2:0.3", "float"])
 def compressed_actor(request: pytest.FixtureRequest, demo_actor: Actor) -> Actor:

@@ -10,6 +10,8 @@ from example_files import plugged, squeezerl_with
 from runtime_contract import RuntimeContract
 from squeezerl.runtimes.base import RUNTIMES, Runtime
 
+pytestmark = pytest.mark.slow
+
 
 class TestCustomRuntime(RuntimeContract):
     recipes = ("float", "prune:l2:0.3", "int8:dynamic", "int8:static")

@@ -46,6 +46,8 @@ from squeezerl.network.arithmetic import act
 from squeezerl.network.network import Network
 from squeezerl.runtimes.onnx_runtime import load_network
 
+pytestmark = pytest.mark.slow
+
 OBSERVATIONS = 1000
 RANDOM = {
     "random-tanh": functools.partial(make_network, 17, 64, 7, head="tanh", activation="LeakyReLU"),

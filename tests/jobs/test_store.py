@@ -16,6 +16,8 @@ from squeezerl.errors import StoreError
 from squeezerl.jobs.job import Claim, Counts, Job, Outcome
 from squeezerl.jobs.store import Store
 
+pytestmark = pytest.mark.slow
+
 HOST = {"id": "host-a", "cores": 2}
 LEASE_S = 60.0
 

@@ -132,7 +132,7 @@ def test_an_agent_that_always_sees_the_same_is_squeezed_and_not_measured(tmp_pat
         untrained_agent(), env="balancing:tests/Constant-v0", output=tmp_path / "out", episodes=20
     ).result
     assert result.profile is None
-    assert "all observations are the same" in str(result.measurement_problem)
+    assert "all `observations` are the same" in str(result.measurement_problem)
     assert result.baseline_record.mean_return == 1.0
     read_artifact(tmp_path / "out")
 

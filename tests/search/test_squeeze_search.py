@@ -227,8 +227,8 @@ def test_a_failure_spares_what_was_to_be_replaced(tmp_path: Path) -> None:
         ("episodes", -1, "episodes"),
         ("seed", -1, "seed"),
         ("seed", 500_000_001, "seed"),
-        ("retain", 0.0, "retention"),
-        ("retain", 95.0, "retention"),
+        ("retain", 0.0, "retain"),
+        ("retain", 95.0, "retain"),
         ("max_episodes", -5, "episodes"),
         ("max_episodes", 9, "episodes"),  # fewer than each candidate gets anyway
         ("max_episodes", 10**9, "episodes"),

@@ -10,6 +10,8 @@ from squeezerl.analysis.cells import cells
 from squeezerl.errors import StoreError
 from squeezerl.studies.results import load_study
 
+pytestmark = pytest.mark.slow
+
 
 def test_all_policies_are_there_with_their_episodes_and_sizes(finished: Finished) -> None:
     data = load_study(finished.store, "finished")

@@ -130,7 +130,7 @@ def _sizes(layer: LayerRecord | None) -> str:
 
 def _recipe(text: str | None, method: str | None, ratio: float | None, naive: bool) -> Recipe:
     """The recipe that the options ask for."""
-    from squeezerl.methods.base import FLOAT, leaves_open
+    from squeezerl.methods.base import FLOAT, leaves_open, method_words
     from squeezerl.methods.recipe import Recipe
 
     if (text is None) == (method is None):
@@ -141,10 +141,9 @@ def _recipe(text: str | None, method: str | None, ratio: float | None, naive: bo
         return _trained_before(Recipe.of(text))
     assert method is not None
     if naive:
-        try:
-            return Recipe.of(f"{method}-naive")
-        except SpecError as error:
-            raise SpecError("--naive is for quantization only: ptdq and ptsq") from error
+        method = f"{method}-naive"
+        if method not in method_words():
+            raise SpecError("--naive is for quantization only: ptdq and ptsq")
     is_open = method != FLOAT and leaves_open(method)
     if is_open and ratio is None:
         raise SpecError(f"--method {method} needs a --ratio, for example 0.3 for 30 %")

@@ -39,6 +39,7 @@ class Referee(Generic[P]):
         threshold: the retention that is asked for, between 0 and 1 as a rule.
         seed: of the first episode; the bootstrap derives its own from it.
         episodes: of the first look at a policy.
+        glances: looks that the caller takes at fewer episodes, by `judge`, and that can decide.
         max_episodes: the limit while it is undecided; unless given, four times `episodes`, or what
             the threshold needs at least.
 
@@ -56,6 +57,7 @@ class Referee(Generic[P]):
         seed: int,
         episodes: int,
         max_episodes: int | None = None,
+        glances: int = 0,
     ) -> None:
         if not 0 < threshold <= 2:
             raise InvalidArgumentError(
@@ -69,7 +71,7 @@ class Referee(Generic[P]):
         self.max_episodes = max_episodes
         check_limit(episodes, self.max_episodes)
         # The interval that decides is widened for as many looks as there may be.
-        self._looks = 1 + math.ceil(math.log2(self.max_episodes / episodes))
+        self._looks = glances + 1 + math.ceil(math.log2(self.max_episodes / episodes))
         self._play = play
         self._baseline, self._random = baseline, random
         self._records: dict[P, EvaluationRecord] = {}

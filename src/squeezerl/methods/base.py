@@ -107,9 +107,14 @@ class Spec(ABC):
         return ()
 
     @property
+    def values(self) -> dict[str, Any]:
+        """The fields and their values."""
+        return {f.name: getattr(self, f.name) for f in _fields(type(self))}
+
+    @property
     def text(self) -> str:
         """The canonical text; `parse_spec` is its inverse."""
-        values = {f.name: getattr(self, f.name) for f in _fields(type(self))}
+        values = self.values
         defaults = {f.name: f.default for f in _fields(type(self))}
         given = [_format(values[name]) for name in self.positional]
         given += [
@@ -122,7 +127,7 @@ class Spec(ABC):
     @property
     def name(self) -> str:
         """A short name for folders and tables, unique for each text: "ptdq", "l2-30"."""
-        amount = "" if self.amount is None else f"-{_percentage(self.amount)}"
+        amount = "" if self.amount is None else f"-{percentage_text(self.amount)}"
         rest = [
             f"-{f.name}-{_format(getattr(self, f.name))}"
             for f in _fields(type(self))
@@ -134,7 +139,7 @@ class Spec(ABC):
         """Plain data; `spec_from_json` is its inverse."""
         fields = {
             name: list(value) if isinstance(value, tuple) else value
-            for name, value in ((f.name, getattr(self, f.name)) for f in _fields(type(self)))
+            for name, value in self.values.items()
         }
         return {"kind": self.kind, "version": self.version, **fields}
 
@@ -302,8 +307,8 @@ def _format(value: Any) -> str:
     return str(value)
 
 
-def _percentage(share: float) -> str:
-    """Exact, so that different shares have different texts."""
+def percentage_text(share: float) -> str:
+    """A share in percent, exact, so that different shares have different texts."""
     return f"{(Decimal(repr(share)) * 100).normalize():f}"
 
 

@@ -47,9 +47,15 @@ class Recipe:
                     f"{step!r} is no spec; give a text such as 'prune:l2:0.3 | int8:static', or "
                     "specs such as StructuredPruning(ratio=0.3)"
                 )
+        # Equal values of other types, such as NumPy's, shall not make other texts.
+        plain = tuple(step.from_fields(step.values) for step in self.steps)
+        object.__setattr__(self, "steps", plain)
         for step in self.steps[:-1]:
             if step.is_final:
                 raise SpecError(f"{step.text} must be the last step: prune first, then quantize")
+        for step in self.steps:
+            if "training" in step.needs and len(self.steps) > 1:
+                raise SpecError(f"{step.text} is the result of a training, so it stands alone")
 
     @classmethod
     def of(cls, given: RecipeLike) -> Self:
@@ -182,8 +188,13 @@ def parse_grid(text: str, amounts: Sequence[float] | None = None) -> list[Recipe
 
 def known_records() -> list[MethodRecord]:
     """How every registered method is named and shown, in the order of their kinds."""
-    recipes = [recipe for word in method_words() for recipe in parse_grid(word)]
-    records = {recipe.record.name: recipe.record for recipe in recipes}
+    records: dict[str, MethodRecord] = {}
+    for word in method_words():
+        try:
+            found = [recipe.record for recipe in parse_grid(word)]
+        except SpecError:  # it needs values that have no default
+            continue
+        records |= {record.name: record for record in found}
     return list(records.values())
 
 

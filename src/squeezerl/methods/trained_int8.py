@@ -45,14 +45,20 @@ class QuantizationAwareTraining(Spec):
     @property
     def record(self) -> MethodRecord:
         """See `Spec`."""
+        naive = not (self.per_channel or self.per_feature)
         return MethodRecord(
-            name="qat",
-            label="QAT (int8)",
-            short="QAT",
+            name="qat-naive" if naive else "qat",
+            label="naive QAT (per tensor)" if naive else "QAT (int8)",
+            short="naive QAT" if naive else "QAT",
             group="quantization",
             color="#D55E00",
-            marker="v",
+            marker="3" if naive else "v",
         )
+
+    @property
+    def named_fields(self) -> tuple[str, ...]:
+        """See `Spec`."""
+        return ("per_channel", "per_feature") if self.record.name == "qat-naive" else ()
 
     def apply(self, network: Network, given: Given) -> Network:
         """See `Spec`."""

@@ -270,6 +270,12 @@ class Network:
         return (*names, ACTION)
 
     @property
+    def is_quantized(self) -> bool:
+        """Whether any value is rounded or any tensor consists of integers."""
+        integers = any(isinstance(tensor, IntegerTensor) for _, tensor in self.tensors())
+        return integers or bool(self.roundings)
+
+    @property
     def is_dynamic(self) -> bool:
         """Whether a scale is computed at run time."""
         return any(isinstance(r, DynamicRounding) for r in self.roundings.values())

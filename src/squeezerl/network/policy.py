@@ -67,7 +67,7 @@ class Policy(nn.Module):
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        if network.roundings:
+        if network.is_quantized:
             raise NetworkError("the network is quantized; torch gets networks in float32 only")
         self.normalizer = (
             None if network.normalizer is None else ObservationNormalizer(network.normalizer)

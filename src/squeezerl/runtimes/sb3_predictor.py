@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from squeezerl.agents.sources.stable_baselines3.network import actor_state
 from squeezerl.errors import UnsupportedPolicyError
-from squeezerl.network.network import IntegerTensor, Layer, Network, Normalizer, as_float
+from squeezerl.network.network import Layer, Network, Normalizer, as_float
 
 # Algorithm → the family of its policies, as in `CheckpointMetadata`.
 FAMILIES = {
@@ -100,7 +100,7 @@ def check_fits(network: Network, algorithm: str) -> None:
         )
     if not (np.isfinite(head.low).all() and np.isfinite(head.high).all()):
         raise UnsupportedPolicyError("Stable-Baselines3 takes finite action bounds only")
-    if network.roundings or any(isinstance(x, IntegerTensor) for _, x in network.tensors()):
+    if network.is_quantized:
         raise UnsupportedPolicyError("Stable-Baselines3 runs networks of floats only")
     if layers[-1].activation is not None:
         raise UnsupportedPolicyError(f"the last layer of {name}'s networks has no activation")

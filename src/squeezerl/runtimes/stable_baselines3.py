@@ -54,7 +54,7 @@ class StableBaselines3(Runtime):
 
     def refusal(self, network: Network, algorithm: str) -> str | None:
         """See `Runtime`."""
-        if network.roundings:
+        if network.is_quantized:
             return QUANTIZED
         try:
             check_fits(network, algorithm)

@@ -82,7 +82,7 @@ class TorchRuntime(Runtime):
 
     def refusal(self, network: Network, algorithm: str) -> str | None:
         """See `Runtime`."""
-        return QUANTIZED if network.roundings else None
+        return QUANTIZED if network.is_quantized else None
 
     def load(self, deployed: Deployed, *, threads: int = 1) -> TorchActor:
         """See `Runtime`.

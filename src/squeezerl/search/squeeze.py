@@ -8,6 +8,7 @@ on.
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,12 @@ from typing import TypeVar, final
 
 from squeezerl.agents.load import Agent
 from squeezerl.artifacts.artifact import read_artifact
-from squeezerl.errors import EvaluationError, InvalidArgumentError, MeasurementError
+from squeezerl.errors import (
+    EvaluationError,
+    ExecutionError,
+    InvalidArgumentError,
+    MeasurementError,
+)
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import CONFIRMATION_SEED_OFFSET, calibrate, check_numbers
 from squeezerl.evaluation.referee import Judgement, Referee
@@ -48,6 +54,8 @@ _STUDY = "squeeze"
 _GLANCE_SHARE, _FEWEST_AT_A_GLANCE = 0.25, 20
 _PLAYING_SHARE = 0.9  # of the progress bar; the rest is measuring
 _MOST_MEASURED = 6
+# The end of a traceback, where the error is one that a method raised.
+_OUR_ERROR = re.compile(r"^squeezerl\.errors\.\w+: (.+)\Z", re.MULTILINE | re.DOTALL)
 
 StageProgress = Callable[[str, float], None]
 # The float policy and the recipes, and the random policy by its name.
@@ -131,6 +139,8 @@ class Search:
         self, agent: Agent, environment: Environment, settings: SqueezeSettings, work: Path
     ) -> None:
         check_numbers(settings.episodes, settings.seed)
+        if settings.workers is not None and settings.workers < 1:
+            raise InvalidArgumentError(f"`workers` must be at least 1, not {settings.workers}")
         self._agent, self._environment, self._settings = agent, environment, settings
         self._place = Place(
             env_id=environment.id, env_kwargs=environment.kwargs, backend=environment.backend
@@ -153,8 +163,9 @@ class Search:
                 seed=settings.seed + offset,
                 episodes=settings.episodes,
                 max_episodes=settings.max_episodes,
+                glances=glances,
             )
-            for offset in (0, CONFIRMATION_SEED_OFFSET)
+            for offset, glances in ((0, 1), (CONFIRMATION_SEED_OFFSET, 0))
         )
         self._glance = max(_FEWEST_AT_A_GLANCE, round(_GLANCE_SHARE * settings.episodes))
         self._results: dict[str, StoredResult] = {}
@@ -174,8 +185,10 @@ class Search:
             self._agent.save(Path(name))
             self._location.put_input(self._key, Path(name))
         with open_store(self._url) as store:
-            if _STUDY not in store.study_names():
-                store.put_study(_STUDY, {}, [])
+            if _STUDY in store.study_names():
+                store.retry_failed(_STUDY)
+            # Jobs of an earlier call that this one does not need are not done; results are kept.
+            store.put_study(_STUDY, {}, [])
 
         def tell(status: Status) -> None:
             counts = status.counts
@@ -304,11 +317,13 @@ class Search:
                 self._results[row.job.id] = StoredResult(
                     content=row.content, arrays=row.arrays, host_id=row.host_id, seconds=row.seconds
                 )
+        baseline = self._compress_job(BASELINE).id
         for failure in store.failures(_STUDY):
-            kind, _, message = failure.error.strip().splitlines()[-1].partition(": ")
-            if not kind.endswith(("CompressionError", "SpecError", "FormatError")):
-                raise EvaluationError(f"{failure.label.get('stage', failure.job.kind)}: {message}")
-            self._problems[failure.job.id] = message
+            refused = _OUR_ERROR.search(failure.error)
+            if failure.job.kind != COMPRESS.name or not refused or failure.job.id == baseline:
+                last = failure.error.strip().splitlines()[-1]
+                raise ExecutionError(f"{failure.label.get('stage', failure.job.kind)}: {last}")
+            self._problems[failure.job.id] = refused[1].strip()
         try:
             self._choose()
         except _NotYet as wait:
@@ -342,7 +357,8 @@ class Search:
     def _play(self, player: _Player, first: int, count: int) -> EvaluationRecord:
         """Episodes of a player, once they have been played."""
         players = [player]
-        if first not in (self._referee.seed, self._confirming.seed):
+        referee = self._confirming if first >= self._confirming.seed else self._referee
+        if first >= referee.seed + referee.episodes:
             # When a recipe gets more episodes, the others get them, too: ask for all at once.
             players += [other for other in (BASELINE, _RANDOM) if other != player]
         jobs = {each: self._evaluate_job(each, first, count) for each in players}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from squeezerl.methods.base import percentage_text
 from squeezerl.methods.recipe import Recipe
 from squeezerl.methods.trained_int8 import QuantizationAwareTraining
 from squeezerl.pipeline.place import Place
@@ -114,7 +115,7 @@ class Variant:
     @property
     def name(self) -> str:
         """For example "ptdq" or "l2-30"."""
-        return self.method if self.ratio is None else f"{self.method}-{self.ratio * 100:g}"
+        return self.method if self.ratio is None else f"{self.method}-{percentage_text(self.ratio)}"
 
     @property
     def qat(self) -> QuantizationAwareTraining | None:
@@ -128,8 +129,8 @@ class Variant:
         if self.ticket is not None:
             return ticket_record(self.ticket)
         record = self.recipe.record
-        if self.method in (record.name, self.recipe.name):
-            return dataclasses.replace(record, name=self.method)
+        if self.method == record.name:
+            return record
         # A name of the study's own; two variants with one label could not be told apart.
         return dataclasses.replace(record, name=self.method, label=self.method, short=self.method)
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import get_args
 
+from squeezerl.analysis.methods import REFERENCES
 from squeezerl.methods.base import leaves_open, method_words, open_fields
 from squeezerl.methods.pruning import MAX_RATIO
 from squeezerl.methods.recipe import parse_grid
@@ -49,9 +50,11 @@ def read_methods(
         for variant in new:
             if variant.qat is not None:
                 _check_qat(item, trainings, variant)
+            if variant.method in REFERENCES:
+                raise item.error(f"{variant.method} is the name of a reference; choose another")
             if any(variant.name == other.name for other in variants):
                 raise item.error(f"{variant.name} is listed twice in methods; give one a name")
-        variants += new
+            variants.append(variant)
     return tuple(variants)
 
 

@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
 
@@ -91,24 +90,20 @@ class AgentSource:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The record that `to_json` wrote, in this release or in an earlier one.
+        """The record that `to_json` wrote.
 
         Raises:
             KeyError, TypeError: if something is missing or of another type.
         """
-        common = {name: data[name] for name in ("path", "algorithm", "env_id", "env_kwargs")}
-        if "kind" in data:
-            files = tuple(SourceFile(**file) for file in data["files"])
-            return cls(kind=data["kind"], files=files, versions=dict(data["versions"]), **common)
-        files = (
-            SourceFile(role="checkpoint", name=Path(data["path"]).name, sha256=data["sha256"]),
+        return cls(
+            kind=data["kind"],
+            path=data["path"],
+            algorithm=data["algorithm"],
+            env_id=data["env_id"],
+            env_kwargs=data["env_kwargs"],
+            files=tuple(SourceFile(**file) for file in data["files"]),
+            versions=dict(data["versions"]),
         )
-        if data["vecnormalize"] is not None:
-            hash_ = data["vecnormalize_sha256"]
-            files += (SourceFile(role="normalizer", name=data["vecnormalize"], sha256=hash_),)
-        version = data["sb3_version"]
-        versions = {} if version is None else {"stable-baselines3": version}
-        return cls(kind="stable-baselines3", files=files, versions=versions, **common)
 
 
 @dataclass(frozen=True, kw_only=True)

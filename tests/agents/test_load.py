@@ -53,25 +53,6 @@ def test_source_survives_json() -> None:
     assert AgentSource.from_json(json.loads(json.dumps(source.to_json()))) == source
 
 
-def test_source_of_an_earlier_release_is_read() -> None:
-    old = {
-        "path": "runs/agent.zip",
-        "sha256": "a" * 64,
-        "algorithm": "ppo",
-        "env_id": "Hopper-v4",
-        "env_kwargs": {},
-        "sb3_version": "1.0",
-        "vecnormalize": "vecnormalize.pkl",
-        "vecnormalize_sha256": "b" * 64,
-    }
-    source = AgentSource.from_json(old)
-    assert source.kind == "stable-baselines3"
-    assert source.files[1] == SourceFile(
-        role="normalizer", name="vecnormalize.pkl", sha256="b" * 64
-    )
-    assert {name: source.to_json()[name] for name in old} == old
-
-
 def test_key_is_the_content_and_the_environment_wherever_the_files_lie() -> None:
     source = made_source("a.zip")
     assert source.key == made_source("elsewhere/b.zip").key

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -238,3 +239,9 @@ def test_hashes_of_this_release_stay_as_they_are_in_every_process(
 
 def test_every_method_of_the_study_is_known() -> None:
     assert set(SPECS.names) >= {"prune", "int8:dynamic", "int8:static", "int8:trained"}
+
+
+def test_numpy_s_numbers_make_the_same_recipe() -> None:
+    plain = Recipe.of(StructuredPruning(ratio=0.3))
+    other = Recipe.of(StructuredPruning(ratio=np.float64(0.3)))
+    assert (other.text, other.sha256) == (plain.text, plain.sha256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from balancing import RETAIN, balancing_agent, cart_pole
+from squeezerl.errors import OutputError
 from squeezerl.jobs.open import open_store
 from squeezerl.search.squeeze import Search, SqueezeSettings
 
@@ -63,3 +65,13 @@ def test_a_killed_squeeze_goes_on_where_it_was(tmp_path: Path) -> None:
     assert {job: after[job] for job in kept} == kept
     (tmp_path / "out").mkdir()
     assert search.write(tmp_path / "out", lambda stage, fraction: None).chosen.ratio == 0.5
+
+
+def test_one_squeeze_at_a_time_writes_to_a_folder(tmp_path: Path) -> None:
+    search = start(tmp_path / "work")
+    with (
+        (tmp_path / "work" / "lock").open("w") as file,
+        pytest.raises(OutputError, match="another squeeze with the same output is running"),
+    ):
+        fcntl.flock(file, fcntl.LOCK_EX)
+        search.run(lambda stage, fraction: None)

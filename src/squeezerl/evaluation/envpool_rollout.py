@@ -42,7 +42,7 @@ class _Pool:
 
     @property
     def rows(self) -> Rows:
-        """Those of the actor that the running environments are."""
+        """The actor's row of each running environment."""
         return self.ids + np.int64(self._first_row)
 
     def send(self, actions: Actions) -> None:

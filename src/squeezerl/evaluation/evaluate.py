@@ -30,7 +30,7 @@ def evaluate(
 ) -> EvaluationRecord:
     """Run complete episodes with the seeds `seed`, `seed + 1`, ...
 
-    `threads` of the environments are one a core unless given; returns do not depend on them.
+    `threads` of the environments are one per core unless given; returns do not depend on them.
 
     Raises:
         EnvError: if the environment is unknown or does not fit the policy.

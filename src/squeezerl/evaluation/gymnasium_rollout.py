@@ -40,7 +40,7 @@ def run_gymnasium(
     observer: Callable[[Observations], None],
     threads: int | None = None,
 ) -> tuple[Episode, ...]:
-    """See `rollout`; one thread is all there is.
+    """See `rollout`; it runs in one thread.
 
     Some environments share each batch of actions; one whose episode has ended takes the next seed.
     Gymnasium's own vector environments would keep stepping those that have nothing left to play.

@@ -37,7 +37,7 @@ def rollout(
         seeds: one for each episode.
         on_progress: called now and then with the share of the work that is done.
         observer: called with each batch of raw observations that the actor acts on.
-        threads: of the environments; unless given, one a core. Returns do not depend on it.
+        threads: of the environments; unless given, one per core. Returns do not depend on it.
 
     Raises:
         EnvError: if policy and environment do not fit, or a return is not a number.

@@ -99,7 +99,7 @@ class Location:
         return self._fetch(f"inputs/{key}.zip")
 
     def lacks(self, names: Collection[str]) -> set[str]:
-        """Those of the names under which nothing is stored."""
+        """The names under which nothing is stored."""
         paths = {name: self._path(_object(name)) for name in names}
         if self._is_local:
             return {name for name, path in paths.items() if not Path(path).is_file()}

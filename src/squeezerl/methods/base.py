@@ -31,7 +31,7 @@ Need = Literal["observations", "training"]
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """What a method is given beside the network; what is not there is `None`.
+    """What a method is given beside the network; missing inputs are `None`.
 
     Args:
         observations: raw ones that the agent visited, (n, *observation_shape), float32.
@@ -80,7 +80,7 @@ class Spec(ABC):
 
     @property
     def named_fields(self) -> tuple[str, ...]:
-        """The fields that `record.name` and `amount` tell."""
+        """The fields that are visible in `record.name` or `amount`."""
         return self.positional
 
     @property

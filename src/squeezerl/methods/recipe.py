@@ -47,7 +47,7 @@ class Recipe:
                     f"{step!r} is no spec; give a text such as 'prune:l2:0.3 | int8:static', or "
                     "specs such as StructuredPruning(ratio=0.3)"
                 )
-        # Equal values of other types, such as NumPy's, shall not make other texts.
+        # Values of NumPy's types would make other texts and hashes than equal plain ones.
         plain = tuple(step.from_fields(step.values) for step in self.steps)
         object.__setattr__(self, "steps", plain)
         for step in self.steps[:-1]:

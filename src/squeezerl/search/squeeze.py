@@ -8,10 +8,12 @@ on.
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, final
@@ -23,6 +25,7 @@ from squeezerl.errors import (
     ExecutionError,
     InvalidArgumentError,
     MeasurementError,
+    OutputError,
 )
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import CONFIRMATION_SEED_OFFSET, calibrate, check_numbers
@@ -146,6 +149,12 @@ class Search:
             env_id=environment.id, env_kwargs=environment.kwargs, backend=environment.backend
         )
         self._recipes = settings.recipes or default_recipes()
+        for step in (step for recipe in self._recipes for step in recipe.steps):
+            if type(step).__module__ == "__main__":
+                raise InvalidArgumentError(
+                    f"workers cannot import {type(step).__name__} from the script that runs; put it "
+                    "into a module and load that with `squeezerl.load_plugin`"
+                )
         names = [recipe.name for recipe in (BASELINE, *self._recipes)]
         if twice := {name for name in names if names.count(name) > 1}:
             raise InvalidArgumentError(f"`recipes` names {sorted(twice)[0]} twice")
@@ -171,6 +180,7 @@ class Search:
         self._results: dict[str, StoredResult] = {}
         self._problems: dict[str, str] = {}
         work.mkdir(parents=True, exist_ok=True)
+        self._work = work
 
     def run(self, on_progress: StageProgress) -> None:
         """Do the jobs that the search needs, until it can choose.
@@ -197,14 +207,15 @@ class Search:
             stage = status.running[0].label.get("stage", _STUDY) if status.running else _STUDY
             on_progress(str(stage), _PLAYING_SHARE * min(1.0, share))
 
-        execute(
-            self._url,
-            _STUDY,
-            location=self._location,
-            workers=self._settings.workers,
-            plan_more=self._plan_more,
-            on_progress=tell,
-        )
+        with _alone(self._work):
+            execute(
+                self._url,
+                _STUDY,
+                location=self._location,
+                workers=self._settings.workers,
+                plan_more=self._plan_more,
+                on_progress=tell,
+            )
         self._choose()
 
     def write(self, folder: Path, on_progress: StageProgress) -> SqueezeResult:
@@ -322,7 +333,9 @@ class Search:
             refused = _OUR_ERROR.search(failure.error)
             if failure.job.kind != COMPRESS.name or not refused or failure.job.id == baseline:
                 last = failure.error.strip().splitlines()[-1]
-                raise ExecutionError(f"{failure.label.get('stage', failure.job.kind)}: {last}")
+                advice = "; workers import only plugins and module:Id environments"
+                known = advice if "EnvError" in last or "SpecError" in last else ""
+                raise ExecutionError(f"{failure.label['stage']}: {last}{known}")
             self._problems[failure.job.id] = refused[1].strip()
         try:
             self._choose()
@@ -421,6 +434,21 @@ class Search:
         name = names.get(job.params["policy"].get("job"), "random policy")
         fresh = job.params["seed"] >= self._confirming.seed
         return {"stage": f"confirm {name}" if fresh else f"play {name}"}
+
+
+@contextmanager
+def _alone(work: Path) -> Iterator[None]:
+    """Hold the folder; the lock ends with the process, however that ends.
+
+    Raises:
+        OutputError: if another squeeze holds it.
+    """
+    with (work / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise OutputError(f"{work}: another squeeze with the same output is running") from error
+        yield
 
 
 def _artifact_path(recipe: Recipe) -> str:

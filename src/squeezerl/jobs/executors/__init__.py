@@ -11,8 +11,8 @@ from squeezerl.jobs.store import Store
 from squeezerl.jobs.worker import Assignment
 from squeezerl.registry import Registry
 
-# If so many workers in a row end without having had a job, workers cannot start here. One that ends
-# by itself will do so again; one that is killed may just have been unlucky.
+# After this many workers in a row ended without taking a job, workers cannot start here. One that
+# ends by itself will do so again; one that is killed may just have been unlucky.
 _FRUITLESS_ENDS, _FRUITLESS_KILLS = 3, 50
 
 

@@ -69,9 +69,7 @@ def test_a_killed_squeeze_goes_on_where_it_was(tmp_path: Path) -> None:
 
 def test_one_squeeze_at_a_time_writes_to_a_folder(tmp_path: Path) -> None:
     search = start(tmp_path / "work")
-    with (
-        (tmp_path / "work" / "lock").open("w") as file,
-        pytest.raises(OutputError, match="another squeeze with the same output is running"),
-    ):
+    with (tmp_path / "work" / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        search.run(lambda stage, fraction: None)
+        with pytest.raises(OutputError, match="another squeeze with the same output is running"):
+            search.run(lambda stage, fraction: None)

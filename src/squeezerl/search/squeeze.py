@@ -152,7 +152,7 @@ class Search:
         for step in (step for recipe in self._recipes for step in recipe.steps):
             if type(step).__module__ == "__main__":
                 raise InvalidArgumentError(
-                    f"workers cannot import {type(step).__name__} from the script that runs; put it "
+                    f"workers cannot import {type(step).__name__} from the running script; put it "
                     "into a module and load that with `squeezerl.load_plugin`"
                 )
         names = [recipe.name for recipe in (BASELINE, *self._recipes)]

@@ -102,7 +102,7 @@ def test_the_manifest_is_plain_json_with_the_hash_of_the_model(tmp_path: Path) -
         },
     ]
     assert data["calibration"] is None
-    assert {"python", "squeezerl", "onnx", "onnxruntime", "torch"} <= set(data["versions"])
+    assert {"python", "squeezerl", "onnx", "onnxruntime"} <= set(data["versions"])
     assert not re.search(r"NaN|Infinity", (tmp_path / "manifest.json").read_text())
 
 

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-import inspect
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+import torch_pruning
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_pruning.pruner import BasePruner
@@ -20,6 +20,7 @@ from squeezerl.methods.pruning import StructuredPruning, kept_neurons, random_ne
 from squeezerl.network.activations import ACTIVATIONS
 from squeezerl.network.arithmetic import act
 from squeezerl.network.network import Network, as_float
+from squeezerl.network.policy import Policy
 
 PERCENTAGES = range(5, 75, 5)
 NORMS = {"l1": 1, "l2": 2}
@@ -196,25 +197,37 @@ def test_removing_neurons_is_zeroing_the_weights_that_the_next_layer_applies_to_
     assert abs(act(network, observations) - expected).max() > 0.05
 
 
-def test_earlier_calls_leave_no_trace_in_later_ones() -> None:
-    # Some default arguments of torch-pruning are dicts that all calls share.
-    defaults = inspect.signature(BasePruner.__init__).parameters
-    shared = {n: p.default for n, p in defaults.items() if isinstance(p.default, dict)}
-    spec = StructuredPruning(ratio=0.3)
-    first = _parameters(prune(make_network(5, 16, 12, 2), spec))
-    prune(make_network(5, 16, 12, 2), StructuredPruning(norm="l1", ratio=0.9))
-    prune(make_network(3, 40, 2, seed=1), StructuredPruning(ratio=0.6))
-    again = _parameters(prune(make_network(5, 16, 12, 2), spec))
-    assert set(map(len, shared.values())) <= {0}
-    for old, new in zip(first, again, strict=True):
-        np.testing.assert_array_equal(new, old)
-
-
-def test_pruning_draws_no_random_numbers() -> None:
-    torch_state, numpy_state = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    prune(make_network(5, 16, 2), StructuredPruning(ratio=0.5))
-    assert torch.equal(torch.random.get_rng_state(), torch_state)
-    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("widths", [(5, 16, 2), (3, 40, 25, 4), (17, 64, 64, 32, 6)])
+def test_torch_pruning_finds_the_same_neurons(norm: Literal["l1", "l2"], widths: Any) -> None:
+    for seed, ratio in enumerate((0.1, 0.3, 0.5, 0.8)):
+        network = make_network(*widths, seed=seed)
+        spec = StructuredPruning(norm=norm, ratio=ratio)
+        policy = Policy(network)
+        *hidden, last = policy.linear_layers().values()
+        pruner = BasePruner(
+            policy.network,
+            torch.zeros(1, widths[0]),
+            importance=torch_pruning.importance.GroupMagnitudeImportance(
+                p=NORMS[norm], target_types=[torch.nn.Linear]
+            ),
+            # It keeps int(width * (1 - ratio)); the margin guards that product against rounding.
+            pruning_ratio_dict={
+                layer: spec.removed(layer.out_features) / layer.out_features - 1e-9
+                for layer in hidden
+            },
+            ignored_layers=[last],
+        )
+        lost: dict[Any, list[int]] = {}
+        for group in pruner.step(interactive=True):
+            lost[group[0].dep.target.module] = group[0].idxs
+            group.prune()
+        for kept, layer, width in zip(
+            kept_neurons(network, spec), hidden, widths[1:], strict=False
+        ):
+            np.testing.assert_array_equal(kept, np.setdiff1d(np.arange(width), lost[layer]))
+        theirs, ours = policy.to_network(), prune(network, spec)
+        assert theirs.sha256 == ours.sha256
 
 
 def test_normalizer_head_and_shapes_are_kept() -> None:

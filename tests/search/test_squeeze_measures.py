@@ -25,10 +25,20 @@ from squeezerl.search.result import SqueezeResult
 pytestmark = pytest.mark.slow
 
 
+RECIPES = ("ptdq", *(f"{norm}:{share}" for norm in ("l1", "l2") for share in (0.2, 0.4, 0.5, 0.7)))
+
+
 def _squeeze(folder: Path, **settings: Any) -> SqueezeResult:
     agent = balancing_agent(width=20, idle=10)
     return squeeze(
-        agent, env=cart_pole(), output=folder, retain=RETAIN, episodes=10, seed=3, **settings
+        agent,
+        env=cart_pole(),
+        output=folder,
+        retain=RETAIN,
+        recipes=RECIPES,
+        episodes=10,
+        seed=3,
+        **settings,
     ).result
 
 
@@ -129,7 +139,11 @@ def test_that_nothing_could_be_measured_does_not_cost_the_squeeze(
 
 def test_an_agent_that_always_sees_the_same_is_squeezed_and_not_measured(tmp_path: Path) -> None:
     result = squeeze(
-        untrained_agent(), env="balancing:tests/Constant-v0", output=tmp_path / "out", episodes=20
+        untrained_agent(),
+        env="balancing:tests/Constant-v0",
+        output=tmp_path / "out",
+        episodes=20,
+        recipes=["ptdq"],
     ).result
     assert result.profile is None
     assert "all `observations` are the same" in str(result.measurement_problem)

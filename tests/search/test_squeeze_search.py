@@ -187,6 +187,7 @@ def test_where_nothing_keeps_the_float_policy_is_chosen(tmp_path: Path) -> None:
         env=cart_pole(),
         output=tmp_path / "out",
         retain=1.5,
+        recipes=["ptdq", "l2:0.2", "l2:0.7"],
         episodes=10,
         measure=False,
     ).result
@@ -203,7 +204,13 @@ def test_where_nothing_keeps_the_float_policy_is_chosen(tmp_path: Path) -> None:
 
 def test_an_untrained_agent_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match=r"balancing\.zip is not clearly better than random"):
-        squeeze(untrained_agent(), env=cart_pole(), output=tmp_path / "out", episodes=20)
+        squeeze(
+            untrained_agent(),
+            env=cart_pole(),
+            output=tmp_path / "out",
+            recipes=["ptdq"],
+            episodes=20,
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -212,7 +219,12 @@ def test_a_failure_spares_what_was_to_be_replaced(tmp_path: Path) -> None:
     (tmp_path / "out" / "manifest.json").write_text("precious")
     with pytest.raises(EvaluationError):
         squeeze(
-            untrained_agent(), env=cart_pole(), output=tmp_path / "out", force=True, episodes=20
+            untrained_agent(),
+            env=cart_pole(),
+            output=tmp_path / "out",
+            recipes=["ptdq"],
+            force=True,
+            episodes=20,
         )
     assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == [
         "out", "out/manifest.json",

@@ -19,7 +19,7 @@ from squeezerl.network.network import Network
 from squeezerl.records import AgentSource, Calibration
 
 _MAX_BYTES = 512 * 2**20
-_LIBRARIES = ("squeezerl", "onnx", "onnxruntime", "torch", "torch-pruning", "numpy")
+_LIBRARIES = ("squeezerl", "onnx", "onnxruntime", "numpy")
 
 
 @dataclass(frozen=True, eq=False)

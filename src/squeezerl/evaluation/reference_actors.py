@@ -11,7 +11,7 @@ from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.rollout import rollout
 from squeezerl.runtimes.base import Actions, Actor, Observations, Rows
 
-_CANDIDATES, _FINALISTS, _FINAL_EPISODES = 64, 4, 4
+_CANDIDATES, _FINALISTS, _FINAL_EPISODES = 32, 4, 2
 _AT_ONCE = 32  # so that each of them is a row of its own, in any backend
 _SEED_OFFSET = 1_200_001_000  # where calibration has its seeds, too; EnvPool takes 32 bits
 
@@ -50,9 +50,9 @@ class ConstantActor(Actor):
 
 
 def best_constant(environment: Environment, seed: int) -> ConstantActor:
-    """The best of 64 constant actions: doing nothing, and random ones.
+    """The best of 32 constant actions: doing nothing, and random ones.
 
-    Each plays one episode; the best four play four more, on seeds that no evaluation uses, and the
+    Each plays one episode; the best four play two more, on seeds that no evaluation uses, and the
     mean of these decides.
     """
     rng = np.random.default_rng(seed)

@@ -121,6 +121,7 @@ class _Coordinator:
         self._on_progress = on_progress
         self._should_stop = should_stop
         self._planned_after = -1  # how many jobs had ended when the planner was last called
+        self._reading_s = 0.0
         self._stopping = False
         self._freed = time.monotonic()
 
@@ -128,13 +129,10 @@ class _Coordinator:
         interrupted = False
         while True:
             try:
-                start = time.monotonic()
                 if self._look():
                     break
-                took = time.monotonic() - start
-                self._executor.wait(
-                    min(max(took / _LOOKING_SHARE, _SHORTEST_LOOK_S), _LONGEST_LOOK_S)
-                )
+                pause = self._reading_s / _LOOKING_SHARE
+                self._executor.wait(min(max(pause, _SHORTEST_LOOK_S), _LONGEST_LOOK_S))
             except KeyboardInterrupt:
                 if self._stopping:
                     raise
@@ -145,7 +143,10 @@ class _Coordinator:
 
     def _look(self) -> bool:
         """Look once; returns whether all is over."""
+        start = time.monotonic()
         status = self._store.status(self._assignment.study)
+        # Planning is not part of it: what was planned should be taken up soon.
+        self._reading_s = time.monotonic() - start
         self._on_progress(status)
         if not self._stopping:
             finished = not self._plan(status) and status.counts.open == 0

@@ -284,6 +284,8 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     modules = tmp_path / "modules"
     modules.mkdir()
     # This process imports the plugin, too, and forgets it again.
+    for name in ("fake_runtime", "wall_plug"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setattr(RUNTIMES, "_things", {runtime.name: runtime for runtime in RUNTIMES})
 
     def make(*, act: str = "pass", load: str = "pass") -> Path:

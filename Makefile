@@ -19,7 +19,7 @@ demo: .venv/.installed  ## Squeeze the bundled agent, in a few minutes.
 
 test: .venv/.installed  ## The whole suite, on all cores.
 	@scripts/install_test_tools.sh
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 
 quick: .venv/.installed  ## The fast tests, for the inner loop.
 	$(BIN)/pytest -n auto -m "not slow"

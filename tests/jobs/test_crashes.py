@@ -14,7 +14,7 @@ from squeezerl.jobs.store import Store
 
 pytestmark = pytest.mark.slow
 
-KILLS = 40
+KILLS = 16
 PATIENCE_S = 240
 
 

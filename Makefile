@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: demo test quick lint types imports bench results profile-results study-results \
+.PHONY: demo test thorough quick lint types imports bench results profile-results study-results \
 	published-results paper-small-results clean
 
 BIN := .venv/bin
@@ -17,9 +17,13 @@ demo: .venv/.installed  ## Squeeze the bundled agent, in a few minutes.
 	@echo; echo "Look at $(DEMO_OUT)/report.md and $(DEMO_OUT)/pareto.png; run it again with:"
 	@echo "  $(BIN)/squeezerl evaluate $(DEMO_OUT) --env HalfCheetah-v5 --against demo"
 
-test: .venv/.installed  ## The whole suite, on all cores.
+test: .venv/.installed  ## The suite, on all cores.
 	@scripts/install_test_tools.sh
-	$(BIN)/pytest -n auto --dist worksteal
+	$(BIN)/pytest -n auto --dist worksteal -m "not thorough"
+
+thorough: .venv/.installed  ## The longest tests, which `make test` leaves out.
+	@scripts/install_test_tools.sh
+	$(BIN)/pytest -n auto --dist worksteal -m thorough
 
 quick: .venv/.installed  ## The fast tests, for the inner loop.
 	$(BIN)/pytest -n auto -m "not slow"

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from command import COMMAND, environment, run, the_object, tree
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 PATIENCE_S = 100
 WORK = ".out.squeeze"
@@ -84,7 +84,7 @@ def test_an_interrupted_squeeze_ends_in_good_order_and_goes_on(
     assert [path.name for path in own_folder.iterdir()] == ["out"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGTERM])
 def test_an_interrupted_squeeze_spares_what_it_was_to_replace(
     own_folder: Path, number: int
 ) -> None:

@@ -17,6 +17,8 @@ from squeezerl.methods.base import SPECS, Spec, parse_spec
 from squeezerl.network.network import as_float
 from squeezerl.search.squeeze import default_recipes
 
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
+
 STUDY = """
 name: mine
 agents: [demo]

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from example_files import EXAMPLES, run
 
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
+
 DOCS = EXAMPLES.parent / "docs"
 
 

@@ -194,7 +194,7 @@ def _emulate(models: dict[str, File], folder: Path) -> dict[str, npt.NDArray[Any
     return {name: np.load(folder / f"{name}.actions.npy") for name in models}
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_processor_without_vnni_acts_the_same(tmp_path: Path) -> None:
     models = {
         f"{agent}.{recipe}": _file(agent, recipe)

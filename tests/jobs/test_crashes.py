@@ -12,7 +12,7 @@ from crash_study import Command, check, make_study
 from postgresql_server import PostgreSQLServer
 from squeezerl.jobs.store import Store
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 KILLS = 16
 PATIENCE_S = 240

@@ -67,6 +67,7 @@ def _wait(command: Command, store: Store, done: int) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.thorough
 def test_a_worker_then_the_whole_of_ray_is_killed(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     url = f"sqlite:///{tmp_path}/store.db"

@@ -61,6 +61,7 @@ def _hidden(output: Path) -> list[str]:
     return [str(path.relative_to(output)) for path in output.rglob(".*")]
 
 
+@pytest.mark.thorough
 def test_a_training_that_is_killed_again_and_again_comes_to_its_end(tmp_path: Path) -> None:
     output = tmp_path / "out"
     rng = random.Random(0)

@@ -64,7 +64,6 @@ def _squeezerl(folder: Path, *arguments: str) -> Any:
     return squeezerl_with("custom_method.py", folder, *arguments)
 
 
-@pytest.mark.slow
 def test_it_works_in_compress_evaluate_and_profile(tmp_path: Path) -> None:
     recipe = "lowrank:0.7 | int8:static"
     manifest = _squeezerl(tmp_path, "compress", "demo", "--recipe", recipe, "-o", "small")
@@ -77,7 +76,6 @@ def test_it_works_in_compress_evaluate_and_profile(tmp_path: Path) -> None:
     assert row["latency_s"]["median"] > 0
 
 
-@pytest.mark.slow
 def test_it_works_in_a_squeeze(tmp_path: Path) -> None:
     recipes = ("--recipe", "lowrank:0.7", "--recipe", "l2:0.5")
     few = ("--episodes", "8", "--retain", "0.5", "--no-measure")
@@ -85,7 +83,6 @@ def test_it_works_in_a_squeeze(tmp_path: Path) -> None:
     assert (result["chosen"]["method"], result["chosen"]["ratio"]) == ("lowrank", 0.7)
 
 
-@pytest.mark.slow
 def test_it_works_in_a_study_and_its_report(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(STUDY, encoding="utf-8")
     _squeezerl(tmp_path, "study", "run", "study.yaml")

@@ -13,7 +13,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 DOCS = EXAMPLES.parent / "docs"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("page", ["api.md", "recipes.md", "artifacts.md"])
 def test_the_examples_of_a_page_run_one_after_the_other(page: str, tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.S)

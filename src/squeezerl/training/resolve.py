@@ -46,7 +46,7 @@ class Training:
 
     @property
     def env_name(self) -> str:
-        """The environment's id as files are named after it."""
+        """The environment's id in the form that file names use."""
         return _file_name(self.environment.id)
 
     @property

@@ -126,7 +126,8 @@ def test_progress_stays_within_bounds_and_names_each_stage(squeezed: Squeezed) -
     assert max(fractions) <= 1
     stages = {stage for stage, _ in squeezed.progress}
     assert all(stage.startswith(("compress ", "play ", "confirm ", "squeeze")) for stage in stages)
-    assert "play random policy" in stages
+    # Progress is looked at now and then, so a short job can pass unseen; thirty of them cannot.
+    assert any(stage.startswith("play ") for stage in stages)
 
 
 def test_a_squeeze_is_the_same_again(squeezed: Squeezed, tmp_path: Path) -> None:

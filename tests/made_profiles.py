@@ -159,7 +159,9 @@ def make_row(
         runtime=runtime,
         source=SOURCE,
         env_id="CartPole-v1",
-        observations=ObservationsRecord(count=4096, sha256="2" * 64),
+        observations=ObservationsRecord(
+            count=4096, shape=(17,), sha256="2" * 64, origin="episodes"
+        ),
         size=size,
         processes=tuple(processes),
         problem=problem,

@@ -25,7 +25,7 @@ from squeezerl.measurement.settings import (
     EpisodesJob,
     Settings,
     Workload,
-    as_observations,
+    find_observations,
 )
 from squeezerl.measurement.subject import Subject
 from squeezerl.methods.recipe import Recipe, RecipeLike
@@ -94,7 +94,7 @@ def compress(
     recipe: RecipeLike = "float",
     *,
     env: Environment | str | None = None,
-    observations: Observations | None = None,
+    observations: Observations | str | Path | None = None,
     seed: int = 0,
 ) -> Artifact:
     """Compress an agent with a recipe.
@@ -108,7 +108,8 @@ def compress(
         recipe: a text, a spec, a sequence of specs, or a `Recipe`.
         env: where a recipe that needs observations gets them, an environment or its id; unless
             given, the one that the agent was trained on.
-        observations: recorded elsewhere, (n, *observation_shape), instead of an environment.
+        observations: recorded elsewhere, (n, *observation_shape), instead of an environment: an
+            array or the path of a .npy file. The manifest says which they were.
         seed: of the episodes that observations are taken from.
 
     Raises:
@@ -118,7 +119,10 @@ def compress(
     if observations is not None and env is not None:
         raise InvalidArgumentError("`observations` take the place of `env`; give one of them")
     place = Environment.find(env, agent.source.env_kwargs) if isinstance(env, str) else env
-    return make_artifact(agent, recipe, environment=place, observations=observations, seed=seed)
+    if observations is None:
+        return make_artifact(agent, recipe, environment=place, seed=seed)
+    seen, origin = find_observations(observations)
+    return make_artifact(agent, recipe, observations=seen, origin=origin)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,7 +321,7 @@ def profile(
     policies: Sequence[Policy],
     *,
     env: Environment | str | Callable[[AgentSource], Environment] | None = None,
-    observations: Observations | None = None,
+    observations: Observations | str | Path | None = None,
     runtimes: str | Sequence[str] = ("ort", "torch", "sb3"),
     batch: int = 1,
     threads: int = 1,
@@ -340,7 +344,8 @@ def profile(
         policies: agents and artifacts; the first, in the first runtime, is the reference.
         env: where the policies' observations are recorded; a function is asked for that of each
             agent. Unless given, the one that the agent was trained on.
-        observations: recorded elsewhere, (n, *observation_shape), instead of an environment.
+        observations: recorded elsewhere, (n, *observation_shape), instead of an environment: an
+            array or the path of a .npy file.
         runtimes: names of registered runtimes; a list, or a string with commas.
         batch: observations for each `act`.
         threads: of the runtime.
@@ -364,7 +369,7 @@ def profile(
                 "recorded `observations` take the place of an environment; give no `env` and no "
                 "`episodes` with them"
             )
-        observations = as_observations(observations)
+        seen, origin = find_observations(observations)
     check_numbers(1, seed)
     if isinstance(runtimes, str):
         runtimes = [name.strip() for name in runtimes.split(",")]
@@ -388,7 +393,7 @@ def profile(
     recorded: dict[tuple[str, ...], Workload] = {}
     for subject in subjects:
         if observations is not None:
-            workloads[subject.name] = Workload(env_id=None, observations=observations)
+            workloads[subject.name] = Workload(env_id=None, observations=seen, origin=origin)
             continue
         source = subject.source
         place = env(source) if callable(env) else _place(env, source)

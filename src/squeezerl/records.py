@@ -159,6 +159,30 @@ class Calibration:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ObservationsRecord:
+    """Which observations something was fitted to or measured on.
+
+    `shape` is that of one observation. `origin` says where they came from: "episodes" of the agent
+    itself, the name of a file, or "array" for an array that the caller passed in.
+    """
+
+    count: int
+    shape: tuple[int, ...]
+    sha256: str
+    origin: str
+
+    @classmethod
+    def of(cls, observations: Any, origin: str) -> Self:
+        """The record of an array (n, *shape)."""
+        return cls(
+            count=len(observations),
+            shape=tuple(observations.shape[1:]),
+            sha256=hashlib.sha256(observations.tobytes()).hexdigest(),
+            origin=origin,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Episode:
     """One complete episode. `return_` is the undiscounted sum of rewards."""
 

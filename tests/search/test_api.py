@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from squeezed import Squeezed
 
@@ -10,6 +13,8 @@ import squeezerl
 from balancing import MAX_STEPS, RETAIN, balancing_agent, cart_pole
 from squeezerl import StaticQuantization, StructuredPruning
 from squeezerl.errors import ArtifactError, CheckpointError, EnvError, InvalidArgumentError
+from squeezerl.evaluation.evaluate import calibrate
+from squeezerl.records import ObservationsRecord
 
 pytestmark = pytest.mark.slow
 
@@ -60,6 +65,31 @@ def test_compress_and_evaluate_take_agents_recipes_and_artifacts(tmp_path: Path)
     assert squeezerl.compress(agent, specs, env=cart_pole()).model == small.model
     alone = squeezerl.evaluate(small, env=cart_pole(), episodes=3)
     assert (alone.retention, len(alone.record.episodes)) == (None, 3)
+
+
+def test_the_manifest_says_which_observations_a_recipe_was_given(tmp_path: Path) -> None:
+    agent, seed = balancing_agent(width=20, idle=10), 3
+    actor = squeezerl.load_actor(agent)
+    seen, _ = calibrate(actor, cart_pole(), seed=seed)
+    played = squeezerl.compress(agent, "int8:static", env=cart_pole(), seed=seed).manifest
+    assert played.observations == ObservationsRecord(
+        count=len(seen),
+        shape=(4,),
+        sha256=hashlib.sha256(seen.tobytes()).hexdigest(),
+        origin="episodes",
+    )
+    given = squeezerl.compress(agent, "int8:static", observations=seen.astype(np.float64)).manifest
+    np.save(tmp_path / "seen.npy", np.asfortranarray(seen))
+    read = squeezerl.compress(agent, "int8:static", observations=tmp_path / "seen.npy")
+    assert (given.calibration, read.manifest.calibration) == (None, None)
+    assert given.observations == dataclasses.replace(played.observations, origin="array")
+    assert read.manifest.observations == dataclasses.replace(played.observations, origin="seen.npy")
+    read.save(tmp_path / "out")
+    assert squeezerl.read_artifact(tmp_path / "out").manifest == read.manifest
+    # A recipe that looked at none has no record of any.
+    assert (
+        squeezerl.compress(agent, "int8:dynamic", observations=seen).manifest.observations is None
+    )
 
 
 def test_a_squeeze_tells_what_it_chose(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from squeezerl.errors import ArtifactError, AuditError
 from squeezerl.formats.base import FORMATS
 from squeezerl.methods.recipe import Recipe
 from squeezerl.network.network import Network
-from squeezerl.records import AgentSource, Calibration
+from squeezerl.records import AgentSource, Calibration, ObservationsRecord
 
 _MAX_BYTES = 512 * 2**20
 _LIBRARIES = ("squeezerl", "onnx", "onnxruntime", "numpy")
@@ -73,6 +73,7 @@ def build_artifact(
     original: Network,
     source: AgentSource,
     calibration: Calibration | None = None,
+    observations: ObservationsRecord | None = None,
 ) -> Artifact:
     """The artifact of a network: written, read back, and audited.
 
@@ -81,7 +82,8 @@ def build_artifact(
         recipe: how the network came about.
         original: the agent's network in float.
         source: the agent that it came from.
-        calibration: which observations the recipe was given.
+        calibration: the episodes that the recipe's observations were taken from.
+        observations: which observations the recipe was given.
 
     Raises:
         AuditError: if the model is not what the recipe promises.
@@ -96,6 +98,7 @@ def build_artifact(
         specs=tuple(recipe.to_json()),
         specs_sha256=recipe.sha256,
         calibration=calibration,
+        observations=observations,
         observation_shape=network.observation_shape,
         action_shape=network.action_shape,
         discrete=network.head.is_discrete,

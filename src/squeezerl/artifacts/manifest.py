@@ -8,7 +8,7 @@ from typing import Any
 
 from squeezerl.errors import ArtifactError
 from squeezerl.formats.base import SizeRecord
-from squeezerl.records import AgentSource, Calibration, LayerRecord, to_json
+from squeezerl.records import AgentSource, Calibration, LayerRecord, ObservationsRecord, to_json
 
 FORMAT_VERSION = 2
 MODEL_NAME = "policy.onnx"
@@ -20,6 +20,8 @@ class Manifest:
     """What `manifest.json` says.
 
     `recipe` is its canonical text, `specs` the same as data with the methods' versions.
+    `observations` are those that the recipe needed; `calibration` says which episodes they were
+    taken from, unless they were recorded elsewhere.
     """
 
     format_version: int = FORMAT_VERSION
@@ -28,6 +30,7 @@ class Manifest:
     specs: tuple[dict[str, Any], ...]
     specs_sha256: str
     calibration: Calibration | None
+    observations: ObservationsRecord | None
     observation_shape: tuple[int, ...]
     action_shape: tuple[int, ...]
     discrete: bool
@@ -60,12 +63,16 @@ class Manifest:
             )
         try:
             calibration = data["calibration"]
+            observations = data.get("observations")  # artifacts of earlier releases lack it
             return cls(
                 source=AgentSource.from_json(data["source"]),
                 recipe=str(data["recipe"]),
                 specs=tuple(data["specs"]),
                 specs_sha256=data["specs_sha256"],
                 calibration=None if calibration is None else Calibration(**calibration),
+                observations=None
+                if observations is None
+                else ObservationsRecord(**observations | {"shape": tuple(observations["shape"])}),
                 observation_shape=tuple(data["observation_shape"]),
                 action_shape=tuple(data["action_shape"]),
                 discrete=bool(data["discrete"]),

@@ -105,7 +105,6 @@ def profile(
     from squeezerl.api import profile as profile_policies
     from squeezerl.artifacts.output import check_file, write_file
     from squeezerl.measurement.result import samples_npz
-    from squeezerl.measurement.settings import read_observations
     from squeezerl.report.document import Items
     from squeezerl.report.profile_report import (
         beside,
@@ -130,7 +129,7 @@ def profile(
         result = profile_policies(
             policies,
             env=None if observations else lambda source: find_environment(env, source, env_kwargs),
-            observations=None if observations is None else read_observations(observations),
+            observations=observations,
             runtimes=runtime,
             batch=batch,
             threads=threads,

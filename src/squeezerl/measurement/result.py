@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from squeezerl.records import AgentSource, Host
+from squeezerl.records import AgentSource, Host, ObservationsRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,14 +141,6 @@ class ProcessRecord:
     energy: EnergySamples
     episodes: EpisodeWindow | None
     episodes_problem: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ObservationsRecord:
-    """Which observations the policy decided on."""
-
-    count: int
-    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)

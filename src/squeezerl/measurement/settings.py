@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy.typing as npt
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.host.cores import cores_for
 from squeezerl.measurement.meters.choose import MeterConfig
-from squeezerl.measurement.result import ObservationsRecord
+from squeezerl.records import ObservationsRecord
 from squeezerl.runtimes.base import RUNTIMES, Observations
 
 PRECISION = 0.05
@@ -78,11 +77,13 @@ class EpisodesJob:
 class Workload:
     """What a policy decides on: observations (n, *shape) that were recorded in its own episodes.
 
-    With `episodes`, it also plays complete episodes, one decision per step.
+    `origin` is that of `ObservationsRecord`. With `episodes`, the policy also plays complete
+    episodes, one decision per step.
     """
 
     env_id: str | None
     observations: Observations
+    origin: str = "episodes"
     episodes: EpisodesJob | None = None
 
     def __post_init__(self) -> None:
@@ -95,11 +96,8 @@ class Workload:
 
     @property
     def record(self) -> ObservationsRecord:
-        """Count and hash of the observations."""
-        content = np.ascontiguousarray(self.observations).tobytes()
-        return ObservationsRecord(
-            count=len(self.observations), sha256=hashlib.sha256(content).hexdigest()
-        )
+        """Which observations these are."""
+        return ObservationsRecord.of(self.observations, self.origin)
 
 
 def read_observations(path: Path) -> Observations:
@@ -114,6 +112,17 @@ def read_observations(path: Path) -> Observations:
         return as_observations(np.load(path, allow_pickle=False))
     except Exception as error:  # a damaged file can make NumPy fail in any way
         raise InvalidArgumentError(f"{path}: cannot be read as observations ({error})") from error
+
+
+def find_observations(given: npt.ArrayLike | str | Path) -> tuple[Observations, str]:
+    """Observations from an array or a .npy file, and their origin as in `ObservationsRecord`.
+
+    Raises:
+        InvalidArgumentError: if they are none.
+    """
+    if isinstance(given, str | Path):
+        return read_observations(Path(given)), Path(given).name
+    return as_observations(given), "array"
 
 
 def as_observations(values: npt.ArrayLike) -> Observations:

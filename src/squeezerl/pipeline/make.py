@@ -11,7 +11,7 @@ from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import calibrate
 from squeezerl.methods.base import Given
 from squeezerl.methods.recipe import Recipe, RecipeLike
-from squeezerl.records import AgentSource
+from squeezerl.records import AgentSource, ObservationsRecord
 from squeezerl.runtimes.base import Observations
 from squeezerl.runtimes.onnx_runtime import load_network
 
@@ -25,6 +25,7 @@ def make_artifact(
     *,
     environment: Environment | None = None,
     observations: Observations | None = None,
+    origin: str = "array",
     episodes: int = CALIBRATION_EPISODES,
     count: int = CALIBRATION_OBSERVATIONS,
     seed: int = 0,
@@ -39,6 +40,7 @@ def make_artifact(
         environment: where a recipe that needs observations gets them; unless given, the one that
             the agent was trained on.
         observations: recorded elsewhere, (n, *observation_shape), instead of an environment.
+        origin: of these observations, as in `ObservationsRecord`.
         episodes: of calibration.
         count: of the observations that are taken from them.
         seed: of calibration.
@@ -51,8 +53,10 @@ def make_artifact(
         EnvError: if environment and agent do not fit.
     """
     recipe = Recipe.of(recipe)
-    calibration = None
-    if "observations" in recipe.needs and observations is None:
+    calibration = record = None
+    needed = "observations" in recipe.needs
+    if needed and observations is None:
+        origin = "episodes"
         observations, calibration = calibrate(
             load_network(agent.network),
             environment or home_of(agent.source),
@@ -62,12 +66,15 @@ def make_artifact(
             threads=threads,
             on_progress=on_progress,
         )
+    if needed and observations is not None:
+        record = ObservationsRecord.of(observations, origin)
     return build_artifact(
         recipe.apply(agent.network, Given(observations=observations)),
         recipe,
         original=agent.network,
         source=agent.source,
         calibration=calibration,
+        observations=record,
     )
 
 

@@ -58,6 +58,19 @@ def test_importing_the_report_imports_no_torch() -> None:
     assert "torch" not in loaded
 
 
+def test_an_environment_is_found_without_the_families_that_take_long_to_import() -> None:
+    pytest.importorskip("envpool")
+    code = (
+        "import sys, squeezerl; print(squeezerl.Environment.find('HalfCheetah-v5').backend);"
+        "print(*sys.modules);"
+        "import envpool; assert 'Knapsack-v1' not in envpool.list_all_envs();"
+        "print(squeezerl.Environment.find('MetaWorld/Reach-v3').backend)"
+    )
+    first, loaded, last = _python(code).splitlines()
+    assert first == last == "envpool"
+    assert not {"matplotlib", "torch"} & {*loaded.split()}
+
+
 def test_an_artifact_acts_where_there_is_no_torch(tmp_path: Path) -> None:
     artifact = make_artifact(demo_network(), "int8:dynamic")
     artifact.save(tmp_path / "artifact")

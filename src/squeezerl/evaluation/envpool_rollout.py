@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from typing import Any
 
-import envpool
 import numpy as np
 import numpy.typing as npt
 
 from squeezerl.evaluation.environment import Environment
+from squeezerl.evaluation.envpool_support import library
 from squeezerl.records import Episode
 from squeezerl.runtimes.base import Actions, Actor, Observations, Rows
 
@@ -26,7 +26,7 @@ class _Pool:
     def __init__(
         self, environment: Environment, seeds: Sequence[int], threads: int, first_row: int
     ) -> None:
-        self._env: Any = envpool.make(
+        self._env: Any = library().make(
             environment.id,
             env_type="gymnasium",
             num_envs=len(seeds),

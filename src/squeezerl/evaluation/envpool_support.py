@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import functools
+import importlib
+import sys
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import gymnasium
@@ -15,6 +19,8 @@ _RESERVED = {
     *("num_envs", "batch_size", "num_threads", "seed", "env_seed", "env_type"),
     *("max_num_players", "thread_affinity_offset", "base_path", "gym_reset_return_info"),
 }
+# The families that have Gymnasium's environments.
+_COMMON = ("mujoco.gym", "classic_control", "box2d", "toy_text", "atari")
 
 
 @dataclass(frozen=True)
@@ -28,23 +34,42 @@ class Spaces:
 
 @functools.cache
 def library() -> Any:
-    """The package, `None` if it is not installed; it takes a second to import."""
+    """The package, `None` if it is not installed. It knows `_COMMON` only, until `ids` is asked.
+
+    To register all its families takes EnvPool more than a second, most of it for drawing Jumanji's.
+    """
+    if "envpool" in sys.modules:
+        return sys.modules["envpool"]
+    sys.modules["envpool.entry"] = ModuleType("envpool.entry")  # it would register them all
     try:
         import envpool
     except ImportError:
         return None
+    finally:
+        del sys.modules["envpool.entry"]
+    for family in _COMMON:
+        with suppress(ImportError):  # another release may lack it
+            importlib.import_module(f"envpool.{family}.registration")
     return envpool
 
 
 @functools.cache
 def ids() -> frozenset[str]:
     """The environments that EnvPool has; none if it is not installed."""
-    return frozenset() if library() is None else frozenset(library().list_all_envs())
+    if library() is None:
+        return frozenset()
+    importlib.import_module("envpool.entry")
+    return frozenset(library().list_all_envs())
+
+
+def _has(env_id: str) -> bool:
+    known = library() is not None and env_id in library().list_all_envs()
+    return known or env_id in ids()
 
 
 def find_spaces(env_id: str, kwargs: Mapping[str, Any]) -> Spaces | None:
     """The spaces of an environment; `None` if EnvPool lacks it or refuses the arguments."""
-    if env_id not in ids() or _RESERVED & kwargs.keys():
+    if _RESERVED & kwargs.keys() or not _has(env_id):
         return None
     try:
         with warnings.catch_warnings():

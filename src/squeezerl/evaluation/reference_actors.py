@@ -49,11 +49,13 @@ class ConstantActor(Actor):
         return chosen
 
 
-def best_constant(environment: Environment, seed: int) -> ConstantActor:
+def best_constant(
+    environment: Environment, seed: int, *, threads: int | None = None
+) -> ConstantActor:
     """The best of 32 constant actions: doing nothing, and random ones.
 
     Each plays one episode; the best four play two more, on seeds that no evaluation uses, and the
-    mean of these decides.
+    mean of these decides. `threads` are those of `rollout`.
     """
     rng = np.random.default_rng(seed)
     if environment.action_count is not None:
@@ -62,9 +64,10 @@ def best_constant(environment: Environment, seed: int) -> ConstantActor:
         actions = random_actions(environment, _CANDIDATES, rng)
         actions[0] = np.clip(0, environment.action_low, environment.action_high)
     first = _SEED_OFFSET + seed
-    returns = _returns(environment, actions, first)
+    returns = _returns(environment, actions, first, threads)
     finalists = actions[np.argsort(-returns, kind="stable")[:_FINALISTS]]
-    finals = _returns(environment, np.repeat(finalists, _FINAL_EPISODES, axis=0), first + 1_000)
+    repeated = np.repeat(finalists, _FINAL_EPISODES, axis=0)
+    finals = _returns(environment, repeated, first + 1_000, threads)
     best = finals.reshape(len(finalists), _FINAL_EPISODES).mean(axis=1).argmax()
     return ConstantActor(environment, finalists[best][np.newaxis])
 
@@ -83,12 +86,15 @@ def random_actions(environment: Environment, count: int, rng: np.random.Generato
     return np.where(bounded, uniform, normal).astype(np.float32)
 
 
-def _returns(environment: Environment, actions: Actions, seed: int) -> npt.NDArray[np.float64]:
+def _returns(
+    environment: Environment, actions: Actions, seed: int, threads: int | None
+) -> npt.NDArray[np.float64]:
     """The return of one episode with each action."""
     returns: list[float] = []
     for start in range(0, len(actions), _AT_ONCE):
         part = actions[start : start + _AT_ONCE]
         actor = ConstantActor(environment, part)
         seeds = range(seed + start, seed + start + len(part))
-        returns += [episode.return_ for episode in rollout(actor, environment, seeds)]
+        episodes = rollout(actor, environment, seeds, threads=threads)
+        returns += [episode.return_ for episode in episodes]
     return np.array(returns)

@@ -78,6 +78,6 @@ def _actor(policy: dict[str, Any], environment: Environment, context: JobContext
     if "random" in policy:
         return RandomActor(environment, policy["random"])
     if "constant" in policy:
-        return best_constant(environment, policy["constant"])
+        return best_constant(environment, policy["constant"], threads=context.threads)
     folder = context.fetch(policy["job"]) / policy["folder"]
     return RUNTIMES.get("ort").load(read_artifact(folder))

@@ -140,9 +140,7 @@ class EnvPoolVecEnv(VecEnv):  # type: ignore[misc]
         return [False for _ in self._get_indices(indices)]
 
     def _make_pool(self) -> Any:
-        import envpool
-
-        return envpool.make(
+        return envpool_support.library().make(
             self._environment.id,
             env_type="gymnasium",
             num_envs=self.num_envs,

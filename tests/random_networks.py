@@ -18,7 +18,7 @@ _SHAPES = [(1,), (4,), (3, 2), (1, 2, 2)]
 
 @st.composite
 def networks(draw: st.DrawFn, *, wild: bool = True) -> Network:
-    """Any shapes, activations (mixed, missing, last) and bounds.
+    """Any shapes, activations (mixed, missing, last), input skips and bounds.
 
     Normalisers and bounds have numbers of any size if they are `wild`, and else usual ones.
     """
@@ -29,13 +29,15 @@ def networks(draw: st.DrawFn, *, wild: bool = True) -> Network:
     outputs = 3 if kind == "argmax" else math.prod(action_shape)
     inputs = math.prod(observation_shape)
     widths = [inputs, *draw(st.lists(st.integers(1, 6), max_size=3)), outputs]
+    skips = [False, *(draw(st.sampled_from([False, False, True])) for _ in widths[2:])]
     layers = tuple(
         Layer(
-            weight=rng.normal(size=(after, before)).astype(np.float32),
+            weight=rng.normal(size=(after, before + skip * inputs)).astype(np.float32),
             bias=rng.normal(size=after).astype(np.float32),
             activation=draw(st.sampled_from([*ACTIVATIONS, None])),
+            skip=skip,
         )
-        for before, after in pairwise(widths)
+        for skip, (before, after) in zip(skips, pairwise(widths), strict=True)
     )
     normalizer = None
     if draw(st.booleans()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cache
 from itertools import pairwise
 from typing import Any, Literal
@@ -80,9 +81,7 @@ def make_network(
 def with_layer(network: Network, index: int, **changes: Any) -> Network:
     """The network with another weight, bias or activation in one layer."""
     layers = list(network.layers)
-    old = layers[index]
-    parts = {"weight": old.weight, "bias": old.bias, "activation": old.activation} | changes
-    layers[index] = Layer(**parts)
+    layers[index] = dataclasses.replace(layers[index], **changes)
     return network.replace(layers=tuple(layers))
 
 

@@ -88,6 +88,19 @@ def test_each_hidden_layer_of_the_demo_loses_its_rounded_share(norm: str, percen
     assert shapes == [(width, 17), (width,), (width, width), (width,), (6, width), (6,)]
 
 
+def test_the_columns_of_an_input_skip_stay_and_are_no_part_of_a_neuron() -> None:
+    rng = np.random.default_rng(0)
+    wide = rng.normal(size=(2, 8 + 4)).astype(np.float32)
+    plain = make_network(4, 8, 2)
+    skipping = with_layer(plain, 1, weight=wide, skip=True)
+    without = with_layer(plain, 1, weight=wide[:, :8].copy())
+    spec = StructuredPruning(ratio=0.5)
+    assert np.array_equal(kept_neurons(skipping, spec)[0], kept_neurons(without, spec)[0])
+    kept = kept_neurons(skipping, spec)[0]
+    expected = np.concatenate([wide[:, kept], wide[:, 8:]], axis=1)
+    np.testing.assert_array_equal(_weights(prune(skipping, spec), 1), expected)
+
+
 @settings(max_examples=60)
 @given(
     hidden=st.lists(st.integers(1, 150), min_size=1, max_size=3),

@@ -17,6 +17,7 @@ from small_policies import (
     demo_observations,
     make_network,
     random_observations,
+    with_layer,
 )
 from squeezerl.errors import SpecError
 from squeezerl.methods.base import Given
@@ -184,6 +185,14 @@ def test_any_range_keeps_the_actions_within_it(ranges: list[tuple[float, float]]
     folded = fold_feature_ranges(network, center, half_range)
     inside = center + half_range * np.random.default_rng(0).uniform(-1, 1, (50, 3))
     np.testing.assert_allclose(act(folded, inside), act(network, inside), atol=1e-4)
+
+
+def test_an_input_skip_is_rescaled_as_well() -> None:
+    weight = np.random.default_rng(0).normal(size=(2, 16 + 4)).astype(np.float32)
+    network = with_layer(make_network(4, 16, 2), 1, weight=weight, skip=True)
+    observations = random_observations(network, 50)
+    folded = _folded(network, observations)
+    np.testing.assert_allclose(act(folded, observations), act(network, observations), atol=1e-5)
 
 
 def test_the_network_that_was_given_and_its_other_parts_stay() -> None:

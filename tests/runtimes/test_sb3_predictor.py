@@ -184,6 +184,11 @@ def _with_activations(*activations: str | None) -> Network:
         (_with_activations("ReLU", None, None), "ppo", "same activation.*has ReLU, None"),
         (_with_activations(None, None), "ppo", "same activation.*has None"),
         (compress(make_network(3, 4, 2), "int8:dynamic"), "ppo", "floats only"),
+        (
+            with_layer(make_network(3, 4, 2), 1, weight=np.zeros((2, 7), np.float32), skip=True),
+            "ppo",
+            "input skip",
+        ),
     ],
 )
 def test_what_the_algorithm_cannot_be_is_refused_with_the_reason(

@@ -99,7 +99,10 @@ def to_onnx(network: Network) -> onnx.ModelProto:
     graph.end(OBSERVATION)
     if network.normalizer is not None:
         _add_normalizer(graph, network.normalizer)
+    features = graph.unrounded
     for index, layer in enumerate(network.layers):
+        if layer.skip:
+            graph.join(f"skip{index}", features)
         _add_layer(graph, index, layer)
     _add_head(graph, network)
     signature = network.signature
@@ -120,15 +123,15 @@ def to_onnx(network: Network) -> onnx.ModelProto:
 class _Graph:
     """Nodes and constants in the making; `value` is the name of the latest result.
 
-    Where the latest value is rounded at run time, `dynamic` names its integers, scale and zero
-    point.
+    `unrounded` names it before it was rounded. Where it is rounded at run time, `dynamic` names its
+    integers, scale and zero point.
     """
 
     def __init__(self, network: Network) -> None:
         self._roundings = network.roundings
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
-        self.value = OBSERVATION
+        self.value = self.unrounded = OBSERVATION
         self.dynamic: tuple[str, str, str] | None = None
 
     def constant(self, name: str, array: npt.NDArray[Any]) -> str:
@@ -144,6 +147,12 @@ class _Graph:
             raise FormatError(f"{self.value} is rounded at run time, but {name} takes floats")
         self.node(op, name, [self.value, *inputs], [f"{name}.out"], **given)
         self.value = f"{name}.out"
+
+    def join(self, name: str, features: str) -> None:
+        """The latest value and, behind it, the features, both unrounded."""
+        self.node("Concat", name, [self.unrounded, features], [f"{name}.out"], axis=1)
+        self.value = f"{name}.out"
+        self.end(name)
 
     def tensor(self, name: str, tensor: Tensor, transposed: bool = False) -> str:
         """A constant, dequantized in the graph if it consists of integers."""
@@ -170,7 +179,7 @@ class _Graph:
 
     def end(self, value: str) -> None:
         """The latest result is this value of the network's chain; round it if that is due."""
-        self.dynamic = None
+        self.dynamic, self.unrounded = None, self.value
         rounding = self._roundings.get(value)
         if rounding is None:
             return
@@ -349,6 +358,7 @@ def _read(model: onnx.ModelProto) -> Network:
                 weight=_tensor(constants, f"layer{index}.weight", transposed=True),
                 bias=_tensor(constants, f"layer{index}.bias"),
                 activation=None if operator is None else _ACTIVATIONS[operator],
+                skip=f"skip{index}" in operators,
             )
         )
     if not layers:

@@ -6,6 +6,7 @@ rounded affinely, 0 being exact (Jacob et al. 2018, arXiv 1712.05877, eq. 1).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,7 +16,6 @@ from squeezerl.network.network import (
     AnyRounding,
     Float,
     IntegerTensor,
-    Layer,
     Network,
     Rounding,
     as_float,
@@ -89,12 +89,12 @@ def with_integer_layers(
         weight = integer_weight(as_float(layer.weight), per_channel=per_channel)
         bias = as_float(layer.bias)
         layers.append(
-            Layer(
+            dataclasses.replace(
+                layer,
                 weight=weight,
                 bias=integer_bias(bias, weight, rounding)
                 if isinstance(rounding, Rounding)
                 else bias,
-                activation=layer.activation,
             )
         )
     return network.replace(layers=tuple(layers), roundings=roundings)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from squeezerl.errors import CompressionError, SpecError
 from squeezerl.methods.base import ExpectedLayer, Given, Spec, register_spec
-from squeezerl.network.network import Layer, Network, as_float
+from squeezerl.network.network import Network, as_float
 from squeezerl.records import MethodRecord
 
 Neurons = npt.NDArray[np.int64]
@@ -81,13 +81,13 @@ class StructuredPruning(Spec):
     def expect(self, layers: Sequence[ExpectedLayer]) -> list[ExpectedLayer]:
         """See `Spec`."""
         expected = []
-        width = layers[0].in_features
+        lost = 0  # neurons of the layer before
         for index, layer in enumerate(layers):
-            out = layer.out_features
-            if index < len(layers) - 1:
-                out -= self.removed(out)
-            expected.append(dataclasses.replace(layer, in_features=width, out_features=out))
-            width = out
+            inputs, outputs = layer.in_features - lost, layer.out_features
+            lost = self.removed(outputs) if index < len(layers) - 1 else 0
+            expected.append(
+                dataclasses.replace(layer, in_features=inputs, out_features=outputs - lost)
+            )
         return expected
 
     def removed(self, width: int) -> int:
@@ -143,12 +143,12 @@ def _prune(network: Network, spec: StructuredPruning) -> tuple[Network, tuple[Ne
     for index, layer in enumerate(network.layers):
         weight, bias = as_float(layer.weight), as_float(layer.bias)
         if index > 0:
-            weight = weight[:, kept[index - 1]]
+            before = network.layers[index - 1].out_features
+            skipped = np.arange(before, layer.in_features)  # the columns of an input skip stay
+            weight = weight[:, np.concatenate([kept[index - 1], skipped])]
         if index < len(kept):
             weight, bias = weight[kept[index]], bias[kept[index]]
-        layers.append(
-            Layer(weight=np.ascontiguousarray(weight), bias=bias, activation=layer.activation)
-        )
+        layers.append(dataclasses.replace(layer, weight=np.ascontiguousarray(weight), bias=bias))
     return network.replace(layers=tuple(layers)), tuple(kept)
 
 
@@ -157,5 +157,6 @@ def _importance(network: Network, index: int, norm: str) -> npt.NDArray[np.float
     power = 1 if norm == "l1" else 2
     incoming = np.abs(as_float(network.layers[index].weight)) ** power
     outgoing = np.abs(as_float(network.layers[index + 1].weight)) ** power
-    total: npt.NDArray[np.float32] = incoming.sum(axis=1) + outgoing.sum(axis=0)
+    width = network.layers[index].out_features
+    total: npt.NDArray[np.float32] = incoming.sum(axis=1) + outgoing[:, :width].sum(axis=0)
     return total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -11,7 +12,7 @@ import numpy as np
 from squeezerl.errors import SpecError
 from squeezerl.methods.base import ExpectedLayer, Given, Need, Spec, check_keep, register_spec
 from squeezerl.methods.integers import expect_integers, with_integer_layers
-from squeezerl.network.network import Float, Layer, Network, Normalizer, as_float
+from squeezerl.network.network import Float, Network, Normalizer, as_float
 from squeezerl.records import MethodRecord
 
 
@@ -97,15 +98,17 @@ def fold_feature_ranges(network: Network, center: Float, half_range: Float) -> N
     if network.normalizer is not None:
         mean = as_float(network.normalizer.mean)
         inverse_std = as_float(network.normalizer.inverse_std)
-    first, *others = network.layers
-    weight = as_float(first.weight)
-    layer = Layer(
-        weight=weight * half_range,
-        bias=as_float(first.bias) + weight @ center,
-        activation=first.activation,
-    )
+    features = len(center)
+    layers = []
+    for index, layer in enumerate(network.layers):
+        if index == 0 or layer.skip:
+            weight = as_float(layer.weight).copy()
+            bias = as_float(layer.bias) + weight[:, -features:] @ center
+            weight[:, -features:] *= half_range
+            layer = dataclasses.replace(layer, weight=weight, bias=bias)
+        layers.append(layer)
     return network.replace(
-        layers=(layer, *others),
+        layers=tuple(layers),
         normalizer=Normalizer(
             mean=mean + center / inverse_std, inverse_std=inverse_std / half_range, clip=1.0
         ),

@@ -48,7 +48,10 @@ def act(
         chain.put("normalizer.scale", chain.value * as_float(normalizer.inverse_std))
         clip = np.float32(normalizer.clip)
         chain.put("normalizer.clip", np.clip(chain.value, -clip, clip))
+    features = chain.unrounded
     for index, layer in enumerate(network.layers):
+        if layer.skip:
+            chain.put(f"skip{index}", np.concatenate([chain.unrounded, features], axis=1))
         chain.put(f"layer{index}", _linear(layer, chain))
         if layer.activation is not None:
             chain.put(f"activation{index}", ACTIVATIONS[layer.activation](chain.value))
@@ -62,11 +65,12 @@ def act(
 class _Chain:
     """The values one after the other: `value` is the latest, as the next step sees it.
 
-    Where it was rounded, `integers` holds it without its zero point, and `scale` its step for each
-    row, (n, 1).
+    Where it was rounded, `unrounded` is what it was before, `integers` holds it without its zero
+    point, and `scale` its step for each row, (n, 1).
     """
 
     value: Float
+    unrounded: Float
     integers: npt.NDArray[np.int64] | None
     scale: Float
 
@@ -77,6 +81,7 @@ class _Chain:
 
     def put(self, name: str, value: npt.NDArray[Any]) -> None:
         self.value, self.integers = value.astype(np.float32, copy=False), None
+        self.unrounded = self.value
         self._observe(name, self.value)
         rounding = self._network.roundings.get(name)
         if rounding is not None:

@@ -2,8 +2,9 @@
 
 A network is a chain of named values. With a normaliser these are "observation", "normalizer.center"
 (observation - mean), "normalizer.scale" and "normalizer.clip"; then for each layer "layer0",
-"activation0", "layer1", ...; then those of the head, the last of which is "action". Each value can
-be rounded to integers, and each tensor can consist of integers.
+"activation0", "layer1", ...; then those of the head, the last of which is "action". A layer with an
+input skip has a value of its own before it, for example "skip1" before "layer1". Each value can be
+rounded to integers, and each tensor can consist of integers.
 """
 
 from __future__ import annotations
@@ -142,11 +143,14 @@ class Layer:
         weight: of shape (out, in).
         bias: of shape (out,).
         activation: a name in `ACTIVATIONS`; `None` for none.
+        skip: the layer takes what the layer before it gives, and behind that the input of the first
+            layer, before either is rounded; its last columns of weights are for that input.
     """
 
     weight: Tensor
     bias: Tensor
     activation: str | None = None
+    skip: bool = False
 
     @property
     def in_features(self) -> int:
@@ -252,6 +256,10 @@ class Network:
 
     def input_of(self, index: int) -> str:
         """The name of the value that the layer of this index takes."""
+        return f"skip{index}" if self.layers[index].skip else self._before(index)
+
+    def _before(self, index: int) -> str:
+        """The value before the layer of this index, without a skip."""
         if index > 0:
             before = self.layers[index - 1]
             return f"layer{index - 1}" if before.activation is None else f"activation{index - 1}"
@@ -264,6 +272,7 @@ class Network:
         if self.normalizer is not None:
             names += ["normalizer.center", "normalizer.scale", "normalizer.clip"]
         for index, layer in enumerate(self.layers):
+            names += [f"skip{index}"] if layer.skip else []
             names += [f"layer{index}"] + ([f"activation{index}"] if layer.activation else [])
         if self.head.kind == "tanh":
             names += ["head.tanh", "head.stretch"]
@@ -352,6 +361,10 @@ class Network:
                     f"{name} has weights of shape {layer.weight.shape} and a bias of shape "
                     f"{layer.bias.shape}"
                 )
+            if layer.skip:
+                if layer is self.layers[0]:
+                    raise NetworkError("the first layer cannot have an input skip")
+                width += self.layers[0].in_features
             if layer.in_features != width:
                 raise NetworkError(f"{name} takes {layer.in_features} features, but gets {width}")
             if layer.activation is not None and layer.activation not in ACTIVATIONS:
@@ -383,6 +396,7 @@ class Network:
             "action_shape": list(self.action_shape),
             "clip": None if self.normalizer is None else self.normalizer.clip,
             "activations": [layer.activation for layer in self.layers],
+            "skips": [layer.skip for layer in self.layers],
             "bits": {n: t.bits for n, t in self.tensors() if isinstance(t, IntegerTensor)},
             "head": [self.head.kind, self.head.clip_mean],
             "roundings": {n: dataclasses.asdict(r) for n, r in self.roundings.items()},
@@ -431,8 +445,11 @@ class Network:
                     weight=tensor(f"layer{index}.weight"),
                     bias=tensor(f"layer{index}.bias"),
                     activation=activation,
+                    skip=skip,
                 )
-                for index, activation in enumerate(facts["activations"])
+                for index, (activation, skip) in enumerate(
+                    zip(facts["activations"], facts["skips"], strict=True)
+                )
             ),
             head=Head(kind=kind, low=arrays["low"], high=arrays["high"], clip_mean=clip_mean),
             observation_shape=tuple(facts["observation_shape"]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -55,6 +57,24 @@ class ActionHead(nn.Module):
         return torch.minimum(torch.maximum(outputs, self.low), self.high)
 
 
+class InputSkip(nn.Module):
+    """Stands before a layer that takes the network's input behind the value before it."""
+
+
+class Layers(nn.Sequential):
+    """The layers one after the other, with their skips."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Outputs (batch, outputs) of features (batch, features)."""
+        value = features
+        for module in self:
+            if isinstance(module, InputSkip):
+                value = torch.cat([value, features], dim=1)
+            else:
+                value = module(value)
+        return value
+
+
 class Policy(nn.Module):
     """Observation → action: normaliser, network, action head.
 
@@ -72,8 +92,10 @@ class Policy(nn.Module):
         self.normalizer = (
             None if network.normalizer is None else ObservationNormalizer(network.normalizer)
         )
-        self.network = nn.Sequential()
+        self.network = Layers()
         for name, layer in network.named_layers.items():
+            if layer.skip:
+                self.network.add_module(name.replace("layer", "skip"), InputSkip())
             linear = nn.Linear(layer.in_features, layer.out_features, device="meta")
             # `to_empty` would do the same, but imports sympy, 40 MB for nothing else.
             linear.weight = nn.Parameter(_tensor(layer.weight))
@@ -89,14 +111,17 @@ class Policy(nn.Module):
     def to_network(self) -> Network:
         """The policy as it stands, as data; normaliser and head are those that it was made with."""
         layers: list[Layer] = []
+        skip = False
         for module in self.network:
-            if isinstance(module, nn.Linear):
-                layers.append(Layer(weight=_array(module.weight), bias=_array(module.bias)))
-                continue
-            last = layers.pop()
-            layers.append(
-                Layer(weight=last.weight, bias=last.bias, activation=type(module).__name__)
-            )
+            if isinstance(module, InputSkip):
+                skip = True
+            elif isinstance(module, nn.Linear):
+                layers.append(
+                    Layer(weight=_array(module.weight), bias=_array(module.bias), skip=skip)
+                )
+                skip = False
+            else:
+                layers[-1] = dataclasses.replace(layers[-1], activation=type(module).__name__)
         return Network(
             layers=tuple(layers),
             head=self._template.head,

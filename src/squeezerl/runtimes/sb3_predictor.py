@@ -102,6 +102,8 @@ def check_fits(network: Network, algorithm: str) -> None:
         raise UnsupportedPolicyError("Stable-Baselines3 takes finite action bounds only")
     if network.is_quantized:
         raise UnsupportedPolicyError("Stable-Baselines3 runs networks of floats only")
+    if any(layer.skip for layer in layers):
+        raise UnsupportedPolicyError("Stable-Baselines3 has no networks with an input skip")
     if layers[-1].activation is not None:
         raise UnsupportedPolicyError(f"the last layer of {name}'s networks has no activation")
     activations = [str(layer.activation) for layer in layers[:-1]]

@@ -7,6 +7,10 @@ class SqueezeRLError(Exception):
     """Base of all errors of this library. The command line prints it and exits with 2."""
 
 
+class SqueezeRLWarning(UserWarning):
+    """Something that the caller should know, though the work goes on."""
+
+
 class CheckpointError(SqueezeRLError):
     """A checkpoint, or a file beside it, is missing, damaged, hostile or inconsistent."""
 

@@ -3,7 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from command import run, the_object
+from command import invoke, run, the_object
+
+from squeezerl.evaluation import stepping
 
 pytestmark = pytest.mark.slow
 
@@ -59,3 +61,23 @@ def test_a_module_that_fails_is_bad_input(balancing_zip: Path, own_folder: Path)
     assert result.returncode == 2
     assert result.stderr.startswith("error: my_task:Task-v0")
     assert "Traceback" not in result.stderr
+
+
+def test_an_environment_without_an_end_gives_an_early_warning_and_takes_a_limit(
+    balancing_zip: Path, own_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stepping, "HINT_AFTER", 1_000)
+    monkeypatch.setattr(stepping, "ENDLESS", 2_000)
+    monkeypatch.syspath_prepend(own_folder)
+    (own_folder / "endless_task.py").write_text(TASK.replace("self.left == 0", "False"))
+    command = ("evaluate", balancing_zip, "--env", "endless_task:Task-v0", "--episodes", "1")
+    endless = invoke(*command)
+    assert endless.exit_code == 2
+    warning, error = endless.stderr.splitlines()
+    assert warning.startswith("warning: endless_task:Task-v0 sets no limit")
+    assert "after 1,000 steps; --max-episode-steps sets one" in warning
+    assert error.startswith("error: endless_task:Task-v0: an episode did not end after 2,000 steps")
+    assert error.endswith("--max-episode-steps 1000")
+    limited = invoke(*command, "--max-episode-steps", "7", "--json")
+    data = the_object(limited.stdout)
+    assert (data["returns"], data["env_kwargs"]) == ([7.0], {"max_episode_steps": 7})

@@ -5,8 +5,8 @@ import pytest
 from plain_actors import constant, discrete, toppling
 from task_envs import ENDLESS, FATE, TEN_STEPS, fate
 
-from squeezerl.errors import EnvError
-from squeezerl.evaluation import gymnasium_rollout
+from squeezerl.errors import EnvError, SqueezeRLWarning
+from squeezerl.evaluation import stepping
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import evaluate
 from squeezerl.evaluation.rollout import rollout
@@ -45,9 +45,15 @@ def test_an_episode_that_the_time_limit_ends_is_complete() -> None:
 def test_an_episode_that_never_ends_is_an_error(
     monkeypatch: pytest.MonkeyPatch, episodes: int
 ) -> None:
-    monkeypatch.setattr(gymnasium_rollout, "_ENDLESS", 100)
-    with pytest.raises(EnvError, match=r"did not end after 1\d\d steps.*max_episode_steps"):
+    monkeypatch.setattr(stepping, "ENDLESS", 100)
+    monkeypatch.setattr(stepping, "HINT_AFTER", 30)
+    with (
+        pytest.warns(SqueezeRLWarning, match="not ended after 30 steps; `max_episode_steps`"),
+        pytest.raises(EnvError, match=r"did not end after 100 steps.*`max_episode_steps=1000`"),
+    ):
         evaluate(constant(0.0), ENDLESS, episodes=episodes)
+    limited = Environment.find(ENDLESS, {"max_episode_steps": 40})
+    assert evaluate(constant(0.0), limited, episodes=episodes).returns == [40.0] * episodes
 
 
 @pytest.mark.parametrize("backend", ["envpool", "gymnasium"])
@@ -73,9 +79,3 @@ def test_gymnasium_episodes_equal_a_plain_loop() -> None:
     env.close()
     cart_pole = Environment.find("CartPole-v1", backend="gymnasium")
     assert list(evaluate(toppling(), cart_pole, episodes=40).episodes) == expected
-
-
-def test_a_return_that_is_not_a_number_is_an_error() -> None:
-    broken = Environment.find("HalfCheetah-v5", {"forward_reward_weight": float("nan")})
-    with pytest.raises(EnvError, match=r"seeds \[0, 1\] are not finite"):
-        evaluate(constant(0.0, (17,), (6,)), broken, episodes=2)

@@ -9,7 +9,7 @@ import pytest
 from task_envs import ENDLESS, FATE, MIRROR, TEN_STEPS, fate
 
 from squeezerl.errors import EnvError
-from squeezerl.evaluation import timed_episode as module
+from squeezerl.evaluation import stepping
 from squeezerl.evaluation.timed_episode import timed_episode
 
 
@@ -52,6 +52,6 @@ def test_only_decisions_count_as_such() -> None:
 
 
 def test_an_episode_without_an_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_ENDLESS", 100)
+    monkeypatch.setattr(stepping, "ENDLESS", 100)
     with pytest.raises(EnvError, match="did not end after 100 steps"):
         timed_episode(gymnasium.make(ENDLESS), _still, 0)

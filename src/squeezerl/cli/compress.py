@@ -14,6 +14,7 @@ from squeezerl.cli.console import (
     EnvOption,
     ForceOption,
     JsonOption,
+    MaxEpisodeStepsOption,
     OutputOption,
     SeedOption,
     VecNormalizeOption,
@@ -62,6 +63,7 @@ def compress(
     ] = 10,
     seed: SeedOption = 0,
     env_kwargs: EnvKwargsOption = None,
+    max_episode_steps: MaxEpisodeStepsOption = None,
     vecnormalize: VecNormalizeOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
@@ -83,7 +85,9 @@ def compress(
     check_output(output, force=force)
     environment = None
     if env is not None or "observations" in steps.needs:
-        environment = find_environment(env, loaded.source, env_kwargs)
+        environment = find_environment(
+            env, loaded.source, env_kwargs, max_episode_steps=max_episode_steps
+        )
         environment.check_fits(loaded.network)
     names = option_names(episodes="--calibration-episodes")
     with names, progress_bar("calibration") as update:

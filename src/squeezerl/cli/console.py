@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import signature
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from squeezerl.errors import InvalidArgumentError, SqueezeRLError
+from squeezerl.errors import InvalidArgumentError, SqueezeRLError, SqueezeRLWarning
 
 if TYPE_CHECKING:
     from squeezerl.evaluation.environment import Environment
@@ -63,6 +64,13 @@ EnvKwargsOption = Annotated[
         show_default=False,
     ),
 ]
+MaxEpisodeStepsOption = Annotated[
+    int | None,
+    typer.Option(
+        help="End each episode after so many steps. [dim]default: the environment's limit[/dim]",
+        show_default=False,
+    ),
+]
 VecNormalizeOption = Annotated[
     Path | None,
     typer.Option(
@@ -96,16 +104,36 @@ def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
+        options = {name: f"--{name.replace('_', '-')}" for name in signature(command).parameters}
         try:
-            command(*args, **kwargs)
+            with _warnings_printed(options):
+                command(*args, **kwargs)
         except SqueezeRLError as error:
-            own = signature(command).parameters
-            _fail(_with_options(str(error), {name: f"--{name.replace('_', '-')}" for name in own}))
+            _fail(_with_options(str(error), options))
         except KeyboardInterrupt:
             err.print("interrupted; nothing was written", style="yellow")
             raise typer.Exit(INTERRUPTED) from None
 
     return wrapper
+
+
+@contextmanager
+def _warnings_printed(options: Mapping[str, str]) -> Iterator[None]:
+    """Each warning of ours goes to standard error once, as a line with the names of options."""
+    shown: set[str] = set()
+
+    def show_ours(message: Warning | str, category: type[Warning], *where: Any, **how: Any) -> None:
+        if not issubclass(category, SqueezeRLWarning):
+            usual(message, category, *where, **how)
+        elif str(message) not in shown:
+            shown.add(str(message))
+            _tell("[bold yellow]warning:[/] ", _with_options(str(message), options))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", SqueezeRLWarning)
+        usual = warnings.showwarning
+        warnings.showwarning = show_ours
+        yield
 
 
 @contextmanager
@@ -142,9 +170,14 @@ def _with_options(message: str, options: Mapping[str, str]) -> str:
 
 
 def _fail(message: str) -> NoReturn:
-    err.print("[bold red]error:[/] ", end="")
-    err.print(message, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    _tell("[bold red]error:[/] ", message)
     raise typer.Exit(BAD_INPUT)
+
+
+def _tell(prefix: str, message: str) -> None:
+    """A line on standard error."""
+    err.print(prefix, end="")
+    err.print(message, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def say(text: str = "") -> None:
@@ -237,7 +270,12 @@ def progress_bar(description: str) -> Iterator[Callable[[str, float], None]]:
 
 
 def find_environment(
-    env: str | None, source: AgentSource, kwargs: Sequence[str] | None, backend: str = "auto"
+    env: str | None,
+    source: AgentSource,
+    kwargs: Sequence[str] | None,
+    backend: str = "auto",
+    *,
+    max_episode_steps: int | None = None,
 ) -> Environment:
     """The environment that was asked for, or the one that the agent was trained on.
 
@@ -250,7 +288,10 @@ def find_environment(
         raise InvalidArgumentError(
             "the agent does not say what it was trained on; name the environment with --env"
         )
-    return Environment.find(env_id, source.env_kwargs | parse_kwargs(kwargs or ()), backend=backend)
+    given = source.env_kwargs | parse_kwargs(kwargs or ())
+    if max_episode_steps is not None:
+        given["max_episode_steps"] = max_episode_steps
+    return Environment.find(env_id, given, backend=backend)
 
 
 def parse_kwargs(pairs: Sequence[str]) -> dict[str, Any]:

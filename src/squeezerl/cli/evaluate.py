@@ -12,6 +12,7 @@ from squeezerl.cli.console import (
     EnvKwargsOption,
     EnvOption,
     JsonOption,
+    MaxEpisodeStepsOption,
     SeedOption,
     VecNormalizeOption,
     find_environment,
@@ -56,6 +57,7 @@ def evaluate(
         ),
     ] = None,
     env_kwargs: EnvKwargsOption = None,
+    max_episode_steps: MaxEpisodeStepsOption = None,
     backend: BackendOption = "auto",
     runtime: Annotated[str, typer.Option(help="Runtime that plays: ort, torch, sb3.")] = "ort",
     vecnormalize: VecNormalizeOption = None,
@@ -92,7 +94,13 @@ def evaluate(
     with progress_bar("episodes") as update:
         found = evaluate_policy(
             artifact,
-            env=find_environment(env, artifact.manifest.source, env_kwargs, backend),
+            env=find_environment(
+                env,
+                artifact.manifest.source,
+                env_kwargs,
+                backend,
+                max_episode_steps=max_episode_steps,
+            ),
             against=baseline,
             episodes=episodes,
             seed=seed,

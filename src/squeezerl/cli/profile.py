@@ -13,6 +13,7 @@ from squeezerl.cli.console import (
     EnvKwargsOption,
     EnvOption,
     JsonOption,
+    MaxEpisodeStepsOption,
     SeedOption,
     VecNormalizeOption,
     WattsOption,
@@ -65,6 +66,7 @@ def profile(
     ] = False,
     env: EnvOption = None,
     env_kwargs: EnvKwargsOption = None,
+    max_episode_steps: MaxEpisodeStepsOption = None,
     observations: Annotated[
         Path | None,
         typer.Option(
@@ -128,7 +130,11 @@ def profile(
     with option_names(runtimes="--runtime"), progress_bar("profile") as update:
         result = profile_policies(
             policies,
-            env=None if observations else lambda source: find_environment(env, source, env_kwargs),
+            env=None
+            if observations
+            else lambda source: find_environment(
+                env, source, env_kwargs, max_episode_steps=max_episode_steps
+            ),
             observations=observations,
             runtimes=runtime,
             batch=batch,

@@ -13,6 +13,7 @@ from squeezerl.cli.console import (
     EnvOption,
     ForceOption,
     JsonOption,
+    MaxEpisodeStepsOption,
     OutputOption,
     SeedOption,
     VecNormalizeOption,
@@ -60,6 +61,7 @@ def squeeze(
     ] = None,
     seed: SeedOption = 0,
     env_kwargs: EnvKwargsOption = None,
+    max_episode_steps: MaxEpisodeStepsOption = None,
     backend: BackendOption = "auto",
     vecnormalize: VecNormalizeOption = None,
     measure: Annotated[
@@ -84,7 +86,9 @@ def squeeze(
 
     loaded = load_agent(agent, vecnormalize=vecnormalize)
     check_output(output, force=force)
-    environment = find_environment(env, loaded.source, env_kwargs, backend)
+    environment = find_environment(
+        env, loaded.source, env_kwargs, backend, max_episode_steps=max_episode_steps
+    )
     interruption = interrupt_on_signals("interrupted; the same command goes on with what was found")
     with interruption, option_names(recipes="--recipe"), progress_bar("squeeze") as update:
         squeezed = squeeze_agent(

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from squeezerl.errors import EnvError, InvalidArgumentError
 from squeezerl.evaluation import envpool_support
+from squeezerl.evaluation.stepping import OLD_API
 from squeezerl.runtimes.base import Sizes
 
 BACKENDS = ("auto", "envpool", "gymnasium")
@@ -60,10 +61,12 @@ class Environment:
             raise EnvError("render_mode: evaluations are not rendered")
         limit = kwargs.get("max_episode_steps", 1)
         if not isinstance(limit, int) or limit < 1:
-            raise EnvError(f"max_episode_steps must be a positive number, not {limit!r}")
+            raise EnvError(f"`max_episode_steps` must be a positive number, not {limit!r}")
         if backend != "gymnasium":
             space = envpool_support.find_spaces(env_id, kwargs)
-            if space is not None and (backend == "envpool" or _is_gymnasiums_own(env_id, space)):
+            if space is not None and (
+                backend == "envpool" or _is_gymnasiums_own(env_id, space, kwargs)
+            ):
                 return _describe(
                     env_id, "envpool", space.observation, space.action, space.max_steps, kwargs
                 )
@@ -130,6 +133,8 @@ def make_gymnasium(env_id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any,
     except ImportError as error:
         raise EnvError(f"{env_id}: {error}{_hint(env_id)}") from error
     except Exception as error:  # the environment's own constructor may raise anything
+        if "must inherit from the gymnasium.Env class" in str(error):
+            raise EnvError(f"{env_id} is not an environment of Gymnasium: {OLD_API}") from error
         raise EnvError(f"{env_id}{_with(kwargs)} cannot be made: {error}") from error
 
 
@@ -157,7 +162,9 @@ def _describe(
     )
 
 
-def _is_gymnasiums_own(env_id: str, spaces: envpool_support.Spaces) -> bool:
+def _is_gymnasiums_own(
+    env_id: str, spaces: envpool_support.Spaces, kwargs: Mapping[str, Any]
+) -> bool:
     """Whether EnvPool's environment stands for Gymnasium's of that name, not for another."""
     spec = gymnasium.registry.get(env_id)
     if spec is None:
@@ -165,7 +172,8 @@ def _is_gymnasiums_own(env_id: str, spaces: envpool_support.Spaces) -> bool:
     if callable(spec.entry_point):  # how Gymnasium says that it retired HalfCheetah-v3
         return str(spec.entry_point.__module__).startswith("gymnasium.")
     own = str(spec.entry_point).startswith("gymnasium.envs.")
-    return own and spec.max_episode_steps == spaces.max_steps
+    limit = kwargs.get("max_episode_steps", spec.max_episode_steps)
+    return own and bool(limit == spaces.max_steps)
 
 
 def _sibling_names(env_id: str) -> list[str]:

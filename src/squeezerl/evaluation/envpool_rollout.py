@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from squeezerl.evaluation import stepping
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.envpool_support import library
 from squeezerl.records import Episode
@@ -26,19 +27,23 @@ class _Pool:
     def __init__(
         self, environment: Environment, seeds: Sequence[int], threads: int, first_row: int
     ) -> None:
-        self._env: Any = library().make(
-            environment.id,
-            env_type="gymnasium",
-            num_envs=len(seeds),
-            seed=list(seeds),
-            num_threads=min(threads, len(seeds)),
-            **environment.kwargs,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "Box low's precision lowered"
+            self._env: Any = library().make(
+                environment.id,
+                env_type="gymnasium",
+                num_envs=len(seeds),
+                seed=list(seeds),
+                num_threads=min(threads, len(seeds)),
+                **environment.kwargs,
+            )
         self.seeds, self._first_row = seeds, first_row
+        self._id = environment.id
         self.ids: npt.NDArray[np.int32] = np.arange(len(seeds), dtype=np.int32)
         self.returns = np.zeros(len(seeds))
         self.lengths = np.zeros(len(seeds), dtype=np.int64)
         self.observations: Observations = self._env.reset()[0].astype(np.float32)
+        self._refuse_nan(self.observations, "observation", 0)
 
     @property
     def rows(self) -> Rows:
@@ -47,17 +52,30 @@ class _Pool:
 
     def send(self, actions: Actions) -> None:
         """Start a step of the running environments; returns at once."""
+        self._refuse_nan(actions, "policy's action", 1, infinite=True)
         self._env.send(actions, self.ids)
 
     def receive(self) -> None:
         """Wait for the step and drop the environments whose episode has ended."""
         observations, rewards, terminated, truncated, info = self._env.recv()
         ids = info["env_id"]
+        self.ids = ids
+        self._refuse_nan(rewards, "reward", 1, infinite=True)
         self.returns[ids] += rewards
         self.lengths[ids] += 1
         running = ~(terminated | truncated)
         self.ids = ids[running]
         self.observations = observations[running].astype(np.float32)
+        self._refuse_nan(self.observations, "observation", 0)
+
+    def _refuse_nan(
+        self, values: npt.NDArray[Any], what: str, later: int, *, infinite: bool = False
+    ) -> None:
+        if stepping.all_finite(values):
+            return
+        seeds = [self.seeds[index] for index in self.ids]
+        steps = (self.lengths[self.ids] + later).tolist()
+        stepping.refuse_nan(values, what, self._id, seeds, steps, infinite=infinite)
 
     def close(self) -> None:
         self._env.close()
@@ -81,8 +99,7 @@ def run_envpool(
     threads = threads or os.cpu_count() or 1
     for number, wave in enumerate(waves):
         halves = [half.tolist() for half in np.array_split(wave, 2) if len(half)]
-        with warnings.catch_warnings(), ExitStack() as stack:
-            warnings.simplefilter("ignore")  # "Box low's precision lowered"
+        with ExitStack() as stack:
             pools = [
                 stack.enter_context(closing(_Pool(environment, half, threads, first_row)))
                 for half, first_row in zip(halves, (0, len(halves[0])), strict=False)
@@ -93,7 +110,7 @@ def run_envpool(
                 pools,
                 observer,
                 lambda done, number=number: on_progress((number + done) / len(waves)),  # type: ignore[misc]
-                environment.max_episode_steps,
+                environment,
                 in_turn=threads == 1,
             )
         episodes += [
@@ -109,7 +126,7 @@ def _run_wave(
     pools: list[_Pool],
     observer: Callable[[Observations], None],
     on_progress: Callable[[float], None],
-    max_steps: int | None,
+    environment: Environment,
     *,
     in_turn: bool,
 ) -> None:
@@ -120,7 +137,7 @@ def _run_wave(
     if not in_turn:
         for pool in pools:
             act(pool)
-    running, step = list(pools), 0
+    running, step, max_steps = list(pools), 0, environment.max_episode_steps
     total = sum(len(pool.seeds) for pool in pools)
     while running:
         for pool in list(running):
@@ -132,6 +149,8 @@ def _run_wave(
             elif not in_turn:
                 act(pool)
         step += 1
+        if running:
+            stepping.check_length(environment.id, max_steps, step)
         if step % _PROGRESS_EVERY == 0 or not running:
             alive = sum(len(pool.ids) for pool in running)
             partly = step / max_steps if max_steps else 0.0

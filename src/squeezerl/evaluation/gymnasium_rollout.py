@@ -10,14 +10,13 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
-from squeezerl.errors import EnvError
+from squeezerl.evaluation import stepping
 from squeezerl.evaluation.environment import Environment, make_gymnasium
 from squeezerl.records import Episode
 from squeezerl.runtimes.base import Actor, Observations
 
 _SLOTS = 32
 _PROGRESS_EVERY = 20
-_ENDLESS = 1_000_000
 
 
 @dataclass
@@ -45,51 +44,61 @@ def run_gymnasium(
     Some environments share each batch of actions; one whose episode has ended takes the next seed.
     Gymnasium's own vector environments would keep stepping those that have nothing left to play.
     """
+    name, shape = environment.id, environment.observation_shape
     waiting = [int(seed) for seed in reversed(seeds)]
     finished: dict[int, Episode] = {}
-    limit = environment.max_episode_steps or _ENDLESS
     envs: list[gymnasium.Env[Any, Any]] = []
+
+    def start(row: int, env: gymnasium.Env[Any, Any], seed: int) -> _Slot:
+        observation = stepping.reset(env, shape, name, seed)
+        actor.start(np.array([row]))
+        return _Slot(row, env, seed, observation)
+
+    def refuse_nan(
+        values: npt.NDArray[Any], what: str, later: int, *, infinite: bool = False
+    ) -> None:
+        if stepping.all_finite(values):
+            return
+        in_steps = [slot.length + later for slot in slots]
+        in_episodes = [slot.seed for slot in slots]
+        stepping.refuse_nan(values, what, name, in_episodes, in_steps, infinite=infinite)
+
     try:
         slots = []
         for row in range(min(_SLOTS, len(seeds))):
-            envs.append(make_gymnasium(environment.id, environment.kwargs))
-            slots.append(_start(row, envs[-1], waiting.pop(), actor))
+            envs.append(make_gymnasium(name, environment.kwargs))
+            slots.append(start(row, envs[-1], waiting.pop()))
         step = 0
         while slots:
             observations = np.array([slot.observation for slot in slots], dtype=np.float32)
+            refuse_nan(observations, "observation", 0)
             observer(observations)
             actions = actor.act(observations, np.array([slot.row for slot in slots]))
+            refuse_nan(actions, "policy's action", 1, infinite=True)
             running = []
             for slot, action in zip(slots, actions, strict=True):
-                slot.observation, reward, terminated, truncated, _ = slot.env.step(action)
-                slot.return_ += float(reward)
                 slot.length += 1
-                if not (terminated or truncated):
+                slot.observation, reward, ended = stepping.step(
+                    slot.env, action, shape, name, slot.seed, slot.length
+                )
+                slot.return_ += reward
+                if not ended:
                     running.append(slot)
                     continue
                 finished[slot.seed] = Episode(
                     seed=slot.seed, return_=slot.return_, length=slot.length
                 )
                 if waiting:
-                    running.append(_start(slot.row, slot.env, waiting.pop(), actor))
+                    running.append(start(slot.row, slot.env, waiting.pop()))
             slots = running
             step += 1
             longest = max((slot.length for slot in slots), default=0)
-            if longest > limit:
-                raise EnvError(
-                    f"{environment.id}: an episode did not end after {longest:,} steps; "
-                    "register the environment with max_episode_steps"
-                )
+            stepping.check_length(name, environment.max_episode_steps, longest)
             if step % _PROGRESS_EVERY == 0 or not slots:
+                limit = environment.max_episode_steps or stepping.ENDLESS
                 partly = sum(slot.length for slot in slots) / limit
                 on_progress((len(finished) + partly) / len(seeds))
     finally:
         for env in envs:
             env.close()
     return tuple(finished[int(seed)] for seed in seeds)
-
-
-def _start(row: int, env: gymnasium.Env[Any, Any], seed: int, actor: Actor) -> _Slot:
-    observation, _ = env.reset(seed=seed)
-    actor.start(np.array([row]))
-    return _Slot(row, env, seed, observation)

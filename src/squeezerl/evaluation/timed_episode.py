@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,9 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from squeezerl.errors import EnvError
-
-_ENDLESS = 1_000_000
+from squeezerl.evaluation import stepping
 
 
 def timed_episode(
@@ -26,22 +23,25 @@ def timed_episode(
         seed: of the episode.
 
     Raises:
-        EnvError: if the episode does not end, or its return is not a number.
+        EnvError: if the episode does not end, or the environment does what `stepping` refuses.
     """
     clock = time.perf_counter
-    observation, _ = env.reset(seed=seed)
+    name = "the environment" if env.spec is None else env.spec.id
+    shape = env.observation_space.shape
+    assert shape is not None
+    limit = None if env.spec is None else env.spec.max_episode_steps
+    observation = stepping.reset(env, shape, name, seed)
     return_, length, acting_s, done = 0.0, 0, 0.0, False
     while not done:
         batch = np.asarray(observation, dtype=np.float32)[np.newaxis]
+        if not stepping.all_finite(batch):
+            stepping.refuse_nan(batch, "observation", name, [seed], [length])
         start = clock()
         action = act(batch)[0]
         acting_s += clock() - start
-        observation, reward, terminated, truncated, _ = env.step(action)
-        return_ += float(reward)
         length += 1
-        done = terminated or truncated
-        if length >= _ENDLESS and not done:
-            raise EnvError(f"an episode did not end after {length:,} steps")
-    if not math.isfinite(return_):
-        raise EnvError(f"the return of seed {seed} is not finite")
+        observation, reward, done = stepping.step(env, action, shape, name, seed, length)
+        return_ += reward
+        if not done:
+            stepping.check_length(name, limit, length)
     return return_, length, acting_s

@@ -402,6 +402,13 @@ def test_a_clear_lead_in_most_cells_is_support() -> None:
     assert found.verdict == SUPPORTED
 
 
+@pytest.mark.parametrize(("hits", "cells"), [(0, 6), (6, 6), (4, 7)])
+def test_shares_have_the_exact_interval(hits: int, cells: int) -> None:
+    exact = stats.binomtest(hits, cells).proportion_ci(1 - 0.05 / 3, method="exact")
+    interval = share_interval(hits, hits, cells, comparisons=3)
+    assert (interval.low, interval.high) == pytest.approx(exact, rel=1e-9)
+
+
 def test_means_over_cells_cover_the_truth() -> None:
     rng, cases = _rng(8), 2_000
     for cells, comparisons in ((6, 1), (12, 1), (6, 28)):

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special  # scipy.stats takes half a second to import
+from scipy import special  # scipy.stats takes a second to import
 
 from squeezerl.records import Interval
 

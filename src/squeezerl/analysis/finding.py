@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from squeezerl.analysis.bootstrap import CONFIDENCE
 from squeezerl.analysis.hierarchy import AgentDraws, Key
 from squeezerl.analysis.retention import THRESHOLD, verdict_of
+from squeezerl.analysis.timing import mean_t_interval
 from squeezerl.records import Interval
 
 SUPPORTED = "supported"
@@ -85,12 +86,7 @@ def over_cells(values: npt.ArrayLike, comparisons: int = 1) -> Interval | None:
     """
     array = np.asarray(values, dtype=np.float64)
     array = array[~np.isnan(array)]
-    if len(array) < 2:
-        return None
-    mean, error = float(array.mean()), float(stats.sem(array))
-    level = 1 - (1 - CONFIDENCE) / comparisons
-    reach = error * float(stats.t.ppf((1 + level) / 2, len(array) - 1))
-    return Interval(estimate=mean, low=mean - reach, high=mean + reach)
+    return mean_t_interval(array, 1 - (1 - CONFIDENCE) / comparisons)
 
 
 def clipped(interval: Interval | None, low: float, high: float) -> Interval | None:
@@ -108,11 +104,10 @@ def share_interval(least: int, most: int, cells: int, comparisons: int = 1) -> I
     The estimate is in the middle; the exact interval (Clopper-Pearson) reaches from the low of the
     least to the high of the most. `comparisons` as in `over_cells`.
     """
-    level = 1 - (1 - CONFIDENCE) / comparisons
-    low, high = (
-        stats.binomtest(hits, cells).proportion_ci(level, method="exact") for hits in (least, most)
-    )
-    return Interval(estimate=(least + most) / 2 / cells, low=float(low.low), high=float(high.high))
+    error = (1 - CONFIDENCE) / comparisons / 2
+    low = special.betaincinv(least, cells - least + 1, error) if least else 0.0
+    high = special.betaincinv(most + 1, cells - most, 1 - error) if most < cells else 1.0
+    return Interval(estimate=(least + most) / 2 / cells, low=float(low), high=float(high))
 
 
 def verdict_at(agent: AgentDraws, key: Key, comparisons: int = 1) -> str:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+from scipy import special  # scipy.stats takes a second to import
 
 from squeezerl.analysis.bootstrap import CONFIDENCE
 from squeezerl.records import Interval
@@ -29,9 +29,8 @@ def median_interval(values: npt.ArrayLike) -> Interval | None:
     if count < FEWEST_FOR_INTERVAL:
         return None
     # The highest rank (from 0) below which the median lies with at most half the error.
-    from scipy import stats  # takes half a second to import
-
-    rank = int(stats.binom.ppf((1 - CONFIDENCE) / 2, count, 0.5)) - 1
+    below = special.bdtr(np.arange(count + 1), count, 0.5)
+    rank = int((below < (1 - CONFIDENCE) / 2).sum()) - 1
     return Interval(
         estimate=float(np.median(ordered)),
         low=float(ordered[rank]),
@@ -39,8 +38,8 @@ def median_interval(values: npt.ArrayLike) -> Interval | None:
     )
 
 
-def mean_t_interval(values: npt.ArrayLike) -> Interval | None:
-    """The mean of independent values, shape (n,), and its 95 % interval by Student's t.
+def mean_t_interval(values: npt.ArrayLike, confidence: float = CONFIDENCE) -> Interval | None:
+    """The mean of independent values, shape (n,), and its interval by Student's t.
 
     For a handful of windows, of which a bootstrap would claim too much. `None` for one value.
     """
@@ -49,7 +48,7 @@ def mean_t_interval(values: npt.ArrayLike) -> Interval | None:
         return None
     mean = float(sample.mean())
     error = float(sample.std(ddof=1)) / math.sqrt(len(sample))
-    half = error * float(special.stdtrit(len(sample) - 1, (1 + CONFIDENCE) / 2))
+    half = error * float(special.stdtrit(len(sample) - 1, (1 + confidence) / 2))
     return Interval(estimate=mean, low=mean - half, high=mean + half)
 
 

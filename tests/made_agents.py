@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,24 @@ from gymnasium.spaces import Box
 from squeezerl.records import AgentSource, SourceFile
 
 PUBLISHED_AGENTS = Path(__file__).resolve().parents[2] / "shared" / "agents"
-ACTIVATIONS = ("ReLU", "Tanh", "ELU", "LeakyReLU", "Sigmoid", "Softplus", "SELU", "SiLU")
+# What users give as `activation_fn`: classes of torch, or partials with their arguments.
+ACTIVATIONS: dict[str, tuple[Any, ...]] = {
+    name: (name,)
+    for name in (
+        "ReLU", "Tanh", "ELU", "LeakyReLU", "Sigmoid", "Softplus", "SELU", "SiLU",
+        "GELU", "Mish", "Hardtanh", "Softsign", "PReLU", "ReLU6",
+    )
+} | {
+    "GELUTanh": ("GELU", {"approximate": "tanh"}),
+    "GELUNone": ("GELU", "none"),
+    "LeakyReLU-0.1": ("LeakyReLU", 0.1),
+    "LeakyReLU-keyword": ("LeakyReLU", {"negative_slope": np.float64(0.3), "inplace": True}),
+    "LeakyReLU-positional": ("LeakyReLU", 0.2, True),
+    "ELU-0.5": ("ELU", 0.5),
+    "Hardtanh-0.5": ("Hardtanh", -0.5, {"max_val": 2}),
+    "PReLU-1": ("PReLU", {"init": 0.1}),
+    "PReLU-8": ("PReLU", 8),
+}  # fmt: skip
 
 
 class SpacesOnly(gym.Env):
@@ -61,7 +79,10 @@ def _bytes() -> gym.Env:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to make an agent; `activation_fn` is named, the networks are [16, 8] unless set."""
+    """How to make an agent; `activation_fn` is named, the networks are [16, 8] unless set.
+
+    They are [8, 8] where a PReLU has eight slopes.
+    """
 
     algorithm: str
     env: Callable[[], gym.Env] = _pendulum
@@ -96,7 +117,15 @@ RECIPES = {
     "sac-two-dimensional": Recipe("SAC", _two_dimensional, normalized=True),
     "ddpg-two-dimensional": Recipe("DDPG", _two_dimensional),
     "ppo-bytes": Recipe("PPO", _bytes),
-} | {f"ppo-{name}": Recipe("PPO", policy_kwargs={"activation_fn": name}) for name in ACTIVATIONS}
+    # The last of the hidden layers has an activation where a linear layer stands apart from them.
+    "sac-prelu": Recipe("SAC", policy_kwargs={"activation_fn": ACTIVATIONS["PReLU-8"]}),
+    "td3-prelu": Recipe("TD3", policy_kwargs={"activation_fn": ACTIVATIONS["PReLU-8"]}),
+    "dqn-leaky": Recipe("DQN", _cartpole, {"activation_fn": ACTIVATIONS["LeakyReLU-0.1"]}),
+    "qrdqn-prelu": Recipe("QRDQN", _cartpole, {"activation_fn": ACTIVATIONS["PReLU-8"]}),
+} | {
+    f"ppo-{name}": Recipe("PPO", policy_kwargs={"activation_fn": made})
+    for name, made in ACTIVATIONS.items()
+}
 
 
 @dataclass(frozen=True)
@@ -146,8 +175,13 @@ def make_model(made: Recipe, env: Any, policy: Any = "MlpPolicy") -> Any:
 
     library = stable_baselines3 if hasattr(stable_baselines3, made.algorithm) else sb3_contrib
     policy_kwargs = {"net_arch": [16, 8]} | made.policy_kwargs
-    if isinstance(activation := policy_kwargs.get("activation_fn"), str):
-        policy_kwargs["activation_fn"] = getattr(torch.nn, activation)
+    if isinstance(activation := policy_kwargs.get("activation_fn"), tuple):
+        name, *values = activation
+        keywords = values.pop() if values and isinstance(values[-1], dict) else {}
+        given = partial(getattr(torch.nn, name), *values, **keywords)
+        policy_kwargs["activation_fn"] = given if values or keywords else given.func
+        if activation == ("PReLU", 8):
+            policy_kwargs["net_arch"] = [8, 8]
     settings: dict[str, Any] = {}
     if made.algorithm in ("DDPG", "TD3", "SAC", "TQC", "CrossQ", "DQN", "QRDQN"):
         settings["buffer_size"] = 1

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from small_policies import QUANTIZATIONS, compress
-from squeezerl.network.activations import ACTIVATIONS
+from small_policies import ACTIVATION_TEXTS, QUANTIZATIONS, compress
+from squeezerl.network.activations import Activation
 from squeezerl.network.network import Head, Layer, Network, Normalizer
 
+_TEXTS = [*ACTIVATION_TEXTS, "slopes", None]
 _SHAPES = [(1,), (4,), (3, 2), (1, 2, 2)]
 
 
@@ -34,7 +35,7 @@ def networks(draw: st.DrawFn, *, wild: bool = True) -> Network:
         Layer(
             weight=rng.normal(size=(after, before + skip * inputs)).astype(np.float32),
             bias=rng.normal(size=after).astype(np.float32),
-            activation=draw(st.sampled_from([*ACTIVATIONS, None])),
+            activation=_with_slopes(draw(st.sampled_from(_TEXTS)), rng, after),
             skip=skip,
         )
         for skip, (before, after) in zip(skips, pairwise(widths), strict=True)
@@ -59,6 +60,12 @@ def networks(draw: st.DrawFn, *, wild: bool = True) -> Network:
         observation_shape=observation_shape,
         action_shape=action_shape,
     )
+
+
+def _with_slopes(text: str | None, rng: np.random.Generator, neurons: int) -> str | None:
+    """A PReLU with a slope for each neuron in the place of "slopes"."""
+    slopes = rng.normal(size=neurons).astype(np.float32).tolist()
+    return str(Activation("PReLU", tuple(slopes))) if text == "slopes" else text
 
 
 @st.composite

@@ -18,6 +18,7 @@ from squeezerl.evaluation.evaluate import calibrate
 from squeezerl.methods.base import Given
 from squeezerl.methods.integers import affine_rounding
 from squeezerl.methods.recipe import Recipe, RecipeLike
+from squeezerl.network.activations import ACTIVATIONS
 from squeezerl.network.arithmetic import act
 from squeezerl.network.network import Head, Layer, Network, Normalizer, Rounding
 from squeezerl.runtimes.onnx_runtime import load_network
@@ -35,6 +36,15 @@ QUANTIZATIONS = {
     "ptsq-naive": "int8:static:per_channel=no:layers_only=no",
     "qat": "int8:trained",
 }
+# Every activation, and some with settings of their own.
+ACTIVATION_TEXTS = [
+    *ACTIVATIONS,
+    "LeakyReLU:0.1",
+    "LeakyReLU:-0.5",
+    "ELU:0.5",
+    "Hardtanh:-0.5:2",
+    "PReLU:-0.1",
+]
 # Quantizing the normaliser and the head as well costs the naive setting most of its precision.
 PRECISE = [name for name in QUANTIZATIONS if name != "ptsq-naive"]
 

@@ -68,7 +68,7 @@ class FormatContract:
         integers = [tensor for tensor in tensors if isinstance(tensor, IntegerTensor)]
         assert size.weight_bytes == sum(tensor.nbytes for tensor in tensors) + sum(
             tensor.scale.nbytes + tensor.zero_point.nbytes for tensor in integers
-        )
+        ) + sum(4 * len(layer.slopes) for layer in network.layers)
 
     @INHERITED
     @given(content=st.binary())

@@ -309,7 +309,7 @@ SPOILED: dict[str, Callable[[onnx.ModelProto], Any]] = {
     ),
     "a lopsided normaliser": lambda model: _replace(model, "normalizer.low", np.float32(-3)),
     "an unknown activation": lambda model: setattr(_activation(model), "op_type", "Gelu"),
-    "another slope": lambda model: setattr(_activation(model).attribute[0], "f", 0.5),
+    "another attribute": lambda model: setattr(_activation(model).attribute[0], "name", "beta"),
     "a name of another": lambda model: setattr(model, "producer_name", "somebody"),
     "one more node": lambda model: model.graph.node.append(
         helper.make_node("Relu", ["action"], ["unused"], "extra")

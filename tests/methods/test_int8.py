@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from random_networks import networks
 from small_policies import (
+    ACTIVATION_TEXTS,
     PRECISE,
     QUANTIZATIONS,
     compress,
@@ -25,7 +26,6 @@ from squeezerl.methods.dynamic_int8 import DynamicQuantization
 from squeezerl.methods.integers import affine_rounding, symmetric_rounding
 from squeezerl.methods.static_int8 import StaticQuantization
 from squeezerl.methods.trained_int8 import QuantizationAwareTraining
-from squeezerl.network.activations import ACTIVATIONS
 from squeezerl.network.arithmetic import act
 from squeezerl.network.network import IntegerTensor, Network, Rounding, as_float
 from squeezerl.runtimes.onnx_runtime import load_network
@@ -212,7 +212,7 @@ def test_quantizing_the_whole_graph_naively_costs_precision() -> None:
     assert _mean_demo_error("ptsq-naive") > 4 * _mean_demo_error("ptsq")
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", ACTIVATION_TEXTS)
 @pytest.mark.parametrize("head", ["clip", "tanh"])
 def test_every_activation_and_head_survives_every_quantization(head: Any, activation: str) -> None:
     network = make_network(6, 32, 24, 3, activation=activation, head=head, observation_shape=(3, 2))

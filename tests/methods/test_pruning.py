@@ -12,12 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_pruning.pruner import BasePruner
 
-from small_policies import demo_network, make_network, random_observations, with_layer
+from small_policies import (
+    ACTIVATION_TEXTS,
+    demo_network,
+    make_network,
+    random_observations,
+    with_layer,
+)
 from spec_contract import SpecContract
 from squeezerl.errors import CompressionError, SpecError
 from squeezerl.methods.base import Given
 from squeezerl.methods.pruning import StructuredPruning, kept_neurons, random_neurons
-from squeezerl.network.activations import ACTIVATIONS
 from squeezerl.network.arithmetic import act
 from squeezerl.network.network import Network, as_float
 from squeezerl.network.policy import Policy
@@ -192,7 +197,16 @@ def test_the_weights_of_the_next_layer_count_too() -> None:
     np.testing.assert_array_equal(_weights(pruned, 0), [[1.0, 1.0]])
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_each_neuron_that_stays_keeps_its_slope() -> None:
+    slopes = [0.5, -0.25, 0.125, 2.0]
+    texts = ":".join(map(str, slopes))
+    network = with_layer(make_network(3, 4, 2), 0, activation=f"PReLU:{texts}")
+    spec = StructuredPruning(ratio=0.5)
+    kept = kept_neurons(network, spec)[0]
+    assert prune(network, spec).layers[0].slopes == tuple(slopes[index] for index in kept)
+
+
+@pytest.mark.parametrize("activation", ACTIVATION_TEXTS)
 def test_removing_neurons_is_zeroing_the_weights_that_the_next_layer_applies_to_them(
     activation: str,
 ) -> None:

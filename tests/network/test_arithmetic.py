@@ -12,7 +12,8 @@ from hypothesis.extra import numpy as nps
 from onnx_runner import torch_actions
 from random_networks import integer_networks, networks
 from small_policies import compress, make_network, random_observations, with_layer
-from squeezerl.network.activations import ACTIVATIONS
+from squeezerl.errors import NetworkError
+from squeezerl.network.activations import TORCH_CLASSES, Activation
 from squeezerl.network.arithmetic import act, rounded
 from squeezerl.network.network import (
     DynamicRounding,
@@ -23,6 +24,7 @@ from squeezerl.network.network import (
     Rounding,
     as_float,
 )
+from squeezerl.network.policy import activation_text, make_activation
 
 LOW, HIGH = np.float32([-1, 0.5, -3]), np.float32([2, 0.75, -1])
 OUTPUTS = nps.arrays(np.float32, (4, 3), elements=st.floats(-100, 100, width=32))
@@ -72,11 +74,56 @@ def test_a_network_is_normaliser_layers_and_head_in_this_order() -> None:
     np.testing.assert_allclose(act(network, observations), expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_each_activation_is_torchs_own_with_its_default_settings(name: str) -> None:
+# Torch's own modules.
+MODULES = {name: getattr(torch.nn, name)() for name in TORCH_CLASSES} | {
+    "GELUTanh": torch.nn.GELU(approximate="tanh"),
+    "LeakyReLU:0.1": torch.nn.LeakyReLU(0.1),
+    "ELU:0.5": torch.nn.ELU(0.5),
+    "Hardtanh:-0.5:2": torch.nn.Hardtanh(-0.5, 2),
+}
+
+
+@pytest.mark.parametrize("text", MODULES)
+def test_each_activation_is_torchs_own_with_its_settings(text: str) -> None:
     values = np.linspace(-100, 100, 2001, dtype=np.float32)
-    expected = getattr(torch.nn, name)()(torch.from_numpy(values)).numpy()
-    np.testing.assert_allclose(ACTIVATIONS[name](values), expected, rtol=1e-5, atol=1e-6)
+    with torch.no_grad():
+        expected = MODULES[text](torch.from_numpy(values)).numpy()
+    activation = Activation.of(text)
+    np.testing.assert_allclose(activation(values), expected, rtol=1e-5, atol=1e-6)
+    assert activation_text(make_activation(text)) == activation_text(MODULES[text]) == text
+
+
+def test_a_prelu_has_a_slope_for_each_feature() -> None:
+    module = torch.nn.PReLU(3)
+    with torch.no_grad():
+        module.weight.copy_(torch.tensor([0.1, -2.0, 0.0]))
+    text = activation_text(module)
+    assert text == "PReLU:0.1:-2:0"
+    values = np.float32([[-3, -3, -3], [3, 3, 3]])
+    np.testing.assert_allclose(Activation.of(text)(values), [[-0.3, 6, 0], [3, 3, 3]], rtol=1e-6)
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1))
+def test_any_parameters_survive_their_text(slopes: list[float]) -> None:
+    activation = Activation("PReLU", tuple(slopes))
+    assert Activation.of(str(activation)) == activation
+    assert activation.parameters == tuple(slopes)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Softmax", "'Softmax' is not supported; supported are ELU"),
+        ("LeakyReLU:0.1:0.2", r"1 parameters \(negative_slope\), not 2"),
+        ("ReLU:1", "0 parameters"),
+        ("LeakyReLU:steep", "steep"),
+        ("PReLU:nan", "not finite"),
+        ("Hardtanh:2:1", "ascending"),
+    ],
+)
+def test_an_activation_that_is_none_is_refused(text: str, message: str) -> None:
+    with pytest.raises(NetworkError, match=message):
+        make_network(3, 4, 2, activation=text)
 
 
 @given(OUTPUTS)

@@ -13,6 +13,7 @@ from made_agents import MadeAgent
 from onnx_runner import onnx_actions, rows_alone, torch_actions
 from runtime_contract import RuntimeContract
 from small_policies import (
+    ACTIVATION_TEXTS,
     QUANTIZATIONS,
     compress,
     demo_network,
@@ -25,7 +26,6 @@ from squeezerl.agents.load import load_agent
 from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.errors import ArtifactError
 from squeezerl.formats.onnx import to_onnx
-from squeezerl.network.activations import ACTIVATIONS
 from squeezerl.runtimes.base import Payload
 from squeezerl.runtimes.onnx_runtime import OnnxActor, OnnxRuntime, load_network
 
@@ -73,7 +73,7 @@ def test_dynamic_quantization_of_a_whole_batch_would_act_otherwise(name: str) ->
     assert (whole != load_network(network).act(observations)).any(axis=1).mean() > 0.5
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", ACTIVATION_TEXTS)
 @pytest.mark.parametrize("hidden", [64, 45])
 def test_every_batch_acts_like_its_rows_and_not_only_the_first(
     activation: str, hidden: int

@@ -13,8 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from made_agents import ACTIVATIONS, MadeAgent
-from small_policies import compress, make_network, random_observations, with_layer
+from made_agents import MadeAgent
+from small_policies import ACTIVATION_TEXTS, compress, make_network, random_observations, with_layer
 from squeezerl import load_agent
 from squeezerl.agents.sources.stable_baselines3.vecnormalize import make_normalizer
 from squeezerl.errors import UnsupportedPolicyError
@@ -87,7 +87,7 @@ def test_made_agents_act_as_before_they_were_taken_apart(made_agent: MadeAgent) 
 @given(
     pair=st.sampled_from(EVERY_PAIR),
     hidden=st.lists(st.integers(1, 9), max_size=3),
-    activation=st.sampled_from(ACTIVATIONS),
+    activation=st.sampled_from(ACTIVATION_TEXTS),
     normalized=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
 )

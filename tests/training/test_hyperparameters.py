@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from made_agents import SpacesOnly
 from squeezerl.agents.sources.stable_baselines3.files import read_yaml
 from squeezerl.errors import HyperparameterError
-from squeezerl.network.activations import ACTIVATIONS
+from squeezerl.network.activations import TORCH_CLASSES
 from squeezerl.network.policy import TORCH_ACTIVATIONS
 from squeezerl.runtimes.sb3_predictor import algorithm_class
 from squeezerl.training.hyperparameters import (
@@ -468,8 +468,8 @@ REFUSED = [
     ("ppo", "net_arch:[0]", "each width of net_arch is 0"),
     ("ppo", "net_arch:[64, dict(pi=[8])]", "each width of net_arch is {'pi'"),
     ("ppo", "net_arch:dict(pi=[8], qf=[8])", "unknown setting in net_arch 'qf'"),
-    ("ppo", "activation_fn:GELU", "activation_fn is 'GELU'; it must be one of ELU"),
-    ("ppo", "activation_fn:nn.GELU", "'nn.GELU' is not one of nn.ELU"),
+    ("ppo", "activation_fn:Softmax", "activation_fn is 'Softmax'; it must be one of ELU"),
+    ("ppo", "activation_fn:nn.GELUTanh", "'nn.GELUTanh' is not one of nn.ELU"),
     ("sac", "net_arch:dict(pi=[8], vf=[8])", "net_arch is .*qf"),
     ("sac", "ent_coef:auto_0", "ent_coef is 'auto_0'"),
     ("sac", "ent_coef:automatic", "ent_coef is 'automatic'.* or auto or auto_ and a number"),
@@ -574,7 +574,7 @@ def test_a_refusal_names_the_text() -> None:
 
 
 @pytest.mark.parametrize("module", ["nn", "th.nn", "torch.nn"])
-@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("name", TORCH_CLASSES)
 def test_activations_are_read_by_name(module: str, name: str) -> None:
     assert read_literal(f"dict(activation_fn={module}.{name})") == {"activation_fn": name}
 

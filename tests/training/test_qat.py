@@ -128,6 +128,8 @@ def test_the_integer_policy_acts_as_the_model_that_was_trained(name: str) -> Non
         ("a2c", {"use_sde": True, "policy_kwargs": {"squash_output": True}}),
         ("ppo", {"policy_kwargs": {"net_arch": []}}),
         ("td3", {"policy_kwargs": {"activation_fn": nn.Tanh}}),
+        ("ppo", {"policy_kwargs": {"activation_fn": nn.GELU}}),
+        ("sac", {"policy_kwargs": {"activation_fn": nn.PReLU}}),
     ],
 )
 def test_the_integer_policy_acts_as_unusual_models_do(name: str, settings: dict[str, Any]) -> None:

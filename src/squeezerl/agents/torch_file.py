@@ -214,12 +214,23 @@ def read_linear(state: State, name: str, activation: str | None) -> Layer:
     return Layer(weight=weight, bias=bias, activation=activation)
 
 
-def read_sequential(state: State, prefix: str, activation: str) -> list[Layer]:
-    """The linear layers `prefix.0`, `prefix.2`, ... of a torch Sequential; there can be none."""
+def read_sequential(
+    state: State, prefix: str, activation: str | None, *, ends_linear: bool = False
+) -> list[Layer]:
+    """The linear layers `prefix.0`, `prefix.2`, ... of a torch Sequential; there can be none.
+
+    An activation stands behind each of them, but not behind the last one if it `ends_linear`. The
+    slopes of a PReLU are read from `prefix.1`, `prefix.3`, ...
+    """
     pattern = re.compile(re.escape(prefix) + r"\.(\d+)\.(.+)")
     indices: set[str] = set()
+    slopes: dict[str, str] = {}
     for key, tensor in state.items():
         if not (match := pattern.fullmatch(key)):
+            continue
+        if activation == "PReLU" and match[2] == "weight" and tensor.ndim == 1:
+            numbers = [str(number) for number in checked(state, key)]
+            slopes[match[1]] = ":".join([activation, *numbers])
             continue
         if match[2] not in ("weight", "bias") or (match[2] == "weight" and tensor.ndim != 2):
             raise UnsupportedPolicyError(
@@ -231,4 +242,15 @@ def read_sequential(state: State, prefix: str, activation: str) -> list[Layer]:
     expected = [str(2 * place) for place in range(len(indices))]
     if indices != set(expected):
         raise CheckpointError(f"{prefix!r} lacks layers: only {sorted(indices)[:9]} are there")
-    return [read_linear(state, f"{prefix}.{index}", activation) for index in expected]
+    behind = [activation] * len(expected)
+    if ends_linear:
+        behind[-1:] = [None] * len(behind[-1:])
+    if activation == "PReLU":
+        places = [str(2 * place + 1) for place, name in enumerate(behind) if name is not None]
+        if {*places} != {*slopes}:
+            raise CheckpointError(f"{prefix!r} has slopes of PReLU at {sorted(slopes)[:9]} only")
+        behind[: len(places)] = [slopes[place] for place in places]
+    return [
+        read_linear(state, f"{prefix}.{index}", after)
+        for index, after in zip(expected, behind, strict=True)
+    ]

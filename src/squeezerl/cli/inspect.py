@@ -52,12 +52,19 @@ def inspect(
                 layer["name"],
                 str(layer["in_features"]),
                 str(layer["out_features"]),
-                layer["activation"] or "–",
+                _short(layer["activation"]),
                 f"{layer['weight_bytes']:,}",
             )
             for layer in data["layers"]
         ],
     )
+
+
+def _short(activation: str | None) -> str:
+    if activation is None:
+        return "–"
+    name, *settings = activation.split(":")
+    return activation if len(settings) <= 2 else f"{name} ({len(settings)} slopes)"
 
 
 def _describe(agent: Agent) -> dict[str, Any]:
@@ -83,7 +90,7 @@ def _describe(agent: Agent) -> dict[str, Any]:
                 "out_features": layer.out_features,
                 "activation": layer.activation,
                 "dtype": "float32",
-                "weight_bytes": 4 * (layer.in_features + 1) * layer.out_features,
+                "weight_bytes": 4 * layer.parameter_count,
             }
             for name, layer in network.named_layers.items()
         ],

@@ -15,7 +15,8 @@ class SizeRecord:
 
     `weight_bytes` is what the layers hold: weights, biases, their scales and zero points.
     `activation_bytes` are the scales of rounded values; `other_bytes` are the observation
-    normaliser and the action head; `graph_bytes` is the rest of the file.
+    normaliser, the action head and the constants of activations; `graph_bytes` is the rest of the
+    file.
     """
 
     file_bytes: int

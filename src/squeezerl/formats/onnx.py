@@ -12,7 +12,7 @@ the graph back needs no search. What was read is written again, and has to give 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from squeezerl.errors import AuditError, FormatError
 from squeezerl.formats.base import FORMATS, Format, SizeRecord
+from squeezerl.network.activations import GELU_CUBE, GELU_ROOT, SQRT_2, Activation
 from squeezerl.network.arithmetic import tanh_parts
 from squeezerl.network.network import (
     ACTION,
@@ -43,18 +44,24 @@ OPSET = 17
 _IR_VERSION = 8
 _BITS = 8
 
-# Activation → operator. SiLU is a product with its own sigmoid.
+# Activation → its operators, in order. Those without one of their own in this opset are written
+# out, and ONNX Runtime fuses them again where it can.
 _OPERATORS = {
-    "ReLU": "Relu",
-    "Tanh": "Tanh",
-    "ELU": "Elu",
-    "LeakyReLU": "LeakyRelu",
-    "Sigmoid": "Sigmoid",
-    "Softplus": "Softplus",
-    "SELU": "Selu",
-    "SiLU": "Mul",
+    "ReLU": ("Relu",),
+    "Tanh": ("Tanh",),
+    "ELU": ("Elu",),
+    "LeakyReLU": ("LeakyRelu",),
+    "Sigmoid": ("Sigmoid",),
+    "Softplus": ("Softplus",),
+    "SELU": ("Selu",),
+    "SiLU": ("Sigmoid", "Mul"),
+    "GELU": ("Div", "Erf", "Add", "Mul", "Mul"),
+    "GELUTanh": ("Mul", "Mul", "Mul", "Add", "Mul", "Tanh", "Add", "Mul", "Mul"),
+    "Mish": ("Softplus", "Tanh", "Mul"),
+    "Hardtanh": ("Clip",),
+    "Softsign": ("Softsign",),
+    "PReLU": ("PRelu",),
 }
-_ATTRIBUTES = {"ELU": {"alpha": 1.0}, "LeakyReLU": {"alpha": 0.01}}
 
 
 class OnnxFormat(Format):
@@ -242,13 +249,51 @@ def _add_layer(graph: _Graph, index: int, layer: Layer) -> None:
     graph.end(name)
     if layer.activation is None:
         return
-    name, before = f"activation{index}", graph.value
-    if layer.activation == "SiLU":
-        graph.add("Sigmoid", f"{name}.gate")
-        graph.add("Mul", name, before)
-    else:
-        graph.add(_OPERATORS[layer.activation], name, **_ATTRIBUTES.get(layer.activation, {}))
-    graph.end(name)
+    _add_activation(graph, index, Activation.of(layer.activation))
+    graph.end(f"activation{index}")
+
+
+def _add_activation(graph: _Graph, index: int, activation: Activation) -> None:
+    name, x = f"activation{index}", graph.value
+
+    def number(part: str, value: Any) -> str:
+        return graph.constant(f"{name}.{part}", _scalar(value))
+
+    match activation.name:
+        case "LeakyReLU" | "ELU":
+            operator = _OPERATORS[activation.name][0]
+            graph.add(operator, name, alpha=activation.parameters[0])
+        case "PReLU":
+            slopes = np.array(activation.parameters, np.float32)
+            graph.add("PRelu", name, graph.constant(f"layer{index}.slope", slopes))
+        case "Hardtanh":
+            low, high = activation.parameters
+            graph.add("Clip", name, number("low", low), number("high", high))
+        case "SiLU":
+            graph.add("Sigmoid", f"{name}.gate")
+            graph.add("Mul", name, x)
+        case "Mish":
+            graph.add("Softplus", f"{name}.softplus")
+            graph.add("Tanh", f"{name}.gate")
+            graph.add("Mul", name, x)
+        case "GELU":  # x (1 + erf(x / √2)) / 2
+            graph.add("Div", f"{name}.scaled", number("sqrt_2", SQRT_2))
+            graph.add("Erf", f"{name}.erf")
+            graph.add("Add", f"{name}.gate", number("one", 1))
+            graph.add("Mul", f"{name}.gated", x)
+            graph.add("Mul", name, number("half", 0.5))
+        case "GELUTanh":  # x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2
+            graph.add("Mul", f"{name}.square", x)
+            graph.add("Mul", f"{name}.cube", x)
+            graph.add("Mul", f"{name}.small", number("factor", GELU_CUBE))
+            graph.add("Add", f"{name}.sum", x)
+            graph.add("Mul", f"{name}.scaled", number("root", GELU_ROOT))
+            graph.add("Tanh", f"{name}.tanh")
+            graph.add("Add", f"{name}.gate", number("one", 1))
+            graph.add("Mul", f"{name}.gated", x)
+            graph.add("Mul", name, number("half", 0.5))
+        case _:
+            graph.add(_OPERATORS[activation.name][0], name)
 
 
 def _add_dynamic_product(
@@ -339,7 +384,7 @@ def _size(model: onnx.ModelProto) -> SizeRecord:
 
 
 _Constants = Mapping[str, npt.NDArray[Any]]
-_ACTIVATIONS = {operator: name for name, operator in _OPERATORS.items()}
+_ACTIVATIONS = {operators: name for name, operators in _OPERATORS.items()}
 
 
 def _read(model: onnx.ModelProto) -> Network:
@@ -350,17 +395,15 @@ def _read(model: onnx.ModelProto) -> Network:
         raise AuditError("constants lie outside the file")
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     operators = {node.name: node.op_type for node in model.graph.node}
-    layers = []
-    for index in itertools.takewhile(lambda n: f"layer{n}" in operators, itertools.count()):
-        operator = operators.get(f"activation{index}")
-        layers.append(
-            Layer(
-                weight=_tensor(constants, f"layer{index}.weight", transposed=True),
-                bias=_tensor(constants, f"layer{index}.bias"),
-                activation=None if operator is None else _ACTIVATIONS[operator],
-                skip=f"skip{index}" in operators,
-            )
+    layers = [
+        Layer(
+            weight=_tensor(constants, f"layer{index}.weight", transposed=True),
+            bias=_tensor(constants, f"layer{index}.bias"),
+            activation=_read_activation(model.graph.node, constants, index),
+            skip=f"skip{index}" in operators,
         )
+        for index in itertools.takewhile(lambda n: f"layer{n}" in operators, itertools.count())
+    ]
     if not layers:
         raise AuditError("it has no node 'layer0'")
     normalizer = None
@@ -390,6 +433,27 @@ def _read(model: onnx.ModelProto) -> Network:
         normalizer=normalizer,
         roundings=roundings,
     )
+
+
+def _read_activation(
+    nodes: Iterable[onnx.NodeProto], constants: _Constants, index: int
+) -> str | None:
+    name = f"activation{index}"
+    found = [
+        node
+        for node in nodes
+        if node.name == name
+        or (node.name.startswith(f"{name}.") and not node.name.startswith(f"{name}.out_"))
+    ]
+    if not found:
+        return None
+    kind = _ACTIVATIONS[tuple(node.op_type for node in found)]
+    parameters = [attribute.f for attribute in found[0].attribute]
+    if kind == "PReLU":
+        parameters = constants[f"layer{index}.slope"].tolist()
+    elif kind == "Hardtanh":
+        parameters = [constants[f"{name}.{part}"].item() for part in ("low", "high")]
+    return str(Activation(kind, tuple(parameters)))
 
 
 def _tensor(constants: _Constants, name: str, *, transposed: bool = False) -> Tensor:

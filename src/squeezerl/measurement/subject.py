@@ -37,11 +37,13 @@ def artifact_size(artifact: Artifact) -> ModelSize:
         else:
             by_dtype[str(tensor.dtype)] += tensor.nbytes
     layers = artifact.network.layers
+    if slopes := sum(len(layer.slopes) for layer in layers):
+        by_dtype["float32"] += 4 * slopes
     return ModelSize(
         file_bytes=len(artifact.model),
         gzip_bytes=len(gzip.compress(artifact.model, compresslevel=9, mtime=0)),
         weight_bytes=artifact.manifest.size.weight_bytes,
         weight_bytes_by_dtype=dict(sorted(by_dtype.items())),
-        parameters=sum((layer.in_features + 1) * layer.out_features for layer in layers),
+        parameters=sum(layer.parameter_count for layer in layers),
         macs=sum(layer.in_features * layer.out_features for layer in layers),
     )

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from squeezerl.errors import CompressionError, SpecError
 from squeezerl.methods.base import ExpectedLayer, Given, Spec, register_spec
+from squeezerl.network.activations import Activation
 from squeezerl.network.network import Network, as_float
 from squeezerl.records import MethodRecord
 
@@ -141,14 +142,17 @@ def _prune(network: Network, spec: StructuredPruning) -> tuple[Network, tuple[Ne
         kept.append(np.sort(order[count:]))
     layers = []
     for index, layer in enumerate(network.layers):
-        weight, bias = as_float(layer.weight), as_float(layer.bias)
+        weight, bias, activation = as_float(layer.weight), as_float(layer.bias), layer.activation
         if index > 0:
             before = network.layers[index - 1].out_features
             skipped = np.arange(before, layer.in_features)  # the columns of an input skip stay
             weight = weight[:, np.concatenate([kept[index - 1], skipped])]
         if index < len(kept):
             weight, bias = weight[kept[index]], bias[kept[index]]
-        layers.append(dataclasses.replace(layer, weight=np.ascontiguousarray(weight), bias=bias))
+            if activation is not None:
+                activation = str(Activation.of(activation).of_neurons(kept[index]))
+        weight = np.ascontiguousarray(weight)
+        layers.append(dataclasses.replace(layer, weight=weight, bias=bias, activation=activation))
     return network.replace(layers=tuple(layers)), tuple(kept)
 
 

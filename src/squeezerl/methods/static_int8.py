@@ -30,6 +30,8 @@ from squeezerl.network.network import (
 )
 from squeezerl.records import MethodRecord
 
+_CLIPPING = ("ReLU", "Hardtanh")
+
 
 @final
 @register_spec
@@ -130,7 +132,9 @@ def _rounded_by_naive_use(network: Network, keep: Sequence[str]) -> set[str]:
     for index, (name, layer) in enumerate(network.named_layers.items()):
         is_last = index == len(network.layers) - 1
         if name not in keep and not (is_last and network.head.kind == "clip"):
-            values.add(f"activation{index}" if layer.activation == "ReLU" else name)
+            # Hardtanh is clipping, by any bounds.
+            clips = layer.activation is not None and layer.activation.startswith(_CLIPPING)
+            values.add(f"activation{index}" if clips else name)
     if network.head.kind == "clip":
         values.add(ACTION)
     elif network.head.kind == "tanh":

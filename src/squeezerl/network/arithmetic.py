@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from squeezerl.network.activations import ACTIVATIONS
+from squeezerl.network.activations import Activation
 from squeezerl.network.network import (
     ACTION,
     OBSERVATION,
@@ -54,7 +54,7 @@ def act(
             chain.put(f"skip{index}", np.concatenate([chain.unrounded, features], axis=1))
         chain.put(f"layer{index}", _linear(layer, chain))
         if layer.activation is not None:
-            chain.put(f"activation{index}", ACTIVATIONS[layer.activation](chain.value))
+            chain.put(f"activation{index}", Activation.of(layer.activation)(chain.value))
     if network.head.is_discrete:
         indices: npt.NDArray[np.int64] = chain.value.argmax(axis=1)
         return indices

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from squeezerl.errors import NetworkError
-from squeezerl.network.activations import ACTIVATIONS
+from squeezerl.network.activations import Activation
 
 Float = npt.NDArray[np.float32]
 HeadKind = Literal["clip", "tanh", "argmax"]
@@ -142,15 +142,23 @@ class Layer:
     Args:
         weight: of shape (out, in).
         bias: of shape (out,).
-        activation: a name in `ACTIVATIONS`; `None` for none.
+        activation: the text of an `Activation`, for example "Tanh" or "LeakyReLU:0.1"; `None` for
+            none.
         skip: the layer takes what the layer before it gives, and behind that the input of the first
             layer, before either is rounded; its last columns of weights are for that input.
+
+    Raises:
+        NetworkError: if there is no such activation.
     """
 
     weight: Tensor
     bias: Tensor
     activation: str | None = None
     skip: bool = False
+
+    def __post_init__(self) -> None:
+        if self.activation is not None:  # the one text of each, so that equal layers are equal
+            object.__setattr__(self, "activation", str(Activation.of(self.activation)))
 
     @property
     def in_features(self) -> int:
@@ -161,6 +169,17 @@ class Layer:
     def out_features(self) -> int:
         """Features that it gives: its neurons."""
         return self.weight.shape[0]
+
+    @property
+    def slopes(self) -> tuple[float, ...]:
+        """What a PReLU learned: one slope, or one for each neuron; none for other activations."""
+        activation = None if self.activation is None else Activation.of(self.activation)
+        return activation.parameters if activation is not None and activation.is_learned else ()
+
+    @property
+    def parameter_count(self) -> int:
+        """Weights, biases and slopes."""
+        return math.prod(self.weight.shape) + math.prod(self.bias.shape) + len(self.slopes)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -291,8 +310,8 @@ class Network:
 
     @property
     def parameter_count(self) -> int:
-        """Weights and biases of the layers."""
-        return sum(math.prod(x.shape) for layer in self.layers for x in (layer.weight, layer.bias))
+        """What the layers learned: weights, biases, and a PReLU's slopes."""
+        return sum(layer.parameter_count for layer in self.layers)
 
     @property
     def sha256(self) -> str:
@@ -367,12 +386,11 @@ class Network:
                 width += self.layers[0].in_features
             if layer.in_features != width:
                 raise NetworkError(f"{name} takes {layer.in_features} features, but gets {width}")
-            if layer.activation is not None and layer.activation not in ACTIVATIONS:
-                raise NetworkError(
-                    f"activation {layer.activation!r} is not supported; supported are "
-                    f"{', '.join(sorted(ACTIVATIONS))}"
-                )
             width = layer.out_features
+            if len(layer.slopes) not in (0, 1, width):
+                raise NetworkError(
+                    f"{name} has {width} neurons, its PReLU {len(layer.slopes)} slopes"
+                )
         if self.head.clip_mean is not None and not self.head.clip_mean > 0:
             raise NetworkError(f"clip_mean is {self.head.clip_mean}, not above 0")
         bounds = (self.head.low.shape, self.head.high.shape)

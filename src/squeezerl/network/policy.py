@@ -10,11 +10,34 @@ import torch
 from torch import Tensor, nn
 
 from squeezerl.errors import NetworkError
-from squeezerl.network.activations import ACTIVATIONS
+from squeezerl.network.activations import ACTIVATIONS, TORCH_CLASSES, Activation
 from squeezerl.network.network import Head, IntegerTensor, Layer, Network, Normalizer
 
-# The class in torch of each activation that networks may use.
-TORCH_ACTIVATIONS: dict[str, type[nn.Module]] = {name: getattr(nn, name) for name in ACTIVATIONS}
+# The class in torch of each activation, for who uses them with torch's default settings.
+TORCH_ACTIVATIONS: dict[str, type[nn.Module]] = {name: getattr(nn, name) for name in TORCH_CLASSES}
+
+
+def make_activation(text: str) -> nn.Module:
+    """The module of an activation with its settings, for example of "LeakyReLU:0.1"."""
+    activation = Activation.of(text)
+    if activation.name == "GELUTanh":
+        return nn.GELU(approximate="tanh")
+    if activation.is_learned:
+        module = nn.PReLU(len(activation.parameters))
+        module.weight = nn.Parameter(torch.tensor(activation.parameters))
+        return module
+    made: nn.Module = TORCH_ACTIVATIONS[activation.name](*activation.parameters)
+    return made
+
+
+def activation_text(module: nn.Module) -> str:
+    """The text of a module that `make_activation` made, or of the same one from elsewhere."""
+    name = type(module).__name__
+    if isinstance(module, nn.PReLU):
+        return str(Activation(name, tuple(_array(module.weight).tolist())))
+    if isinstance(module, nn.GELU) and module.approximate == "tanh":
+        return "GELUTanh"
+    return str(Activation(name, tuple(getattr(module, n) for n in ACTIVATIONS[name].defaults)))
 
 
 class ObservationNormalizer(nn.Module):
@@ -102,8 +125,9 @@ class Policy(nn.Module):
             linear.bias = nn.Parameter(_tensor(layer.bias))
             self.network.add_module(name, linear)
             if layer.activation is not None:
-                activation = TORCH_ACTIVATIONS[layer.activation]()
-                self.network.add_module(name.replace("layer", "activation"), activation)
+                self.network.add_module(
+                    name.replace("layer", "activation"), make_activation(layer.activation)
+                )
         self.head = ActionHead(network.head)
         self._template = network
         self.eval()
@@ -121,7 +145,7 @@ class Policy(nn.Module):
                 )
                 skip = False
             else:
-                layers[-1] = dataclasses.replace(layers[-1], activation=type(module).__name__)
+                layers[-1] = dataclasses.replace(layers[-1], activation=activation_text(module))
         return Network(
             layers=tuple(layers),
             head=self._template.head,

@@ -11,6 +11,7 @@ import numpy as np
 
 from squeezerl.errors import ArtifactError
 from squeezerl.formats.base import FORMATS
+from squeezerl.network.activations import Activation
 from squeezerl.network.network import Network
 from squeezerl.runtimes.base import RUNTIMES, Actions, Actor, Deployed, Observations, Rows, Runtime
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 # The kernels of these round a number otherwise at the end of a buffer, so that a batch gives other
 # actions than its rows.
-_UNEVEN_ACTIVATIONS = {"ELU", "SELU", "Softplus"}
+_UNEVEN_ACTIVATIONS = {"ELU", "SELU", "Softplus", "Mish"}
 
 
 @final
@@ -45,7 +46,9 @@ class OnnxActor(Actor):
         self._input = self._session.get_inputs()[0].name
         self._outputs = [self._session.get_outputs()[0].name]
         self._row_by_row = network.is_dynamic or any(
-            layer.activation in _UNEVEN_ACTIVATIONS for layer in network.layers
+            layer.activation is not None
+            and Activation.of(layer.activation).name in _UNEVEN_ACTIVATIONS
+            for layer in network.layers
         )
         self._checked_sizes = {1}
 

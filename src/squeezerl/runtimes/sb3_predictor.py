@@ -6,6 +6,7 @@ Stable-Baselines3 are imported when a predictor is made.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -66,6 +67,10 @@ class Sb3Predictor:
         weights = self._model.policy.state_dict()
         state = actor_state(FAMILIES[algorithm], layers)
         actor = {name: torch.tensor(array) for name, array in state.items()}
+        for name, tensor in actor.items():
+            module = self._model.policy.get_submodule(name.rpartition(".")[0])
+            if isinstance(module, torch.nn.PReLU):  # made with one slope
+                module.weight = torch.nn.Parameter(tensor)
         self._model.policy.load_state_dict(weights | actor)
         self._normalizer = (
             None if network.normalizer is None else _vec_normalize(network.normalizer, env)
@@ -106,7 +111,8 @@ def check_fits(network: Network, algorithm: str) -> None:
         raise UnsupportedPolicyError("Stable-Baselines3 has no networks with an input skip")
     if layers[-1].activation is not None:
         raise UnsupportedPolicyError(f"the last layer of {name}'s networks has no activation")
-    activations = [str(layer.activation) for layer in layers[:-1]]
+    # Each PReLU has slopes of its own.
+    activations = ["PReLU" if x.slopes else str(x.activation) for x in layers[:-1]]
     if "None" in activations or len(set(activations)) > 1:
         raise UnsupportedPolicyError(
             f"{name}'s networks have the same activation after every hidden layer, this policy has "
@@ -115,11 +121,15 @@ def check_fits(network: Network, algorithm: str) -> None:
 
 
 def _settings(layers: tuple[Layer, ...], algorithm: str) -> dict[str, Any]:
-    from squeezerl.network.policy import TORCH_ACTIVATIONS
+    from squeezerl.network.policy import TORCH_ACTIVATIONS, make_activation
 
     policy_kwargs: dict[str, Any] = {"net_arch": [layer.out_features for layer in layers[:-1]]}
     if layers[0].activation is not None:
-        policy_kwargs["activation_fn"] = TORCH_ACTIVATIONS[layers[0].activation]
+        policy_kwargs["activation_fn"] = (
+            TORCH_ACTIVATIONS["PReLU"]
+            if layers[0].slopes
+            else partial(make_activation, layers[0].activation)
+        )
     if algorithm == "qrdqn":
         policy_kwargs["n_quantiles"] = 1
     # Nothing will be trained, so this is the least that each algorithm takes without a warning.

@@ -80,11 +80,11 @@ def _name(name: str | None) -> str:
 
 
 def _activation(path: str) -> str:
-    from squeezerl.network.activations import ACTIVATIONS
+    from squeezerl.network.activations import TORCH_CLASSES
 
     module, _, name = path.rpartition(".")
-    if module not in _NN or name not in ACTIVATIONS:
+    if module not in _NN or name not in TORCH_CLASSES:
         raise HyperparameterError(
-            f"{shown(path)} is not one of nn.{', nn.'.join(sorted(ACTIVATIONS))}"
+            f"{shown(path)} is not one of nn.{', nn.'.join(sorted(TORCH_CLASSES))}"
         )
     return name

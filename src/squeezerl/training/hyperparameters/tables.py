@@ -241,11 +241,11 @@ _CLASSES = ("features_extractor_class", "features_extractor_kwargs", "optimizer_
 
 
 def _activation(name: str, value: Any) -> str:
-    from squeezerl.network.activations import ACTIVATIONS
+    from squeezerl.network.activations import TORCH_CLASSES
 
     activation = read_literal(value) if isinstance(value, str) and "." in value else value
-    if not isinstance(activation, str) or activation not in ACTIVATIONS:
-        raise refusal(name, value, f"one of {', '.join(sorted(ACTIVATIONS))}")
+    if not isinstance(activation, str) or activation not in TORCH_CLASSES:
+        raise refusal(name, value, f"one of {', '.join(sorted(TORCH_CLASSES))}")
     return activation
 
 

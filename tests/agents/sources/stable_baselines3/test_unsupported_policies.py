@@ -103,9 +103,13 @@ def test_unsupported_policy_is_named(
 @pytest.mark.parametrize(
     ("activation", "reason"),
     [
-        pytest.param(nn.GELU, "'GELU'.*supported are ELU, LeakyReLU", id="gelu"),
+        pytest.param(nn.Tanhshrink, "'Tanhshrink'.*supported are ELU, GELU", id="tanhshrink"),
         pytest.param(TwiceReLU, "TwiceReLU", id="custom"),
-        pytest.param(partial(nn.LeakyReLU, 0.5), "activation", id="with-settings"),
+        pytest.param(partial(nn.Softplus, 2.0), "Softplus.*2.0.*not read", id="one-setting"),
+        pytest.param(partial(nn.Softplus, beta=2), "Softplus.*beta=2.*not read", id="setting"),
+        pytest.param(partial(TwiceReLU), "TwiceReLU", id="custom-partial"),
+        pytest.param(partial(nn.LeakyReLU, float("nan")), "cannot be read", id="nan"),
+        pytest.param(lambda: nn.LeakyReLU(0.1), "functools.partial", id="lambda"),
         pytest.param(ReLU, "ReLU", id="custom-of-a-known-name"),
     ],
 )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from squeezerl.errors import CheckpointError, UnsupportedPolicyError
+from squeezerl.errors import CheckpointError, NetworkError, UnsupportedPolicyError
+from squeezerl.network.activations import ACTIVATIONS, Activation
 
 # The module of the policy class → the family that decides how its weights are named.
 _FAMILIES = {
@@ -22,6 +25,7 @@ _FAMILIES = {
     "sb3_contrib.qrdqn.policies": "qrdqn",
 }
 _ACTIVATIONS = "torch.nn.modules.activation."
+_PARTIAL = re.compile(r"functools\.partial\((<class '[\w.]+'>)(.{0,200})\)", re.DOTALL)
 _EXTRACTORS = "stable_baselines3.common.torch_layers."
 _UNSUPPORTED = {
     "sb3_contrib.common.recurrent.policies": "recurrent policies (RecurrentPPO)",
@@ -56,7 +60,7 @@ class CheckpointMetadata:
     algorithm: str
     observation_space: BoxSpace
     action_space: BoxSpace | DiscreteSpace
-    activation: str
+    activation: str | None
     squashed_gsde: bool
     clip_mean: float | None
 
@@ -115,14 +119,60 @@ def _check_features(kwargs: dict[str, Any], space: BoxSpace) -> None:
         )
 
 
-def _activation(text: Any, default: str) -> str:
-    """`ReLU`, if it is torch's own: a class of that name from elsewhere may do anything."""
+def _activation(text: Any, default: str) -> str | None:
+    """`ReLU`, if it is torch's own: a class of that name from elsewhere may do anything.
+
+    `functools.partial(<class '...LeakyReLU'>, 0.1)` is "LeakyReLU:0.1". Of a PReLU this is only the
+    name: its slopes are among the weights.
+    """
     if text is None:
         return default
-    name = _class_name(text)
+    partial = _PARTIAL.fullmatch(str(text))
+    name = _class_name(partial[1] if partial else text)
+    if name == "torch.nn.modules.linear.Identity":
+        return None
     if not name.startswith(_ACTIVATIONS):
-        raise UnsupportedPolicyError(f"the custom activation {name!r} is not supported")
-    return name.removeprefix(_ACTIVATIONS)
+        raise UnsupportedPolicyError(
+            f"the custom activation {name!r} is not supported; supported are torch's own, as a "
+            "class or as functools.partial(nn.LeakyReLU, 0.1)"
+        )
+    name = name.removeprefix(_ACTIVATIONS)
+    values, keywords = _arguments(partial[2]) if partial else ((), {})
+    keywords.pop("inplace", None)  # the same numbers in other memory
+    if name == "PReLU":
+        return name
+    if name == "GELU" and [*values, *keywords.values()] == ["tanh"]:
+        return "GELUTanh"
+    if name == "GELU" and [*values, *keywords.values()] == ["none"]:
+        return name
+    if name == "ReLU6":
+        return "Hardtanh:0:6"
+    try:
+        defaults = Activation(name).parameters
+        names = ACTIVATIONS[name].defaults
+        settings = dict(zip(names, defaults, strict=True))
+        settings |= dict(zip(names, values, strict=False)) | keywords
+        # What comes after the settings is `inplace`.
+        if {*settings} != {*names} or not all(type(x) is bool for x in values[len(names) :]):
+            raise NetworkError(f"the activation {_class_name(text)} has settings that are not read")
+        return str(Activation(name, tuple(float(value) for value in settings.values())))
+    except (NetworkError, TypeError, ValueError) as error:
+        raise UnsupportedPolicyError(str(error)) from error
+
+
+def _arguments(text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments in the text of a partial, which are numbers, words or truth values."""
+    text = re.sub(r"np\.float\d+\(([^()]*)\)", r"\1", text)
+    try:
+        call = ast.parse(f"f({text.removeprefix(', ')})", mode="eval").body
+        assert isinstance(call, ast.Call)
+        values = tuple(ast.literal_eval(value) for value in call.args)
+        keywords = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+    except (SyntaxError, ValueError, AssertionError, RecursionError, MemoryError) as error:
+        raise UnsupportedPolicyError(
+            f"the activation's settings cannot be read: {text[:80]!r}"
+        ) from error
+    return values, keywords
 
 
 def _class_name(text: Any) -> str:

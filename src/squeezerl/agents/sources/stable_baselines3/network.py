@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,6 @@ from squeezerl.agents.sources.stable_baselines3.metadata import (
 )
 from squeezerl.agents.torch_file import State, read_linear, read_sequential
 from squeezerl.errors import CheckpointError, UnsupportedPolicyError
-from squeezerl.network.activations import ACTIVATIONS
 from squeezerl.network.network import Head, HeadKind, Layer, Network, Normalizer, as_float
 
 # Family → the Sequential with the actor's layers, and the last layer where that stands outside.
@@ -45,11 +43,6 @@ def build_network(
         raise UnsupportedPolicyError(
             f"the policy has a features extractor with weights ({extractor!r}, a CNN or a custom "
             "one); only multilayer perceptrons are supported yet"
-        )
-    if metadata.activation not in ACTIVATIONS:
-        raise UnsupportedPolicyError(
-            f"activation {metadata.activation!r} is not supported; supported are "
-            f"{', '.join(sorted(ACTIVATIONS))}"
         )
     layers = _READERS[metadata.family](metadata, state)
     features = math.prod(metadata.observation_space.shape)
@@ -85,8 +78,11 @@ def actor_state(family: str, layers: Sequence[Layer]) -> dict[str, npt.NDArray[n
     if family in _LAST_LAYER:
         names[-1] = _LAST_LAYER[family]
     state: dict[str, npt.NDArray[np.float32]] = {}
-    for name, layer in zip(names, layers, strict=True):
+    for index, (name, layer) in enumerate(zip(names, layers, strict=True)):
         state |= {f"{name}.weight": as_float(layer.weight), f"{name}.bias": as_float(layer.bias)}
+        if layer.slopes:
+            slopes = np.array(layer.slopes, np.float32)
+            state[f"{_LAYERS[family]}.{2 * index + 1}.weight"] = slopes
     return state
 
 
@@ -110,10 +106,11 @@ def _sac(metadata: CheckpointMetadata, state: State) -> list[Layer]:
 
 def _joined(metadata: CheckpointMetadata, state: State) -> list[Layer]:
     """The last layer stands among the others, but no activation of theirs follows it."""
-    layers = read_sequential(state, _LAYERS[metadata.family], metadata.activation)
+    name = _LAYERS[metadata.family]
+    layers = read_sequential(state, name, metadata.activation, ends_linear=True)
     if not layers:
         raise CheckpointError("the weights hold no actor network")
-    return [*layers[:-1], replace(layers[-1], activation=None)]
+    return layers
 
 
 def _qrdqn(metadata: CheckpointMetadata, state: State) -> list[Layer]:

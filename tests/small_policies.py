@@ -117,12 +117,13 @@ def compress(network: Network, recipe: RecipeLike, observations: Floats | None =
     """What a recipe makes of a network; unless given, the observations are random."""
     if observations is None:
         observations = random_observations(network, 200)
-    steps = Recipe.of(recipe).steps
+    teacher, steps = network, Recipe.of(recipe).steps
     for step in steps:
         roundings = roundings_seen(network, observations) if "training" in step.needs else None
         if roundings is not None:
             roundings = {n: r for n, r in roundings.items() if n not in getattr(step, "keep", ())}
-        network = step.apply(network, Given(observations=observations, roundings=roundings))
+        given = Given(observations=observations, roundings=roundings, teacher=teacher)
+        network = step.apply(network, given)
     return network
 
 

@@ -92,7 +92,7 @@ class SpecContract:
     def test_what_it_needs_and_is_not_given_is_named(self) -> None:
         spec = self._some_spec()
         if spec.needs:
-            with pytest.raises(SpecError, match=r"needs observations|give `qat`"):
+            with pytest.raises(SpecError, match=r"needs observations|give `qat`|`env`"):
                 spec.apply(network(), Given())
         else:
             spec.apply(network(), Given())

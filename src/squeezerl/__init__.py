@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from squeezerl.errors import SqueezeRLError as SqueezeRLError
     from squeezerl.evaluation.environment import Environment as Environment
     from squeezerl.measurement.result import Profile as Profile
+    from squeezerl.methods.distillation import Distillation as Distillation
     from squeezerl.methods.dynamic_int8 import DynamicQuantization as DynamicQuantization
     from squeezerl.methods.pruning import StructuredPruning as StructuredPruning
     from squeezerl.methods.recipe import Recipe as Recipe
+    from squeezerl.methods.recovery import Recovery as Recovery
     from squeezerl.methods.static_int8 import StaticQuantization as StaticQuantization
     from squeezerl.methods.trained_int8 import (
         QuantizationAwareTraining as QuantizationAwareTraining,
@@ -49,6 +51,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Agent": "squeezerl.agents.load",
     "Artifact": "squeezerl.artifacts.artifact",
+    "Distillation": "squeezerl.methods.distillation",
     "DynamicQuantization": "squeezerl.methods.dynamic_int8",
     "Environment": "squeezerl.evaluation.environment",
     "Evaluation": "squeezerl.api",
@@ -57,6 +60,7 @@ _HOMES = {
     "QatConfig": "squeezerl.training.config",
     "QuantizationAwareTraining": "squeezerl.methods.trained_int8",
     "Recipe": "squeezerl.methods.recipe",
+    "Recovery": "squeezerl.methods.recovery",
     "SqueezeRLError": "squeezerl.errors",
     "SqueezeResult": "squeezerl.search.result",
     "Squeezed": "squeezerl.api",

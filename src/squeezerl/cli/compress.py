@@ -72,7 +72,8 @@ def compress(
 
     A recipe is a sequence of steps: prune:l1:RATIO and prune:l2:RATIO remove neurons; int8:dynamic
     (ptdq) and int8:static (ptsq) quantize, with activation scales computed at run time or fixed by
-    calibration on the agent's own episodes.
+    calibration on the agent's own episodes; recover learns to act as the agent does again, and
+    distill:WIDTHS teaches that to a small network, both in the environment.
 
     Example: squeezerl compress demo --recipe 'prune:l2:0.1 | int8:static' -o out
     """
@@ -84,20 +85,21 @@ def compress(
     loaded = load_agent(agent, vecnormalize=vecnormalize)
     check_output(output, force=force)
     environment = None
-    if env is not None or "observations" in steps.needs:
+    if env is not None or steps.needs_environment:
         environment = find_environment(
             env, loaded.source, env_kwargs, max_episode_steps=max_episode_steps
         )
         environment.check_fits(loaded.network)
     names = option_names(episodes="--calibration-episodes")
-    with names, progress_bar("calibration") as update:
+    doing = "learning" if "visits" in steps.needs else "calibration"
+    with names, progress_bar(doing) as update:
         artifact = make_artifact(
             loaded,
             steps,
             environment=environment,
             episodes=calibration_episodes,
             seed=seed,
-            on_progress=lambda fraction: update("calibration", fraction),
+            on_progress=lambda fraction: update(doing, fraction),
         )
     artifact.save(output, force=force)
     manifest = artifact.manifest

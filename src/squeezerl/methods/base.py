@@ -9,10 +9,10 @@ from __future__ import annotations
 import dataclasses
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Protocol, Self, get_args, get_origin, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +22,58 @@ from squeezerl.network.network import Network, Rounding
 from squeezerl.records import MethodRecord
 from squeezerl.registry import Registry
 
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m)")
+_SECONDS = {"s": 1, "m": 60}
 # The recipe without steps.
 FLOAT = "float"
-# What a method can need beside the network: observations of the agent's own episodes, or to have
-# been trained for (its integers come out of a training, not out of a trained network).
-Need = Literal["observations", "training"]
+# What a method can need beside the network: observations of the agent's own episodes; environments
+# to visit; or that the agent was trained for it (its integers come out of the training).
+Need = Literal["observations", "visits", "training"]
+# Actions (rows, *action_shape) for raw observations (rows, *observation_shape).
+Act = Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transitions:
+    """What happened in `steps` steps of `rows` environments side by side.
+
+    The step after the last one of an episode resets the environment: its action was ignored, so it
+    does not count.
+
+    Args:
+        observations: raw, (steps + 1, rows, *shape), float32; [t] is before step t, [t + 1] after.
+        rewards: (steps, rows), float32.
+        ended: whether the episode ended with the step, (steps, rows).
+        truncated: whether it ended for its length alone.
+        counts: whether the step is one of an episode.
+    """
+
+    observations: npt.NDArray[np.float32]
+    rewards: npt.NDArray[np.float32]
+    ended: npt.NDArray[np.bool_]
+    truncated: npt.NDArray[np.bool_]
+    counts: npt.NDArray[np.bool_]
+
+    @property
+    def visited(self) -> npt.NDArray[np.float32]:
+        """The raw observations that were acted on, (n, *shape)."""
+        visited: npt.NDArray[np.float32] = self.observations[:-1][self.counts]
+        return visited
+
+
+class Visits(Protocol):
+    """Environments that a policy visits, `rows` of them side by side; deterministic."""
+
+    rows: int
+
+    def roll(self, act: Act, steps: int) -> Transitions:
+        """Go on for so many steps from where the last call ended."""
+
+    def returns(self, act: Act, episodes: int, first: int = 0) -> npt.NDArray[np.float64]:
+        """Returns of complete episodes; equal numbers from `first` on have equal start states.
+
+        No evaluation uses these seeds.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +83,18 @@ class Given:
     Args:
         observations: raw ones that the agent visited, (n, *observation_shape), float32.
         roundings: of the input of each layer, by the layer's name, as a training fixed them.
+        teacher: the agent's network in float, which a method can learn from.
+        visits: environments to visit.
+        seed: of all that a method draws.
+        on_progress: called now and then with the share of the work that is done; it may raise.
     """
 
     observations: npt.NDArray[np.float32] | None = None
     roundings: Mapping[str, Rounding] | None = None
+    teacher: Network | None = None
+    visits: Visits | None = None
+    seed: int = 0
+    on_progress: Callable[[float], None] = lambda fraction: None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +123,8 @@ class Spec(ABC):
     # The field that grids sweep over.
     swept: ClassVar[str | None] = None
     needs: ClassVar[frozenset[Need]] = frozenset()
-    # Roughly the seconds that it takes.
-    estimate_s: ClassVar[float] = 0.05
+    # Fields that count steps, and how many of them a second stands for: "30s", "2m".
+    rates: ClassVar[Mapping[str, int]] = {}
     # Nothing can follow a step that gives integers.
     is_final: ClassVar[bool] = False
 
@@ -87,6 +142,11 @@ class Spec(ABC):
     def amount(self) -> float | None:
         """The value of the field that grids sweep over, for example a share of neurons."""
         return None if self.swept is None else float(getattr(self, self.swept))
+
+    @property
+    def estimate_s(self) -> float:
+        """Roughly the seconds that it takes."""
+        return 0.05
 
     @abstractmethod
     def apply(self, network: Network, given: Given) -> Network:
@@ -164,8 +224,10 @@ class Spec(ABC):
 
 
 def _register_own() -> None:
+    import squeezerl.methods.distillation
     import squeezerl.methods.dynamic_int8
     import squeezerl.methods.pruning
+    import squeezerl.methods.recovery
     import squeezerl.methods.static_int8
     import squeezerl.methods.trained_int8  # noqa: F401 - each registers its spec
 
@@ -303,7 +365,7 @@ def _format(value: Any) -> str:
     if isinstance(value, float):
         return repr(value).removesuffix(".0")  # the shortest text that is read back as the same
     if isinstance(value, tuple):
-        return ",".join(map(str, value))
+        return ("x" if value and isinstance(value[0], int) else ",").join(map(str, value))
     return str(value)
 
 
@@ -317,6 +379,8 @@ def _parse_value(spec: type[Spec], name: str, text: str, hint: Any) -> Any:
     try:
         if hint is bool:
             return {"yes": True, "true": True, "no": False, "false": False}[text.lower()]
+        if name in spec.rates and (found := _DURATION.fullmatch(text)):
+            return round(float(found[1]) * _SECONDS[found[2]] * spec.rates[name])
         if hint in (int, float):
             return hint(text)
         if get_origin(hint) is tuple:

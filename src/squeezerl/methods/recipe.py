@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
+
+import numpy as np
 
 from squeezerl.errors import SpecError
 from squeezerl.methods.base import (
@@ -21,10 +25,13 @@ from squeezerl.methods.base import (
     parse_sweep,
     spec_from_json,
 )
+from squeezerl.network.arithmetic import act
 from squeezerl.network.network import Network
 from squeezerl.records import LayerRecord, MethodRecord
 
 _SEPARATOR = " | "
+# Of a policy that has learned, in each of its environments.
+_STEPS_AFTER = 100
 _FLOAT_RECORD = MethodRecord(
     name=FLOAT, label=FLOAT, short=FLOAT, group="reference", color="#000000", marker="*"
 )
@@ -127,6 +134,11 @@ class Recipe:
         return frozenset().union(*(step.needs for step in self.steps))
 
     @property
+    def needs_environment(self) -> bool:
+        """Whether it plays: for observations, or to learn."""
+        return bool(self.needs & {"observations", "visits"})
+
+    @property
     def sha256(self) -> str:
         """A hash of the content: equal for equal recipes, on every machine."""
         text = json.dumps(self.to_json(), sort_keys=True)
@@ -139,8 +151,21 @@ class Recipe:
             CompressionError: if a method cannot treat the network.
             SpecError: if a spec names what is not there, or lacks what it needs.
         """
+        given = given or Given()
+        given = dataclasses.replace(given, teacher=given.teacher or network)
+        report, total_s, done_s = given.on_progress, sum(s.estimate_s for s in self.steps), 0.0
         for step in self.steps:
-            network = step.apply(network, given or Given())
+
+            def progress(fraction: float, step: Spec = step, done_s: float = done_s) -> None:
+                report((done_s + fraction * step.estimate_s) / total_s)
+
+            network = step.apply(network, dataclasses.replace(given, on_progress=progress))
+            done_s += step.estimate_s
+            if "visits" in step.needs and given.visits is not None:
+                # What follows is calibrated on what the policy of now visits, too.
+                visited = given.visits.roll(partial(act, network), _STEPS_AFTER).visited
+                known = () if given.observations is None else (given.observations,)
+                given = dataclasses.replace(given, observations=np.concatenate([*known, visited]))
         return network
 
     def expect(self, before: Sequence[LayerRecord]) -> list[ExpectedLayer]:

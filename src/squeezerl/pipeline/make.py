@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from squeezerl.agents.load import Agent
 from squeezerl.artifacts.artifact import Artifact, build_artifact
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import calibrate
+from squeezerl.evaluation.visits import EnvironmentVisits
 from squeezerl.methods.base import Given
 from squeezerl.methods.recipe import Recipe, RecipeLike
 from squeezerl.records import AgentSource, ObservationsRecord
@@ -17,6 +19,8 @@ from squeezerl.runtimes.onnx_runtime import load_network
 
 CALIBRATION_EPISODES = 10
 CALIBRATION_OBSERVATIONS = 4096
+# The share of calibration in the progress of a recipe that learns.
+_CALIBRATING = 0.05
 
 
 def make_artifact(
@@ -37,15 +41,15 @@ def make_artifact(
     Args:
         agent: stays as it is.
         recipe: text, specs or `Recipe`; "float" gives the policy in float32.
-        environment: where a recipe that needs observations gets them; unless given, the one that
-            the agent was trained on.
+        environment: where a recipe that needs observations gets them, and where one that learns
+            visits; unless given, the one that the agent was trained on.
         observations: recorded elsewhere, (n, *observation_shape), instead of an environment.
         origin: of these observations, as in `ObservationsRecord`.
         episodes: of calibration.
         count: of the observations that are taken from them.
-        seed: of calibration.
+        seed: of calibration and of learning.
         threads: of the environment.
-        on_progress: called with the share of the calibration that is done.
+        on_progress: called with the share of the work that is done.
 
     Raises:
         SpecError: if the recipe makes no sense, or does not fit the network.
@@ -53,23 +57,39 @@ def make_artifact(
         EnvError: if environment and agent do not fit.
     """
     recipe = Recipe.of(recipe)
-    calibration = record = None
-    needed = "observations" in recipe.needs
-    if needed and observations is None:
-        origin = "episodes"
-        observations, calibration = calibrate(
-            load_network(agent.network),
-            environment or home_of(agent.source),
-            episodes=episodes,
-            count=count,
-            seed=seed,
-            threads=threads,
-            on_progress=on_progress,
+    calibration = record = visits = None
+    learns = "visits" in recipe.needs
+    calibrating = _CALIBRATING if learns else 1.0
+    with ExitStack() as stack:
+        if recipe.needs_environment and observations is None:
+            environment = environment or home_of(agent.source)
+            environment.check_fits(agent.network)
+            if learns:
+                visits = stack.enter_context(EnvironmentVisits(environment, seed, threads))
+            if "observations" in recipe.needs:
+                origin = "episodes"
+                observations, calibration = calibrate(
+                    load_network(agent.network),
+                    environment,
+                    episodes=episodes,
+                    count=count,
+                    seed=seed,
+                    threads=threads,
+                    on_progress=lambda fraction: on_progress(calibrating * fraction),
+                )
+        if recipe.needs_environment and observations is not None:
+            record = ObservationsRecord.of(observations, origin)
+        network = recipe.apply(
+            agent.network,
+            Given(
+                observations=observations,
+                visits=visits,
+                seed=seed,
+                on_progress=lambda done: on_progress(calibrating + (1 - calibrating) * done),
+            ),
         )
-    if needed and observations is not None:
-        record = ObservationsRecord.of(observations, origin)
     return build_artifact(
-        recipe.apply(agent.network, Given(observations=observations)),
+        network,
         recipe,
         original=agent.network,
         source=agent.source,

@@ -408,13 +408,11 @@ class Search:
         return SizeRecord(**self._results[job.id].content["size"])
 
     def _compress_job(self, recipe: Recipe) -> Job:
-        calibrated = "observations" in recipe.needs
+        plays = recipe.needs_environment
         params = {
             "agent": {"sha256": self._key},
             "specs": recipe.to_json(),
-            "calibration": calibration_params(self._place, self._settings.seed)
-            if calibrated
-            else None,
+            "calibration": calibration_params(self._place, self._settings.seed) if plays else None,
         }
         return COMPRESS.job(params)
 

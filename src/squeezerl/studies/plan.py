@@ -184,15 +184,13 @@ class _Planner:
         source: Mapping[str, Any],
         label: Label,
     ) -> _Policy:
-        calibrated = "observations" in variant.recipe.needs
+        plays = variant.recipe.needs_environment
         job = self._add(
             COMPRESS,
             {
                 "agent": dict(source),
                 "specs": variant.recipe.to_json(),
-                "calibration": calibration_params(agent.place, self._study.seed)
-                if calibrated
-                else None,
+                "calibration": calibration_params(agent.place, self._study.seed) if plays else None,
             },
             label,
             needs=(source["job"],) if "job" in source else (),

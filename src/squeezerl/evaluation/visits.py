@@ -1,0 +1,129 @@
+"""Environments that a learning policy visits, side by side, one step after the other."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any, Self, final
+
+import numpy as np
+import numpy.typing as npt
+
+from squeezerl.evaluation.environment import Environment, make_gymnasium
+from squeezerl.evaluation.rollout import rollout
+from squeezerl.methods.base import Act, Transitions
+from squeezerl.runtimes.base import Actions, Actor, Observations, Rows
+
+# No evaluation uses these seeds; EnvPool takes 32 bits.
+_SEED_OFFSET = 1_700_000_000
+_SEED_RANGE = 400_000_000
+_ROWS = 32
+
+
+@final
+class EnvironmentVisits:
+    """See `squeezerl.methods.base.Visits`. EnvPool and Gymnasium give the same interface.
+
+    The step after the last one of an episode resets the environment and ignores the action.
+
+    Args:
+        environment: where.
+        seed: of the environments.
+        threads: of EnvPool; unless given, one. What is visited does not depend on it.
+    """
+
+    def __init__(self, environment: Environment, seed: int, threads: int | None = None) -> None:
+        self.rows = _ROWS
+        self._environment, self._threads = environment, threads or 1
+        self._first = _SEED_OFFSET + seed * 1_009 % (_SEED_RANGE - 200_000_000)
+        self._env: Any = None
+        self._observations: Observations = np.empty(0, np.float32)
+        self._ended = np.zeros(_ROWS, np.bool_)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._env is not None:
+            self._env.close()
+
+    def roll(self, act: Act, steps: int) -> Transitions:
+        """See `Visits`."""
+        if self._env is None:
+            self._open()
+        observations, rewards = [self._observations], []
+        ended, truncated, counts = [], [], []
+        for _ in range(steps):
+            counts.append(~self._ended)
+            self._observations, reward, terminated, cut = self._step(act(self._observations))
+            self._ended = terminated | cut
+            observations.append(self._observations)
+            rewards.append(reward)
+            ended.append(self._ended)
+            truncated.append(cut & ~terminated)
+        return Transitions(
+            observations=np.stack(observations),
+            rewards=np.stack(rewards).astype(np.float32),
+            ended=np.stack(ended),
+            truncated=np.stack(truncated),
+            counts=np.stack(counts),
+        )
+
+    def returns(self, act: Act, episodes: int, first: int = 0) -> npt.NDArray[np.float64]:
+        """See `Visits`."""
+        start = self._first + 200_000_000 + first
+        played = rollout(
+            _Acting(self._environment, act),
+            self._environment,
+            range(start, start + episodes),
+            threads=self._threads,
+        )
+        return np.array([episode.return_ for episode in played])
+
+    def _open(self) -> None:
+        seeds = [self._first + row for row in range(_ROWS)]
+        environment = self._environment
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "Box low's precision lowered"
+            if environment.backend == "envpool":
+                import envpool
+
+                self._env = envpool.make(
+                    environment.id,
+                    env_type="gymnasium",
+                    num_envs=_ROWS,
+                    seed=seeds,
+                    num_threads=self._threads,
+                    **environment.kwargs,
+                )
+                observations, _ = self._env.reset()
+            else:
+                from gymnasium.vector import SyncVectorEnv
+
+                make: list[Callable[[], Any]] = [
+                    lambda: make_gymnasium(environment.id, environment.kwargs)
+                ] * _ROWS
+                self._env = SyncVectorEnv(make)
+                observations, _ = self._env.reset(seed=seeds)
+        self._observations = observations.astype(np.float32)
+
+    def _step(
+        self, actions: Actions
+    ) -> tuple[Observations, npt.NDArray[Any], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        observations, rewards, terminated, truncated, info = self._env.step(actions)
+        if self._environment.backend == "envpool":
+            order = np.argsort(info["env_id"])
+            observations, rewards = observations[order], rewards[order]
+            terminated, truncated = terminated[order], truncated[order]
+        return observations.astype(np.float32), rewards, terminated, truncated
+
+
+class _Acting(Actor):
+    """An actor of a function."""
+
+    def __init__(self, environment: Environment, act: Act) -> None:
+        super().__init__(environment)
+        self._act = act
+
+    def act(self, observations: Observations, rows: Rows | None = None) -> Actions:
+        return self._act(observations)

@@ -1,0 +1,218 @@
+"""Imitation: a student learns the teacher's actions in the states that the student visits.
+
+DAgger (Ross et al. 2011, arXiv 1011.0686): the states of all rounds are kept, each with what the
+teacher would have done there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from squeezerl.errors import SpecError
+from squeezerl.methods.base import Given, Spec, Visits
+from squeezerl.methods.student import Adam, Student, outputs_of
+from squeezerl.network.arithmetic import act
+from squeezerl.network.network import Float, Head, Network
+
+# What "30s" in a spec stands for. Small networks learn faster, large ones slower.
+STEPS_PER_SECOND = 1_000
+# Steps of the teacher in each environment before the first step of learning.
+_TEACHER_STEPS = 200
+# The student visits so many steps in each environment, once in so many steps of learning.
+_VISIT_STEPS, _VISIT_EVERY = 40, 200
+_KEPT = 1_000_000
+# Near a bound the teacher's action counts as clipped: to go further does no harm.
+_NEAR_BOUND = 0.02
+# Of a tanh head: outputs that are far off must find back.
+_LEAST_SLOPE = np.float32(0.05)
+# How fast the average of the parameters follows them.
+_AVERAGED = 0.001
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """How a student imitates.
+
+    Args:
+        steps: of learning.
+        rate: of the first step; it falls to 0 along a cosine.
+        batch: states of one step.
+        snapshots: that are raced at the end.
+    """
+
+    steps: int
+    rate: float = 3e-3
+    batch: int = 512
+    snapshots: int = 10
+
+
+def imitate(network: Network, given: Given, lesson: Lesson) -> Network:
+    """The network with parameters that act as the teacher's; the best snapshot in the environment.
+
+    Without an environment it learns on the observations that are given, and the last one counts.
+    """
+    teacher = given.teacher
+    assert teacher is not None
+    rng = np.random.default_rng(given.seed)
+    student, visits = Student(network), given.visits
+    memory = _Memory(student, teacher)
+    memory.add(teacher_states(given))
+    error = ActionError(network.head, teacher.head)
+    adam, average = Adam(student.parameters.size), student.parameters.copy()
+    snapshots: list[Network] = []
+    marks = {
+        round(lesson.steps * (0.5 + 0.5 * (n + 1) / lesson.snapshots))
+        for n in range(lesson.snapshots)
+    }
+    for step in range(1, lesson.steps + 1):
+        if visits is not None and step % _VISIT_EVERY == 0:
+            memory.add(visits.roll(partial(act, student.network()), _VISIT_STEPS).visited)
+        features, targets, weights = memory.draw(rng, lesson.batch)
+        slope = error.slope(student.forward(features), targets)
+        gradient = student.backward(slope * (weights / np.float32(lesson.batch)))
+        rate = lesson.rate * 0.5 * (1 + math.cos(math.pi * step / lesson.steps))
+        adam.step(student.parameters, gradient, rate)
+        average += max(_AVERAGED, 1 / step) * (student.parameters - average)
+        if step in marks:
+            snapshots.append(student.network(average))
+        if step % _VISIT_EVERY == 0:
+            given.on_progress(0.9 * step / lesson.steps)
+    if visits is None:
+        return snapshots[-1]
+    return race(snapshots, visits, on_progress=lambda done: given.on_progress(0.9 + 0.1 * done))[0]
+
+
+def race(
+    networks: Sequence[Network],
+    visits: Visits,
+    *,
+    episodes: int = 8,
+    on_progress: Callable[[float], None] = lambda fraction: None,
+) -> tuple[Network, npt.NDArray[np.float64]]:
+    """The network of the highest mean return, and its returns; all play the same start states.
+
+    Successive halving: the better half plays twice as many episodes, until one is left.
+    """
+    running = list(networks)
+    returns = {id(network): np.empty(0) for network in running}
+    while True:
+        played = len(returns[id(running[0])])
+        for network in running:
+            on_progress(1 - len(running) / len(networks))
+            more = visits.returns(partial(act, network), episodes - played, first=played)
+            returns[id(network)] = np.concatenate([returns[id(network)], more])
+        running.sort(key=lambda network: -float(returns[id(network)].mean()))
+        running = running[: -(-len(running) // 2)]
+        if len(running) == 1:
+            return running[0], returns[id(running[0])]
+        episodes *= 2
+
+
+def check_given(spec: Spec, given: Given) -> None:
+    """Raise a `SpecError` if there is nothing to learn from."""
+    if given.teacher is None or (given.visits is None and given.observations is None):
+        raise SpecError(
+            f"{spec.kind} needs observations of the agent's own episodes, or better an environment "
+            "to visit"
+        )
+
+
+def teacher_states(given: Given) -> npt.NDArray[np.float32]:
+    """Raw observations (n, *shape) that the teacher visits."""
+    teacher = given.teacher
+    assert teacher is not None
+    if given.visits is not None:
+        return given.visits.roll(partial(act, teacher), _TEACHER_STEPS).visited
+    assert given.observations is not None
+    return given.observations
+
+
+class _Memory:
+    """States and what the teacher does there."""
+
+    def __init__(self, student: Student, teacher: Network) -> None:
+        self._student, self._teacher = student, teacher
+        self._size = self._next = 0
+        self._features: Float = np.empty(0, np.float32)
+        self._targets: Float = np.empty(0, np.float32)
+        self._weights: Float = np.empty(0, np.float32)
+
+    def add(self, observations: npt.NDArray[np.float32]) -> None:
+        """Keep more states; the oldest give way."""
+        features = self._student.features(observations)
+        targets, weights = _lesson(self._teacher, observations)
+        if not len(self._features):
+            self._features = np.empty((_KEPT, features.shape[1]), np.float32)
+            self._targets = np.empty((_KEPT, targets.shape[1]), np.float32)
+            self._weights = np.empty((_KEPT, 1), np.float32)
+        places = (self._next + np.arange(len(features))) % _KEPT
+        self._features[places], self._targets[places] = features, targets
+        self._weights[places] = weights
+        self._next = (self._next + len(features)) % _KEPT
+        self._size = min(_KEPT, self._size + len(features))
+
+    def draw(self, rng: np.random.Generator, count: int) -> tuple[Float, Float, Float]:
+        """Features (count, features), targets (count, outputs) and weights (count, 1)."""
+        chosen = rng.integers(self._size, size=count)
+        return self._features[chosen], self._targets[chosen], self._weights[chosen]
+
+
+def _lesson(teacher: Network, observations: npt.NDArray[np.float32]) -> tuple[Float, Float]:
+    """What the student shall do, and how much each state weighs, (n, 1).
+
+    A discrete teacher's choice weighs as much as it is better than the second best.
+    """
+    if not teacher.head.is_discrete:
+        actions = act(teacher, observations).reshape(len(observations), -1)
+        return actions, np.ones((len(actions), 1), np.float32)
+    outputs = outputs_of(teacher, observations)
+    ordered = np.sort(outputs, axis=1)
+    gap = ordered[:, -1:] - ordered[:, -2:-1]
+    weights = np.minimum(gap / (gap.mean() + np.float32(1e-8)), np.float32(5))
+    return np.eye(outputs.shape[1], dtype=np.float32)[outputs.argmax(axis=1)], weights
+
+
+class ActionError:
+    """The loss of a student's outputs.
+
+    For continuous actions it is half the squared error of the action, in units of half the range.
+    Where the teacher's action is at a bound, an output beyond the bound is no error. For discrete
+    ones it is the cross-entropy.
+    """
+
+    def __init__(self, head: Head, teacher: Head) -> None:
+        self._head = head
+        finite = np.isfinite(teacher.low) & np.isfinite(teacher.high)
+        with np.errstate(invalid="ignore"):
+            half = np.where(finite, (teacher.high - teacher.low) / 2, 1).astype(np.float32)
+            center = np.where(finite, (teacher.high + teacher.low) / 2, 0).astype(np.float32)
+        self._half, self._center = half, center
+        margin = np.float32(_NEAR_BOUND) * half
+        self._low = np.where(finite, teacher.low + margin, -np.inf).astype(np.float32)
+        self._high = np.where(finite, teacher.high - margin, np.inf).astype(np.float32)
+
+    def slope(self, outputs: Float, targets: Float) -> Float:
+        """The gradient (n, outputs) for outputs and for what the teacher does, both (n, outputs).
+
+        The latter are actions, or a one where the teacher's choice is.
+        """
+        if self._head.is_discrete:
+            shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+            probabilities: Float = shifted / shifted.sum(axis=1, keepdims=True)
+            return probabilities - targets
+        if self._head.kind == "tanh":
+            squashed = np.tanh(outputs)
+            error = squashed - (targets - self._center) / self._half
+            slope: Float = error * np.maximum(1 - squashed * squashed, _LEAST_SLOPE)
+            return slope
+        error = outputs - targets
+        error[(targets > self._high) & (error > 0)] = 0
+        error[(targets < self._low) & (error < 0)] = 0
+        scaled: Float = error / (self._half * self._half)
+        return scaled

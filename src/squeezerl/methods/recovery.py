@@ -1,0 +1,79 @@
+"""Recovery: a compressed network learns to act as the agent does again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from squeezerl.errors import SpecError
+from squeezerl.methods.base import ExpectedLayer, Given, Need, Spec, register_spec
+from squeezerl.methods.imitation import STEPS_PER_SECOND, Lesson, check_given, imitate
+from squeezerl.network.network import Network
+from squeezerl.records import MethodRecord
+
+
+@final
+@register_spec
+@dataclass(frozen=True, kw_only=True)
+class Recovery(Spec):
+    """Imitate the agent in the states that the compressed policy visits (DAgger, arXiv 1011.0686).
+
+    A quantized network learns in the integers that it has, by straight-through estimates. Without
+    an environment it learns on the observations that are given.
+
+    Args:
+        steps: of learning, with 512 states each. "30s" and "2m" stand for 1,000 steps a second.
+        rate: Adam's rate at first; it falls to 0 along a cosine.
+    """
+
+    kind = "recover"
+    positional = ("steps",)
+    rates: ClassVar = {"steps": STEPS_PER_SECOND}
+    needs: ClassVar[frozenset[Need]] = frozenset({"visits"})
+    takes_integers = True
+
+    steps: int = 20_000
+    rate: float = 1e-3
+
+    def __post_init__(self) -> None:
+        check_lesson(self.steps, self.rate)
+
+    @property
+    def record(self) -> MethodRecord:
+        """See `Spec`."""
+        return MethodRecord(
+            name="recover",
+            label="recovery",
+            short="recovery",
+            group="recovery",
+            color="#0072B2",
+            marker="P",
+        )
+
+    @property
+    def named_fields(self) -> tuple[str, ...]:
+        """See `Spec`."""
+        return ()
+
+    @property
+    def estimate_s(self) -> float:
+        """See `Spec`."""
+        return self.steps / STEPS_PER_SECOND
+
+    def apply(self, network: Network, given: Given) -> Network:
+        """See `Spec`."""
+        check_given(self, given)
+        return imitate(network, given, Lesson(steps=self.steps, rate=self.rate))
+
+    def expect(self, layers: Sequence[ExpectedLayer]) -> list[ExpectedLayer]:
+        """See `Spec`."""
+        return list(layers)
+
+
+def check_lesson(steps: int, rate: float) -> None:
+    """Raise a `SpecError` if a number is out of range."""
+    if steps < 1:
+        raise SpecError(f"steps of learning must be at least 1, not {steps}")
+    if not 0 < rate <= 1:
+        raise SpecError(f"the rate of learning must be above 0 and at most 1, not {rate}")

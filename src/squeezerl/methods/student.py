@@ -1,0 +1,271 @@
+"""A network that learns, in NumPy, in the arithmetic in which it will be deployed.
+
+At 8 to 32 units a step of torch's autograd takes about four times as long as the few lines of
+calculus that a chain of layers needs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from squeezerl.methods.integers import integer_bias
+from squeezerl.network.activations import ACTIVATIONS
+from squeezerl.network.arithmetic import act
+from squeezerl.network.network import (
+    Float,
+    IntegerTensor,
+    Layer,
+    Network,
+    Rounding,
+    as_float,
+)
+
+_HALF_STEP = np.float32(1e-3)
+
+
+class Student:
+    """The layers of a network with parameters that learn; normaliser and head stay as they are.
+
+    Integer weights learn behind straight-through estimates: the forward pass uses the integers that
+    the network will have, and the gradient goes to the float numbers that they are rounded from.
+    Their scales learn as well (LSQ: Esser et al. 2020, arXiv 1902.08153), as logarithms. Values are
+    rounded as the network rounds them.
+
+    Args:
+        network: float, integer or mixed, without scales that are computed at run time.
+
+    Attributes:
+        parameters: all that learns, as one float32 vector, which may be changed in place.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._layers = network.layers
+        parts: list[Float] = []
+        for layer in network.layers:
+            parts += [as_float(layer.weight), as_float(layer.bias)]
+            if isinstance(layer.weight, IntegerTensor):
+                parts.append(np.log(layer.weight.scale))
+        self._shapes = [part.shape for part in parts]
+        self.parameters: Float = np.concatenate([part.ravel() for part in parts])
+        self._views = self._parts_of(self.parameters)
+        self._roundings = [
+            network.roundings.get(network.input_of(index)) for index in range(len(self._layers))
+        ]
+        self._tape: list[tuple[Float, Any, Any, Float]] = []
+
+    def features(self, observations: npt.NDArray[Any]) -> Float:
+        """What enters the first layer, (n, features), for raw observations."""
+        return features_of(self._network, observations)
+
+    def forward(self, features: Float) -> Float:
+        """Outputs (n, outputs) before the head; `backward` refers to the last call."""
+        self._tape = []
+        value = features
+        for layer, views, rounding in zip(self._layers, self._views, self._roundings, strict=True):
+            if layer.skip:
+                value = np.concatenate([value, features], axis=1)
+            inside = None
+            if isinstance(rounding, Rounding):
+                value, inside = _rounded(value, rounding)
+            weight, tape = _effective_weight(layer, views)
+            before = value @ weight.T
+            before += views[1]
+            self._tape.append((value, inside, (weight, tape), before))
+            value = before if layer.activation is None else _activate(layer, before)
+        return value
+
+    def backward(self, outputs: Float) -> Float:
+        """The gradient of the parameters, for that of the outputs (n, outputs)."""
+        gradients: list[list[Float]] = []
+        slope = outputs
+        for index in reversed(range(len(self._layers))):
+            layer, views = self._layers[index], self._views[index]
+            value, inside, (weight, tape), before = self._tape[index]
+            if layer.activation is not None:
+                slope = slope * _derivative(layer, before)
+            of_weight = slope.T @ value
+            gradients.append([*_weight_gradients(of_weight, layer, views, tape), slope.sum(axis=0)])
+            if index == 0:
+                break
+            slope = slope @ weight
+            if inside is not None:
+                slope *= inside
+            slope = slope[:, : self._layers[index - 1].out_features]
+        ordered = [
+            part
+            for weight_gradient, *scale_gradient, bias_gradient in reversed(gradients)
+            for part in (weight_gradient, bias_gradient, *scale_gradient)
+        ]
+        return np.concatenate([part.ravel() for part in ordered])
+
+    def network(self, parameters: Float | None = None) -> Network:
+        """The network with the parameters of now, or with other ones."""
+        views = self._views if parameters is None else self._parts_of(parameters.copy())
+        layers = [
+            _layer(layer, parts, rounding)
+            for layer, parts, rounding in zip(self._layers, views, self._roundings, strict=True)
+        ]
+        return self._network.replace(layers=tuple(layers))
+
+    def _parts_of(self, vector: Float) -> list[list[Float]]:
+        """For each layer views of its weight, bias and, if it has one, the log of its scale."""
+        parts: list[list[Float]] = []
+        start, shapes = 0, iter(self._shapes)
+        for layer in self._layers:
+            parts.append([])
+            for _ in range(3 if isinstance(layer.weight, IntegerTensor) else 2):
+                shape = next(shapes)
+                size = int(np.prod(shape))
+                parts[-1].append(vector[start : start + size].reshape(shape))
+                start += size
+        return parts
+
+
+class Adam:
+    """Adam (Kingma and Ba 2015, arXiv 1412.6980) on one vector."""
+
+    def __init__(self, size: int) -> None:
+        self._mean, self._square = np.zeros(size, np.float32), np.zeros(size, np.float32)
+        self._steps = 0
+
+    def step(self, parameters: Float, gradient: Float, rate: float) -> None:
+        """Change the parameters in place."""
+        self._steps += 1
+        self._mean += np.float32(0.1) * (gradient - self._mean)
+        self._square += np.float32(0.001) * (gradient * gradient - self._square)
+        scale = np.sqrt(self._square / np.float32(1 - 0.999**self._steps)) + np.float32(1e-8)
+        parameters -= np.float32(rate / (1 - 0.9**self._steps)) * self._mean / scale
+
+
+def features_of(network: Network, observations: npt.NDArray[Any]) -> Float:
+    """What enters the first layer, (n, features), unrounded."""
+    flat = np.asarray(observations, np.float32).reshape(len(observations), -1)
+    normalizer = network.normalizer
+    if normalizer is None:
+        return flat
+    clip = np.float32(normalizer.clip)
+    scaled = (flat - as_float(normalizer.mean)) * as_float(normalizer.inverse_std)
+    clipped: Float = np.clip(scaled, -clip, clip)
+    return clipped
+
+
+def outputs_of(network: Network, observations: npt.NDArray[Any]) -> Float:
+    """What the last layer gives before the head, (n, outputs)."""
+    seen: dict[str, Float] = {}
+    last = len(network.layers) - 1
+    name = f"layer{last}" if network.layers[last].activation is None else f"activation{last}"
+    act(network, observations, lambda value, array: seen.update({value: array}))
+    return seen[name]
+
+
+def random_layers(
+    widths: Sequence[int],
+    activation: str,
+    rng: np.random.Generator,
+    *,
+    skip: bool = False,
+    last: float = 0.1,
+) -> tuple[Layer, ...]:
+    """Layers of these widths, input first (He et al. 2015, arXiv 1502.01852).
+
+    Args:
+        widths: of the input, of each hidden layer and of the output.
+        activation: behind each hidden layer.
+        rng: draws the weights.
+        skip: the last layer takes the input as well, if there is a hidden layer.
+        last: a factor on the weights of the last layer.
+    """
+    layers = []
+    count = len(widths) - 1
+    for index in range(count):
+        is_last = index == count - 1
+        inputs = widths[index] + (widths[0] if skip and is_last and count > 1 else 0)
+        size = (last if is_last else 2**0.5) / inputs**0.5
+        layers.append(
+            Layer(
+                weight=(rng.standard_normal((widths[index + 1], inputs)) * size).astype(np.float32),
+                bias=np.zeros(widths[index + 1], np.float32),
+                activation=None if is_last else activation,
+                skip=inputs != widths[index],
+            )
+        )
+    return tuple(layers)
+
+
+def _layer(layer: Layer, parts: list[Float], rounding: Any) -> Layer:
+    weight, bias = parts[0].copy(), parts[1].copy()
+    if not isinstance(layer.weight, IntegerTensor):
+        return dataclasses.replace(layer, weight=weight, bias=bias)
+    scale = np.asarray(np.exp(parts[2]), np.float32)
+    stored = layer.weight
+    limit = _limit(stored)
+    steps = np.rint(weight / _by_row(scale))
+    values = np.clip(steps, -limit, limit) + _by_row(stored.zero_point)
+    integers = IntegerTensor(values.astype(np.uint8), scale, stored.zero_point, stored.bits)
+    if not isinstance(layer.bias, IntegerTensor):
+        return dataclasses.replace(layer, weight=integers, bias=bias)
+    return dataclasses.replace(layer, weight=integers, bias=integer_bias(bias, integers, rounding))
+
+
+def _effective_weight(layer: Layer, parts: list[Float]) -> tuple[Float, Any]:
+    """The weight of the forward pass, and what its gradient needs."""
+    if not isinstance(layer.weight, IntegerTensor):
+        return parts[0], None
+    limit = _limit(layer.weight)
+    scale = _by_row(np.exp(parts[2]))
+    steps = parts[0] / scale
+    integers = np.clip(np.rint(steps), -limit, limit)
+    inside = np.abs(steps) <= limit
+    return integers * scale, (inside, integers - steps * inside, scale)
+
+
+def _weight_gradients(gradient: Float, layer: Layer, parts: list[Float], tape: Any) -> list[Float]:
+    """Of the weight and, for integers, of the logarithm of their scale."""
+    if tape is None:
+        return [gradient]
+    inside, of_scale, scale = tape
+    of_log = gradient * of_scale * scale
+    return [gradient * inside, of_log.sum(axis=1) if parts[2].ndim else of_log.sum()]
+
+
+def _limit(tensor: IntegerTensor) -> int:
+    """Weights lie from -limit to limit around their zero point."""
+    return int(tensor.zero_point.max()) - 1
+
+
+def _by_row(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return array[:, np.newaxis] if array.ndim else array
+
+
+def _rounded(value: Float, rounding: Rounding) -> tuple[Float, npt.NDArray[np.bool_]]:
+    """The value on its grid, and where it lies within its range."""
+    scale, zero = np.float32(rounding.scale), np.float32(rounding.zero_point)
+    top = np.float32(2**rounding.bits - 1)
+    steps = np.rint(value / scale)
+    stored = np.clip(steps, -zero, top - zero)
+    return stored * scale, stored == steps
+
+
+def _activate(layer: Layer, before: Float) -> Float:
+    result: Float = ACTIVATIONS[str(layer.activation)](before)
+    return result
+
+
+def _derivative(layer: Layer, before: Float) -> npt.NDArray[Any]:
+    """Of the activation; by central differences where there is no shorter way."""
+    match str(layer.activation):
+        case "ReLU":
+            return before > 0
+        case "Hardtanh":
+            return np.abs(before) < 1
+        case "Tanh":
+            tanh = np.tanh(before)
+            return 1 - tanh * tanh
+    ahead, behind = _activate(layer, before + _HALF_STEP), _activate(layer, before - _HALF_STEP)
+    return (ahead - behind) / (2 * _HALF_STEP)

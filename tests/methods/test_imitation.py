@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from small_policies import compress, demo_network, demo_observations, make_network
+from spec_contract import SpecContract
+from squeezerl.errors import SpecError
+from squeezerl.methods.base import Given, Spec, parse_spec
+from squeezerl.methods.distillation import Distillation
+from squeezerl.methods.imitation import ActionError
+from squeezerl.methods.recipe import Recipe
+from squeezerl.methods.recovery import Recovery
+from squeezerl.network.arithmetic import act
+from squeezerl.network.network import Head, Network
+
+STEPS = st.integers(1, 20)
+RATES = st.sampled_from([1e-3, 3e-3])
+
+
+class LearningContract(SpecContract):
+    """Of a spec whose fields include `steps` and `rate`."""
+
+    required: ClassVar[dict[str, Any]] = {}
+
+    def _some_spec(self) -> Spec:
+        return self.spec.from_fields(self.required | {"steps": 2})
+
+    @pytest.mark.parametrize("value", [None, {}, "odd", [[]]])
+    def test_fields_of_another_type_are_refused(self, value: Any) -> None:
+        super().test_fields_of_another_type_are_refused(value)
+
+
+class TestRecovery(LearningContract):
+    spec = Recovery
+    specs: ClassVar = st.builds(Recovery, steps=STEPS, rate=RATES)
+
+
+class TestDistillation(LearningContract):
+    spec = Distillation
+    specs: ClassVar = st.builds(
+        Distillation,
+        widths=st.sampled_from([(0,), (3,), (6, 5)]),
+        activation=st.sampled_from(["relu", "tanh"]),
+        input=st.sampled_from(["plain", "skip"]),
+        head=st.sampled_from(["same", "clip", "tanh"]),
+        steps=STEPS,
+        rate=RATES,
+    )
+    required: ClassVar = {"widths": (4,)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("recover:0", "recover:3h", "recover:5:rate=0", "recover:5:rate=2", "distill:"),
+        *("distill:4x0", "distill:-1", "distill:4:sigmoid", "distill:4:steps=0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(text: str) -> None:
+    with pytest.raises(SpecError):
+        parse_spec(text)
+
+
+def test_budgets_in_time_are_so_many_steps() -> None:
+    assert parse_spec("recover:30s") == Recovery(steps=30_000)
+    assert parse_spec("distill:8:relu:steps=1.5m") == Distillation(widths=(8,), steps=90_000)
+    assert Recipe.of("distill:24x24:relu").steps[0].widths == (24, 24)  # type: ignore[attr-defined]
+
+
+def test_recovery_brings_back_the_actions_of_a_pruned_policy() -> None:
+    network, seen = demo_network(), demo_observations()
+    wanted = act(network, seen)
+    pruned = compress(network, "prune:l2:0.5")
+    given = Given(teacher=network, observations=seen)
+    recovered = Recovery(steps=300).apply(pruned, given)
+    error = [float(np.abs(act(each, seen) - wanted).mean()) for each in (pruned, recovered)]
+    assert error[1] < 0.5 * error[0]
+
+
+@pytest.mark.parametrize("head", ["clip", "tanh"])
+def test_a_distilled_policy_acts_as_the_agent_does(head: Any) -> None:
+    network, seen = demo_network(), demo_observations()
+    spec = Distillation(widths=(16,), head=head, steps=1_000)
+    student = spec.apply(network, Given(teacher=network, observations=seen))
+    wanted = act(network, seen)
+    assert np.abs(act(student, seen) - wanted).mean() < 0.4 * np.abs(wanted - wanted.mean(0)).mean()
+    assert student.head.kind == head
+
+
+def test_a_distilled_choice_is_that_of_the_agent() -> None:
+    network = make_network(4, 32, 3, head="argmax", normalized=False)
+    seen = np.random.default_rng(0).normal(size=(2_000, 4)).astype(np.float32)
+    spec = Distillation(widths=(12,), steps=1_500)
+    student = spec.apply(network, Given(teacher=network, observations=seen))
+    assert (act(student, seen) == act(network, seen)).mean() > 0.9
+
+
+def test_it_is_the_same_again_with_the_same_seed_and_another_one_with_another() -> None:
+    network, seen = demo_network(), demo_observations()
+    spec = Distillation(widths=(4,), steps=20)
+    made = [
+        spec.apply(network, Given(teacher=network, observations=seen, seed=seed)).sha256
+        for seed in (1, 1, 2)
+    ]
+    assert made[0] == made[1] != made[2]
+
+
+def test_beyond_a_bound_that_the_agent_is_at_nothing_is_wrong() -> None:
+    head = Head(kind="clip", low=np.float32([-2, -2]), high=np.float32([2, 2]))
+    slope = ActionError(head, head).slope(
+        np.float32([[5, 5], [5, -5], [-5, 1]]), np.float32([[2, 1], [-2, -2], [2, 2]])
+    )
+    np.testing.assert_array_equal(np.sign(slope), [[0, 1], [1, 0], [-1, -1]])
+
+
+def test_a_spec_says_that_it_can_learn_from_observations_or_an_environment() -> None:
+    def apply(network: Network) -> Network:
+        return Recovery(steps=1).apply(network, Given(teacher=network))
+
+    with pytest.raises(SpecError, match=r"needs observations.*environment"):
+        apply(demo_network())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from itertools import pairwise
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from small_policies import ACTIVATION_TEXTS, QUANTIZATIONS, compress
 from squeezerl.network.activations import Activation
-from squeezerl.network.network import Head, Layer, Network, Normalizer
+from squeezerl.network.network import Head, Layer, Network, Normalizer, Sampling, as_float
 
 _TEXTS = [*ACTIVATION_TEXTS, "slopes", None]
 _SHAPES = [(1,), (4,), (3, 2), (1, 2, 2)]
@@ -72,6 +73,30 @@ def _with_slopes(text: str | None, rng: np.random.Generator, neurons: int) -> st
 def integer_networks(draw: st.DrawFn, *, wild: bool = True) -> Network:
     """Any small network in int8."""
     return compress(draw(networks(wild=wild)), draw(st.sampled_from(list(QUANTIZATIONS.values()))))
+
+
+@st.composite
+def drawn_networks(draw: st.DrawFn, *, wild: bool = True) -> Network:
+    """Any small network that draws its actions, in floats or in int8."""
+    network = draw(networks(wild=wild))
+    head, last = network.head, network.layers[-1]
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    if not head.is_discrete and draw(st.booleans()):
+        # The second half of the outputs is the logarithm of the deviation.
+        weight, bias = (
+            np.concatenate([x, x[::-1] / 4 - 1]) for x in map(as_float, (last.weight, last.bias))
+        )
+        last = dataclasses.replace(last, weight=weight, bias=bias, activation=None)
+        sampling = Sampling()
+    else:
+        deviation = rng.uniform(0, 1, last.out_features).astype(np.float32)
+        sampling = Sampling(deviation=None if head.is_discrete else deviation)
+    network = network.replace(
+        layers=(*network.layers[:-1], last),
+        head=dataclasses.replace(head, sampling=sampling, clip_mean=None),
+    )
+    recipe = draw(st.sampled_from(["float", "int8:dynamic", "int8:static"]))
+    return compress(network, recipe)
 
 
 def _bounds(rng: np.random.Generator, size: int, wild: bool) -> st.SearchStrategy[Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from random_networks import networks
+from random_networks import drawn_networks, networks
 from small_policies import (
     compress,
     demo_network,
@@ -21,6 +21,7 @@ from squeezerl.formats.base import FORMATS
 from squeezerl.network.arithmetic import act
 from squeezerl.network.network import Network
 from squeezerl.runtimes.base import RUNTIMES, Actor, Payload, Runtime
+from squeezerl.runtimes.noise import NoiseStreams
 
 INHERITED = settings(suppress_health_check=[HealthCheck.differing_executors], max_examples=40)
 
@@ -78,6 +79,28 @@ class RuntimeContract:
         else:
             with pytest.raises(SqueezeRLError):
                 self.load(network)
+
+    @INHERITED
+    @given(network=drawn_networks(wild=False))
+    def test_it_draws_the_actions_that_the_arithmetic_draws(self, network: Network) -> None:
+        algorithm = self.heads[network.head.kind]
+        if self.runtime.cannot_run(network, algorithm) is not None:
+            return
+        observations, actor = random_observations(network, 8), self.load(network)
+        rows, seeds = np.array([5, 0, 3]), [11, 12, 13]
+        streams = NoiseStreams(network)
+        streams.seed(rows, seeds)
+        actor.seed_noise(rows, seeds)
+        actor.start(rows)
+        size = float(np.abs([network.head.low, network.head.high]).max(initial=1))
+        for part in (rows, rows[:2], rows[2:], rows[::-1]):
+            some = observations[: len(part)]
+            expected = act(network, some, noise=streams.draw(part))
+            actions = actor.act(some, part)
+            assert (actions.shape, actions.dtype) == (expected.shape, expected.dtype)
+            # A last bit of difference before a rounding can become a step of it.
+            near = abs(actions - expected).reshape(len(part), -1).max(axis=1) <= 1e-4 * size
+            assert near.all() or network.is_quantized
 
     def test_what_it_refuses_it_does_not_load(self) -> None:
         for recipe in self.refused:

@@ -83,7 +83,7 @@ def load_actor(policy: Policy, *, runtime: str = "ort", threads: int = 1) -> Act
         SqueezeRLError: if it is damaged, or the runtime cannot run it.
     """
     artifact, chosen = as_artifact(policy), RUNTIMES.get(runtime)
-    refusal = chosen.refusal(artifact.network, artifact.algorithm)
+    refusal = chosen.cannot_run(artifact.network, artifact.algorithm)
     if refusal is not None:
         raise InvalidArgumentError(f"runtime {runtime!r} cannot run this policy: {refusal}")
     return chosen.load(artifact, threads=threads)

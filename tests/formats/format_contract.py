@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from random_networks import integer_networks, networks
+from random_networks import drawn_networks, integer_networks, networks
 from small_policies import compress, make_network, random_observations
 from squeezerl.errors import AuditError
 from squeezerl.formats.base import FORMATS, Format
@@ -44,13 +44,18 @@ class FormatContract:
         assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
         size = float(np.abs([network.head.low, network.head.high]).max(initial=0))
         np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6 * size)
+        if network.noise_width is not None:
+            rng = np.random.default_rng(0)
+            noise = rng.normal(size=(20, network.noise_width)).astype(np.float32)
+            expected, actual = (act(n, observations, noise=noise) for n in (network, read))
+            np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6 * size)
         return read
 
     def test_it_is_registered_under_its_name(self) -> None:
         assert type(FORMATS.get(self.format.name)) is type(self.format)
 
     @INHERITED
-    @given(st.one_of(networks(), integer_networks()))
+    @given(st.one_of(networks(), integer_networks(), drawn_networks()))
     def test_any_network_comes_back(self, network: Network) -> None:
         self.comes_back(network)
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from made_agents import MadeAgent
-from random_networks import integer_networks, networks
+from random_networks import drawn_networks, integer_networks, networks
 from small_policies import compress, demo_network, make_network, random_observations
 from squeezerl.agents.load import load_agent
 from squeezerl.errors import NetworkError
@@ -30,7 +30,7 @@ from squeezerl.network.network import (
     Rounding,
 )
 
-ANY = st.one_of(networks(), integer_networks())
+ANY = st.one_of(networks(), integer_networks(), drawn_networks())
 
 
 def _zeros(*shape: int, dtype: Any = np.float32) -> Any:

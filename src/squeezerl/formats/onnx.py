@@ -26,6 +26,8 @@ from squeezerl.network.activations import GELU_CUBE, GELU_ROOT, SQRT_2, Activati
 from squeezerl.network.arithmetic import tanh_parts
 from squeezerl.network.network import (
     ACTION,
+    LOG_DEVIATION,
+    NOISE,
     OBSERVATION,
     AnyRounding,
     DynamicRounding,
@@ -37,6 +39,7 @@ from squeezerl.network.network import (
     Normalizer,
     Port,
     Rounding,
+    Sampling,
     Tensor,
 )
 
@@ -61,6 +64,12 @@ _OPERATORS = {
     "Hardtanh": ("Clip",),
     "Softsign": ("Softsign",),
     "PReLU": ("PRelu",),
+}
+# What is said of an input in the file.
+_DOCS = {
+    (NOISE, "normal"): "Standard normal numbers. Zeros give the action without sampling.",
+    (NOISE, "gumbel"): "Standard Gumbel numbers, -log(-log(u)) of uniform u. Zeros give the action "
+    "without sampling.",
 }
 
 
@@ -97,6 +106,8 @@ _ROUNDING_PARTS = ("scale", "zero_point")
 def to_onnx(network: Network) -> onnx.ModelProto:
     """The graph: `observation` (batch, ...) → `action` (batch, ...), for any batch.
 
+    Where actions are drawn, it has a second input, `noise` (batch, ...).
+
     Raises:
         FormatError: if it has integers of other than 8 bits.
     """
@@ -117,7 +128,10 @@ def to_onnx(network: Network) -> onnx.ModelProto:
         helper.make_graph(
             graph.nodes,
             "policy",
-            [_value_info(port) for port in signature.inputs],
+            [
+                _value_info(port, _DOCS.get((port.name, str(network.head.noise)), ""))
+                for port in signature.inputs
+            ],
             [_value_info(port) for port in signature.outputs],
             graph.constants,
         ),
@@ -207,9 +221,9 @@ class _Graph:
         self.node("DequantizeLinear", f"{name}_dequantize", [integers, scale, zero], [self.value])
 
 
-def _value_info(port: Port) -> onnx.ValueInfoProto:
+def _value_info(port: Port, doc: str = "") -> onnx.ValueInfoProto:
     dtype = TensorProto.INT64 if port.dtype == "int64" else TensorProto.FLOAT
-    return helper.make_tensor_value_info(port.name, dtype, ["batch", *port.shape])
+    return helper.make_tensor_value_info(port.name, dtype, ["batch", *port.shape], doc)
 
 
 def _scalar(value: float) -> npt.NDArray[np.float32]:
@@ -320,6 +334,8 @@ def _add_dynamic_product(
 
 def _add_head(graph: _Graph, network: Network) -> None:
     head = network.head
+    if head.sampling is not None:
+        _add_sample(graph, network)
     if head.kind == "argmax":
         graph.add("ArgMax", "head.argmax", axis=1, keepdims=0)
     elif head.kind == "tanh":
@@ -340,6 +356,37 @@ def _add_head(graph: _Graph, network: Network) -> None:
         shape = np.array([-1, *network.action_shape], dtype=np.int64)
         graph.add("Reshape", "reshape", graph.constant("action_shape", shape))
     graph.nodes[-1].output[0] = ACTION
+
+
+def _add_sample(graph: _Graph, network: Network) -> None:
+    """The latest value becomes a draw: its mean and, times the deviation, the noise."""
+    sampling, width = network.head.sampling, network.noise_width
+    assert sampling is not None
+    assert width is not None
+    noise = NOISE
+    if network.head.has_own_deviation:
+        outputs = graph.value
+        for name, first in (("log_deviation", width), ("mean", 0)):
+            places = [
+                graph.constant(f"head.{name}_{key}", np.array([value], np.int64))
+                for key, value in (("start", first), ("end", first + width), ("axis", 1))
+            ]
+            graph.node("Slice", f"head.{name}", [outputs, *places], [f"head.{name}.out"])
+        low, high = (
+            graph.constant(f"head.log_deviation_{name}", _scalar(value))
+            for name, value in zip(("low", "high"), LOG_DEVIATION, strict=True)
+        )
+        graph.value = "head.log_deviation.out"
+        graph.add("Clip", "head.log_deviation_clip", low, high)
+        graph.add("Exp", "head.deviation")
+        graph.add("Mul", "head.noise", NOISE)
+        noise, graph.value = graph.value, "head.mean.out"
+    elif sampling.deviation is not None:
+        deviation = graph.constant("head.deviation", sampling.deviation)
+        graph.node("Mul", "head.noise", [NOISE, deviation], ["head.noise.out"])
+        noise = "head.noise.out"
+    graph.add("Add", "head.sample", noise)
+    graph.end("head.sample")
 
 
 def _add_tanh(graph: _Graph, head: Head) -> None:
@@ -491,20 +538,29 @@ def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
 
 
 def _read_head(operators: Mapping[str, str], constants: _Constants, outputs: int) -> Head:
+    sampling = None
+    if "head.sample" in operators:
+        sampling = Sampling(deviation=constants.get("head.deviation"))
     if "head.argmax" in operators:
-        return Head(kind="argmax")
+        return Head(kind="argmax", sampling=sampling)
+    if "head.log_deviation" in operators:
+        outputs //= 2
     if "head.tanh" not in operators:
         low, high = (
             np.broadcast_to(constants[name], outputs).copy() for name in ("head.low", "head.high")
         )
-        return Head(kind="clip", low=low, high=high)
+        return Head(kind="clip", low=low, high=high, sampling=sampling)
     low, high = _bounds(
         constants.get("head.half_range", np.ones(outputs, np.float32)),
         constants.get("head.center", np.zeros(outputs, np.float32)),
     )
     clip_mean = constants.get("head.mean_high")
     return Head(
-        kind="tanh", low=low, high=high, clip_mean=None if clip_mean is None else clip_mean.item()
+        kind="tanh",
+        low=low,
+        high=high,
+        clip_mean=None if clip_mean is None else clip_mean.item(),
+        sampling=sampling,
     )
 
 

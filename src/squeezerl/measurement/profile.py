@@ -113,7 +113,7 @@ def _prepare(
         Payload.of(subject.artifact).save(payload)
         for runtime in settings.runtimes:
             artifact = subject.artifact
-            problem = RUNTIMES.get(runtime).refusal(artifact.network, artifact.algorithm)
+            problem = RUNTIMES.get(runtime).cannot_run(artifact.network, artifact.algorithm)
             job = _job(subject, runtime, payload, seen, workload.episodes, settings)
             rows.append(_Row(subject, runtime, job if problem is None else None, [], problem))
     return rows

@@ -95,6 +95,11 @@ class StaticQuantization(Spec):
                 "static quantization needs observations of the agent's own episodes to calibrate "
                 "with"
             )
+        if not self.layers_only and network.head.sampling is not None:
+            raise CompressionError(
+                "naive use rounds the action, and this policy draws its actions; quantize the "
+                "layers only, as int8:static does"
+            )
         roundings = _calibrate(network, given.observations, self._rounded_values(network))
         if not self.layers_only and network.normalizer is not None:
             normalizer = network.normalizer

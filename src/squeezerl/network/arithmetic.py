@@ -16,6 +16,7 @@ import numpy.typing as npt
 from squeezerl.network.activations import Activation
 from squeezerl.network.network import (
     ACTION,
+    LOG_DEVIATION,
     OBSERVATION,
     AnyRounding,
     Float,
@@ -31,7 +32,10 @@ Observe = Callable[[str, Float], None]
 
 
 def act(
-    network: Network, observations: npt.NDArray[Any], observe: Observe = lambda name, value: None
+    network: Network,
+    observations: npt.NDArray[Any],
+    observe: Observe = lambda name, value: None,
+    noise: Float | None = None,
 ) -> npt.NDArray[Any]:
     """Actions (n, *action_shape) for raw observations (n, *observation_shape).
 
@@ -40,6 +44,7 @@ def act(
         observations: float32.
         observe: called with the name of each value of the chain and the value (n, features) before
             it is rounded; the indices of a discrete action are not among them.
+        noise: (n, network.noise_width) where actions are drawn; unless given, zeros.
     """
     chain = _Chain(network, np.asarray(observations, np.float32), observe)
     normalizer = network.normalizer
@@ -55,6 +60,8 @@ def act(
         chain.put(f"layer{index}", _linear(layer, chain))
         if layer.activation is not None:
             chain.put(f"activation{index}", Activation.of(layer.activation)(chain.value))
+    if network.head.sampling is not None:
+        _draw(network, chain, noise)
     if network.head.is_discrete:
         indices: npt.NDArray[np.int64] = chain.value.argmax(axis=1)
         return indices
@@ -116,6 +123,20 @@ def _linear(layer: Layer, chain: _Chain) -> Float:
         # Its step is that of the products, so it is added before the one multiplication.
         return (sums + bias.centered).astype(np.float32) * step
     return sums.astype(np.float32) * step + bias
+
+
+def _draw(network: Network, chain: _Chain, noise: Float | None) -> None:
+    width, sampling, outputs = network.noise_width, network.head.sampling, chain.value
+    assert width is not None
+    assert sampling is not None
+    if noise is None:
+        noise = np.zeros((len(outputs), width), np.float32)
+    if network.head.has_own_deviation:
+        low, high = map(np.float32, LOG_DEVIATION)
+        noise = noise * np.exp(np.clip(outputs[:, width:], low, high))
+    elif sampling.deviation is not None:
+        noise = noise * sampling.deviation
+    chain.put("head.sample", outputs[:, :width] + noise)
 
 
 def _apply_head(head: Head, chain: _Chain) -> None:

@@ -30,6 +30,7 @@ Float = npt.NDArray[np.float32]
 HeadKind = Literal["clip", "tanh", "argmax"]
 OBSERVATION = "observation"
 ACTION = "action"
+NOISE = "noise"
 _FORMAT = "squeezerl network, version 1"
 
 
@@ -183,24 +184,65 @@ class Layer:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Sampling:
+    """How actions are drawn: the noise, times a deviation, is added to the last layer's outputs.
+
+    The noise is an input of the network, so that the network stays a function: of one observation,
+    it is a number for each output, standard normal for heads of kind `clip` and `tanh`, and from
+    the standard Gumbel distribution for `argmax`, whose index then is a draw from the softmax of
+    the outputs (Gumbel-max trick, Maddison et al. 2014, arXiv 1411.0030). Zeros give the action
+    that the policy takes without sampling.
+
+    Args:
+        deviation: of the normal distribution, (actions,), the same for all observations. `None`
+            where the observation decides: the last layer then has twice as many outputs, of which
+            the second half is the logarithm of the deviation, clipped to `LOG_DEVIATION` as SAC
+            does. Always `None` for `argmax`, whose outputs are not doubled.
+    """
+
+    deviation: Float | None = None
+
+
+LOG_DEVIATION = (-20.0, 2.0)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Head:
     """What turns the last layer's outputs into actions.
 
     `clip` clips to the bounds (Gaussian policies: PPO, A2C, TRPO). `tanh` squashes and stretches
     to the bounds (SAC, TQC, TD3, DDPG, squashed gSDE); `clip_mean` bounds the outputs before that,
     as SAC's gSDE actors do. `argmax` takes the index of the largest output (DQN, QR-DQN,
-    categorical policies). `low` and `high` are (outputs,), or empty for `argmax`.
+    categorical policies). `low` and `high` are (actions,), or empty for `argmax`. With `sampling`,
+    actions are drawn.
     """
 
     kind: HeadKind
     low: Float = field(default_factory=lambda: np.zeros(0, np.float32))
     high: Float = field(default_factory=lambda: np.zeros(0, np.float32))
     clip_mean: float | None = None
+    sampling: Sampling | None = None
 
     @property
     def is_discrete(self) -> bool:
         """Whether actions are indices."""
         return self.kind == "argmax"
+
+    @property
+    def noise(self) -> Literal["normal", "gumbel"] | None:
+        """The distribution of the noise that it takes; `None` if it takes none."""
+        if self.sampling is None:
+            return None
+        return "gumbel" if self.is_discrete else "normal"
+
+    @property
+    def has_own_deviation(self) -> bool:
+        """Whether the second half of the outputs says how far actions are spread."""
+        return (
+            self.noise == "normal"
+            and self.sampling is not None
+            and (self.sampling.deviation is None)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +290,10 @@ class Network:
         floats = [
             (name, tensor) for name, tensor in self.tensors() if isinstance(tensor, np.ndarray)
         ]
-        for name, array in [*floats, ("low", self.head.low), ("high", self.head.high)]:
+        floats += [("low", self.head.low), ("high", self.head.high)]
+        if self.head.sampling is not None and self.head.sampling.deviation is not None:
+            floats.append(("deviation", self.head.sampling.deviation))
+        for name, array in floats:
             array.flags.writeable = False
             if array.dtype != np.float32:
                 raise NetworkError(f"{name} holds {array.dtype}, not float32")
@@ -258,8 +303,10 @@ class Network:
     def signature(self) -> Signature:
         """The named inputs and outputs."""
         dtype: Literal["float32", "int64"] = "int64" if self.head.is_discrete else "float32"
+        width = self.noise_width
+        noise = () if width is None else (Port(name=NOISE, shape=(width,)),)
         return Signature(
-            inputs=(Port(name=OBSERVATION, shape=self.observation_shape),),
+            inputs=(Port(name=OBSERVATION, shape=self.observation_shape), *noise),
             outputs=(Port(name=ACTION, shape=self.action_shape, dtype=dtype),),
         )
 
@@ -267,6 +314,13 @@ class Network:
     def action_count(self) -> int | None:
         """Number of discrete actions; `None` if actions are continuous."""
         return self.layers[-1].out_features if self.head.is_discrete else None
+
+    @property
+    def noise_width(self) -> int | None:
+        """Numbers of noise for one observation; `None` if actions are not drawn."""
+        if self.head.noise is None:
+            return None
+        return self.layers[-1].out_features // (2 if self.head.has_own_deviation else 1)
 
     @property
     def named_layers(self) -> dict[str, Layer]:
@@ -293,6 +347,8 @@ class Network:
         for index, layer in enumerate(self.layers):
             names += [f"skip{index}"] if layer.skip else []
             names += [f"layer{index}"] + ([f"activation{index}"] if layer.activation else [])
+        if self.head.sampling is not None:
+            names.append("head.sample")
         if self.head.kind == "tanh":
             names += ["head.tanh", "head.stretch"]
         return (*names, ACTION)
@@ -393,6 +449,20 @@ class Network:
                 )
         if self.head.clip_mean is not None and not self.head.clip_mean > 0:
             raise NetworkError(f"clip_mean is {self.head.clip_mean}, not above 0")
+        if self.head.has_own_deviation:
+            if width % 2:
+                raise NetworkError(f"{width} outputs are not as many means as deviations")
+            width //= 2
+        if self.head.sampling is not None and self.head.clip_mean is not None:
+            raise NetworkError("actions whose mean is bounded by clip_mean are not drawn")
+        deviation = None if self.head.sampling is None else self.head.sampling.deviation
+        if deviation is not None:
+            if self.head.is_discrete:
+                raise NetworkError("draws of discrete actions have no deviation")
+            if deviation.shape != (width,) or not (np.isfinite(deviation) & (deviation >= 0)).all():
+                raise NetworkError(
+                    f"the deviation must be {width} finite numbers that are not below 0"
+                )
         bounds = (self.head.low.shape, self.head.high.shape)
         if self.head.is_discrete:
             fits = self.action_shape == ()
@@ -418,10 +488,14 @@ class Network:
             "bits": {n: t.bits for n, t in self.tensors() if isinstance(t, IntegerTensor)},
             "head": [self.head.kind, self.head.clip_mean],
             "roundings": {n: dataclasses.asdict(r) for n, r in self.roundings.items()},
+            # Not there where nothing is drawn, so that the hashes of such networks stay.
+            **({} if self.head.noise is None else {"noise": self.head.noise}),
         }
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
         arrays: dict[str, npt.NDArray[Any]] = {"low": self.head.low, "high": self.head.high}
+        if self.head.sampling is not None and self.head.sampling.deviation is not None:
+            arrays["deviation"] = self.head.sampling.deviation
         for name, tensor in self.tensors():
             if isinstance(tensor, IntegerTensor):
                 arrays[f"{name}.values"] = tensor.values
@@ -469,7 +543,13 @@ class Network:
                     zip(facts["activations"], facts["skips"], strict=True)
                 )
             ),
-            head=Head(kind=kind, low=arrays["low"], high=arrays["high"], clip_mean=clip_mean),
+            head=Head(
+                kind=kind,
+                low=arrays["low"],
+                high=arrays["high"],
+                clip_mean=clip_mean,
+                sampling=Sampling(deviation=arrays.get("deviation")) if "noise" in facts else None,
+            ),
             observation_shape=tuple(facts["observation_shape"]),
             action_shape=tuple(facts["action_shape"]),
             normalizer=normalizer,

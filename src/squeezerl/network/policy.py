@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from squeezerl.errors import NetworkError
 from squeezerl.network.activations import ACTIVATIONS, TORCH_CLASSES, Activation
-from squeezerl.network.network import Head, IntegerTensor, Layer, Network, Normalizer
+from squeezerl.network.network import LOG_DEVIATION, Head, IntegerTensor, Layer, Network, Normalizer
 
 # The class in torch of each activation, for who uses them with torch's default settings.
 TORCH_ACTIVATIONS: dict[str, type[nn.Module]] = {name: getattr(nn, name) for name in TORCH_CLASSES}
@@ -62,15 +62,30 @@ class ActionHead(nn.Module):
 
     low: Tensor
     high: Tensor
+    deviation: Tensor | None
 
     def __init__(self, head: Head) -> None:
         super().__init__()
         self.kind, self.clip_mean = head.kind, head.clip_mean
+        self.has_own_deviation = head.has_own_deviation
+        fixed = None if head.sampling is None else head.sampling.deviation
+        self.register_buffer("deviation", None if fixed is None else _tensor(fixed))
         self.register_buffer("low", _tensor(head.low))
         self.register_buffer("high", _tensor(head.high))
 
-    def forward(self, outputs: Tensor) -> Tensor:
-        """Actions (batch, action features), or indices (batch,), for outputs (batch, outputs)."""
+    def forward(self, outputs: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Actions (batch, action features), or indices (batch,), for outputs (batch, outputs).
+
+        `noise` is that of `Sampling`; without it, the action is the one without sampling.
+        """
+        if self.has_own_deviation:
+            outputs, logarithm = outputs.chunk(2, dim=1)
+            if noise is not None:
+                noise = noise * logarithm.clamp(*LOG_DEVIATION).exp()
+        elif self.deviation is not None and noise is not None:
+            noise = noise * self.deviation
+        if noise is not None:
+            outputs = outputs + noise
         if self.kind == "argmax":
             return outputs.argmax(dim=1)
         if self.kind == "tanh":
@@ -154,12 +169,15 @@ class Policy(nn.Module):
             normalizer=self._template.normalizer,
         )
 
-    def forward(self, observations: Tensor) -> Tensor:
-        """Actions (batch, *action_shape) for raw observations (batch, *observation_shape)."""
+    def forward(self, observations: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Actions (batch, *action_shape) for raw observations (batch, *observation_shape).
+
+        `noise` is that of `Sampling`; without it, actions are those without sampling.
+        """
         features = observations.flatten(start_dim=1)
         if self.normalizer is not None:
             features = self.normalizer(features)
-        actions: Tensor = self.head(self.network(features))
+        actions: Tensor = self.head(self.network(features), noise)
         return actions.reshape(len(observations), *self._template.action_shape)
 
     def linear_layers(self) -> dict[str, nn.Linear]:

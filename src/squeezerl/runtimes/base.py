@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.network.network import Network
 from squeezerl.registry import Registry
+from squeezerl.runtimes.noise import NoiseStreams
 
 Observations = npt.NDArray[np.float32]
 Actions = npt.NDArray[Any]
@@ -93,6 +95,18 @@ class Actor(ABC):
         self.observation_shape = sizes.observation_shape
         self.action_shape = sizes.action_shape
         self.action_count = sizes.action_count
+        self._noise = (
+            NoiseStreams(sizes) if isinstance(sizes, Network) and sizes.head.sampling else None
+        )
+
+    def seed_noise(self, rows: Rows, seeds: Sequence[int]) -> None:
+        """The episodes that begin in these rows have these seeds: actions are drawn with them.
+
+        A policy that does not draw its actions ignores it. Unless seeded, a row has its own number
+        as its seed.
+        """
+        if self._noise is not None:
+            self._noise.seed(rows, seeds)
 
     def start(self, rows: Rows) -> None:  # noqa: B027 - most policies have nothing to forget
         """New episodes begin in these rows: a policy with state forgets what it knew of them."""
@@ -130,11 +144,13 @@ class Runtime(ABC):
     """A way to run policies. Its module must be light: libraries are imported when they are used.
 
     `is_gpu` tells whose energy and memory are measured; `package` is the installed package that
-    does the work, `install` what `pip install` takes to get it.
+    does the work, `install` what `pip install` takes to get it. `draws` says that its actors draw
+    actions, from `NoiseStreams`, where the network's head says so.
     """
 
     name: str
     is_gpu: bool = False
+    draws: bool = False
     package: str | None = None
     install: str = ""
 
@@ -162,6 +178,12 @@ class Runtime(ABC):
     def refusal(self, network: Network, algorithm: str) -> str | None:
         """Why this runtime cannot run a network; `None` if it can."""
         return None
+
+    def cannot_run(self, network: Network, algorithm: str) -> str | None:
+        """The `refusal`, or that it cannot draw the actions of a policy that draws them."""
+        if network.head.sampling is not None and not self.draws:
+            return "the policy draws its actions, and this runtime cannot"
+        return self.refusal(network, algorithm)
 
     @abstractmethod
     def load(self, deployed: Deployed, *, threads: int = 1) -> Actor:

@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
+import numpy.typing as npt
 
 from squeezerl.errors import ArtifactError
 from squeezerl.formats.base import FORMATS
 from squeezerl.network.activations import Activation
-from squeezerl.network.network import Network
+from squeezerl.network.network import NOISE, Network
 from squeezerl.runtimes.base import RUNTIMES, Actions, Actor, Deployed, Observations, Rows, Runtime
 
 if TYPE_CHECKING:
     import onnxruntime
+
+# What a session takes, by the names of its inputs.
+Feed = dict[str, npt.NDArray[np.float32]]
 
 # The kernels of these round a number otherwise at the end of a buffer, so that a batch gives other
 # actions than its rows.
@@ -57,14 +61,22 @@ class OnnxActor(Actor):
         observations = np.asarray(observations, dtype=np.float32)
         self._check(observations)
         size = len(observations)
+        feed: Feed = {self._input: observations}
+        if self._noise is not None:
+            feed[NOISE] = self._noise.draw(np.arange(size) if rows is None else rows)
         if size == 1 or (size in self._checked_sizes and not self._row_by_row):
-            return self._whole(observations)
+            return self._whole(feed)
         if size == 0:
             dtype = np.float32 if self.action_count is None else np.int64
             return np.empty((0, *self.action_shape), dtype)
-        each = np.concatenate([self._whole(row[np.newaxis]) for row in observations])
+        each = np.concatenate(
+            [
+                self._whole({name: value[row : row + 1] for name, value in feed.items()})
+                for row in range(size)
+            ]
+        )
         if not self._row_by_row:
-            self._row_by_row = not np.array_equal(each, self._whole(observations))
+            self._row_by_row = not np.array_equal(each, self._whole(feed))
             self._checked_sizes.add(size)
         return each
 
@@ -76,7 +88,10 @@ class OnnxActor(Actor):
         with tempfile.TemporaryDirectory() as folder:
             session = _session(self._model, self._threads, profile=Path(folder) / "profile")
             batch = observations[:1] if self._row_by_row else observations
-            session.run(self._outputs, {self._input: batch})
+            feed: Feed = {self._input: batch}
+            if self._noise is not None:
+                feed[NOISE] = np.zeros((len(batch), self._noise.width), np.float32)
+            session.run(self._outputs, feed)
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         sizes = [
             int(event["args"]["activation_size"]) + int(event["args"]["output_size"])
@@ -85,8 +100,8 @@ class OnnxActor(Actor):
         ]
         return max(sizes, default=None)
 
-    def _whole(self, observations: Observations) -> Actions:
-        actions: Actions = self._run(self._outputs, {self._input: observations})[0]
+    def _whole(self, feed: Feed) -> Actions:
+        actions: Actions = self._run(self._outputs, feed)[0]
         return actions
 
 
@@ -96,6 +111,7 @@ class OnnxRuntime(Runtime):
 
     name = "ort"
     package = install = "onnxruntime"
+    draws = True
 
     def import_library(self, algorithm: str) -> None:
         """See `Runtime`."""

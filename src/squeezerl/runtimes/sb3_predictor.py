@@ -98,6 +98,11 @@ def check_fits(network: Network, algorithm: str) -> None:
         raise UnsupportedPolicyError(
             f"{name} turns outputs into actions by {' or '.join(heads)}, this policy by {head.kind}"
         )
+    if head.sampling is not None:
+        raise UnsupportedPolicyError(
+            "Stable-Baselines3 draws noise of its own, which depends on the batch; run a policy "
+            "that draws its actions in ort or torch"
+        )
     if head.clip_mean is not None:
         raise UnsupportedPolicyError(
             "the policy bounds its outputs before the tanh, as gSDE does; models with gSDE are not "

@@ -32,11 +32,14 @@ class TorchActor(Actor):
         self._check(observations)
         torch = self._torch
         with torch.inference_mode():
-            batch = torch.from_numpy(np.ascontiguousarray(observations, dtype=np.float32))
+            given = [np.ascontiguousarray(observations, dtype=np.float32)]
+            if self._noise is not None:
+                given.append(self._noise.draw(np.arange(len(given[0])) if rows is None else rows))
+            batch = [torch.from_numpy(array) for array in given]
             if not self._cuda:
-                actions: Actions = self._policy(batch).numpy()
+                actions: Actions = self._policy(*batch).numpy()
                 return actions
-            on_host: Any = self._policy(batch.to(self._device)).cpu()
+            on_host: Any = self._policy(*(part.to(self._device) for part in batch)).cpu()
             torch.cuda.synchronize()
             return on_host.numpy()  # type: ignore[no-any-return]
 
@@ -63,6 +66,7 @@ class TorchRuntime(Runtime):
     """Torch on one device, "cpu" or "cuda"."""
 
     package = install = "torch"
+    draws = True
 
     def __init__(self, name: str, device: str) -> None:
         self.name, self._device = name, device

@@ -20,7 +20,7 @@ from squeezerl.methods.integers import affine_rounding
 from squeezerl.methods.recipe import Recipe, RecipeLike
 from squeezerl.network.activations import ACTIVATIONS
 from squeezerl.network.arithmetic import act
-from squeezerl.network.network import Head, Layer, Network, Normalizer, Rounding
+from squeezerl.network.network import Head, Layer, Network, Normalizer, Rounding, Sampling
 from squeezerl.runtimes.onnx_runtime import load_network
 
 Floats = npt.NDArray[np.float32]
@@ -139,6 +139,13 @@ def make_artifact(network: Network, recipe: RecipeLike, **facts: Any) -> Artifac
 
 
 @cache
+def drawing(network: Network, deviation: float = 0.5) -> Network:
+    """The network with actions that are drawn around its own, all with the same deviation."""
+    head, width = network.head, network.layers[-1].out_features
+    fixed = None if head.is_discrete else np.full(width, deviation, np.float32)
+    return network.replace(head=dataclasses.replace(head, sampling=Sampling(deviation=fixed)))
+
+
 def demo_network() -> Network:
     """The bundled agent's."""
     return load_agent("demo").network

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from squeezerl.methods.integers import integer_bias
-from squeezerl.network.activations import ACTIVATIONS
+from squeezerl.network.activations import Activation
 from squeezerl.network.arithmetic import act
 from squeezerl.network.network import (
     Float,
@@ -253,7 +253,7 @@ def _rounded(value: Float, rounding: Rounding) -> tuple[Float, npt.NDArray[np.bo
 
 
 def _activate(layer: Layer, before: Float) -> Float:
-    result: Float = ACTIVATIONS[str(layer.activation)](before)
+    result: Float = Activation.of(str(layer.activation))(before)
     return result
 
 

@@ -85,7 +85,8 @@ def main() -> None:
     steps, evaluating_s = played_steps(run)
     agents: list[dict[str, Any]] = []
     for agent in read_study(arguments.study).agents:
-        rates = sb3_rate(agent.path, agent.place.env_id, arguments.rounds, arguments.episodes)
+        path = Path(agent.agent.source.path)
+        rates = sb3_rate(path, agent.place.env_id, arguments.rounds, arguments.episodes)
         agents.append(
             {
                 "agent": agent.name,

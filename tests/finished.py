@@ -12,9 +12,9 @@ from squeezerl.jobs.job import Job
 from squeezerl.jobs.kinds import run_job
 from squeezerl.jobs.location import Location
 from squeezerl.jobs.store import Store
+from squeezerl.pipeline.kinds import put_agent
 from squeezerl.studies.plan import Plan, plan_study
 from squeezerl.studies.reading.study_file import read_study
-from squeezerl.studies.run import publish_agents
 from squeezerl.studies.study import Study
 
 STUDY = """\
@@ -87,7 +87,8 @@ def finish(folder: Path, text: str = STUDY) -> Finished:
     store = Store.open(study.store)
     store.put_study(study.name, study.spec, plan.members)
     location = Location(study.artifacts, cache=folder / "cache")
-    publish_agents(study.agents, location)
+    for existing in study.agents:
+        put_agent(existing.agent, location)
     given = context(store, location, folder / "scratch")
     for exclusive in (False, True):
         while claim := store.claim(study.name, "me", exclusive=exclusive, lease_s=600):

@@ -390,14 +390,14 @@ def profile(
     )
     subjects = _subjects(policies, vecnormalize)
     workloads: dict[str, Workload] = {}
-    recorded: dict[tuple[str, ...], Workload] = {}
+    recorded: dict[tuple[object, ...], Workload] = {}
     for subject in subjects:
         if observations is not None:
             workloads[subject.name] = Workload(env_id=None, observations=seen, origin=origin)
             continue
         source = subject.source
         place = env(source) if callable(env) else _place(env, source)
-        key = (source.key, place.id, repr(place.kwargs))
+        key = (source.files, place.id, repr(place.kwargs))
         if key not in recorded:
             on_progress(f"observations of {source.label} in {place.id}", 0.0)
             recorded[key] = _workload(subject, place, seed=seed, episodes=episodes)

@@ -66,13 +66,6 @@ class AgentSource:
         hashes = [file.sha256 for file in self.files if file.role == "checkpoint"]
         return hashes[0] if len(hashes) == 1 else _sha256(hashes)
 
-    @property
-    def key(self) -> str:
-        """A hash of the content of all files and of the environment, wherever the files lie."""
-        normalizer = self.file("normalizer")
-        other = None if normalizer is None else normalizer.sha256
-        return _sha256([self.sha256, other, self.env_id, self.env_kwargs])
-
     def file(self, role: str) -> SourceFile | None:
         """The first file of this role."""
         return next((file for file in self.files if file.role == role), None)

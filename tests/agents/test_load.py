@@ -53,17 +53,6 @@ def test_source_survives_json() -> None:
     assert AgentSource.from_json(json.loads(json.dumps(source.to_json()))) == source
 
 
-def test_key_is_the_content_and_the_environment_wherever_the_files_lie() -> None:
-    source = made_source("a.zip")
-    assert source.key == made_source("elsewhere/b.zip").key
-    others = (
-        made_source(sha256="1" * 64),
-        made_source(env_id="CartPole-v0"),
-        made_source(env_kwargs={"a": 1}),
-    )
-    assert len({source.key, *(other.key for other in others)}) == 4
-
-
 def test_hash_of_several_checkpoint_files_covers_all() -> None:
     def source(*hashes: str) -> AgentSource:
         files = tuple(SourceFile(role="checkpoint", name=h, sha256=h) for h in hashes)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import gymnasium
@@ -11,7 +12,7 @@ from task_envs import FATE, Fate
 
 from squeezerl.agents.load import load_agent
 from squeezerl.errors import EnvError
-from squeezerl.evaluation.environment import Environment
+from squeezerl.evaluation.environment import Environment, registration
 from squeezerl.evaluation.evaluate import evaluate
 from squeezerl.runtimes.base import Actor
 from squeezerl.runtimes.onnx_runtime import load_network
@@ -164,3 +165,23 @@ def test_a_retired_environment_still_runs(demo_actor: Actor) -> None:
     record = evaluate(demo_actor, "HalfCheetah-v3", episodes=2)
     assert record.backend == "envpool"
     assert record.steps == 2000
+
+
+@pytest.mark.parametrize("entry_point", [Fate, "__main__:Fate", "task_envs:Fate"])
+def test_a_registration_makes_an_environment_known_again(
+    entry_point: str | type[Fate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "Fate", Fate, raising=False)
+    gymnasium.register("tests/Sent-v0", entry_point, max_episode_steps=7)
+    register = registration("tests/Sent-v0")
+    del gymnasium.registry["tests/Sent-v0"]
+    monkeypatch.delattr(sys.modules["__main__"], "Fate")
+    assert register is not None
+    register()
+    assert Environment.find("tests/Sent-v0").max_episode_steps == 7
+    del gymnasium.registry["tests/Sent-v0"]
+
+
+def test_what_other_processes_know_needs_no_registration() -> None:
+    assert registration("task_envs:tests/Fate-v0") is None
+    assert registration("no/Such-v0") is None

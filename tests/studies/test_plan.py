@@ -14,11 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from squeezerl.agents.load import demo_agent_path
+from balancing import balancing_agent, cart_pole
+from small_policies import make_network
+from squeezerl.agents.load import Agent, demo_agent_path
 from squeezerl.jobs.job import Job
 from squeezerl.methods.recipe import Recipe
 from squeezerl.pipeline.place import Place
 from squeezerl.records import AgentSource, SourceFile
+from squeezerl.search.squeeze import Search, SqueezeSettings
 from squeezerl.studies.plan import Plan, plan_study
 from squeezerl.studies.reading.study_file import read_study
 from squeezerl.studies.study import ExistingAgent, Measure, Study, Training, Variant
@@ -39,7 +42,7 @@ def training(algorithm: str = "ppo", env_id: str = "Hopper-v4", **changes: Any) 
 
 
 def existing(
-    env_id: str = "Hopper-v4", sha256: str = "0" * 64, path: str = "here"
+    env_id: str = "Hopper-v4", sha256: str = "0" * 64, path: str = "here", seed: int = 0
 ) -> ExistingAgent:
     source = AgentSource(
         kind="stable-baselines3",
@@ -49,8 +52,8 @@ def existing(
         env_kwargs={},
         files=(SourceFile(role="checkpoint", name="a.zip", sha256=sha256),),
     )
-    place = Place(env_id=env_id)
-    return ExistingAgent(name=f"sac-{env_id}", path=Path(path), source=source, place=place)
+    agent = Agent(make_network(3, 4, 2, seed=seed), source)
+    return ExistingAgent(name=f"sac-{env_id}", agent=agent, place=Place(env_id=env_id))
 
 
 VARIANTS = (
@@ -233,11 +236,30 @@ def test_what_does_not_affect_a_result_is_not_part_of_the_identity() -> None:
         }
         return set(by_id(plan_study(Study(**(values | changes)))))
 
-    renamed = dataclasses.replace(existing(path="elsewhere"), name="sac-mine")
+    # The same policy in another file, for example without the optimizer's state.
+    renamed = dataclasses.replace(existing(path="there", sha256="1" * 64), name="sac-mine")
     assert ids() == ids(name="b", store="x", artifacts="y", text="z")
     assert ids() == ids(agents=(renamed,))
     # Another agent shares only the episodes of the random policy and of the constant action.
-    assert len(ids() & ids(agents=(existing(sha256="1" * 64),))) == 2
+    assert len(ids() & ids(agents=(existing(seed=1),))) == 2
+
+
+def test_a_study_and_a_squeeze_give_equal_work_to_one_job(tmp_path: Path) -> None:
+    agent, recipe, environment = balancing_agent(), Recipe.of("ptsq"), cart_pole()
+    place = Place(env_id=environment.id, env_kwargs=environment.kwargs, backend=environment.backend)
+    study = Study(
+        name="a",
+        store="",
+        artifacts="",
+        agents=(ExistingAgent(name="mine", agent=agent, place=place),),
+        variants=(Variant(method="ptsq", recipe=recipe),),
+        seed=5,
+    )
+    search = Search(agent, environment, SqueezeSettings(seed=5, recipes=(recipe,)), tmp_path)
+
+    assert {search._compress_job(r).id for r in (Recipe(), recipe)} == {
+        job.id for job in plan_study(study).jobs if job.kind == "compress"
+    }
 
 
 def test_calibration_is_part_of_ptsq_alone() -> None:

@@ -25,6 +25,11 @@ class Agent:
     network: Network
     source: AgentSource
 
+    @property
+    def key(self) -> str:
+        """Its identity: the same policy has the same key, whatever files it was read from."""
+        return self.network.sha256
+
     def save(self, folder: Path) -> None:
         """Write the agent to a folder, from which `Agent.read` reads it in any other process."""
         self.network.save(folder / _NETWORK)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import functools
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import gymnasium
 import numpy as np
 import numpy.typing as npt
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from squeezerl.errors import EnvError, InvalidArgumentError
 from squeezerl.evaluation import envpool_support
@@ -114,6 +117,23 @@ class Environment:
             and self.action_shape == policy.action_shape
             and self.action_count == policy.action_count
         )
+
+
+def registration(env_id: str) -> Callable[[], None] | None:
+    """What makes an environment known to another process that did not run the caller's script.
+
+    `None` if Gymnasium does not list it here: EnvPool's, and `module:Id`, which names its module.
+    """
+    spec = gymnasium.registry.get(env_id)
+    if spec is None:
+        return None
+    if isinstance(spec.entry_point, str) and spec.entry_point.startswith("__main__:"):
+        spec = dataclasses.replace(spec, entry_point=load_env_creator(spec.entry_point))
+    return functools.partial(_register, spec)
+
+
+def _register(spec: EnvSpec) -> None:
+    gymnasium.registry[spec.id] = spec
 
 
 def make_gymnasium(env_id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import final
 
@@ -18,7 +18,7 @@ from squeezerl.jobs.location import Location
 from squeezerl.jobs.open import SQLITE, sqlite_path
 from squeezerl.jobs.presence import free_dead
 from squeezerl.jobs.store import Store
-from squeezerl.jobs.worker import Assignment
+from squeezerl.jobs.worker import Assignment, pack_setup
 
 LEASE_S = 60.0
 _SHORTEST_LOOK_S, _LONGEST_LOOK_S = 0.1, 2.0
@@ -39,6 +39,7 @@ def execute(
     should_stop: Callable[[], bool] = lambda: False,
     scratch: Path | None = None,
     lease_s: float = LEASE_S,
+    setup: Sequence[Callable[[], None]] = (),
 ) -> Counts:
     """Do the jobs of a study until none is left that can be done.
 
@@ -67,6 +68,8 @@ def execute(
             same and raises `KeyboardInterrupt` in the end; a second one kills the workers.
         scratch: local folder for what unfinished jobs go on from; unless given, one of the user's.
         lease_s: after how many seconds a worker that does not answer loses its job.
+        setup: functions that each worker calls first. They may be of the running script, which
+            workers cannot import.
 
     Returns:
         How many jobs are in each state at the end.
@@ -87,6 +90,7 @@ def execute(
         scratch=_scratch(url) if scratch is None else scratch.absolute(),
         threads=threads or chosen.threads_per_job(workers),
         lease_s=lease_s,
+        setup=pack_setup(setup),
     )
     with Store.open(url) as store:
         store.study(study)

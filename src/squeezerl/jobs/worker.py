@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import shutil
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from squeezerl.errors import SqueezeRLError, StoreError, StoreUnreachableError
+from squeezerl.errors import ExecutionError, SqueezeRLError, StoreError, StoreUnreachableError
 from squeezerl.host.cores import count_cores
 from squeezerl.host.facts import host_facts
 from squeezerl.jobs.claims import ATTEMPTS
@@ -25,6 +26,7 @@ from squeezerl.jobs.location import Location
 from squeezerl.jobs.presence import VARIABLE, HostLock
 from squeezerl.jobs.store import Store
 from squeezerl.records import to_json
+from squeezerl.registry import load_plugins
 
 _SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.02, 1.0
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.5, 10.0
@@ -45,6 +47,7 @@ class Assignment:
         scratch: local folder for what unfinished jobs go on from.
         threads: for a job beside others; a job that is alone on its host may use all cores.
         lease_s: how long a worker keeps a job without a heartbeat.
+        setup: functions that the worker calls first, pickled by `pack_setup`.
     """
 
     store_url: str
@@ -54,6 +57,28 @@ class Assignment:
     scratch: Path
     threads: int
     lease_s: float
+    setup: bytes = b""
+
+
+def pack_setup(setup: Sequence[Callable[[], None]]) -> bytes:
+    """Functions for a worker, with all that the running script defines of them.
+
+    Raises:
+        ExecutionError: if something in them cannot be pickled.
+    """
+    if not setup:
+        return b""
+    import cloudpickle
+
+    try:
+        packed: bytes = cloudpickle.dumps(list(setup))
+    except Exception as error:  # objects of the user's may raise anything
+        raise ExecutionError(
+            f"what the running script defines cannot be sent to workers: {error}. Put it into a "
+            "module, and name the environment `module:Id` or load the module with "
+            "`squeezerl.load_plugin`"
+        ) from error
+    return packed
 
 
 def work(assignment: Assignment, name: str, stop: threading.Event) -> None:
@@ -65,6 +90,9 @@ def work(assignment: Assignment, name: str, stop: threading.Event) -> None:
     os.environ[VARIABLE] = name
     for kind in assignment.kinds:
         KINDS.register(kind.name, kind)
+    load_plugins()  # what follows may refer to their modules
+    for prepare in pickle.loads(assignment.setup) if assignment.setup else ():
+        prepare()
     with Store.open(assignment.store_url) as store:
         worker = _Worker(assignment, name, stop, store)
         try:

@@ -7,6 +7,7 @@ command line, studies, tables, figures and the audit ask `SPECS`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -238,6 +239,16 @@ SPECS: Registry[type[Spec]] = Registry("method", error=SpecError, built_in=_regi
 def register_spec(spec: type[Spec]) -> type[Spec]:
     """Class decorator: make a frozen dataclass that extends `Spec` known under its kind."""
     return SPECS.register(spec.kind, spec)
+
+
+def registration(spec: type[Spec]) -> Callable[[], None]:
+    """What makes a method known to another process that did not run the caller's script."""
+    return functools.partial(_register_copy, spec, get_type_hints(spec))
+
+
+def _register_copy(spec: type[Spec], hints: dict[str, Any]) -> None:
+    spec.__annotations__ = hints  # their texts would be looked up in this process's `__main__`
+    register_spec(spec)
 
 
 def parse_spec(text: str) -> Spec:

@@ -11,7 +11,6 @@ import dataclasses
 import fcntl
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,7 +43,14 @@ from squeezerl.measurement.subject import Subject
 from squeezerl.methods.base import SPECS
 from squeezerl.methods.recipe import Recipe
 from squeezerl.pipeline.evaluate import record_of
-from squeezerl.pipeline.kinds import COMPRESS, EVALUATE, calibration_params
+from squeezerl.pipeline.kinds import (
+    COMPRESS,
+    EVALUATE,
+    agent_params,
+    calibration_params,
+    put_agent,
+    registrations,
+)
 from squeezerl.pipeline.place import Place
 from squeezerl.records import EvaluationRecord
 from squeezerl.runtimes.base import RUNTIMES
@@ -149,19 +155,12 @@ class Search:
             env_id=environment.id, env_kwargs=environment.kwargs, backend=environment.backend
         )
         self._recipes = settings.recipes or default_recipes()
-        for step in (step for recipe in self._recipes for step in recipe.steps):
-            if type(step).__module__ == "__main__":
-                raise InvalidArgumentError(
-                    f"workers cannot import {type(step).__name__} from the running script; put it "
-                    "into a module and load that with `squeezerl.load_plugin`"
-                )
         names = [recipe.name for recipe in (BASELINE, *self._recipes)]
         if twice := {name for name in names if names.count(name) > 1}:
             raise InvalidArgumentError(f"`recipes` names {sorted(twice)[0]} twice")
         environment.check_fits(agent.network)
         self._url = f"sqlite:///{work / 'jobs.db'}"
         self._location = Location(str(work / "artifacts"), cache=work / "cache")
-        self._key = agent.network.sha256
         self._referee, self._confirming = (
             Referee[_Player](
                 self._play,
@@ -191,9 +190,7 @@ class Search:
         Raises:
             EvaluationError: if the agent is not clearly better than random.
         """
-        with tempfile.TemporaryDirectory(prefix="squeezerl-agent-") as name:
-            self._agent.save(Path(name))
-            self._location.put_input(self._key, Path(name))
+        put_agent(self._agent, self._location)
         with open_store(self._url) as store:
             if _STUDY in store.study_names():
                 store.retry_failed(_STUDY)
@@ -215,6 +212,7 @@ class Search:
                 workers=self._settings.workers,
                 plan_more=self._plan_more,
                 on_progress=tell,
+                setup=registrations((self._place,), self._recipes),
             )
         self._choose()
 
@@ -333,9 +331,7 @@ class Search:
             refused = _OUR_ERROR.search(failure.error)
             if failure.job.kind != COMPRESS.name or not refused or failure.job.id == baseline:
                 last = failure.error.strip().splitlines()[-1]
-                advice = "; workers import only plugins and module:Id environments"
-                known = advice if "EnvError" in last or "SpecError" in last else ""
-                raise ExecutionError(f"{failure.label['stage']}: {last}{known}")
+                raise ExecutionError(f"{failure.label['stage']}: {last}")
             self._problems[failure.job.id] = refused[1].strip()
         try:
             self._choose()
@@ -410,7 +406,7 @@ class Search:
     def _compress_job(self, recipe: Recipe) -> Job:
         plays = recipe.needs_environment
         params = {
-            "agent": {"sha256": self._key},
+            "agent": agent_params(self._agent),
             "specs": recipe.to_json(),
             "calibration": calibration_params(self._place, self._settings.seed) if plays else None,
         }

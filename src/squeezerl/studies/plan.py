@@ -13,6 +13,7 @@ from squeezerl.pipeline.kinds import (
     EVALUATE,
     PROFILE,
     TRAIN,
+    agent_params,
     calibration_params,
 )
 from squeezerl.pipeline.place import Place
@@ -110,7 +111,7 @@ class _Planner:
         if isinstance(agent, Training):
             source = {"job": self._train(agent, {**label, "method": "float", "ratio": None})}
         else:
-            source = {"sha256": agent.key}
+            source = agent_params(agent.agent)
         baseline = self._add_policy(Variant(method="float"), agent, source, label)
         made: list[tuple[Variant, _Policy, str]] = []
         for variant in self._study.variants:

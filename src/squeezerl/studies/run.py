@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from squeezerl.agents.load import load_agent
 from squeezerl.errors import MissingArtifactsError, StudyError
 from squeezerl.host.cores import count_cores
 from squeezerl.jobs.location import Location
 from squeezerl.jobs.open import sqlite_path
+from squeezerl.pipeline.kinds import put_agent, registrations
 from squeezerl.studies.forecast import Forecast, finished_jobs, forecast
 from squeezerl.studies.plan import Plan, plan_study
 from squeezerl.studies.reading.study_file import check_store, default_store, read_name, read_study
 from squeezerl.studies.reading.yaml_node import read_yaml_node
-from squeezerl.studies.study import ExistingAgent
 
 if TYPE_CHECKING:
     from squeezerl.analysis.frames import StudyData
@@ -99,7 +97,8 @@ def run_plan(
                 raise _missing_error(missing, location, known)
             store.reopen(missing)
             on_redo(len(missing))
-    publish_agents(study.agents, location)
+    for given in study.agents:
+        put_agent(given.agent, location)
     counts = execute(
         study.store,
         study.name,
@@ -109,6 +108,10 @@ def run_plan(
         address=address,
         on_progress=on_status,
         should_stop=should_stop,
+        setup=registrations(
+            (agent.place for agent in study.everyone),
+            (variant.recipe for variant in study.variants),
+        ),
     )
     return StudyRun(study.name, study.store, counts)
 
@@ -204,21 +207,6 @@ def open_existing(store_url: str) -> Store:
             "go there, or give the store's URL"
         )
     return open_store(store_url)
-
-
-def publish_agents(agents: Sequence[ExistingAgent], location: Location) -> None:
-    """Put existing agents to where all workers can fetch them, each once.
-
-    Raises:
-        StudyError: if an agent has changed since the study was read.
-    """
-    for given in agents:
-        agent = load_agent(given.path)
-        if agent.source.key != given.key:
-            raise StudyError(f"{given.path}: changed while the study was read")
-        with tempfile.TemporaryDirectory(prefix="squeezerl-agent-") as name:
-            agent.save(Path(name))
-            location.put_input(given.key, Path(name))
 
 
 def _find_missing(store: Store, study: str, location: Location) -> list[str]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
+from squeezerl.agents.load import Agent
 from squeezerl.methods.base import percentage_text
 from squeezerl.methods.recipe import Recipe
 from squeezerl.methods.trained_int8 import QuantizationAwareTraining
 from squeezerl.pipeline.place import Place
-from squeezerl.records import AgentSource, MethodRecord
+from squeezerl.records import MethodRecord
 
 QAT_WARMUP = 0.1
 
@@ -25,29 +25,16 @@ def agent_name(algorithm: str, place: Place, suffix: str = "") -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class ExistingAgent:
-    """An agent that was trained elsewhere.
-
-    Args:
-        name: of the agent in its environment, for example "ppo-Hopper-v4".
-        path: of its files.
-        source: what `load_agent` found.
-        place: the environment that it plays in.
-    """
+    """An agent that was trained elsewhere; `name` is, for example, "ppo-Hopper-v4"."""
 
     name: str
-    path: Path
-    source: AgentSource
+    agent: Agent
     place: Place
 
     @property
     def algorithm(self) -> str:
         """As results name it, in lower case."""
-        return self.source.label.lower()
-
-    @property
-    def key(self) -> str:
-        """Its identity: the content of its files, wherever they are."""
-        return self.source.key
+        return self.agent.source.label.lower()
 
 
 @dataclass(frozen=True, kw_only=True)

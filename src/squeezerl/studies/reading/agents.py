@@ -62,11 +62,11 @@ def read_agents(
                 trainings.append(training)
             continue
         for agent in _read_existing(item, folder, moved, environments):
-            known = [(a.name, a.key, a.place) for a in existing]
-            if (agent.name, agent.key, agent.place) not in known:
+            known = [(a.name, a.agent.key, a.place) for a in existing]
+            if (agent.name, agent.agent.key, agent.place) not in known:
                 existing.append(agent)
     if elsewhere is not None:
-        trained_on = {agent.source.env_id for agent in existing}
+        trained_on = {given.agent.source.env_id for given in existing}
         for key, _ in elsewhere.entries():
             if key.text() not in trained_on:
                 raise key.error(f"none of the agents was trained on {key.text()}")
@@ -137,14 +137,8 @@ def _read_existing(
             environment.check_fits(agent.network)
         place = place.found(environment)
         suffix = parts["name"].text() if "name" in parts else ""
-        agents.append(
-            ExistingAgent(
-                name=agent_name(source.label, place, suffix),
-                path=path,
-                source=source,
-                place=place,
-            )
-        )
+        name = agent_name(source.label, place, suffix)
+        agents.append(ExistingAgent(name=name, agent=agent, place=place))
     if not agents:
         raise parts["environments"].error(
             f"none of the {len(paths)} agents was trained on one of {', '.join(wanted or ())}"
@@ -166,11 +160,11 @@ def _paths(node: YamlNode, folder: Path) -> list[Path]:
 
 
 def _with_own_names(agents: list[ExistingAgent], taken: set[str]) -> tuple[ExistingAgent, ...]:
-    """Agents that would share a name get the hash of their files and arguments as a suffix."""
+    """Agents that would share a name get the hash of their policies and arguments as a suffix."""
     named = []
     for agent in agents:
         shared = agent.name in taken or sum(a.name == agent.name for a in agents) > 1
-        what = json.dumps([agent.key, agent.place.params], sort_keys=True)
+        what = json.dumps([agent.agent.key, agent.place.params], sort_keys=True)
         mark = hashlib.sha256(what.encode()).hexdigest()[:8]
         name = f"{agent.name}-{mark}" if shared else agent.name
         named.append(dataclasses.replace(agent, name=name))

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from squeezerl.jobs import schema
-from squeezerl.jobs.encode import job_of
+from squeezerl.jobs.encode import clean, job_of
 from squeezerl.jobs.job import Claim
 from squeezerl.jobs.schema import NOW
 
@@ -159,8 +159,10 @@ def _ended(connection: sa.Connection, claim: Claim, *states: str) -> bool:
     return connection.execute(state).scalar() in states
 
 
-def extend(connection: sa.Connection, claim: Claim, lease_s: float, progress: float | None) -> bool:
-    """Extend a lease."""
+def extend(
+    connection: sa.Connection, claim: Claim, lease_s: float, progress: float | None = None
+) -> bool:
+    """Extend a lease; false if it was lost. `progress` is the share of the job that is done."""
     values: dict[str, Any] = {"lease_until_s": NOW + lease_s}
     if progress is not None:
         values["progress"] = progress
@@ -210,12 +212,12 @@ def _failed(error: str, *, transient: bool) -> dict[str, Any]:
     }
 
 
-def fail(connection: sa.Connection, claim: Claim, error: str, *, transient: bool) -> bool:
-    """Record a failure."""
+def fail(connection: sa.Connection, claim: Claim, error: str, *, retry: bool) -> bool:
+    """Record a failure; with `retry` a job gets three attempts. False if the lease was lost."""
     # The token stays, so that a repeated transaction is recognised; the next claim replaces it.
     free = {name: None for name in _FREE if name != "token"}
     failed = sa.update(_jobs).where(*_held(claim))
-    values = {**free, **_failed(error, transient=transient)}
+    values = {**free, **_failed(clean(error), transient=retry)}
     if connection.execute(failed.values(values)).rowcount == 1:
         make_ready(connection, [claim.job.id])
         return True
@@ -223,7 +225,7 @@ def fail(connection: sa.Connection, claim: Claim, error: str, *, transient: bool
 
 
 def give_back(connection: sa.Connection, claim: Claim) -> bool:
-    """Undo a claim, as if it had not been made."""
+    """Undo a claim, so that the job is as it was before. False if the lease was lost."""
     return _set_free(connection, sa.and_(*_held(claim)), {"state": schema.PENDING}) == 1
 
 
@@ -238,8 +240,8 @@ def release(
     return _set_free(connection, sa.and_(unlocked, _c.state == schema.RUNNING), values)
 
 
-def retry(connection: sa.Connection, study: str, *, transient_only: bool) -> int:
-    """Make failed jobs of a study pending again."""
+def retry(connection: sa.Connection, study: str, *, transient_only: bool = False) -> int:
+    """Make failed jobs pending again, all of them or only those with a transient failure."""
     members = schema.memberships
     in_study = sa.select(members.c.job_id).where(members.c.study_id == _STUDY_ID)
     which = [_c.state == schema.FAILED, _c.id.in_(in_study)]
@@ -250,7 +252,7 @@ def retry(connection: sa.Connection, study: str, *, transient_only: bool) -> int
 
 
 def reopen(connection: sa.Connection, job_ids: Sequence[str]) -> None:
-    """Make finished jobs pending again, and with them every job that needs them.
+    """Make finished jobs and all that need them pending again; their results are removed.
 
     A job that is repeated may leave something slightly different, and results made from the first
     and from the second time must not stand in one study.

@@ -32,13 +32,13 @@ _j, _m, _r, _n = schema.jobs, schema.memberships, schema.results, schema.needs
 
 
 def study_names(connection: sa.Connection) -> tuple[str, ...]:
-    """The names of all studies, sorted."""
+    """The names of all studies."""
     names = sa.select(schema.studies.c.name).order_by(schema.studies.c.name)
     return tuple(connection.execute(names).scalars())
 
 
 def find_study(connection: sa.Connection, name: str) -> StudyRecord:
-    """The study of that name."""
+    """The study of that name, as it was put in."""
     row = study_row(connection, name)
     return StudyRecord(
         name=row.name,
@@ -67,7 +67,7 @@ def _members(study_id: int) -> sa.ScalarSelect[str]:
 
 
 def status(connection: sa.Connection, study: str) -> Status:
-    """The counts, the sums of seconds, and the running jobs."""
+    """How far a study is: counts, sums of estimates, running jobs."""
     study_id = study_row(connection, study).id
     members = _members(study_id)
     sums = (
@@ -156,13 +156,13 @@ def _running(connection: sa.Connection, study_id: int) -> tuple[RunningJob, ...]
 
 
 def running_workers(connection: sa.Connection) -> tuple[str, ...]:
-    """The workers that hold jobs."""
+    """The workers that hold jobs of any study."""
     found = sa.select(_j.c.worker).where(_j.c.state == schema.RUNNING).distinct()
     return tuple(connection.execute(found).scalars())
 
 
 def find_job(connection: sa.Connection, job_id: str) -> Job:
-    """A job by its id."""
+    """The job of that id."""
     row = connection.execute(sa.select(_j).where(_j.c.id == job_id)).one_or_none()
     if row is None:
         raise StoreError(f"there is no job {job_id} in the store")
@@ -170,7 +170,11 @@ def find_job(connection: sa.Connection, job_id: str) -> Job:
 
 
 def result(connection: sa.Connection, job_id: str) -> StoredResult:
-    """What a job found."""
+    """What a job found.
+
+    Raises:
+        StoreError: if the job is not done.
+    """
     found = (
         sa.select(_r, schema.arrays.c.data)
         .outerjoin(schema.arrays, schema.arrays.c.job_id == _r.c.job_id)
@@ -188,9 +192,13 @@ def result(connection: sa.Connection, job_id: str) -> StoredResult:
 
 
 def results(
-    connection: sa.Connection, study: str, kinds: Sequence[str] | None, *, arrays: bool
+    connection: sa.Connection,
+    study: str,
+    kinds: Sequence[str] | None = None,
+    *,
+    arrays: bool = True,
 ) -> list[StoredRow]:
-    """The finished jobs in the order of the study, once for each label."""
+    """Finished jobs in the study's order, once for each label; `kinds` limits them."""
     found = (
         sa.select(
             *(_j.c[name] for name in JOB_COLUMNS),
@@ -250,7 +258,7 @@ def _no_collection() -> Iterator[None]:
 
 
 def still_needed(connection: sa.Connection, study: str) -> dict[str, dict[str, Any]]:
-    """The contents of finished jobs that unfinished jobs of the study need."""
+    """The contents of results that unfinished jobs of a study need, by the job's id."""
     study_id = study_row(connection, study).id
     to_do = sa.or_(
         _j.c.state.in_([schema.PENDING, schema.RUNNING]),
@@ -266,7 +274,7 @@ def still_needed(connection: sa.Connection, study: str) -> dict[str, dict[str, A
 
 
 def failures(connection: sa.Connection, study: str) -> list[Failure]:
-    """The failed jobs in the order of the study, once for each label."""
+    """Jobs that failed for good, in the study's order, once for each label."""
     found = (
         sa.select(_j, _m.c.label)
         .join(_m, _m.c.job_id == _j.c.id)
@@ -286,6 +294,6 @@ def failures(connection: sa.Connection, study: str) -> list[Failure]:
 
 
 def hosts(connection: sa.Connection) -> dict[str, dict[str, Any]]:
-    """Facts of each host by its id."""
+    """The facts of each host by its id."""
     found = connection.execute(sa.select(schema.hosts))
     return {row.id: json.loads(row.facts) for row in found}

@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar, final
+from typing import Any, Concatenate, ParamSpec, TypeVar, final
 
 import sqlalchemy as sa
 
 from squeezerl.jobs import claims, planning, reading
 from squeezerl.jobs.database import PATIENCE_S, make_engine, migrate, parse_url, patiently
 from squeezerl.jobs.encode import clean, pack, to_text
-from squeezerl.jobs.job import (
-    Claim,
-    Counts,
-    Failure,
-    Job,
-    Label,
-    Outcome,
-    Status,
-    StoredResult,
-    StoredRow,
-    StudyRecord,
-)
+from squeezerl.jobs.job import Claim, Counts, Job, Label, Outcome
 from squeezerl.jobs.schema import NOW
 from squeezerl.jobs.schema import jobs as _jobs
 
+P = ParamSpec("P")
 T = TypeVar("T")
+Query = Callable[Concatenate[sa.Connection, P], T]
+Method = Callable[Concatenate["Store", P], T]
+
+
+def _reads(query: Query[P, T]) -> Method[P, T]:
+    """The method that runs a query in a transaction of its own."""
+
+    @functools.wraps(query)
+    def method(self: Store, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._patiently(self._engine, lambda connection: query(connection, *args, **kwargs))
+
+    return method
+
+
+def _writes(change: Query[P, T]) -> Method[P, T]:
+    """The same for a change."""
+
+    @functools.wraps(change)
+    def method(self: Store, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._write(lambda connection: change(connection, *args, **kwargs))
+
+    return method
 
 
 @final
@@ -86,9 +99,6 @@ class Store:
     ) -> None:
         self.close()
 
-    def _read(self, action: Callable[[sa.Connection], T]) -> T:
-        return self._patiently(self._engine, action)
-
     def _write(self, action: Callable[[sa.Connection], T]) -> T:
         return self._patiently(self._writing, action)
 
@@ -134,13 +144,8 @@ class Store:
 
         self._write(add)
 
-    def study_names(self) -> tuple[str, ...]:
-        """The names of all studies."""
-        return self._read(reading.study_names)
-
-    def study(self, name: str) -> StudyRecord:
-        """The study of that name, as it was put in."""
-        return self._read(lambda connection: reading.find_study(connection, name))
+    study_names = _reads(reading.study_names)
+    study = _reads(reading.find_study)
 
     # Workers
 
@@ -171,9 +176,7 @@ class Store:
 
         return self._write(take)
 
-    def heartbeat(self, claim: Claim, lease_s: float, progress: float | None = None) -> bool:
-        """Extend the lease; false if it was lost. `progress` is the share that is done."""
-        return self._write(lambda connection: claims.extend(connection, claim, lease_s, progress))
+    heartbeat = _writes(claims.extend)
 
     def finish(
         self, claim: Claim, outcome: Outcome, host: Mapping[str, Any], seconds: float
@@ -212,14 +215,11 @@ class Store:
             self._known_hosts.add(host_id)
         return finished
 
-    def fail(self, claim: Claim, error: str, *, retry: bool) -> bool:
-        """Record a failure; with `retry` a job gets three attempts. False if the lease was lost."""
-        text = clean(error)
-        return self._write(lambda connection: claims.fail(connection, claim, text, transient=retry))
-
-    def give_back(self, claim: Claim) -> bool:
-        """Undo a claim, so that the job is as it was before. False if the lease was lost."""
-        return self._write(lambda connection: claims.give_back(connection, claim))
+    fail = _writes(claims.fail)
+    give_back = _writes(claims.give_back)
+    retry_failed = _writes(claims.retry)
+    reopen = _writes(claims.reopen)
+    running_workers = _reads(reading.running_workers)
 
     def release_worker(self, worker: str, error: str | None = None) -> int:
         """Free the jobs of a worker that has ended, and return how many there were.
@@ -238,58 +238,16 @@ class Store:
         expired = _jobs.c.lease_until_s < NOW
         return self._write(lambda connection: claims.release(connection, expired))
 
-    def retry_failed(self, study: str, *, transient_only: bool = False) -> int:
-        """Make failed jobs pending again, all of them or only those with a transient failure."""
-        return self._write(
-            lambda connection: claims.retry(connection, study, transient_only=transient_only)
-        )
-
-    def reopen(self, job_ids: Sequence[str]) -> None:
-        """Make finished jobs and all that need them pending again; their results are removed."""
-        self._write(lambda connection: claims.reopen(connection, job_ids))
-
-    def running_workers(self) -> tuple[str, ...]:
-        """The workers that hold jobs of any study."""
-        return self._read(reading.running_workers)
-
     # Reading
+
+    status = _reads(reading.status)
+    job = _reads(reading.find_job)
+    result = _reads(reading.result)
+    results = _reads(reading.results)
+    still_needed = _reads(reading.still_needed)
+    failures = _reads(reading.failures)
+    hosts = _reads(reading.hosts)
 
     def counts(self, study: str) -> Counts:
         """How many jobs of a study are in each state."""
         return self.status(study).counts
-
-    def status(self, study: str) -> Status:
-        """How far a study is: counts, sums of estimates, running jobs."""
-        return self._read(lambda connection: reading.status(connection, study))
-
-    def job(self, job_id: str) -> Job:
-        """The job of that id."""
-        return self._read(lambda connection: reading.find_job(connection, job_id))
-
-    def result(self, job_id: str) -> StoredResult:
-        """What a job found.
-
-        Raises:
-            StoreError: if the job is not done.
-        """
-        return self._read(lambda connection: reading.result(connection, job_id))
-
-    def results(
-        self, study: str, kinds: Sequence[str] | None = None, *, arrays: bool = True
-    ) -> list[StoredRow]:
-        """Finished jobs in the study's order, once for each label; `kinds` limits them."""
-        return self._read(
-            lambda connection: reading.results(connection, study, kinds, arrays=arrays)
-        )
-
-    def still_needed(self, study: str) -> dict[str, dict[str, Any]]:
-        """The contents of results that unfinished jobs of a study need, by the job's id."""
-        return self._read(lambda connection: reading.still_needed(connection, study))
-
-    def failures(self, study: str) -> list[Failure]:
-        """Jobs that failed for good, in the study's order, once for each label."""
-        return self._read(lambda connection: reading.failures(connection, study))
-
-    def hosts(self) -> dict[str, dict[str, Any]]:
-        """The facts of each host by its id."""
-        return self._read(reading.hosts)

@@ -8,24 +8,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from squeezerl.report.document import (
-    Block,
-    Code,
-    Document,
-    Emphasis,
-    Figure,
-    Heading,
-    Inline,
-    Items,
-    Link,
-    Paragraph,
-    Preformatted,
-    Strong,
-    Table,
-    Text,
-    inlines,
-    plain,
-)
+from squeezerl.report import document as doc
 from squeezerl.report.renderers import RENDERERS, Renderer
 
 _KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
@@ -70,10 +53,12 @@ class HtmlRenderer(Renderer):
         """Of its files."""
         return ".html"
 
-    def render(self, document: Document, folder: Path) -> str:
+    def render(self, document: doc.Document, folder: Path) -> str:
         """As `Renderer.render`; figures are read from `folder` and stand inside the page."""
         sections = [
-            block for block in document.blocks if isinstance(block, Heading) and block.level == 2
+            block
+            for block in document.blocks
+            if isinstance(block, doc.Heading) and block.level == 2
         ]
         names = {id(block): f"section-{number}" for number, block in enumerate(sections, 1)}
         contents = "\n".join(
@@ -101,27 +86,27 @@ class HtmlRenderer(Renderer):
         )
 
 
-def _block(block: Block, name: str | None, folder: Path) -> str:
+def _block(block: doc.Block, name: str | None, folder: Path) -> str:
     match block:
-        case Heading():
+        case doc.Heading():
             own = f' id="{name}"' if name else ""
             return f"<h{block.level}{own}>{_text(block.text)}</h{block.level}>"
-        case Paragraph():
+        case doc.Paragraph():
             return f"<p>{_text(block.text)}</p>"
-        case Items():
+        case doc.Items():
             items = "\n".join(f"<li>{_text(item)}</li>" for item in block.items)
             return f"<ul>\n{items}\n</ul>"
-        case Preformatted():
+        case doc.Preformatted():
             return f"<pre>{escape(block.text)}</pre>"
-        case Figure():
+        case doc.Figure():
             caption = f"<figcaption>{_text(block.caption)}</figcaption>" if block.caption else ""
             image = f'<img alt="{escape(block.title)}" src="{_source(block, folder)}">'
             return f"<figure>{image}{caption}</figure>"
-        case Table():
+        case doc.Table():
             return _table(block)
 
 
-def _table(table: Table) -> str:
+def _table(table: doc.Table) -> str:
     numbers = {index for index in range(len(table.header)) if index not in table.left}
     head = "".join(
         _cell("th", title, "number" if index in numbers else "")
@@ -148,18 +133,18 @@ def _table(table: Table) -> str:
     )
 
 
-def _kind(cell: Text, number: bool) -> str:
+def _kind(cell: doc.Text, number: bool) -> str:
     if number:
         return "number"
-    return "words" if len(plain(cell)) >= _WORDS else ""
+    return "words" if len(doc.plain(cell)) >= _WORDS else ""
 
 
-def _cell(tag: str, text: Text, kind: str) -> str:
+def _cell(tag: str, text: doc.Text, kind: str) -> str:
     kind = f' class="{kind}"' if kind else ""
     return f"<{tag}{kind}>{_text(text)}</{tag}>"
 
 
-def _source(figure: Figure, folder: Path) -> str:
+def _source(figure: doc.Figure, folder: Path) -> str:
     """The picture as data in an image, where no script runs and no name meets another's."""
     path = folder / (figure.vector or figure.path)
     kind = _KINDS.get(path.suffix.lower())
@@ -169,21 +154,21 @@ def _source(figure: Figure, folder: Path) -> str:
     return f"data:{kind};base64,{data}"
 
 
-def _text(text: Text) -> str:
-    return "".join(_inline(part) for part in inlines(text))
+def _text(text: doc.Text) -> str:
+    return "".join(_inline(part) for part in doc.inlines(text))
 
 
-def _inline(part: Inline) -> str:
+def _inline(part: doc.Inline) -> str:
     match part:
         case str():
             return escape(part)
-        case Code():
+        case doc.Code():
             return f"<code>{escape(part.text)}</code>"
-        case Strong():
+        case doc.Strong():
             return f"<strong>{escape(part.text)}</strong>"
-        case Emphasis():
+        case doc.Emphasis():
             return f"<em>{escape(part.text)}</em>"
-        case Link():
+        case doc.Link():
             target = re.sub(r"\s", "%20", part.target)
             return f'<a href="{escape(target)}">{escape(part.text)}</a>'
 

@@ -6,17 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from squeezerl.report.document import (
-    Block,
-    Document,
-    Figure,
-    Heading,
-    Items,
-    Paragraph,
-    Preformatted,
-    Table,
-    plain,
-)
+from squeezerl.report import document as doc
 from squeezerl.report.renderers import RENDERERS, Renderer
 
 
@@ -28,39 +18,39 @@ class JsonRenderer(Renderer):
         """Of its files."""
         return ".json"
 
-    def render(self, document: Document, folder: Path) -> str:
+    def render(self, document: doc.Document, folder: Path) -> str:
         """As `Renderer.render`; `folder` is not needed."""
         return json.dumps(document_json(document), indent=1, ensure_ascii=False) + "\n"
 
 
-def document_json(document: Document) -> dict[str, Any]:
+def document_json(document: doc.Document) -> dict[str, Any]:
     """The document as `json.dumps` takes it; `kind` says what a block is."""
     return {"title": document.title, "blocks": [_block(block) for block in document.blocks]}
 
 
-def _block(block: Block) -> dict[str, Any]:
+def _block(block: doc.Block) -> dict[str, Any]:
     match block:
-        case Heading():
-            return {"kind": "heading", "level": block.level, "text": plain(block.text)}
-        case Paragraph():
-            return {"kind": "paragraph", "text": plain(block.text)}
-        case Items():
-            return {"kind": "items", "items": [plain(item) for item in block.items]}
-        case Preformatted():
+        case doc.Heading():
+            return {"kind": "heading", "level": block.level, "text": doc.plain(block.text)}
+        case doc.Paragraph():
+            return {"kind": "paragraph", "text": doc.plain(block.text)}
+        case doc.Items():
+            return {"kind": "items", "items": [doc.plain(item) for item in block.items]}
+        case doc.Preformatted():
             return {"kind": "preformatted", "text": block.text}
-        case Figure():
+        case doc.Figure():
             return {
                 "kind": "figure",
                 "title": block.title,
                 "path": block.path,
-                "caption": plain(block.caption),
+                "caption": doc.plain(block.caption),
             }
-        case Table():
+        case doc.Table():
             return {
                 "kind": "table",
                 "name": block.name,
                 "title": block.title,
-                "note": plain(block.note),
+                "note": doc.plain(block.note),
                 "header": list(block.header),
                 "rows": [list(row) for row in block.plain_rows],
             }

@@ -5,24 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from squeezerl.report.document import (
-    Block,
-    Code,
-    Document,
-    Emphasis,
-    Figure,
-    Heading,
-    Inline,
-    Items,
-    Link,
-    Paragraph,
-    Preformatted,
-    Strong,
-    Table,
-    Text,
-    inlines,
-    plain,
-)
+from squeezerl.report import document as doc
 from squeezerl.report.renderers import RENDERERS, Renderer
 
 _LONG = 40  # rows that still fit a page
@@ -60,33 +43,33 @@ class LatexRenderer(Renderer):
         """Of its files."""
         return ".tex"
 
-    def render(self, document: Document, folder: Path) -> str:
+    def render(self, document: doc.Document, folder: Path) -> str:
         """As `Renderer.render`; `folder` is not needed."""
         packages = ["booktabs", "amssymb"]
-        if any(isinstance(block, Table) and _is_long(block) for block in document.blocks):
+        if any(isinstance(block, doc.Table) and _is_long(block) for block in document.blocks):
             packages.append("longtable")
-        if any(isinstance(block, Figure) for block in document.blocks):
+        if any(isinstance(block, doc.Figure) for block in document.blocks):
             packages.append("graphicx")
         title = [rf"\section*{{{_text(document.title)}}}"] if document.title else []
         parts = [*title, *(_block(block) for block in document.blocks)]
         return f"% needs {', '.join(packages)}\n" + "\n\n".join(parts) + "\n"
 
 
-def _block(block: Block) -> str:
+def _block(block: doc.Block) -> str:
     match block:
-        case Heading():
+        case doc.Heading():
             command = "section" if block.level == 2 else "subsection"
             return rf"\{command}{{{_text(block.text)}}}"
-        case Paragraph():
+        case doc.Paragraph():
             return _text(block.text)
-        case Items():
+        case doc.Items():
             items = "\n".join(rf"\item {{}}{_text(item)}" for item in block.items)
             return f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}"
-        case Preformatted():
+        case doc.Preformatted():
             # Not verbatim, whose end the text could contain.
             lines = (_text(line) + r"\\" for line in block.text.splitlines() if line.strip())
             return "\n".join([r"\begin{flushleft}\ttfamily\small", *lines, r"\end{flushleft}"])
-        case Figure():
+        case doc.Figure():
             return "\n".join(
                 [
                     r"\begin{figure}",
@@ -96,15 +79,15 @@ def _block(block: Block) -> str:
                     r"\end{figure}",
                 ]
             )
-        case Table():
+        case doc.Table():
             return "\n".join(_table(block))
 
 
-def _is_long(table: Table) -> bool:
+def _is_long(table: doc.Table) -> bool:
     return len(table.rows) > _LONG
 
 
-def _table(table: Table) -> list[str]:
+def _table(table: doc.Table) -> list[str]:
     spec = "".join("l" if index in table.left else "r" for index in range(len(table.header)))
     caption = [rf"\caption{{{_caption(table.title, table.note)}}}"] if table.title else []
     label = [rf"\label{{tab:{escape_latex(table.name)}}}"] if table.name else []
@@ -128,32 +111,32 @@ def _table(table: Table) -> list[str]:
     ]
 
 
-def _caption(title: str, more: Text) -> str:
+def _caption(title: str, more: doc.Text) -> str:
     ended = _text(title) if title.endswith((".", "?", "!")) else f"{_text(title)}."
-    return f"{ended} {_text(more)}" if plain(more) else ended
+    return f"{ended} {_text(more)}" if doc.plain(more) else ended
 
 
-def _row(cells: Sequence[Text]) -> str:
+def _row(cells: Sequence[doc.Text]) -> str:
     # An empty group keeps a bracket at the start from being taken for an option of the line above.
     texts = (_text(cell) for cell in cells)
     return " & ".join("{}" + text if text.startswith("[") else text for text in texts) + r" \\"
 
 
-def _text(text: Text) -> str:
-    return "".join(_inline(part) for part in inlines(text)).strip()
+def _text(text: doc.Text) -> str:
+    return "".join(_inline(part) for part in doc.inlines(text)).strip()
 
 
-def _inline(part: Inline) -> str:
+def _inline(part: doc.Inline) -> str:
     match part:
         case str():
             return escape_latex(part)
-        case Code():
+        case doc.Code():
             return rf"\texttt{{{escape_latex(part.text)}}}"
-        case Strong():
+        case doc.Strong():
             return rf"\textbf{{{escape_latex(part.text)}}}"
-        case Emphasis():
+        case doc.Emphasis():
             return rf"\emph{{{escape_latex(part.text)}}}"
-        case Link():
+        case doc.Link():
             return escape_latex(part.text)
 
 

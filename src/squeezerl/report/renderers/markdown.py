@@ -7,23 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from squeezerl.report.document import (
-    Block,
-    Code,
-    Document,
-    Emphasis,
-    Figure,
-    Heading,
-    Inline,
-    Items,
-    Link,
-    Paragraph,
-    Preformatted,
-    Strong,
-    Table,
-    Text,
-    inlines,
-)
+from squeezerl.report import document as doc
 from squeezerl.report.renderers import RENDERERS, Renderer
 
 _BLOCK_START = re.compile(r"^(?=[#+=>~-]|\[)|^(\d+)(?=[.)])")
@@ -37,66 +21,66 @@ class MarkdownRenderer(Renderer):
         """Of its files."""
         return ".md"
 
-    def render(self, document: Document, folder: Path) -> str:
+    def render(self, document: doc.Document, folder: Path) -> str:
         """As `Renderer.render`; `folder` is not needed."""
         parts = [f"# {_text(document.title)}"] if document.title else []
         parts += [_block(block) for block in document.blocks]
         return "\n\n".join(parts) + "\n"
 
 
-def _block(block: Block) -> str:
+def _block(block: doc.Block) -> str:
     match block:
-        case Heading():
+        case doc.Heading():
             return f"{'#' * block.level} {_text(block.text)}"
-        case Paragraph():
+        case doc.Paragraph():
             return _start(block.text)
-        case Items():
+        case doc.Items():
             return "\n".join(f"- {_start(item)}" for item in block.items)
-        case Preformatted():
+        case doc.Preformatted():
             # Indented text needs no fence that its content could close.
             return "\n".join(f"    {line}" for line in block.text.splitlines())
-        case Figure():
+        case doc.Figure():
             image = f"![{_text(block.title)}]({_target(block.path)})"
             return f"{image}\n\n{_start(block.caption)}" if block.caption else image
-        case Table():
+        case doc.Table():
             parts = [f"### {_text(block.title)}"] if block.title else []
             parts.append("\n".join(_grid(block)))
             parts += [_start(block.note)] if block.note else []
             return "\n\n".join(parts)
 
 
-def _grid(table: Table) -> list[str]:
+def _grid(table: doc.Table) -> list[str]:
     rule = ["---" if index in table.left else "---:" for index in range(len(table.header))]
     rows = [_row(table.header), f"| {' | '.join(rule)} |", *(_row(row) for row in table.rows)]
     return rows
 
 
-def _row(cells: Sequence[Text]) -> str:
+def _row(cells: Sequence[doc.Text]) -> str:
     # The bar of a cell's code would end the cell; that of its text is escaped already.
     texts = (re.sub(r"(?<!\\)\|", r"\\|", _text(cell)) for cell in cells)
     return f"| {' | '.join(texts)} |"
 
 
-def _start(text: Text) -> str:
+def _start(text: doc.Text) -> str:
     """Text at the beginning of a line, where some characters would begin another block."""
     return _BLOCK_START.sub(lambda match: f"{match[1] or ''}\\", _text(text))
 
 
-def _text(text: Text) -> str:
-    return "".join(_inline(part) for part in inlines(text))
+def _text(text: doc.Text) -> str:
+    return "".join(_inline(part) for part in doc.inlines(text))
 
 
-def _inline(part: Inline) -> str:
+def _inline(part: doc.Inline) -> str:
     match part:
         case str():
             return escape_markdown(part)
-        case Code():
+        case doc.Code():
             return _code(" ".join(part.text.split()))
-        case Strong():
+        case doc.Strong():
             return f"**{escape_markdown(part.text)}**"
-        case Emphasis():
+        case doc.Emphasis():
             return f"*{escape_markdown(part.text)}*"
-        case Link():
+        case doc.Link():
             return f"[{escape_markdown(part.text)}]({_target(part.target)})"
 
 

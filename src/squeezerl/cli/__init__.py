@@ -59,7 +59,6 @@ def _options(
             metavar="FILE_OR_MODULE",
             help="Python file or module that registers a source, method or runtime of your own; "
             "repeat for more. It is executed.",
-            show_default=False,
         ),
     ] = None,
 ) -> None:

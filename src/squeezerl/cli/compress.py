@@ -8,24 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from squeezerl.cli.console import (
-    AgentArgument,
-    EnvKwargsOption,
-    EnvOption,
-    ForceOption,
-    JsonOption,
-    MaxEpisodeStepsOption,
-    OutputOption,
-    SeedOption,
-    VecNormalizeOption,
-    find_environment,
-    option_names,
-    print_json,
-    print_table,
-    progress_bar,
-    reports_errors,
-    say,
-)
+from squeezerl.cli import console
 from squeezerl.errors import SpecError
 
 if TYPE_CHECKING:
@@ -33,26 +16,20 @@ if TYPE_CHECKING:
     from squeezerl.records import LayerRecord
 
 
-@reports_errors
+@console.reports_errors
 def compress(
-    agent: AgentArgument,
-    output: OutputOption,
+    agent: console.AgentArgument,
+    output: console.OutputOption,
     recipe: Annotated[
-        str | None,
-        typer.Option(
-            help="Steps and their values, e.g. 'prune:l2:0.3 | int8:static'.", show_default=False
-        ),
+        str | None, typer.Option(help="Steps and their values, e.g. 'prune:l2:0.3 | int8:static'.")
     ] = None,
     method: Annotated[
-        str | None,
-        typer.Option(help="Short for a recipe: ptdq, ptsq, l1, l2, float.", show_default=False),
+        str | None, typer.Option(help="Short for a recipe: ptdq, ptsq, l1, l2, float.")
     ] = None,
-    env: EnvOption = None,
+    env: console.EnvOption = None,
     ratio: Annotated[
         float | None,
-        typer.Option(
-            help="Share of neurons that --method l1 or l2 removes, e.g. 0.3.", show_default=False
-        ),
+        typer.Option(help="Share of neurons that --method l1 or l2 removes, e.g. 0.3."),
     ] = None,
     naive: Annotated[
         bool,
@@ -61,12 +38,12 @@ def compress(
     calibration_episodes: Annotated[
         int, typer.Option(help="Episodes that static quantization takes its observations from.")
     ] = 10,
-    seed: SeedOption = 0,
-    env_kwargs: EnvKwargsOption = None,
-    max_episode_steps: MaxEpisodeStepsOption = None,
-    vecnormalize: VecNormalizeOption = None,
-    force: ForceOption = False,
-    as_json: JsonOption = False,
+    seed: console.SeedOption = 0,
+    env_kwargs: console.EnvKwargsOption = None,
+    max_episode_steps: console.MaxEpisodeStepsOption = None,
+    vecnormalize: console.VecNormalizeOption = None,
+    force: console.ForceOption = False,
+    as_json: console.JsonOption = False,
 ) -> None:
     """Compress an agent with a recipe and write the artifact.
 
@@ -86,13 +63,13 @@ def compress(
     check_output(output, force=force)
     environment = None
     if env is not None or steps.needs_environment:
-        environment = find_environment(
+        environment = console.find_environment(
             env, loaded.source, env_kwargs, max_episode_steps=max_episode_steps
         )
         environment.check_fits(loaded.network)
-    names = option_names(episodes="--calibration-episodes")
+    names = console.option_names(episodes="--calibration-episodes")
     doing = "learning" if "visits" in steps.needs else "calibration"
-    with names, progress_bar(doing) as update:
+    with names, console.progress_bar(doing) as update:
         artifact = make_artifact(
             loaded,
             steps,
@@ -104,9 +81,9 @@ def compress(
     artifact.save(output, force=force)
     manifest = artifact.manifest
     if as_json:
-        print_json(json.loads(manifest.dumps()))
+        console.print_json(json.loads(manifest.dumps()))
         return
-    print_table(
+    console.print_table(
         ("layer", "before", "after", "dtype", "bytes before", "bytes after"),
         [
             (
@@ -123,7 +100,7 @@ def compress(
     )
     before_bytes = sum(layer.total_bytes for layer in manifest.layers_before)
     size = manifest.size
-    say(
+    console.say(
         f"\n{output}: {size.file_bytes:,} bytes, of which {size.weight_bytes:,} in the layers "
         f"({before_bytes / size.weight_bytes:.1f} times fewer than in float)\n"
         f"What that cost: squeezerl evaluate {output} --against {agent}"

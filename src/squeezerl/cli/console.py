@@ -43,7 +43,6 @@ AgentArgument = Annotated[
         metavar="AGENT",
         help="A Stable-Baselines3 .zip, an rl-zoo folder (.../Hopper-v3_1), 'demo', or what a "
         "--plugin of yours reads.",
-        show_default=False,
     ),
 ]
 EnvOption = Annotated[
@@ -52,44 +51,32 @@ EnvOption = Annotated[
         "--env",
         help="Environment id, or module:Id for your own. "
         "[dim]default: the one the agent was trained on[/dim]",
-        show_default=False,
     ),
 ]
 EnvKwargsOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--env-kwargs",
-        metavar="K:V",
-        help="Argument for the environment; repeat for more.",
-        show_default=False,
+        "--env-kwargs", metavar="K:V", help="Argument for the environment; repeat for more."
     ),
 ]
 MaxEpisodeStepsOption = Annotated[
     int | None,
     typer.Option(
-        help="End each episode after so many steps. [dim]default: the environment's limit[/dim]",
-        show_default=False,
+        help="End each episode after so many steps. [dim]default: the environment's limit[/dim]"
     ),
 ]
 VecNormalizeOption = Annotated[
-    Path | None,
-    typer.Option(
-        help="Saved VecNormalize, where it does not stand beside the agent.", show_default=False
-    ),
+    Path | None, typer.Option(help="Saved VecNormalize, where it does not stand beside the agent.")
 ]
 OutputOption = Annotated[
-    Path,
-    typer.Option("--output", "-o", metavar="DIR", help="Folder to write.", show_default=False),
+    Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")
 ]
 BackendOption = Annotated[str, typer.Option(help="auto, envpool or gymnasium.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace the artifact at DIR.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the first episode.")]
 WattsOption = Annotated[
     float | None,
-    typer.Option(
-        help="Estimate energy as CPU time x watts. [dim]default: a sensor, if any[/dim]",
-        show_default=False,
-    ),
+    typer.Option(help="Estimate energy as CPU time x watts. [dim]default: a sensor, if any[/dim]"),
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from squeezerl.cli.console import (
-    JsonOption,
-    print_json,
-    print_table,
-    progress_bar,
-    reports_errors,
-    say,
-)
+from squeezerl.cli import console
 
 if TYPE_CHECKING:
     from squeezerl.measurement.doctor import Diagnosis
@@ -20,24 +13,24 @@ if TYPE_CHECKING:
 _UNKNOWN = "unknown"
 
 
-@reports_errors
-def doctor(as_json: JsonOption = False) -> None:
+@console.reports_errors
+def doctor(as_json: console.JsonOption = False) -> None:
     """Show what can be measured here: noise, energy sensors, governor, cores, runtimes.
 
     Example: squeezerl doctor
     """
     from squeezerl.measurement.doctor import diagnose
 
-    with progress_bar("examining the machine") as update:
+    with console.progress_bar("examining the machine") as update:
         update("examining the machine", 0.0)
         diagnosis = diagnose()
     if as_json:
-        print_json(_describe(diagnosis))
+        console.print_json(_describe(diagnosis))
         return
-    print_table(("machine", ""), _host_rows(diagnosis.host), left=(0, 1))
+    console.print_table(("machine", ""), _host_rows(diagnosis.host), left=(0, 1))
     noise = diagnosis.noise
-    say()
-    print_table(
+    console.say()
+    console.print_table(
         ("noise, as one pinned process sees it", ""),
         [
             ("a fixed piece of work, usually", f"{noise.usual_s * 1e6:.1f} µs"),
@@ -53,14 +46,14 @@ def doctor(as_json: JsonOption = False) -> None:
         ],
         left=(0,),
     )
-    say()
-    print_table(
+    console.say()
+    console.print_table(
         ("runtime", "version", "profile"),
         [(r.name, r.version or "–", r.problem or "yes") for r in diagnosis.runtimes],
         left=(0, 1, 2),
     )
-    say()
-    print_table(
+    console.say()
+    console.print_table(
         ("energy sensor", "available", "what"),
         [
             (s.name, "yes" if s.available else "no", s.problem or s.description)
@@ -68,10 +61,10 @@ def doctor(as_json: JsonOption = False) -> None:
         ],
         left=(0, 1, 2),
     )
-    say()
-    say(f"squeezerl profile will take energy from: {diagnosis.energy or 'nothing'}")
+    console.say()
+    console.say(f"squeezerl profile will take energy from: {diagnosis.energy or 'nothing'}")
     for advice in diagnosis.advice:
-        say(f"- {advice}")
+        console.say(f"- {advice}")
 
 
 def _host_rows(host: Host) -> list[tuple[str, str]]:

@@ -7,65 +7,46 @@ from typing import Annotated
 
 import typer
 
-from squeezerl.cli.console import (
-    BackendOption,
-    EnvKwargsOption,
-    EnvOption,
-    JsonOption,
-    MaxEpisodeStepsOption,
-    SeedOption,
-    VecNormalizeOption,
-    find_environment,
-    option_names,
-    print_json,
-    progress_bar,
-    reports_errors,
-    show,
-)
+from squeezerl.cli import console
 from squeezerl.errors import InvalidArgumentError
 
 
-@reports_errors
+@console.reports_errors
 def evaluate(
     policy: Annotated[
         str,
         typer.Argument(
             metavar="AGENT_OR_ARTIFACT",
             help="An agent's .zip or folder, 'demo', or an artifact's folder.",
-            show_default=False,
         ),
     ],
-    env: EnvOption = None,
+    env: console.EnvOption = None,
     episodes: Annotated[
         int, typer.Option(help="Complete episodes to run; more while undecided.")
     ] = 100,
-    seed: SeedOption = 0,
+    seed: console.SeedOption = 0,
     against: Annotated[
         str | None,
         typer.Option(
-            metavar="AGENT_OR_ARTIFACT",
-            help="Baseline to compare with, on the same seeds.",
-            show_default=False,
+            metavar="AGENT_OR_ARTIFACT", help="Baseline to compare with, on the same seeds."
         ),
     ] = None,
     retain: Annotated[float, typer.Option(help="Retention that the verdict is for.")] = 0.95,
     max_episodes: Annotated[
         int | None,
         typer.Option(
-            help="Limit while undecided. [dim]default: 4 x episodes, or what --retain needs[/dim]",
-            show_default=False,
+            help="Limit while undecided. [dim]default: 4 x episodes, or what --retain needs[/dim]"
         ),
     ] = None,
-    env_kwargs: EnvKwargsOption = None,
-    max_episode_steps: MaxEpisodeStepsOption = None,
-    backend: BackendOption = "auto",
+    env_kwargs: console.EnvKwargsOption = None,
+    max_episode_steps: console.MaxEpisodeStepsOption = None,
+    backend: console.BackendOption = "auto",
     runtime: Annotated[str, typer.Option(help="Runtime that plays: ort, torch, sb3.")] = "ort",
-    vecnormalize: VecNormalizeOption = None,
+    vecnormalize: console.VecNormalizeOption = None,
     against_vecnormalize: Annotated[
-        Path | None,
-        typer.Option(help="The same for the agent of --against.", show_default=False),
+        Path | None, typer.Option(help="The same for the agent of --against.")
     ] = None,
-    as_json: JsonOption = False,
+    as_json: console.JsonOption = False,
 ) -> None:
     """Run complete, seeded episodes with deterministic actions and report the return.
 
@@ -89,12 +70,12 @@ def evaluate(
     artifact = as_artifact(policy, vecnormalize=vecnormalize)
     baseline = None
     if against is not None:
-        with option_names(vecnormalize="--against-vecnormalize"):
+        with console.option_names(vecnormalize="--against-vecnormalize"):
             baseline = as_artifact(against, vecnormalize=against_vecnormalize)
-    with progress_bar("episodes") as update:
+    with console.progress_bar("episodes") as update:
         found = evaluate_policy(
             artifact,
-            env=find_environment(
+            env=console.find_environment(
                 env,
                 artifact.manifest.source,
                 env_kwargs,
@@ -110,14 +91,16 @@ def evaluate(
             on_progress=update,
         )
     if as_json:
-        print_json(evaluation_json(found.record, found.retention, found.baseline, found.random))
+        console.print_json(
+            evaluation_json(found.record, found.retention, found.baseline, found.random)
+        )
         return
     if found.retention is None or found.baseline is None or found.random is None:
-        show(evaluation_document(found.record).blocks)
+        console.show(evaluation_document(found.record).blocks)
         return
     records = (
         (Path(policy).name, found.record),
         (Path(against or "").name, found.baseline),
         ("random policy", found.random),
     )
-    show(comparison_document(records, found.retention).blocks)
+    console.show(comparison_document(records, found.retention).blocks)

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from squeezerl.cli.console import (
-    AgentArgument,
-    JsonOption,
-    VecNormalizeOption,
-    print_json,
-    print_table,
-    reports_errors,
-    say,
-)
+from squeezerl.cli import console
 
 if TYPE_CHECKING:
     from squeezerl.agents.load import Agent
 
 
-@reports_errors
+@console.reports_errors
 def inspect(
-    agent: AgentArgument, vecnormalize: VecNormalizeOption = None, as_json: JsonOption = False
+    agent: console.AgentArgument,
+    vecnormalize: console.VecNormalizeOption = None,
+    as_json: console.JsonOption = False,
 ) -> None:
     """Show an agent's algorithm, spaces, layers and bytes; nothing in it is executed.
 
@@ -30,7 +24,7 @@ def inspect(
 
     data = _describe(load_agent(agent, vecnormalize=vecnormalize))
     if as_json:
-        print_json(data)
+        console.print_json(data)
         return
     normalizer = data["normalizer"]
     rows = [
@@ -43,9 +37,9 @@ def inspect(
         ("normaliser", f"yes, clipped at ±{normalizer['clip']:g}" if normalizer else "no"),
         ("parameters", f"{data['parameters']:,} ({data['weight_bytes']:,} bytes)"),
     ]
-    print_table(("", ""), rows, left=(0, 1))
-    say()
-    print_table(
+    console.print_table(("", ""), rows, left=(0, 1))
+    console.say()
+    console.print_table(
         ("layer", "in", "out", "activation", "bytes"),
         [
             (

@@ -9,25 +9,11 @@ from typing import Annotated
 
 import typer
 
-from squeezerl.cli.console import (
-    EnvKwargsOption,
-    EnvOption,
-    JsonOption,
-    MaxEpisodeStepsOption,
-    SeedOption,
-    VecNormalizeOption,
-    WattsOption,
-    find_environment,
-    option_names,
-    print_json,
-    progress_bar,
-    reports_errors,
-    show,
-)
+from squeezerl.cli import console
 from squeezerl.errors import InvalidArgumentError
 
 
-@reports_errors
+@console.reports_errors
 def profile(
     policies: Annotated[
         list[str],
@@ -35,7 +21,6 @@ def profile(
             metavar="AGENT_OR_ARTIFACT",
             help="Agents (.zip files, folders or 'demo') and artifacts (folders). "
             "The first is the reference.",
-            show_default=False,
         ),
     ],
     runtime: Annotated[
@@ -53,10 +38,9 @@ def profile(
         ),
     ] = 0.05,
     energy: Annotated[
-        str,
-        typer.Option(help="auto, none, cpu-time (an estimate) or a sensor that doctor lists."),
+        str, typer.Option(help="auto, none, cpu-time (an estimate) or a sensor that doctor lists.")
     ] = "auto",
-    watts_per_core: WattsOption = None,
+    watts_per_core: console.WattsOption = None,
     episodes: Annotated[
         bool,
         typer.Option(
@@ -64,26 +48,24 @@ def profile(
             help="Also play complete episodes in Gymnasium: time and energy per step and episode.",
         ),
     ] = False,
-    env: EnvOption = None,
-    env_kwargs: EnvKwargsOption = None,
-    max_episode_steps: MaxEpisodeStepsOption = None,
+    env: console.EnvOption = None,
+    env_kwargs: console.EnvKwargsOption = None,
+    max_episode_steps: console.MaxEpisodeStepsOption = None,
     observations: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.npy",
             help="Observations recorded elsewhere, for a machine without the environment.",
-            show_default=False,
         ),
     ] = None,
-    seed: SeedOption = 0,
-    vecnormalize: VecNormalizeOption = None,
+    seed: console.SeedOption = 0,
+    vecnormalize: console.VecNormalizeOption = None,
     earlier: Annotated[
         list[Path] | None,
         typer.Option(
             "--beside",
             metavar="FILE",
             help="The JSON of an earlier profile or another machine's; shown without ratios.",
-            show_default=False,
         ),
     ] = None,
     output: Annotated[
@@ -94,7 +76,7 @@ def profile(
         Path | None,
         typer.Option(metavar="FILE.npz", help="Also write the time of every single decision."),
     ] = None,
-    as_json: JsonOption = False,
+    as_json: console.JsonOption = False,
 ) -> None:
     """Measure size, memory, latency and energy per decision, each in fresh processes.
 
@@ -127,12 +109,12 @@ def profile(
         raise InvalidArgumentError("--output and --samples name the same file")
     others = [(file, read_profile(file)) for file in earlier or ()]
     labels = short_names([str(file.with_suffix("")) for file, _ in others])
-    with option_names(runtimes="--runtime"), progress_bar("profile") as update:
+    with console.option_names(runtimes="--runtime"), console.progress_bar("profile") as update:
         result = profile_policies(
             policies,
             env=None
             if observations
-            else lambda source: find_environment(
+            else lambda source: console.find_environment(
                 env, source, env_kwargs, max_episode_steps=max_episode_steps
             ),
             observations=observations,
@@ -156,7 +138,7 @@ def profile(
     for file, other in others:
         data = beside(data, other, labels[str(file.with_suffix(""))].replace(os.sep, " "))
     if as_json:
-        print_json(data)
+        console.print_json(data)
         return
     tables = (profile_table(data), *((episodes_table(data),) if episodes else ()))
-    show((*tables, Items(tuple(profile_notes(data)))))
+    console.show((*tables, Items(tuple(profile_notes(data)))))

@@ -6,34 +6,15 @@ from typing import Annotated
 
 import typer
 
-from squeezerl.cli.console import (
-    AgentArgument,
-    BackendOption,
-    EnvKwargsOption,
-    EnvOption,
-    ForceOption,
-    JsonOption,
-    MaxEpisodeStepsOption,
-    OutputOption,
-    SeedOption,
-    VecNormalizeOption,
-    WattsOption,
-    find_environment,
-    option_names,
-    print_json,
-    progress_bar,
-    reports_errors,
-    say,
-    show,
-)
+from squeezerl.cli import console
 from squeezerl.cli.stopping import interrupt_on_signals
 
 
-@reports_errors
+@console.reports_errors
 def squeeze(
-    agent: AgentArgument,
-    output: OutputOption,
-    env: EnvOption = None,
+    agent: console.AgentArgument,
+    output: console.OutputOption,
+    env: console.EnvOption = None,
     retain: Annotated[
         float, typer.Option(help="Share of the (random-normalised) return to keep.")
     ] = 0.95,
@@ -41,8 +22,7 @@ def squeeze(
     max_episodes: Annotated[
         int | None,
         typer.Option(
-            help="Limit while undecided. [dim]default: 4 x episodes, or what --retain needs[/dim]",
-            show_default=False,
+            help="Limit while undecided. [dim]default: 4 x episodes, or what --retain needs[/dim]"
         ),
     ] = None,
     recipes: Annotated[
@@ -50,27 +30,22 @@ def squeeze(
         typer.Option(
             "--recipe",
             help="Try this recipe; repeat for more. [dim]default: what every method offers[/dim]",
-            show_default=False,
         ),
     ] = None,
     workers: Annotated[
-        int | None,
-        typer.Option(
-            help="Processes side by side. [dim]default: one per core[/dim]", show_default=False
-        ),
+        int | None, typer.Option(help="Processes side by side. [dim]default: one per core[/dim]")
     ] = None,
-    seed: SeedOption = 0,
-    env_kwargs: EnvKwargsOption = None,
-    max_episode_steps: MaxEpisodeStepsOption = None,
-    backend: BackendOption = "auto",
-    vecnormalize: VecNormalizeOption = None,
+    seed: console.SeedOption = 0,
+    env_kwargs: console.EnvKwargsOption = None,
+    max_episode_steps: console.MaxEpisodeStepsOption = None,
+    backend: console.BackendOption = "auto",
+    vecnormalize: console.VecNormalizeOption = None,
     measure: Annotated[
-        bool,
-        typer.Option(help="Also measure latency, memory and energy of the best candidates."),
+        bool, typer.Option(help="Also measure latency, memory and energy of the best candidates.")
     ] = True,
-    watts_per_core: WattsOption = None,
-    force: ForceOption = False,
-    as_json: JsonOption = False,
+    watts_per_core: console.WattsOption = None,
+    force: console.ForceOption = False,
+    as_json: console.JsonOption = False,
 ) -> None:
     """Try PTDQ, PTSQ, L1 and L2 at 5 to 70 %; keep the smallest that keeps the return.
 
@@ -86,11 +61,15 @@ def squeeze(
 
     loaded = load_agent(agent, vecnormalize=vecnormalize)
     check_output(output, force=force)
-    environment = find_environment(
+    environment = console.find_environment(
         env, loaded.source, env_kwargs, backend, max_episode_steps=max_episode_steps
     )
     interruption = interrupt_on_signals("interrupted; the same command goes on with what was found")
-    with interruption, option_names(recipes="--recipe"), progress_bar("squeeze") as update:
+    with (
+        interruption,
+        console.option_names(recipes="--recipe"),
+        console.progress_bar("squeeze") as update,
+    ):
         squeezed = squeeze_agent(
             loaded,
             env=environment,
@@ -107,7 +86,7 @@ def squeeze(
             on_progress=update,
         )
     if as_json:
-        print_json(squeezed.to_json())
+        console.print_json(squeezed.to_json())
         return
-    show(squeeze_result(squeezed.result).blocks)
-    say(f"{output}: policy.onnx, manifest.json, report.md, results.json, pareto.png")
+    console.show(squeeze_result(squeezed.result).blocks)
+    console.say(f"{output}: policy.onnx, manifest.json, report.md, results.json, pareto.png")

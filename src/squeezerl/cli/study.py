@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from squeezerl.cli.console import (
-    JsonOption,
-    err,
-    print_json,
-    print_table,
-    reports_errors,
-    say,
-)
+from squeezerl.cli import console
 from squeezerl.cli.stopping import stop_on_signals
 from squeezerl.cli.study_text import (
     counts_json,
@@ -36,8 +29,7 @@ if TYPE_CHECKING:
     from squeezerl.jobs.job import Failure
 
 StudyArgument = Annotated[
-    str,
-    typer.Argument(metavar="NAME|STUDY.yaml", help="A study's name, or its file."),
+    str, typer.Argument(metavar="NAME|STUDY.yaml", help="A study's name, or its file.")
 ]
 StoreOption = Annotated[
     str | None,
@@ -45,7 +37,6 @@ StoreOption = Annotated[
         metavar="URL",
         help="sqlite:///FILE.db or postgresql://USER@HOST/DATABASE. "
         "[dim]default: the study's, else sqlite:///NAME.db[/dim]",
-        show_default=False,
     ),
 ]
 FAILED = 1
@@ -60,20 +51,16 @@ study = typer.Typer(
 
 
 @study.command(no_args_is_help=True)
-@reports_errors
+@console.reports_errors
 def run(
     file: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study's file.")],
     workers: Annotated[
         int | None,
-        typer.Option(
-            help="How many jobs run side by side. [dim]default: one per core[/dim]",
-            show_default=False,
-        ),
+        typer.Option(help="How many jobs run side by side. [dim]default: one per core[/dim]"),
     ] = None,
     executor: Annotated[str, typer.Option(help="local, ray, or one of a plugin.")] = "local",
     address: Annotated[
-        str | None,
-        typer.Option(help="Address of the Ray cluster, for example auto.", show_default=False),
+        str | None, typer.Option(help="Address of the Ray cluster, for example auto.")
     ] = None,
     store: StoreOption = None,
     artifacts: Annotated[
@@ -82,7 +69,6 @@ def run(
             metavar="URL",
             help="Folder for the files of jobs; anything that fsspec can reach. "
             "[dim]default: the study's, else named after the store, beside it[/dim]",
-            show_default=False,
         ),
     ] = None,
     retry_failed: Annotated[
@@ -97,10 +83,9 @@ def run(
         ),
     ] = False,
     dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Show the plan and its forecast; run nothing."),
+        bool, typer.Option("--dry-run", help="Show the plan and its forecast; run nothing.")
     ] = False,
-    as_json: JsonOption = False,
+    as_json: console.JsonOption = False,
 ) -> None:
     """Run a study, or what is left of it.
 
@@ -123,7 +108,7 @@ def run(
     if dry_run:
         show_forecast(plan.study.name, plan.study.store, plan.study.artifacts, forecast, as_json)
         return
-    err.print(
+    console.err.print(
         f"{plan.study.name}: {len(plan.jobs):,} jobs, about {duration(forecast.seconds)}; "
         f"{hidden(plan.study.store)}",
         markup=False,
@@ -154,7 +139,7 @@ def run(
     counts = done.counts
     failures = _failures(done.name, done.store) if counts.failed else []
     if as_json:
-        print_json(
+        console.print_json(
             {
                 "study": done.name,
                 "store": hidden(done.store),
@@ -174,14 +159,14 @@ def run(
 
 
 @study.command(no_args_is_help=True)
-@reports_errors
+@console.reports_errors
 def status(
     name: StudyArgument,
     store: StoreOption = None,
     errors: Annotated[
         bool, typer.Option("--errors", help="Show the full tracebacks of failed jobs.")
     ] = False,
-    as_json: JsonOption = False,
+    as_json: console.JsonOption = False,
 ) -> None:
     """Show how far a study is: jobs by state, running jobs and failures.
 
@@ -194,7 +179,7 @@ def status(
         found = opened.status(study_name)
         failures = opened.failures(study_name)
     if as_json:
-        print_json(
+        console.print_json(
             {
                 "study": study_name,
                 "store": hidden(url),
@@ -223,30 +208,30 @@ def status(
     jobs = {(load.kind, load.state): 0 for load in found.workloads}
     for load in found.workloads:
         jobs[load.kind, load.state] += load.jobs
-    print_table(
+    console.print_table(
         ("kind", *states),
         [(kind, *(f"{jobs.get((kind, state), 0):,}" for state in states)) for kind in kinds],
     )
     if found.counts.blocked:
-        say(f"\n{found.counts.blocked:,} of the pending jobs need a job that failed.")
+        console.say(f"\n{found.counts.blocked:,} of the pending jobs need a job that failed.")
     for job in found.running:
         progress = "" if job.progress is None else f"{job.progress:.0%}, "
-        say(
+        console.say(
             f"running: {job_name(job.kind, job.label)} ({progress}{duration(job.seconds)}) "
             f"by {job.worker}"
         )
     if failures:
-        say()
+        console.say()
         say_failures(failures, full=errors)
 
 
 @study.command(no_args_is_help=True)
-@reports_errors
+@console.reports_errors
 def results(
     name: StudyArgument,
     store: StoreOption = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
-    as_json: JsonOption = False,
+    as_json: console.JsonOption = False,
 ) -> None:
     """Show each policy's size, return and retention, as far as the study has come.
 
@@ -272,9 +257,9 @@ def results(
         rows = [
             {key: _plain(value) for key, value in row.items()} for row in table.to_dict("records")
         ]
-        print_json({"study": study_name, "cells": rows})
+        console.print_json({"study": study_name, "cells": rows})
         return
-    print_table(
+    console.print_table(
         ("agent", "method", "bytes", "return [95 %]", "retention [95 %]", "verdict at 90 %"),
         [_cell_row(row) for _, row in table.iterrows()],
         left=(0, 1),
@@ -282,13 +267,10 @@ def results(
 
 
 @study.command(no_args_is_help=True)
-@reports_errors
+@console.reports_errors
 def report(
     name: StudyArgument,
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", metavar="DIR", help="Folder to write.", show_default=False),
-    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")],
     store: StoreOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the report at DIR.")] = False,
 ) -> None:
@@ -329,12 +311,12 @@ def report(
             for failure in failures
         ],
     )
-    say(f"{output / 'report.md'}")
+    console.say(f"{output / 'report.md'}")
 
 
 def _say_redo(jobs: int) -> None:
     finished = "1 finished job" if jobs == 1 else f"{jobs:,} finished jobs"
-    err.print(f"repeating {finished} whose files are missing, and all that need them")
+    console.err.print(f"repeating {finished} whose files are missing, and all that need them")
 
 
 def _failures(name: str, url: str) -> list[Failure]:

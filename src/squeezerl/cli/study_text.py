@@ -205,13 +205,7 @@ def show_forecast(name: str, store: str, artifacts: str, forecast: Forecast, as_
 
 
 def say_end(
-    name: str,
-    what: str,
-    more: str,
-    counts: Counts,
-    failures: list[Failure],
-    *,
-    stopped: bool,
+    name: str, what: str, more: str, counts: Counts, failures: list[Failure], *, stopped: bool
 ) -> None:
     """Say how a run ended, and the next commands; `what` names the study in them."""
     if failures:

@@ -9,19 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from squeezerl.cli.console import (
-    BackendOption,
-    EnvKwargsOption,
-    JsonOption,
-    OutputOption,
-    err,
-    option_names,
-    parse_kwargs,
-    print_json,
-    reports_errors,
-    say,
-    show,
-)
+from squeezerl.cli import console
 from squeezerl.cli.stopping import stop_on_signals
 from squeezerl.errors import InvalidArgumentError
 
@@ -29,7 +17,7 @@ if TYPE_CHECKING:
     from squeezerl.training.result import TrainingProgress, TrainingResult
 
 
-@reports_errors
+@console.reports_errors
 def train(
     algorithm: Annotated[
         str,
@@ -37,29 +25,23 @@ def train(
             metavar="ALGO",
             help="trpo, ppo, a2c; ddpg, td3, sac, tqc for continuous actions; dqn, qrdqn for "
             "discrete ones.",
-            show_default=False,
         ),
     ],
-    output: OutputOption,
+    output: console.OutputOption,
     env: Annotated[
         str | None,
         typer.Argument(
             metavar="ENV",
             help="Environment id, or module:Id for your own. "
             "[dim]default: that of --init or --ticket-of[/dim]",
-            show_default=False,
         ),
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(
-            help="Environment steps. [dim]default: as published, else 1,000,000[/dim]",
-            show_default=False,
-        ),
+        typer.Option(help="Environment steps. [dim]default: as published, else 1,000,000[/dim]"),
     ] = None,
     seed: Annotated[
-        int | None,
-        typer.Option(help="Seed of everything random. [dim]default: 0[/dim]", show_default=False),
+        int | None, typer.Option(help="Seed of everything random. [dim]default: 0[/dim]")
     ] = None,
     hyperparams: Annotated[
         list[str] | None,
@@ -69,21 +51,17 @@ def train(
             metavar="FILE.yml|K:V",
             help="An rl-zoo file, or one setting; repeat for more. "
             "[dim]default: published settings for ENV[/dim]",
-            show_default=False,
         ),
     ] = None,
     qat: Annotated[
-        str | None,
-        typer.Option(help="Train for integers: int8.", show_default=False, metavar="int8"),
+        str | None, typer.Option(help="Train for integers: int8.", metavar="int8")
     ] = None,
     qat_warmup: Annotated[
         float, typer.Option(help="Share of the steps in float, before int8 is simulated.")
     ] = 0.1,
     qat_keep: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Layer to leave in float, such as layer0; repeat for more.", show_default=False
-        ),
+        typer.Option(help="Layer to leave in float, such as layer0; repeat for more."),
     ] = None,
     qat_critic: Annotated[
         bool, typer.Option("--qat-critic", help="Simulate int8 in the critic as well.")
@@ -95,9 +73,7 @@ def train(
     init: Annotated[
         str | None,
         typer.Option(
-            metavar="AGENT",
-            help="Start from the weights of a trained agent, or of 'demo'.",
-            show_default=False,
+            metavar="AGENT", help="Start from the weights of a trained agent, or of 'demo'."
         ),
     ] = None,
     ticket_of: Annotated[
@@ -105,7 +81,6 @@ def train(
         typer.Option(
             metavar="DIR",
             help="A finished training: prune its actor, rewind to the first weights, train again.",
-            show_default=False,
         ),
     ] = None,
     ticket: Annotated[
@@ -113,15 +88,11 @@ def train(
         typer.Option(
             help="Which neurons stay: l1, l2 or random. [dim]default: l2[/dim]",
             metavar="l1|l2|random",
-            show_default=False,
         ),
     ] = None,
     ticket_ratio: Annotated[
         float | None,
-        typer.Option(
-            help="Share of the hidden neurons to remove. [dim]default: 0.5[/dim]",
-            show_default=False,
-        ),
+        typer.Option(help="Share of the hidden neurons to remove. [dim]default: 0.5[/dim]"),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the training that DIR holds.")
@@ -131,15 +102,12 @@ def train(
     ] = 20,
     eval_episodes: Annotated[int, typer.Option(help="Episodes of each evaluation.")] = 10,
     checkpoint_seconds: Annotated[float, typer.Option(help="Time between checkpoints.")] = 120.0,
-    track: Annotated[
-        str | None,
-        typer.Option(help="Log curves: tensorboard or wandb.", show_default=False),
-    ] = None,
+    track: Annotated[str | None, typer.Option(help="Log curves: tensorboard or wandb.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
-    env_kwargs: EnvKwargsOption = None,
-    backend: BackendOption = "auto",
-    as_json: JsonOption = False,
+    env_kwargs: console.EnvKwargsOption = None,
+    backend: console.BackendOption = "auto",
+    as_json: console.JsonOption = False,
 ) -> None:
     """Train an agent with Stable-Baselines3 into an rl-zoo folder, which all commands can load.
 
@@ -164,7 +132,7 @@ def train(
     stopping = stop_on_signals(
         asked="writing a checkpoint", ended=f"{output} has the last checkpoint"
     )
-    names = option_names(
+    names = console.option_names(
         env="ENV", hyperparameters="--hyperparams", warmup="--qat-warmup", ticket="--ticket-of",
         choice="--ticket", keep="--qat-keep",
     )  # fmt: skip
@@ -172,16 +140,14 @@ def train(
         config = TrainConfig(
             algorithm=algorithm,
             env=env,
-            env_kwargs=parse_kwargs(env_kwargs or ()),
+            env_kwargs=console.parse_kwargs(env_kwargs or ()),
             backend=backend,
             steps=steps,
             seed=seed,
             hyperparameters=hyperparams or (),
             qat=QatConfig(
                 spec=QuantizationAwareTraining(
-                    per_channel=not qat_naive,
-                    per_feature=not qat_naive,
-                    keep=tuple(qat_keep or ()),
+                    per_channel=not qat_naive, per_feature=not qat_naive, keep=tuple(qat_keep or ())
                 ),
                 warmup=qat_warmup,
                 critic=qat_critic,
@@ -209,7 +175,7 @@ def train(
     if as_json:
         from squeezerl.report.evaluation_report import training_json
 
-        print_json(training_json(result))
+        console.print_json(training_json(result))
     else:
         _say_result(result)
     if not result.complete:
@@ -226,9 +192,9 @@ def _training_bar(description: str) -> Iterator[Callable[[TrainingProgress], Non
         TextColumn("{task.fields[rate]}"),
         TextColumn("{task.fields[returns]}"),
         TimeRemainingColumn(),
-        console=err,
+        console=console.err,
         transient=True,
-        disable=not err.is_terminal,
+        disable=not console.err.is_terminal,
     ) as progress:
         task = progress.add_task(description, total=None, rate="", returns="")
 
@@ -255,6 +221,6 @@ def _say_result(result: TrainingResult) -> None:
     from squeezerl.report.evaluation_report import training_document
 
     if not result.complete:
-        say(f"stopped at {result.steps:,} steps; go on with --resume")
+        console.say(f"stopped at {result.steps:,} steps; go on with --resume")
         return
-    show(training_document(result).blocks)
+    console.show(training_document(result).blocks)

@@ -19,16 +19,18 @@ from squeezerl.analysis import study_analysis
 from squeezerl.analysis.frames import StudyData
 from squeezerl.analysis.hierarchy import AgentDraws, agent_draws
 from squeezerl.errors import OutputError
-from squeezerl.report.study_report import FailedJob, write_study_report
+from squeezerl.jobs.job import Failure, Job
+from squeezerl.report.study_report import write_study_report
 
 pytestmark = pytest.mark.slow
 
 SMALL: dict[str, Any] = {"ratios": (0.05, 0.5), "episodes": 20, "train_seeds": 2}
-FAILED = FailedJob(
-    kind="compress",
+FAILED = Failure(
+    job=Job(kind="compress"),
     label={"agent": "ppo-Hopper-v4", "method": "l1", "ratio": 0.5},
     error="Traceback\nCompressionError: layer <0> | has *no* neurons",
     attempts=2,
+    transient=False,
 )
 
 

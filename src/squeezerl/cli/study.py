@@ -100,7 +100,7 @@ def run(
     if workers is not None and not 1 <= workers <= _MOST_WORKERS:
         raise InvalidArgumentError(f"--workers must be 1 to {_MOST_WORKERS:,}, not {workers}")
     from squeezerl.host.cores import count_cores
-    from squeezerl.studies.run import check_executor, prepare, run_plan
+    from squeezerl.studies.run import check_executor, prepare, run_study
 
     many = workers or count_cores()
     plan, forecast = prepare(file, store=store, artifacts=artifacts, workers=many)
@@ -120,7 +120,7 @@ def run(
     )
     with stopping as stop, study_progress(plan.study.name, many) as show:
         try:
-            done = run_plan(
+            done = run_study(
                 plan,
                 workers=workers,
                 executor=executor,
@@ -282,7 +282,7 @@ def report(
 
     study_name, url = find_study(name, store)
     with open_existing(url) as opened:
-        from squeezerl.report.study_report import FailedJob, write_study_report
+        from squeezerl.report.study_report import write_study_report
         from squeezerl.studies.results import load_study
 
         data = load_study(opened, study_name)
@@ -301,15 +301,7 @@ def report(
             for state in ("pending", "running", "blocked")
             if (count := getattr(counts, state))
         },
-        failures=[
-            FailedJob(
-                kind=failure.job.kind,
-                label=failure.label,
-                error=failure.error,
-                attempts=failure.attempts,
-            )
-            for failure in failures
-        ],
+        failures=failures,
     )
     console.say(f"{output / 'report.md'}")
 

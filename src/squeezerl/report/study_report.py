@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,8 @@ from squeezerl.analysis.frames import StudyData
 from squeezerl.analysis.published import SOURCE
 from squeezerl.analysis.study_analysis import StudyAnalysis, analyse
 from squeezerl.artifacts.output import new_folder
-from squeezerl.report.document import (
-    Block,
-    Code,
-    Document,
-    Emphasis,
-    Heading,
-    Inline,
-    Items,
-    Link,
-    Paragraph,
-    Preformatted,
-    Strong,
-    Table,
-    inlines,
-)
+from squeezerl.jobs.job import Failure
+from squeezerl.report import document as doc
 from squeezerl.report.paper_tables import comparison_tables, pruned_tables, returns_tables
 from squeezerl.report.renderers import render
 from squeezerl.report.renderers.json import document_json
@@ -52,16 +39,6 @@ _ERROR_LINES = 12
 _VERDICTS = ("supported", "refuted", "undecided")
 
 
-@dataclass(frozen=True, kw_only=True)
-class FailedJob:
-    """A job that failed for good: its kind, its label, the traceback, how often it was tried."""
-
-    kind: str
-    label: Mapping[str, Any] | str
-    error: str
-    attempts: int
-
-
 def write_study_report(
     data: StudyData,
     folder: Path,
@@ -69,7 +46,7 @@ def write_study_report(
     force: bool = False,
     seed: int = 0,
     unfinished: Mapping[str, int] | None = None,
-    failures: Sequence[FailedJob] = (),
+    failures: Sequence[Failure] = (),
 ) -> None:
     """Write report.md, index.html, study.json, tables/ and figures/ into a new folder.
 
@@ -106,10 +83,10 @@ def write_study_report(
         (work / REPORT_JSON).write_text(text + "\n", encoding="utf-8")
 
 
-def write_table(table: Table, folder: Path) -> None:
+def write_table(table: doc.Table, folder: Path) -> None:
     """Write `name`.md, .tex and .csv; the CSV is the tidy data, in full precision."""
-    untitled = Document(title=table.title, blocks=(replace(table, title=""),))
-    captioned = Document(title="", blocks=(table,))
+    untitled = doc.Document(title=table.title, blocks=(replace(table, title=""),))
+    captioned = doc.Document(title="", blocks=(table,))
     for renderer, document, suffix in (("markdown", untitled, "md"), ("latex", captioned, "tex")):
         path = folder / f"{table.name}.{suffix}"
         path.write_text(render(document, renderer, folder), encoding="utf-8")
@@ -117,7 +94,7 @@ def write_table(table: Table, folder: Path) -> None:
         table.frame.to_csv(folder / f"{table.name}.csv", index=False, lineterminator="\n")
 
 
-def study_tables(data: StudyData, analysis: StudyAnalysis) -> list[Table]:
+def study_tables(data: StudyData, analysis: StudyAnalysis) -> list[doc.Table]:
     """All tables of the report."""
     methods = data.methods
     return [
@@ -178,13 +155,13 @@ def _plain(value: Any) -> Any:
 def study_document(
     data: StudyData,
     analysis: StudyAnalysis,
-    tables: Mapping[str, Table],
+    tables: Mapping[str, doc.Table],
     pictures: Pictures,
     *,
     seed: int,
     unfinished: Mapping[str, int],
-    failures: Sequence[FailedJob],
-) -> Document:
+    failures: Sequence[Failure],
+) -> doc.Document:
     """The whole report; paths in it are relative to its folder.
 
     Args:
@@ -197,50 +174,50 @@ def study_document(
         failures: jobs that failed.
     """
 
-    def table(*names: str) -> list[Block]:
+    def table(*names: str) -> list[doc.Block]:
         return [block for name in names for block in _linked(tables[name])]
 
-    def picture(*starts: str) -> list[Block]:
+    def picture(*starts: str) -> list[doc.Block]:
         return [shown for name, shown in pictures.items() if name.startswith(starts)]
 
-    blocks: list[Block] = [
+    blocks: list[doc.Block] = [
         *_summary(data, analysis, unfinished, failures),
-        Heading("Findings of the published study, tested here"),
+        doc.Heading("Findings of the published study, tested here"),
         *_findings(analysis),
-        Heading("What was run"),
+        doc.Heading("What was run"),
         *table("runs"),
         *_untrained(analysis),
         *picture("curves"),
-        Heading("Returns of quantized policies"),
+        doc.Heading("Returns of quantized policies"),
         *table("table1", "table1-retention"),
-        Heading("Returns of pruned policies"),
+        doc.Heading("Returns of pruned policies"),
         *table("table2-mean", "table2-interval"),
         *picture("retention", "tickets"),
-        Heading("Best pruning"),
+        doc.Heading("Best pruning"),
         *table("table3-mean", "table3-interval"),
-        Heading("Over all cells"),
+        doc.Heading("Over all cells"),
         *table("aggregates"),
         *picture("iqm", "profiles"),
-        Heading("What a decision takes"),
+        doc.Heading("What a decision takes"),
         *picture("figure"),
         *table("costs"),
-        Heading("Beside the published tables"),
+        doc.Heading("Beside the published tables"),
         *_agreement(analysis),
         *table("comparison", "comparison-percentages"),
-        Heading("Score cards"),
+        doc.Heading("Score cards"),
         *table("score-cards-best", "score-cards"),
-        Heading("Every policy"),
+        doc.Heading("Every policy"),
         *table("cells"),
         *_failures(failures),
-        Heading("Hosts and method"),
+        doc.Heading("Hosts and method"),
         *_hosts(data),
         _method(seed),
     ]
-    return Document(title=f"Study: {data.name}", blocks=tuple(blocks))
+    return doc.Document(title=f"Study: {data.name}", blocks=tuple(blocks))
 
 
-def _method(seed: int) -> Paragraph:
-    return Paragraph(
+def _method(seed: int) -> doc.Paragraph:
+    return doc.Paragraph(
         (
             "Intervals are 95 %. Those of returns and retention come from a hierarchical "
             "bootstrap: trainings are resampled and, within each, episodes paired by seed with "
@@ -249,12 +226,12 @@ def _method(seed: int) -> Paragraph:
             "trainings they are Student's t with the bootstrap's standard error, as are those of "
             "means over cells; shares of cells have exact binomial intervals. Intervals of latency "
             "and energy are over independent processes on one host, as ",
-            Code("squeezerl profile"),
+            doc.Code("squeezerl profile"),
             f" measures. All resampling is from seed {seed}: the same results give the same "
             "report. Tables are in ",
-            Code("tables/"),
+            doc.Code("tables/"),
             " as Markdown, LaTeX and CSV, figures in ",
-            Code("figures/"),
+            doc.Code("figures/"),
             " as PNG and SVG.",
         )
     )
@@ -264,11 +241,11 @@ def _summary(
     data: StudyData,
     analysis: StudyAnalysis,
     unfinished: Mapping[str, int],
-    failures: Sequence[FailedJob],
-) -> list[Block]:
+    failures: Sequence[Failure],
+) -> list[doc.Block]:
     agents, untrained = analysis.cells["agent"].nunique(), untrained_agents(analysis.cells)
     episodes = int(data.returns["returns"].map(len).sum())
-    said: list[Inline] = [
+    said: list[doc.Inline] = [
         f"{agents} {'cell' if agents == 1 else 'cells'} of algorithm and environment, "
         f"{len(data.returns):,} evaluated policies, {episodes:,} episodes, "
         f"{len(data.costs):,} measured policies, {len(data.trainings):,} trainings."
@@ -280,40 +257,40 @@ def _summary(
         )
     left = ", ".join(f"{count:,} {state}" for state, count in unfinished.items() if count)
     if left:
-        said += [" ", Strong(f"The study is not complete: {left} jobs.")]
+        said += [" ", doc.Strong(f"The study is not complete: {left} jobs.")]
     if failures:
         said.append(f" {len(failures):,} {'job' if len(failures) == 1 else 'jobs'} failed (below).")
     runtime, found = next(iter(analysis.findings.items()))
     counts = Counter(overall_verdicts(found).values())
     words = ", ".join(f"{counts[name]} {name}" for name in _VERDICTS)
     return [
-        Paragraph(tuple(said)),
-        Paragraph(
+        doc.Paragraph(tuple(said)),
+        doc.Paragraph(
             f"Of the published study's six findings: {words} (costs in {runtime}). {analysis.basis}"
         ),
     ]
 
 
-def _findings(analysis: StudyAnalysis) -> list[Block]:
-    blocks: list[Block] = [
-        Paragraph(
+def _findings(analysis: StudyAnalysis) -> list[doc.Block]:
+    blocks: list[doc.Block] = [
+        doc.Paragraph(
             f"The findings of {SOURCE}, each split into hypotheses that can fail. A finding is "
             "supported if all of its parts are, refuted if one is, else undecided; with too few "
             "trained cells, a part that is about all of them stays undecided."
         ),
-        Paragraph(
+        doc.Paragraph(
             f"The verdicts are about the agents of this study and no stronger than these. "
             f"{analysis.basis}"
         ),
     ]
     for runtime, several in analysis.findings.items():
         if len(analysis.findings) > 1:
-            blocks.append(Heading(f"Costs in {runtime}", 3))
+            blocks.append(doc.Heading(f"Costs in {runtime}", 3))
         rows = tuple(
             (
                 finding.label,
                 finding.claim,
-                Strong(finding.verdict),
+                doc.Strong(finding.verdict),
                 finding.evidence,
                 str(finding.samples),
             )
@@ -323,48 +300,48 @@ def _findings(analysis: StudyAnalysis) -> list[Block]:
         overall = overall_verdicts(several).items()
         verdicts = "; ".join(f"{number}: {verdict}" for number, verdict in overall)
         blocks += [
-            Table(header=header, rows=rows, left=(0, 1, 2, 3)),
-            Paragraph(f"Together: {verdicts}."),
+            doc.Table(header=header, rows=rows, left=(0, 1, 2, 3)),
+            doc.Paragraph(f"Together: {verdicts}."),
         ]
     tested = tuple(
         (
-            Strong(finding.label),
+            doc.Strong(finding.label),
             f" {finding.hypothesis} Statistic: {finding.statistic}.",
         )
         for finding in next(iter(analysis.findings.values()))
     )
-    return [*blocks, Paragraph("What each part tests:"), Items(tested)]
+    return [*blocks, doc.Paragraph("What each part tests:"), doc.Items(tested)]
 
 
-def _linked(table: Table) -> list[Block]:
+def _linked(table: doc.Table) -> list[doc.Block]:
     """A table with links to its files, or only these if it is long."""
-    files = (Link(end, f"tables/{table.name}.{end}") for end in ("md", "tex", "csv"))
+    files = (doc.Link(end, f"tables/{table.name}.{end}") for end in ("md", "tex", "csv"))
     links = tuple(part for link in files for part in (" · ", link))[1:]
     if not table.rows:
         return [
-            Heading(table.title, 3),
-            Paragraph("Nothing to show: the study has no such results."),
+            doc.Heading(table.title, 3),
+            doc.Paragraph("Nothing to show: the study has no such results."),
         ]
     if len(table.rows) > _MOST_ROWS:
         return [
-            Heading(table.title, 3),
-            Paragraph((f"{len(table.rows):,} rows: ", *links, ".")),
-            Paragraph(table.note),
+            doc.Heading(table.title, 3),
+            doc.Paragraph((f"{len(table.rows):,} rows: ", *links, ".")),
+            doc.Paragraph(table.note),
         ]
-    return [replace(table, note=(*inlines(table.note), " ", *links))]
+    return [replace(table, note=(*doc.inlines(table.note), " ", *links))]
 
 
-def _untrained(analysis: StudyAnalysis) -> list[Block]:
+def _untrained(analysis: StudyAnalysis) -> list[doc.Block]:
     names = ", ".join(sorted(untrained_agents(analysis.cells)))
     if not names:
         return []
-    return [Paragraph(f"Untrained, and thus without retention, verdict or score: {names}.")]
+    return [doc.Paragraph(f"Untrained, and thus without retention, verdict or score: {names}.")]
 
 
-def _agreement(analysis: StudyAnalysis) -> list[Block]:
+def _agreement(analysis: StudyAnalysis) -> list[doc.Block]:
     frame = analysis.comparison
     if frame.empty:
-        return [Paragraph("No cell of this study is in the published tables.")]
+        return [doc.Paragraph("No cell of this study is in the published tables.")]
     items = []
     for column, words in (
         ("direction_agrees", "direction of the change"),
@@ -381,26 +358,28 @@ def _agreement(analysis: StudyAnalysis) -> list[Block]:
             f"the published figures are of v4 environments; {', '.join(others)} {are}: there "
             "directions may be compared, returns may not"
         )
-    return [Items(tuple(items))]
+    return [doc.Items(tuple(items))]
 
 
-def _failures(failures: Sequence[FailedJob]) -> Iterable[Block]:
+def _failures(failures: Sequence[Failure]) -> Iterable[doc.Block]:
     if failures:
-        yield Heading("Failed jobs")
+        yield doc.Heading("Failed jobs")
     for failure in failures:
         attempts = "attempt" if failure.attempts == 1 else "attempts"
-        yield Paragraph(
-            (Strong(failure.kind), f": {_label(failure.label)}, {failure.attempts} {attempts}")
+        yield doc.Paragraph(
+            (
+                doc.Strong(failure.job.kind),
+                f": {_label(failure.label)}, {failure.attempts} {attempts}",
+            )
         )
         error = failure.error.strip().splitlines()[-_ERROR_LINES:]
-        yield Preformatted("\n".join(error or ["no message"]))
+        yield doc.Preformatted("\n".join(error or ["no message"]))
 
 
-def _label(label: Mapping[str, Any] | str) -> str:
-    """A job's label in one line."""
-    if isinstance(label, str):
-        return label
+def _label(label: Mapping[str, Any]) -> str:
+    """A job's label in one line, without what the kind and the method's name say already."""
     named = {key: value for key, value in label.items() if value not in (None, "")}
+    named = {key: value for key, value in named.items() if key not in ("role", "record")}
     if "algorithm" in named:
         named["algorithm"] = algorithm_label(str(named["algorithm"]))
     return ", ".join(
@@ -409,9 +388,9 @@ def _label(label: Mapping[str, Any] | str) -> str:
     )
 
 
-def _hosts(data: StudyData) -> list[Block]:
+def _hosts(data: StudyData) -> list[doc.Block]:
     used = {*data.returns["host_id"], *data.costs["host_id"], *data.trainings["host_id"]}
-    items: list[tuple[Inline, ...]] = []
+    items: list[tuple[doc.Inline, ...]] = []
     for host_id, facts in sorted(data.hosts.items()):
         if host_id not in used:
             continue
@@ -420,9 +399,11 @@ def _hosts(data: StudyData) -> list[Block]:
         known.pop("id", None)
         said = ", ".join(f"{name} {_fact(value)}" for name, value in known.items())
         named = ", ".join(f"{name} {version}" for name, version in sorted(libraries.items()))
-        more = (". ", Emphasis("Libraries:"), f" {named}") if named else ()
-        items.append((Code(host_id), f": {said}", *more))
-    return [Items(tuple(items)) if items else Paragraph("No facts about the hosts are known.")]
+        more = (". ", doc.Emphasis("Libraries:"), f" {named}") if named else ()
+        items.append((doc.Code(host_id), f": {said}", *more))
+    return [
+        doc.Items(tuple(items)) if items else doc.Paragraph("No facts about the hosts are known.")
+    ]
 
 
 def _fact(value: Any) -> str:

@@ -64,58 +64,6 @@ def prepare(
     return forecast(plan_study(study), finished_jobs(study.store), workers=workers or count_cores())
 
 
-def run_plan(
-    plan: Plan,
-    *,
-    workers: int | None = None,
-    executor: str = "local",
-    address: str | None = None,
-    retry_failed: bool = False,
-    redo_missing: bool = False,
-    on_redo: Callable[[int], None] = lambda jobs: None,
-    on_status: Callable[[Status], None] = lambda status: None,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> StudyRun:
-    """Do what is left of a plan; see `run_study` for the arguments.
-
-    Raises:
-        SqueezeRLError: if the store or the location of artifacts cannot be used.
-    """
-    from squeezerl.jobs.execute import execute
-    from squeezerl.jobs.open import open_store
-
-    study = plan.study
-    location = Location(study.artifacts)
-    with open_store(study.store) as store:
-        known = _known_folders(store)
-        store.put_study(study.name, study.spec, plan.members)
-        if retry_failed:
-            store.retry_failed(study.name)
-        # Jobs that are repeated may need other missing artifacts in turn.
-        while missing := _find_missing(store, study.name, location):
-            if not redo_missing:
-                raise _missing_error(missing, location, known)
-            store.reopen(missing)
-            on_redo(len(missing))
-    for given in study.agents:
-        put_agent(given.agent, location)
-    counts = execute(
-        study.store,
-        study.name,
-        location=location,
-        workers=workers,
-        executor=executor,
-        address=address,
-        on_progress=on_status,
-        should_stop=should_stop,
-        setup=registrations(
-            (agent.place for agent in study.everyone),
-            (variant.recipe for variant in study.variants),
-        ),
-    )
-    return StudyRun(study.name, study.store, counts)
-
-
 def check_executor(name: str) -> None:
     """Raise an `InvalidArgumentError` if there is no such executor."""
     from squeezerl.jobs.executors import EXECUTORS
@@ -124,7 +72,7 @@ def check_executor(name: str) -> None:
 
 
 def run_study(
-    path: str | Path,
+    study: str | Path | Plan,
     *,
     store: str | None = None,
     artifacts: str | None = None,
@@ -140,7 +88,7 @@ def run_study(
     """Run a study, or what is left of it.
 
     Args:
-        path: of the study's YAML file.
+        study: the path of its YAML file, or what `prepare` made of it.
         store: URL of the database, sqlite:///FILE or postgresql://..., instead of the file's.
         artifacts: URL of the folder for the files of jobs, instead of the file's.
         workers: how many jobs run side by side; unless given, one per core.
@@ -156,20 +104,45 @@ def run_study(
             trainings write checkpoints.
 
     Raises:
-        SqueezeRLError: if anything is wrong in the file, before anything runs.
+        SqueezeRLError: if anything is wrong in the file, or if the store or the location of
+            artifacts cannot be used, before anything runs.
     """
-    plan, _ = prepare(path, store=store, artifacts=artifacts, workers=workers)
-    return run_plan(
-        plan,
+    from squeezerl.jobs.execute import execute
+    from squeezerl.jobs.open import open_store
+
+    plan = study
+    if not isinstance(plan, Plan):
+        plan = plan_study(read_study(plan, store=store, artifacts=artifacts))
+    planned = plan.study
+    location = Location(planned.artifacts)
+    with open_store(planned.store) as opened:
+        known = _known_folders(opened)
+        opened.put_study(planned.name, planned.spec, plan.members)
+        if retry_failed:
+            opened.retry_failed(planned.name)
+        # Jobs that are repeated may need other missing artifacts in turn.
+        while missing := _find_missing(opened, planned.name, location):
+            if not redo_missing:
+                raise _missing_error(missing, location, known)
+            opened.reopen(missing)
+            on_redo(len(missing))
+    for given in planned.agents:
+        put_agent(given.agent, location)
+    counts = execute(
+        planned.store,
+        planned.name,
+        location=location,
         workers=workers,
         executor=executor,
         address=address,
-        retry_failed=retry_failed,
-        redo_missing=redo_missing,
-        on_redo=on_redo,
-        on_status=on_status,
+        on_progress=on_status,
         should_stop=should_stop,
+        setup=registrations(
+            (agent.place for agent in planned.everyone),
+            (variant.recipe for variant in planned.variants),
+        ),
     )
+    return StudyRun(planned.name, planned.store, counts)
 
 
 def find_study(name_or_file: str, store: str | None = None) -> tuple[str, str]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from squeezerl.methods.integers import integer_bias
 from squeezerl.network.activations import Activation
-from squeezerl.network.arithmetic import act
+from squeezerl.network.arithmetic import act, tanh_parts
 from squeezerl.network.network import (
     Float,
     IntegerTensor,
@@ -164,6 +164,21 @@ def outputs_of(network: Network, observations: npt.NDArray[Any]) -> Float:
     return seen[name]
 
 
+def head_actions(network: Network, outputs: Float) -> npt.NDArray[Any]:
+    """Actions (n, *action_shape) for outputs (n, outputs), or indices (n,)."""
+    head = network.head
+    if head.is_discrete:
+        indices: npt.NDArray[np.int64] = outputs.argmax(axis=1)
+        return indices
+    if head.kind == "tanh":
+        if head.clip_mean is not None:
+            outputs = np.clip(outputs, -np.float32(head.clip_mean), np.float32(head.clip_mean))
+        half_range, center = tanh_parts(head)
+        outputs = np.tanh(outputs) * half_range + center
+    actions = np.clip(outputs, head.low, head.high).reshape(len(outputs), *network.action_shape)
+    return actions
+
+
 def random_layers(
     widths: Sequence[int],
     activation: str,
@@ -253,13 +268,12 @@ def _rounded(value: Float, rounding: Rounding) -> tuple[Float, npt.NDArray[np.bo
 
 
 def _activate(layer: Layer, before: Float) -> Float:
-    result: Float = Activation.of(str(layer.activation))(before)
-    return result
+    return Activation.of(str(layer.activation))(before)
 
 
 def _derivative(layer: Layer, before: Float) -> npt.NDArray[Any]:
     """Of the activation; by central differences where there is no shorter way."""
-    match str(layer.activation):
+    match layer.activation:
         case "ReLU":
             return before > 0
         case "Hardtanh":

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from squeezerl.measurement.result import Profile as Profile
     from squeezerl.methods.distillation import Distillation as Distillation
     from squeezerl.methods.dynamic_int8 import DynamicQuantization as DynamicQuantization
+    from squeezerl.methods.finetuning import FineTuning as FineTuning
     from squeezerl.methods.pruning import StructuredPruning as StructuredPruning
     from squeezerl.methods.recipe import Recipe as Recipe
     from squeezerl.methods.recovery import Recovery as Recovery
@@ -55,6 +56,7 @@ _HOMES = {
     "DynamicQuantization": "squeezerl.methods.dynamic_int8",
     "Environment": "squeezerl.evaluation.environment",
     "Evaluation": "squeezerl.api",
+    "FineTuning": "squeezerl.methods.finetuning",
     "Network": "squeezerl.network.network",
     "Profile": "squeezerl.measurement.result",
     "QatConfig": "squeezerl.training.config",

@@ -227,6 +227,7 @@ class Spec(ABC):
 def _register_own() -> None:
     import squeezerl.methods.distillation
     import squeezerl.methods.dynamic_int8
+    import squeezerl.methods.finetuning
     import squeezerl.methods.pruning
     import squeezerl.methods.recovery
     import squeezerl.methods.static_int8

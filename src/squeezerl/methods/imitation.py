@@ -146,7 +146,7 @@ class _Memory:
     def add(self, observations: npt.NDArray[np.float32]) -> None:
         """Keep more states; the oldest give way."""
         features = self._student.features(observations)
-        targets, weights = _lesson(self._teacher, observations)
+        targets, weights = lesson_of(self._teacher, observations)
         if not len(self._features):
             self._features = np.empty((_KEPT, features.shape[1]), np.float32)
             self._targets = np.empty((_KEPT, targets.shape[1]), np.float32)
@@ -163,7 +163,7 @@ class _Memory:
         return self._features[chosen], self._targets[chosen], self._weights[chosen]
 
 
-def _lesson(teacher: Network, observations: npt.NDArray[np.float32]) -> tuple[Float, Float]:
+def lesson_of(teacher: Network, observations: npt.NDArray[np.float32]) -> tuple[Float, Float]:
     """What the student shall do, and how much each state weighs, (n, 1).
 
     A discrete teacher's choice weighs as much as it is better than the second best.
@@ -192,7 +192,7 @@ class ActionError:
         with np.errstate(invalid="ignore"):
             half = np.where(finite, (teacher.high - teacher.low) / 2, 1).astype(np.float32)
             center = np.where(finite, (teacher.high + teacher.low) / 2, 0).astype(np.float32)
-        self._half, self._center = half, center
+        self.half, self._center = half, center
         margin = np.float32(_NEAR_BOUND) * half
         self._low = np.where(finite, teacher.low + margin, -np.inf).astype(np.float32)
         self._high = np.where(finite, teacher.high - margin, np.inf).astype(np.float32)
@@ -208,11 +208,11 @@ class ActionError:
             return probabilities - targets
         if self._head.kind == "tanh":
             squashed = np.tanh(outputs)
-            error = squashed - (targets - self._center) / self._half
+            error = squashed - (targets - self._center) / self.half
             slope: Float = error * np.maximum(1 - squashed * squashed, _LEAST_SLOPE)
             return slope
         error = outputs - targets
         error[(targets > self._high) & (error > 0)] = 0
         error[(targets < self._low) & (error < 0)] = 0
-        scaled: Float = error / (self._half * self._half)
+        scaled: Float = error / (self.half * self.half)
         return scaled

@@ -27,6 +27,10 @@ class FormatError(SqueezeRLError):
     """A format cannot hold a network."""
 
 
+class CompilerError(SqueezeRLError):
+    """There is no C compiler, or it failed; the message has what it said."""
+
+
 class SpecError(SqueezeRLError):
     """A compression spec, or a sequence of them, makes no sense."""
 

@@ -195,6 +195,7 @@ class Runtime(ABC):
 
 
 def _register_own() -> None:
+    import squeezerl.runtimes.native
     import squeezerl.runtimes.onnx_runtime
     import squeezerl.runtimes.stable_baselines3
     import squeezerl.runtimes.torch_eager  # noqa: F401 - each registers its runtimes

@@ -1,0 +1,74 @@
+"""The C code that everything written in C is made of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+
+# Neither a fused multiplication and addition, nor anything that -ffast-math allows: the results
+# would depend on the processor.
+EXACT = """\
+#if defined(__FAST_MATH__)
+#error "Compile without -ffast-math: this arithmetic is exact to the bit."
+#endif
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__)
+#pragma GCC optimize("fp-contract=off")
+#endif
+"""
+
+
+@cache
+def text(name: str) -> str:
+    """A file of C that stands beside this module."""
+    return files("squeezerl.formats.c").joinpath(name).read_text(encoding="utf-8")
+
+
+KERNELS_FOR_VECTORS = "#define KERNEL static inline __attribute__((always_inline))"
+_X86 = "#if defined(__x86_64__) && defined(__GNUC__)\n#define HAS_X86 1"
+
+
+@cache
+def _kernels(file: str) -> dict[str, tuple[tuple[str, ...], str]]:
+    """Each kernel with the names of those that it calls, in an order that a compiler accepts."""
+    parts = re.split(r"^/// (.+)$", text(file), flags=re.M)
+    found = {}
+    for head, code in zip(parts[1::2], parts[2::2], strict=True):
+        name, _, needs = head.partition(":")
+        found[name] = tuple(needs.split()), code.strip()
+    return found
+
+
+def kernel_names(file: str = "kernels.c") -> tuple[str, ...]:
+    """The names of the kernels in a file."""
+    return tuple(_kernels(file))
+
+
+def kernels(names: Iterable[str], file: str = "kernels.c") -> str:
+    """The code of some kernels and of those that they call."""
+    kernels, wanted, open_names = _kernels(file), set(), list(names)
+    while open_names:
+        name = open_names.pop()
+        if name not in wanted:
+            wanted.add(name)
+            open_names.extend(kernels[name][0])
+    return "\n\n".join(code for name, (_, code) in kernels.items() if name in wanted)
+
+
+def x86_kernels(names: Iterable[str]) -> str:
+    """The same for x86-64 processors, where HAS_X86 is then defined."""
+    return f"{_X86}\n{kernels(names, 'x86.c')}\n#endif"
+
+
+def all_kernels() -> str:
+    """The code of all kernels."""
+    return "\n\n".join(
+        (
+            kernels(kernel_names()),
+            kernels(kernel_names("host.c"), "host.c"),
+            x86_kernels(kernel_names("x86.c")),
+        )
+    )

@@ -1,0 +1,90 @@
+/* Layers for computers: their weights lie in blocks of 16 outputs. A float weight is
+   (blocks, inputs, 16), an integer weight (blocks, inputs / 4, 16, 4). Sizes are multiples of 16,
+   the rest being zeros; arrays are aligned to 64 bytes. */
+
+/// float_function
+typedef void float_function(int blocks, int inputs, const float *restrict x, float *restrict y,
+                            const float *restrict weight, const float *restrict bias);
+
+/// integer_function
+typedef void integer_function(int blocks, int groups, const uint8_t *restrict q,
+                              int32_t *restrict sum, const int8_t *restrict weight);
+
+/// float_blocks
+KERNEL void float_blocks(int blocks, int inputs, const float *restrict x, float *restrict y,
+                         const float *restrict weight, const float *restrict bias)
+{
+    for (int b = 0; b < blocks; b++, y += 16, bias += 16) {
+        float sum[4][16] = {{0.0f}};
+        int i = 0;
+        for (; i + 4 <= inputs; i += 4, weight += 64) {
+            for (int j = 0; j < 4; j++) {
+                for (int k = 0; k < 16; k++) {
+                    const float product = weight[16 * j + k] * x[i + j];
+                    sum[j][k] = sum[j][k] + product;
+                }
+            }
+        }
+        for (; i < inputs; i++, weight += 16) {
+            for (int k = 0; k < 16; k++) {
+                const float product = weight[k] * x[i];
+                sum[i % 4][k] = sum[i % 4][k] + product;
+            }
+        }
+        for (int k = 0; k < 16; k++) {
+            const float even = sum[0][k] + sum[1][k];
+            const float odd = sum[2][k] + sum[3][k];
+            const float all = even + odd;
+            y[k] = all + bias[k];
+        }
+    }
+}
+
+/// integer_blocks
+KERNEL void integer_blocks(int blocks, int groups, const uint8_t *restrict q, int32_t *restrict sum,
+                           const int8_t *restrict weight)
+{
+    for (int b = 0; b < blocks; b++, sum += 16) {
+        int32_t total[16] = {0};
+        for (int g = 0; g < groups; g++, weight += 64) {
+            const uint8_t *four = q + 4 * g;
+            for (int k = 0; k < 16; k++) {
+                const int8_t *w = weight + 4 * k;
+                total[k] += w[0] * four[0] + w[1] * four[1] + w[2] * four[2] + w[3] * four[3];
+            }
+        }
+        memcpy(sum, total, sizeof total);
+    }
+}
+
+/// rescale
+/* The exact sums become floats: y = (sum + offset) * step. */
+KERNEL void rescale(int n, const int32_t *restrict sum, float *restrict y,
+                    const int32_t *restrict offset, const float *restrict step)
+{
+    for (int i = 0; i < n; i++) {
+        y[i] = (float)(sum[i] + offset[i]) * step[i];
+    }
+}
+
+/// rescale_wide
+KERNEL void rescale_wide(int n, const int32_t *restrict sum, float *restrict y,
+                         const double *restrict offset, const float *restrict step)
+{
+    for (int i = 0; i < n; i++) {
+        y[i] = (float)(sum[i] + offset[i]) * step[i];
+    }
+}
+
+/// rescale_row
+/* y = (sum - zero_point * row_sum) * (scale * step) */
+KERNEL void rescale_row(int n, const int32_t *restrict sum, float *restrict y,
+                        const float *restrict step, const int32_t *restrict row_sum, float scale,
+                        float zero_point)
+{
+    const int32_t zero = (int32_t)zero_point;
+    for (int i = 0; i < n; i++) {
+        const float both = scale * step[i];
+        y[i] = (float)(sum[i] - zero * row_sum[i]) * both;
+    }
+}

@@ -1,0 +1,224 @@
+"""A network as a sequence of calls of the kernels in `kernels.c`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from squeezerl.errors import FormatError
+from squeezerl.network.arithmetic import tanh_parts
+from squeezerl.network.network import (
+    ACTION,
+    OBSERVATION,
+    DynamicRounding,
+    IntegerTensor,
+    Layer,
+    Network,
+    Rounding,
+    as_float,
+)
+
+Array = npt.NDArray[Any]
+BLOCK = 16
+
+# Activation → kernel, and the parameters of torch's default settings.
+_KERNELS: dict[str, tuple[str, tuple[float, ...]]] = {
+    "ReLU": ("relu", ()),
+    "Tanh": ("tanh_each", ()),
+    "ELU": ("elu", (1.0,)),
+    "LeakyReLU": ("leaky_relu", (0.01,)),
+    "Sigmoid": ("sigmoid", ()),
+    "Softplus": ("softplus", ()),
+    "SELU": ("selu", ()),
+    "SiLU": ("silu", ()),
+    "GELU": ("gelu", ()),
+    "GELUTanh": ("gelu_tanh", ()),
+    "Mish": ("mish", ()),
+    "Hardtanh": ("clamp", (-1.0, 1.0)),
+    "Softsign": ("softsign", ()),
+    "PReLU": ("leaky_relu", (0.25,)),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One call of a kernel.
+
+    Args:
+        kernel: its name.
+        sizes: outputs and inputs of a layer, or the number of values.
+        arrays: constants by name, in the order of the kernel's arguments. Integer weights are int8
+            of shape (outputs, inputs), and without a zero point.
+        numbers: constants in single precision, behind the arrays.
+    """
+
+    kernel: str
+    sizes: tuple[int, ...]
+    arrays: dict[str, Array]
+    numbers: tuple[float, ...] = ()
+
+
+def steps_of(network: Network) -> list[Step]:
+    """What turns an observation into an action, call by call.
+
+    Raises:
+        FormatError: if the network rounds in a way that no method does.
+    """
+    lowering = _Lowering(network)
+    lowering.end(OBSERVATION)
+    if network.normalizer is not None:
+        normalizer = network.normalizer
+        lowering.elementwise("subtract", normalizer_mean=as_float(normalizer.mean))
+        lowering.end("normalizer.center")
+        factors = as_float(normalizer.inverse_std)
+        lowering.elementwise("multiply", normalizer_factor=factors)
+        lowering.end("normalizer.scale")
+        lowering.elementwise("clamp", -normalizer.clip, normalizer.clip)
+        lowering.end("normalizer.clip")
+    for index, layer in enumerate(network.layers):
+        lowering.linear(index, layer)
+        lowering.end(f"layer{index}")
+        if layer.activation is not None:
+            lowering.activation(index, layer.activation)
+            lowering.end(f"activation{index}")
+    lowering.head()
+    return lowering.steps
+
+
+class _Lowering:
+    """The steps in the making; `rounding` is that of the latest value if it is in integers."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self.steps: list[Step] = []
+        self._size = math.prod(network.observation_shape)
+        self._rounding: Rounding | DynamicRounding | None = None
+        self._weights = {
+            network.input_of(index): layer.weight for index, layer in enumerate(network.layers)
+        }
+
+    def elementwise(self, kernel: str, *numbers: float, **arrays: Array) -> None:
+        self.steps.append(Step(kernel, (self._size,), arrays, numbers))
+
+    def end(self, value: str) -> None:
+        """The latest result is this value of the network's chain; round it if that is due."""
+        rounding = self._network.roundings.get(value)
+        self._rounding = None
+        if rounding is None:
+            return
+        if rounding.bits > 8:
+            raise FormatError(f"{value} has {rounding.bits} bits; C holds 8 at most")
+        levels = float(2**rounding.bits - 1)
+        is_integer = isinstance(self._weights.get(value), IntegerTensor)
+        if is_integer:
+            self._rounding = rounding
+        if isinstance(rounding, Rounding):
+            kernel = "quantize" if is_integer else "round_values"
+            self.elementwise(kernel, rounding.scale, float(rounding.zero_point), levels)
+        elif is_integer:
+            self.elementwise("quantize_row", levels)
+        else:
+            raise FormatError(f"{value} is rounded at run time, but a layer in float takes it")
+
+    def linear(self, index: int, layer: Layer) -> None:
+        name = f"layer{index}"
+        sizes = layer.out_features, layer.in_features
+        self._size = layer.out_features
+        weight, rounding = layer.weight, self._rounding
+        if rounding is None or not isinstance(weight, IntegerTensor):
+            arrays = {
+                f"{name}_weight": as_float(layer.weight),
+                f"{name}_bias": as_float(layer.bias),
+            }
+            self.steps.append(Step("float_layer", sizes, arrays))
+            return
+        centered = weight.centered
+        if np.abs(centered.astype(np.int64)).sum(axis=1).max() * 255 > 2**31 - 1 or not (
+            -128 <= centered.min() and centered.max() <= 127
+        ):
+            raise FormatError(f"the weights of {name} do not fit int8, or their sums int32")
+        weights = {f"{name}_weight": centered.astype(np.int8)}
+        scale = np.broadcast_to(weight.scale, sizes[:1])
+        is_integer = isinstance(layer.bias, IntegerTensor)
+        if isinstance(rounding, Rounding):
+            offset = -rounding.zero_point * centered.sum(axis=1, dtype=np.int64)
+            if isinstance(layer.bias, IntegerTensor):
+                offset += layer.bias.centered
+            step = np.float32(rounding.scale) * scale
+            if (np.abs(offset) + 255 * np.abs(centered).sum(axis=1) < 2**31).all():
+                kernel, offset = "integer_layer", offset.astype(np.int32)
+            else:
+                kernel, offset = "wide_layer", offset.astype(np.float64)
+            arrays = {f"{name}_offset": offset, f"{name}_step": step}
+        elif is_integer:
+            raise FormatError(f"{name} is rounded at run time, and its bias is in integers")
+        else:
+            kernel, arrays = "dynamic_layer", {f"{name}_step": np.ascontiguousarray(scale)}
+        self.steps.append(Step(kernel, sizes, weights | arrays))
+        if not is_integer:
+            self.elementwise("add", **{f"{name}_bias": as_float(layer.bias)})
+
+    def activation(self, index: int, text: str) -> None:
+        name, *given = text.split(":")
+        kernel, defaults = _KERNELS[name]
+        numbers = tuple(map(float, given)) or defaults
+        if name == "PReLU" and len(numbers) > 1:
+            slopes = np.array(numbers, np.float32)
+            self.elementwise("leaky_relu_each", **{f"layer{index}_slope": slopes})
+        else:
+            self.elementwise(kernel, *numbers)
+
+    def head(self) -> None:
+        head = self._network.head
+        if head.kind == "argmax":
+            self.elementwise("argmax")
+            return
+        if head.kind == "clip":
+            self._bounds("clamp", head_low=head.low, head_high=head.high)
+            self.end(ACTION)
+            return
+        if head.clip_mean is not None:
+            self.elementwise("clamp", -head.clip_mean, head.clip_mean)
+        half_range, center = tanh_parts(head)
+        later = [("multiply", "head.stretch", {"head_half_range": half_range})] * bool(
+            (half_range != 1).any()
+        ) + [("add", "head.shift", {"head_center": center})] * bool((center != 0).any())
+        names = ["head.tanh", *(name for _, name, _ in later)]
+        names[-1] = ACTION
+        self.elementwise("tanh_each")
+        self.end(names[0])
+        for (kernel, _, arrays), name in zip(later, names[1:], strict=True):
+            self.elementwise(kernel, **arrays)
+            self.end(name)
+
+    def _bounds(self, kernel: str, **arrays: Array) -> None:
+        """With one pair of bounds for all values where they are the same."""
+        if all((array == array[0]).all() for array in arrays.values()):
+            self.elementwise(kernel, *(float(array[0]) for array in arrays.values()))
+        else:
+            self.elementwise(f"{kernel}_each", **arrays)
+
+
+def blocks_of(step: Step) -> list[Array]:
+    """The arrays of a step as host.c reads them: in blocks of 16 outputs, the rest zeros."""
+    arrays = list(step.arrays.values())
+    if not step.kernel.endswith("_layer"):
+        return [_padded(array) for array in arrays]
+    weight, *others = arrays
+    others = [_padded(array) for array in others]
+    rows = _padded(weight)
+    if step.kernel == "float_layer":
+        return [rows.reshape(-1, BLOCK, rows.shape[1]).swapaxes(1, 2), *others]
+    if step.kernel == "dynamic_layer":
+        others.append(_padded(weight.sum(axis=1, dtype=np.int32)))
+    rows = _padded(rows.T).T
+    return [rows.reshape(-1, BLOCK, rows.shape[1] // 4, 4).swapaxes(1, 2), *others]
+
+
+def _padded(array: Array) -> Array:
+    """With zeros behind its rows, up to a multiple of 16."""
+    return np.pad(array, [(0, -len(array) % BLOCK)] + [(0, 0)] * (array.ndim - 1))

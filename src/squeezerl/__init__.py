@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from squeezerl.api import Squeezed as Squeezed
     from squeezerl.api import compress as compress
     from squeezerl.api import evaluate as evaluate
+    from squeezerl.api import export_c as export_c
     from squeezerl.api import load as load
     from squeezerl.api import load_actor as load_actor
     from squeezerl.api import profile as profile
@@ -73,6 +74,7 @@ _HOMES = {
     "TrainingResult": "squeezerl.training.result",
     "compress": "squeezerl.api",
     "evaluate": "squeezerl.api",
+    "export_c": "squeezerl.api",
     "load": "squeezerl.api",
     "load_actor": "squeezerl.api",
     "load_agent": "squeezerl.agents.load",

@@ -16,6 +16,7 @@ from squeezerl.evaluation.environment import Environment, make_gymnasium
 from squeezerl.evaluation.evaluate import calibrate, check_numbers, play
 from squeezerl.evaluation.referee import Referee
 from squeezerl.evaluation.reference_actors import RandomActor
+from squeezerl.formats.c.program import PROGRAM_FACTS, c_program, check_name
 from squeezerl.host.facts import host_facts
 from squeezerl.measurement.meters.choose import choose_gpu_meter, choose_meter
 from squeezerl.measurement.profile import profile_subjects
@@ -25,11 +26,12 @@ from squeezerl.measurement.settings import (
     EpisodesJob,
     Settings,
     Workload,
+    as_observations,
     find_observations,
 )
 from squeezerl.measurement.subject import Subject
 from squeezerl.methods.recipe import Recipe, RecipeLike
-from squeezerl.pipeline.make import home_of, make_artifact
+from squeezerl.pipeline.make import home_of, make_artifact, recorded_observations
 from squeezerl.records import AgentSource, EvaluationRecord, Retention
 from squeezerl.report.squeeze_report import squeeze_json, summary, write_squeeze_report
 from squeezerl.runtimes.base import RUNTIMES, Actor, Observations
@@ -123,6 +125,66 @@ def compress(
         return make_artifact(agent, recipe, environment=place, seed=seed)
     seen, origin = find_observations(observations)
     return make_artifact(agent, recipe, observations=seen, origin=origin)
+
+
+TARGETS = ("portable", "native")
+
+
+def export_c(
+    policy: Policy,
+    output: str | Path,
+    *,
+    name: str = "policy",
+    target: str = "portable",
+    observations: Observations | None = None,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Write a policy as a C program with a self-test, and say what it needs.
+
+    Example:
+        >>> squeezerl.export_c("out", "walker", name="walker")
+
+    Args:
+        policy: an artifact or an agent, or the path of one.
+        output: folder to write.
+        name: begins the names of the files and of all that other files can link to.
+        target: "portable", C99 for any processor of 32 bits or more; or "native", for computers:
+            GCC or Clang, with the vector instructions of x86-64 where the processor has them.
+        observations: for the self-test, (n, *observation_shape); unless given, those of an episode
+            in the environment that the agent was trained on, or random ones where there is none.
+        force: replace the program at `output`.
+
+    Returns:
+        What `program.json` in the folder holds: name, target, files, constant and stack bytes.
+
+    Raises:
+        FormatError: if C cannot hold the policy.
+        SqueezeRLError: for bad input, or if the folder cannot be written.
+    """
+    check_name(name)
+    if target not in TARGETS:
+        raise InvalidArgumentError(f"`target` is {target!r}; known are {', '.join(TARGETS)}")
+    artifact, output = as_artifact(policy), Path(output)
+    check_output(output, force=force, marker=PROGRAM_FACTS)
+    network = artifact.network
+    if observations is None:
+        observations = recorded_observations(artifact)
+    shape = network.observation_shape
+    observations = as_observations(observations)
+    if not len(observations) or observations.shape[1:] != shape:
+        raise InvalidArgumentError(
+            f"`observations` have the shape {observations.shape}; (n, "
+            f"{', '.join(map(str, shape))}) is needed"
+        )
+    source = artifact.manifest.source
+    title = (
+        f"A policy trained with {source.algorithm or 'an unknown algorithm'} for "
+        f"{source.env_id or 'an unknown environment'}, recipe {artifact.manifest.recipe}."
+    )
+    program = c_program(network, name, observations, title=title, vectors=target == "native")
+    with new_folder(output, force=force, marker=PROGRAM_FACTS) as folder:
+        program.write(folder)
+    return program.facts
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from squeezerl.cli.compress import compress
 from squeezerl.cli.console import keep_output_for_json, reports_errors
 from squeezerl.cli.doctor import doctor
 from squeezerl.cli.evaluate import evaluate
+from squeezerl.cli.export import export
 from squeezerl.cli.inspect import inspect
 from squeezerl.cli.profile import profile
 from squeezerl.cli.squeeze import squeeze
@@ -31,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for command in (inspect, compress, evaluate, squeeze, profile, train):
+for command in (inspect, compress, evaluate, squeeze, profile, export, train):
     app.command(no_args_is_help=True)(command)
 app.add_typer(study)
 app.command()(doctor)

@@ -329,9 +329,9 @@ class Network:
 
     def input_of(self, index: int) -> str:
         """The name of the value that the layer of this index takes."""
-        return f"skip{index}" if self.layers[index].skip else self._before(index)
+        return f"skip{index}" if self.layers[index].skip else self.before(index)
 
-    def _before(self, index: int) -> str:
+    def before(self, index: int) -> str:
         """The value before the layer of this index, without a skip."""
         if index > 0:
             before = self.layers[index - 1]

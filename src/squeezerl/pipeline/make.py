@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import ExitStack
 
+import numpy as np
+
 from squeezerl.agents.load import Agent
 from squeezerl.artifacts.artifact import Artifact, build_artifact
-from squeezerl.errors import InvalidArgumentError
+from squeezerl.errors import EnvError, InvalidArgumentError
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import calibrate
 from squeezerl.evaluation.visits import EnvironmentVisits
 from squeezerl.methods.base import Given
 from squeezerl.methods.recipe import Recipe, RecipeLike
+from squeezerl.network.network import as_float
 from squeezerl.records import AgentSource, ObservationsRecord
 from squeezerl.runtimes.base import Observations
 from squeezerl.runtimes.onnx_runtime import load_network
@@ -110,3 +114,23 @@ def home_of(source: AgentSource) -> Environment:
             f"{source.path} does not say which environment it was trained on; name it with `env`"
         )
     return Environment.find(source.env_id, source.env_kwargs)
+
+
+def recorded_observations(artifact: Artifact) -> Observations:
+    """Observations of one episode, (n, *observation_shape), for a self-test.
+
+    Where there is no environment to play in, they are drawn from the normaliser's mean and standard
+    deviation, or else from a standard normal distribution.
+    """
+    network = artifact.network
+    try:
+        home = home_of(artifact.manifest.source)
+        home.check_fits(network)
+        return calibrate(load_network(network), home, episodes=1)[0]
+    except (EnvError, InvalidArgumentError):
+        rng = np.random.default_rng(0)
+        drawn = rng.normal(size=(CALIBRATION_OBSERVATIONS, math.prod(network.observation_shape)))
+        if network.normalizer is not None:
+            drawn /= as_float(network.normalizer.inverse_std)
+            drawn += as_float(network.normalizer.mean)
+        return drawn.astype(np.float32).reshape(-1, *network.observation_shape)

@@ -47,10 +47,10 @@ KERNEL void integer_blocks(int blocks, int groups, const uint8_t *restrict q, in
     for (int b = 0; b < blocks; b++, sum += 16) {
         int32_t total[16] = {0};
         for (int g = 0; g < groups; g++, weight += 64) {
-            const uint8_t *four = q + 4 * g;
+            const uint8_t *v = q + 4 * g;
             for (int k = 0; k < 16; k++) {
                 const int8_t *w = weight + 4 * k;
-                total[k] += w[0] * four[0] + w[1] * four[1] + w[2] * four[2] + w[3] * four[3];
+                total[k] += w[0] * v[0] + w[1] * v[1] + w[2] * v[2] + w[3] * v[3];
             }
         }
         memcpy(sum, total, sizeof total);

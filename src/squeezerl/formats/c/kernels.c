@@ -2,6 +2,14 @@
    those that it needs. All of it is single precision and rounded after each operation: it gives the
    same bits on every processor that follows IEEE 754, with every compiler that does. */
 
+/// copy
+KERNEL void copy(int n, const float *restrict from, float *restrict to)
+{
+    for (int i = 0; i < n; i++) {
+        to[i] = from[i];
+    }
+}
+
 /// subtract
 KERNEL void subtract(int n, float *restrict x, const float *restrict c)
 {
@@ -103,8 +111,8 @@ KERNEL void find_rounding(int n, const float *restrict x, float levels, float *s
         }
     }
     for (; i < n; i++) {
-        low[i % 16] = x[i] < low[i % 16] ? x[i] : low[i % 16];
-        high[i % 16] = x[i] > high[i % 16] ? x[i] : high[i % 16];
+        low[0] = x[i] < low[0] ? x[i] : low[0];
+        high[0] = x[i] > high[0] ? x[i] : high[0];
     }
     for (int k = 1; k < 16; k++) {
         low[0] = low[k] < low[0] ? low[k] : low[0];

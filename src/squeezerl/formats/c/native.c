@@ -26,14 +26,15 @@ struct policy {
     int32_t shape[15];  /* of one observation */
 };
 
-/* One observation becomes one action. The scratch memory is 13 bytes for each of `width`. */
+/* One observation becomes one action. The scratch memory is 17 bytes for each of `width`. */
 KERNEL void run_with(const struct policy *p, const float *observation, void *action, float *scratch,
                      float_function *floats, integer_function *integers)
 {
     float *restrict x = scratch;
     float *restrict y = scratch + p->width;
     int32_t *restrict sum = (int32_t *)(scratch + 2 * p->width);
-    uint8_t *restrict q = (uint8_t *)(scratch + 3 * p->width);
+    float *restrict features = scratch + 3 * p->width;
+    uint8_t *restrict q = (uint8_t *)(scratch + 4 * p->width);
     float scale = 1.0f;
     float zero_point = 0.0f;
     int n = p->observations;
@@ -48,6 +49,13 @@ KERNEL void run_with(const struct policy *p, const float *observation, void *act
         const float *c = s->number;
         n = s->padded & ~15;
         switch (s->kernel) {
+        case KEEP: copy(s->outputs, x, features); break;
+        case JOIN:
+            copy(s->inputs, features, x + s->outputs - s->inputs);
+            for (int i = s->outputs; i % 16; i++) {
+                x[i] = 0.0f;
+            }
+            break;
         case SUBTRACT: subtract(n, x, a[0]); break;
         case ADD: add(n, x, a[0]); break;
         case MULTIPLY: multiply(n, x, a[0]); break;
@@ -151,7 +159,7 @@ static int run_rows(const struct policy *p, const float *observations, char *act
                     ptrdiff_t rows)
 {
     void *memory = NULL;
-    if (posix_memalign(&memory, 64, (size_t)p->width * 13)) {
+    if (posix_memalign(&memory, 64, (size_t)p->width * 17)) {
         return -1;
     }
     const size_t size = p->is_discrete ? sizeof(int64_t) : (size_t)p->actions * sizeof(float);
@@ -168,7 +176,7 @@ double seconds(const struct policy *p, const float *observations, ptrdiff_t rows
 {
     void *memory = NULL;
     void *action = NULL;
-    if (posix_memalign(&memory, 64, (size_t)p->width * 13) ||
+    if (posix_memalign(&memory, 64, (size_t)p->width * 17) ||
         posix_memalign(&action, 64, (size_t)p->width * 8)) {
         return -1.0;
     }

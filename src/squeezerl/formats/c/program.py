@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from squeezerl.errors import InvalidArgumentError
-from squeezerl.formats.c.code import EXACT, kernels, text
-from squeezerl.formats.c.steps import Step, steps_of
+from squeezerl.formats.c.code import EXACT, KERNELS_FOR_VECTORS, kernels, text, x86_kernels
+from squeezerl.formats.c.steps import BLOCK, Step, blocks_of, steps_of
 from squeezerl.network.arithmetic import act, rounded
 from squeezerl.network.network import Float, IntegerTensor, Network
 
 TESTED_ACTIONS = 32
+PROGRAM_FACTS = "program.json"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 # `#include <NAME.h>` must find the compiler's own.
-_TAKEN = frozenset(
-    "assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal "
-    "stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string tgmath "
-    "threads time uchar wchar wctype arduino memory con prn aux nul".split()
-)
-_LAYERS = ("float_layer", "integer_layer", "wide_layer", "dynamic_layer")
+_TAKEN = {
+    *("assert", "complex", "ctype", "errno", "fenv", "float", "inttypes", "iso646", "limits"),
+    *("locale", "math", "setjmp", "signal", "stdalign", "stdarg", "stdatomic", "stdbool"),
+    *("stddef", "stdint", "stdio", "stdlib", "stdnoreturn", "string", "tgmath", "threads"),
+    *("time", "uchar", "wchar", "wctype", "arduino", "memory", "con", "prn", "aux", "nul"),
+}
+
+
+@dataclass(frozen=True)
+class Program:
+    """The files by their names, and what `program.json` says of them."""
+
+    files: Mapping[str, str]
+    facts: dict[str, Any]
+
+    def write(self, folder: Path) -> None:
+        """Write the files into a folder that exists."""
+        for name, content in self.files.items():
+            (folder / name).write_text(content, encoding="utf-8")
+        (folder / PROGRAM_FACTS).write_text(json.dumps(self.facts, indent=1) + "\n", "utf-8")
 
 
 def check_name(name: str) -> str:
@@ -43,9 +61,14 @@ def check_name(name: str) -> str:
 
 
 def c_program(
-    network: Network, name: str, observations: Float, *, title: str = "A policy."
-) -> dict[str, str]:
-    """The files of a program, by their names.
+    network: Network,
+    name: str,
+    observations: Float,
+    *,
+    title: str = "A policy.",
+    vectors: bool = False,
+) -> Program:
+    """A network as a program.
 
     Args:
         network: any network that ONNX holds, in floats or integers.
@@ -53,20 +76,23 @@ def c_program(
         observations: of which up to 32 are recorded in the self-test, (n, *observation_shape).
         title: a sentence on what it is; only letters, digits and simple punctuation are kept.
 
+        vectors: for computers with GCC or Clang: layers lie in blocks, and vector instructions of
+            x86-64 are chosen when the program runs. Otherwise portable C99, the smallest.
+
     Raises:
         FormatError: if C cannot hold the network.
         InvalidArgumentError: if the name cannot be used.
     """
     check_name(name)
     steps = steps_of(network)
-    source = _Source(network, steps)
+    source = _Source(network, steps, vectors=vectors)
     recorded = _clear_of_ties(network, observations)
     discrete = network.head.is_discrete
     values = {
         "NAME": name,
         "UPPER": name.upper(),
         "GUARD": f"{name.upper()}_H",
-        "TITLE": re.sub(r"[^A-Za-z0-9 .,:;()%|_=+-]", " ", title)[:200],
+        "TITLE": re.sub(r"[^A-Za-z0-9 .,:;%|_=+-]", " ", title)[:200],
         "VERSION": version("squeezerl"),
         "OBSERVATIONS": str(math.prod(network.observation_shape)),
         "ACTIONS": str(source.actions),
@@ -86,10 +112,13 @@ def c_program(
         "RAM": f"{source.stack_bytes:,}",
         "COUNT": str(len(recorded)),
         "CHECKSUM_NOTE": "",
-        "STANDARD": "c99",
-        "EXTENSIONS": "OFF",
-        "LANGUAGE": "C99 without libraries",
+        "STANDARD": "gnu99" if vectors else "c99",
+        "EXTENSIONS": "ON" if vectors else "OFF",
+        "LANGUAGE": "C99 with the extensions of GCC and Clang, without libraries"
+        if vectors
+        else "C99 without libraries",
     }
+    tolerance = _tolerance(network)
     actions = act(network, recorded).reshape(len(recorded), -1)
     values["RECORDED_OBSERVATIONS"] = _rows(recorded.reshape(len(recorded), -1))
     values["RECORDED_ACTIONS"] = _rows(actions)
@@ -97,9 +126,9 @@ def c_program(
         "differs |= action[k] != actions[i][k];"
         if discrete
         else "const float error = action[k] - actions[i][k];\n"
-        f"            differs |= !(error <= {_tolerance(network)} && -error <= {_tolerance(network)});"
+        f"            differs |= !(error <= {tolerance} && -error <= {tolerance});"
     )
-    return {
+    files = {
         f"{name}.h": _filled("policy.h", values),
         f"{name}.c": source.text(values),
         f"{name}_test.c": _filled("test.c", values),
@@ -107,102 +136,199 @@ def c_program(
         f"{name}_sketch.ino": _filled("sketch.ino", values),
         "README.md": _filled("README.md", values),
     }
+    facts = {
+        "name": name,
+        "target": "native" if vectors else "portable",
+        "constant_bytes": source.constant_bytes,
+        "stack_bytes": source.stack_bytes,
+        "network_sha256": network.sha256,
+        "files": sorted(files),
+    }
+    return Program(files, facts)
 
 
 class _Source:
-    """The source file: constants, the kernels that are needed, and the steps as calls of them."""
+    """The source file: constants, the kernels that are needed, and the steps as calls of them.
 
-    def __init__(self, network: Network, steps: Sequence[Step]) -> None:
+    With `vectors`, layers lie in blocks of 16 outputs (host.c), all sizes are padded to that, and
+    the layers' kernels are chosen when the program runs.
+    """
+
+    def __init__(self, network: Network, steps: Sequence[Step], *, vectors: bool) -> None:
         self.actions = 1 if network.head.is_discrete else math.prod(network.action_shape)
-        self._constants: list[str] = []
         self.constant_bytes = 0
+        self._vectors = vectors
+        self._constants: list[str] = []
         self._calls: list[str] = []
         self._kernels: set[str] = set()
-        # The widest value that each buffer has to hold.
+        self._host_kernels = {"float_function", "integer_function"}
         observations = math.prod(network.observation_shape)
-        self._widths = {"x": observations, "y": 0, "q": 0}
+        # The widest value that each buffer has to hold.
+        self._widths = {"x": 0, "y": 0, "features": 0, "sum": 0, "q": 0}
         self._value = "x"
         self._is_dynamic = False
-        self._calls.append(f"for (int i = 0; i < {observations}; i++) {{")
-        self._calls.append("    x[i] = observation[i];")
-        self._calls.append("}")
+        self._grow("x", observations)
+        self._call("copy", observations, "observation", "x")
+        self._clear_rest(observations)
         for step in steps:
             self._add(step)
         if not network.head.is_discrete:
-            self._calls.append(f"for (int i = 0; i < {self.actions}; i++) {{")
-            self._calls.append(f"    action[i] = {self._value}[i];")
-            self._calls.append("}")
+            self._call("copy", self.actions, self._value, "action")
 
     @property
     def stack_bytes(self) -> int:
         """Of the buffers."""
-        return 4 * (self._widths["x"] + self._widths["y"]) + self._widths["q"]
+        return sum(width * (1 if name == "q" else 4) for name, width in self._widths.items())
 
     def text(self, values: Mapping[str, str]) -> str:
         """The file."""
-        buffers = [f"float {name}[{self._widths[name]}];" for name in "xy" if self._widths[name]]
-        if self._widths["q"]:
-            buffers.append(f"uint8_t q[{self._widths['q']}];")
-        if self._is_dynamic:
-            buffers += ["float scale;", "float zero_point;"]
-        body = "\n".join(f"    {line}" for line in [*buffers, "", *self._calls]).replace(
-            "    \n", "\n"
-        )
         upper = values["UPPER"]
+        act = (
+            f"void {values['NAME']}_act(const float observation[{upper}_OBSERVATIONS],\n"
+            f"{' ' * (len(values['NAME']) + 10)}{values['TYPE']} action[{upper}_ACTIONS])\n"
+        )
         parts = [
             f"/* {values['TITLE']}\n\n   Constants: {values['FLASH']} bytes. Stack: about "
             f"{values['RAM']} bytes. */",
             "#include <math.h>\n#include <string.h>\n\n" + f'#include "{values["NAME"]}.h"',
             EXACT.strip(),
-            "#define KERNEL static",
+        ]
+        if not self._vectors:
+            parts += ["#define KERNEL static", *self._constants, kernels(self._kernels)]
+            return "\n\n".join([*parts, f"{act}{{\n{self._body()}}}"]) + "\n"
+        floats, integers = bool(self._widths["y"]), bool(self._widths["sum"])
+        for used, name in ((floats, "float"), (integers, "integer")):
+            self._host_kernels |= {f"{name}_blocks"} if used else set()
+        x86 = ["vectors", *(["float_avx2", "float_avx512"] if floats else [])]
+        x86 += ["integer_avx2", "integer_avxvnni", "integer_avx512"] if integers else []
+        parts += [
+            f"{KERNELS_FOR_VECTORS}\n#define ALIGNED __attribute__((aligned(64)))",
             *self._constants,
             kernels(self._kernels),
-            f"void {values['NAME']}_act(const float observation[{upper}_OBSERVATIONS],\n"
-            f"{' ' * (len(values['NAME']) + 10)}{values['TYPE']} action[{upper}_ACTIONS])\n"
-            f"{{\n{body}\n}}",
+            kernels(self._host_kernels, "host.c"),
+            x86_kernels(x86),
+            re.sub(
+                r"@([A-Z_0-9]+)@",
+                lambda match: {
+                    "TYPE": values["TYPE"],
+                    "BODY": self._body(),
+                    "ACT": act,
+                    "FLOAT_BLOCKS": "float_blocks" if floats else "NULL",
+                    "FLOAT_AVX2": "float_avx2" if floats else "NULL",
+                    "FLOAT_AVX512": "float_avx512" if floats else "NULL",
+                    "INTEGER_BLOCKS": "integer_blocks" if integers else "NULL",
+                    "INTEGER_AVX2": "integer_avx2" if integers else "NULL",
+                    "INTEGER_AVXVNNI": "integer_avxvnni" if integers else "NULL",
+                    "INTEGER_AVX512": "integer_avx512" if integers else "NULL",
+                    "UNUSED": ""
+                    if floats and integers
+                    else f"    (void){'integers' if floats else 'floats'};\n",
+                }[match[1]],
+                text("templates/vectors.c"),
+            ),
         ]
-        return "\n\n".join(parts) + "\n"
+        return "\n\n".join(part.strip() for part in parts) + "\n"
+
+    def _body(self) -> str:
+        aligned = " ALIGNED" if self._vectors else ""
+        types = {"q": "uint8_t", "sum": "int32_t"}
+        buffers = [
+            f"{types.get(name, 'float')} {name}[{width}]{aligned};"
+            for name, width in self._widths.items()
+            if width
+        ]
+        if self._is_dynamic:
+            buffers += ["float scale;", "float zero_point;"]
+        lines = [*buffers, "", *self._calls]
+        return "".join(f"    {line}\n" if line else "\n" for line in lines)
 
     def _add(self, step: Step) -> None:
-        for name, array in step.arrays.items():
-            self._constant(name, array)
-        arrays, numbers = [*step.arrays], [_number(np.float32(x)) for x in step.numbers]
-        size = str(step.sizes[0])
-        kernel, x = step.kernel, self._value
-        if kernel == "quantize_row":
+        arrays = self._constant_names(step)
+        numbers = [_number(np.float32(x)) for x in step.numbers]
+        count, x = step.sizes[0], self._value
+        size, kernel = self._padded(count), step.kernel
+        if kernel == "keep":
+            self._grow("features", count)
+            self._call("copy", count, x, "features")
+        elif kernel == "join":
+            features = step.sizes[1]
+            self._grow(x, count)
+            self._call("copy", features, "features", f"{x} + {count - features}")
+            self._clear_rest(count)
+        elif kernel == "quantize_row":
             self._is_dynamic = True
-            self._grow("q", step.sizes[0])
-            self._call("find_rounding", size, x, numbers[0], "&scale", "&zero_point")
+            self._grow("q", count)
+            self._call("find_rounding", count, x, numbers[0], "&scale", "&zero_point")
             self._call("quantize", size, x, "q", "scale", "zero_point", numbers[0])
         elif kernel == "quantize":
-            self._grow("q", step.sizes[0])
+            self._grow("q", count)
             self._call("quantize", size, x, "q", *numbers)
-        elif kernel == "float_layer":
-            self._value = "y" if x == "x" else "x"
-            self._grow(self._value, step.sizes[0])
-            self._call(kernel, *map(str, step.sizes), x, self._value, *arrays)
-        elif kernel in _LAYERS:
-            self._grow(x, step.sizes[0])
-            more = ["scale", "zero_point"] if kernel == "dynamic_layer" else []
-            self._call(kernel, *map(str, step.sizes), "q", x, *arrays, *more)
+        elif kernel.endswith("_layer"):
+            self._add_layer(step, arrays)
         elif kernel == "argmax":
             self._kernels.add(kernel)
-            self._calls.append(f"action[0] = argmax({size}, {x});")
+            self._calls.append(f"action[0] = argmax({count}, {x});")
         else:
             self._call(kernel, size, x, *arrays, *numbers)
 
-    def _call(self, kernel: str, *arguments: str) -> None:
+    def _add_layer(self, step: Step, arrays: list[str]) -> None:
+        outputs, inputs = step.sizes
+        row = ["scale", "zero_point"] if step.kernel == "dynamic_layer" else []
+        before = self._value
+        if step.kernel == "float_layer":
+            self._value = "y" if before == "x" else "x"
+        self._grow(self._value, outputs)
+        if not self._vectors:
+            values = before if step.kernel == "float_layer" else "q"
+            self._call(step.kernel, outputs, inputs, values, self._value, *arrays, *row)
+            return
+        blocks = self._padded(outputs) // BLOCK
+        if step.kernel == "float_layer":
+            listed = ", ".join([before, self._value, *arrays])
+            self._calls.append(f"floats({blocks}, {inputs}, {listed});")
+            return
+        self._grow("sum", outputs)
+        weight, *others = arrays
+        self._calls.append(f"integers({blocks}, {self._padded(inputs) // 4}, q, sum, {weight});")
+        name = {"integer_layer": "rescale", "wide_layer": "rescale_wide"}.get(
+            step.kernel, "rescale_row"
+        )
+        self._host_kernels.add(name)
+        listed = ", ".join(["sum", self._value, *others, *row])
+        self._calls.append(f"{name}({self._padded(outputs)}, {listed});")
+
+    def _clear_rest(self, count: int) -> None:
+        """Behind the values, up to a whole block."""
+        if self._vectors and self._padded(count) > count:
+            self._calls.append(f"for (int i = {count}; i < {self._padded(count)}; i++) {{")
+            self._calls += [f"    {self._value}[i] = 0.0f;", "}"]
+
+    def _call(self, kernel: str, *arguments: object) -> None:
         self._kernels.add(kernel)
-        self._calls.append(f"{kernel}({', '.join(arguments)});")
+        self._calls.append(f"{kernel}({', '.join(map(str, arguments))});")
 
     def _grow(self, buffer: str, width: int) -> None:
-        self._widths[buffer] = max(self._widths[buffer], width)
+        self._widths[buffer] = max(self._widths[buffer], self._padded(width))
 
-    def _constant(self, name: str, array: npt.NDArray[Any]) -> None:
-        kind = {"b": "int8_t", "i": "int32_t", "f": "float", "d": "double"}[array.dtype.char]
-        self.constant_bytes += array.nbytes
-        lines = "\n".join(_lines(array.ravel()))
-        self._constants.append(f"static const {kind} {name}[{array.size}] = {{\n{lines}\n}};")
+    def _padded(self, count: int) -> int:
+        return -(-count // BLOCK) * BLOCK if self._vectors else count
+
+    def _constant_names(self, step: Step) -> list[str]:
+        """The names of a step's arrays, which become constants."""
+        names, arrays = [*step.arrays], [*step.arrays.values()]
+        if self._vectors:
+            arrays = blocks_of(step)
+            if len(arrays) > len(names):
+                names.append(names[0].replace("weight", "row_sum"))
+        for name, array in zip(names, arrays, strict=True):
+            kind = {"b": "int8_t", "i": "int32_t", "f": "float", "d": "double"}[array.dtype.char]
+            self.constant_bytes += array.nbytes
+            lines = "\n".join(_lines(array.ravel()))
+            aligned = " ALIGNED" if self._vectors else ""
+            self._constants.append(
+                f"static const {kind} {name}[{array.size}]{aligned} = {{\n{lines}\n}};"
+            )
+        return names
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:
@@ -221,7 +347,9 @@ def _lines(numbers: npt.NDArray[Any]) -> list[str]:
 
 
 def _rows(array: npt.NDArray[Any]) -> str:
-    return "\n".join("    {\n" + "\n".join(f"    {x}" for x in _lines(row)) + "\n    }," for row in array)
+    return "\n".join(
+        "    {\n" + "\n".join(f"    {x}" for x in _lines(row)) + "\n    }," for row in array
+    )
 
 
 def _number(number: Any) -> str:
@@ -241,7 +369,8 @@ def _dtype(weight: Any) -> str:
 
 def _tolerance(network: Network) -> str:
     """1e-5 of the size of the actions."""
-    size = np.abs([network.head.low, network.head.high]).max(initial=1.0)
+    bounds = np.abs([network.head.low, network.head.high])
+    size = bounds[np.isfinite(bounds)].max(initial=1.0)
     return _number(np.float32(1e-5 * size))
 
 

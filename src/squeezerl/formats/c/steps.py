@@ -80,6 +80,8 @@ def steps_of(network: Network) -> list[Step]:
         lowering.elementwise("clamp", -normalizer.clip, normalizer.clip)
         lowering.end("normalizer.clip")
     for index, layer in enumerate(network.layers):
+        if layer.skip:
+            lowering.join(index)
         lowering.linear(index, layer)
         lowering.end(f"layer{index}")
         if layer.activation is not None:
@@ -100,16 +102,19 @@ class _Lowering:
         self._weights = {
             network.input_of(index): layer.weight for index, layer in enumerate(network.layers)
         }
+        self._skips = [index for index, layer in enumerate(network.layers) if layer.skip]
 
     def elementwise(self, kernel: str, *numbers: float, **arrays: Array) -> None:
         self.steps.append(Step(kernel, (self._size,), arrays, numbers))
 
     def end(self, value: str) -> None:
         """The latest result is this value of the network's chain; round it if that is due."""
+        if self._skips and value == self._network.input_of(0):
+            self.elementwise("keep")
         rounding = self._network.roundings.get(value)
         self._rounding = None
-        if rounding is None:
-            return
+        if rounding is None or any(value == self._network.before(index) for index in self._skips):
+            return  # a skip takes the value before it is rounded
         if rounding.bits > 8:
             raise FormatError(f"{value} has {rounding.bits} bits; C holds 8 at most")
         levels = float(2**rounding.bits - 1)
@@ -123,6 +128,13 @@ class _Lowering:
             self.elementwise("quantize_row", levels)
         else:
             raise FormatError(f"{value} is rounded at run time, but a layer in float takes it")
+
+    def join(self, index: int) -> None:
+        """The input of the first layer comes behind the latest value."""
+        features = self._network.layers[0].in_features
+        self._size += features
+        self.steps.append(Step("join", (self._size, features), {}))
+        self.end(f"skip{index}")
 
     def linear(self, index: int, layer: Layer) -> None:
         name = f"layer{index}"
@@ -138,7 +150,7 @@ class _Lowering:
             return
         centered = weight.centered
         if np.abs(centered.astype(np.int64)).sum(axis=1).max() * 255 > 2**31 - 1 or not (
-            -128 <= centered.min() and centered.max() <= 127
+            centered.min() >= -128 and centered.max() <= 127
         ):
             raise FormatError(f"the weights of {name} do not fit int8, or their sums int32")
         weights = {f"{name}_weight": centered.astype(np.int8)}

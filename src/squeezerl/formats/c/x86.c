@@ -52,7 +52,7 @@ AVX2 static void float_avx2(int blocks, int inputs, const float *restrict x,
                 }
             }
         }
-        for (int k = 0; i < inputs; i++, k++, weight += 16) {
+        for (int k = 0; k < 4 && i < inputs; i++, k++, weight += 16) {
             const __m256 value = _mm256_broadcast_ss(x + i);
             for (int h = 0; h < 2; h++) {
                 const __m256 w = _mm256_load_ps(weight + 8 * h);
@@ -85,7 +85,7 @@ AVX512 static void float_avx512(int blocks, int inputs, const float *restrict x,
                 sum[k] = _mm512_add_ps(sum[k], _mm512_mul_ps(w, _mm512_set1_ps(x[i + k])));
             }
         }
-        for (int k = 0; i < inputs; i++, k++, weight += 16) {
+        for (int k = 0; k < 4 && i < inputs; i++, k++, weight += 16) {
             const __m512 w = _mm512_load_ps(weight);
             sum[k] = _mm512_add_ps(sum[k], _mm512_mul_ps(w, _mm512_set1_ps(x[i])));
         }

@@ -1,0 +1,83 @@
+"""`squeezerl export`: a policy as a C program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from squeezerl.cli.console import (
+    JsonOption,
+    OutputOption,
+    option_names,
+    print_json,
+    reports_errors,
+    say,
+)
+from squeezerl.errors import InvalidArgumentError
+
+
+@reports_errors
+def export(
+    policy: Annotated[
+        str,
+        typer.Argument(
+            metavar="AGENT_OR_ARTIFACT",
+            help="An artifact (a folder), or an agent, whose policy is exported in float32.",
+            show_default=False,
+        ),
+    ],
+    output: OutputOption,
+    to: Annotated[str, typer.Option("--to", help="The language: c.")] = "c",
+    target: Annotated[
+        str,
+        typer.Option(
+            help="portable: C99 for any processor of 32 bits. native: for computers, with the "
+            "vector instructions of x86-64."
+        ),
+    ] = "portable",
+    name: Annotated[
+        str, typer.Option(help="Begins the names of the files and of the functions.")
+    ] = "policy",
+    observations: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.npy",
+            help="For the self-test. [dim]default: recorded in the agent's environment[/dim]",
+            show_default=False,
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the program at DIR.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a policy as C source with a self-test, a build file, a sketch and a README.
+
+    The program takes raw observations and gives the environment's actions. It allocates nothing and
+    needs no library.
+
+    Example: squeezerl export out --to c --name walker -o walker
+    """
+    from squeezerl.api import export_c
+    from squeezerl.measurement.settings import read_observations
+
+    if to != "c":
+        raise InvalidArgumentError(f"--to is {to!r}; known is c")
+    with option_names():
+        facts = export_c(
+            policy,
+            output,
+            name=name,
+            target=target,
+            observations=None if observations is None else read_observations(observations),
+            force=force,
+        )
+    if as_json:
+        print_json(facts)
+        return
+    say(
+        f"{output}: {name}.c and {name}.h, {facts['constant_bytes']:,} bytes of constants, about "
+        f"{facts['stack_bytes']:,} bytes of stack\n"
+        f"Test it: cmake -S {output} -B {output}/build && cmake --build {output}/build && "
+        f"ctest --test-dir {output}/build"
+    )

@@ -1,0 +1,49 @@
+KERNEL void act_with(const float *observation, @TYPE@ *action, float_function *floats,
+                     integer_function *integers)
+{
+@UNUSED@@BODY@}
+
+static void act_portable(const float *observation, @TYPE@ *action)
+{
+    act_with(observation, action, @FLOAT_BLOCKS@, @INTEGER_BLOCKS@);
+}
+
+#ifdef HAS_X86
+AVX2 static void act_avx2(const float *observation, @TYPE@ *action)
+{
+    act_with(observation, action, @FLOAT_AVX2@, @INTEGER_AVX2@);
+}
+
+AVX_VNNI static void act_avxvnni(const float *observation, @TYPE@ *action)
+{
+    act_with(observation, action, @FLOAT_AVX2@, @INTEGER_AVXVNNI@);
+}
+
+AVX512 static void act_avx512(const float *observation, @TYPE@ *action)
+{
+    act_with(observation, action, @FLOAT_AVX512@, @INTEGER_AVX512@);
+}
+#endif
+
+@ACT@{
+#ifdef HAS_X86
+    /* Found out once. Threads that come here at the same time find the same. */
+    static int found;
+    int known = __atomic_load_n(&found, __ATOMIC_RELAXED);
+    if (!known) {
+        known = vectors();
+        __atomic_store_n(&found, known, __ATOMIC_RELAXED);
+    }
+    if (known & 8) {
+        act_avx512(observation, action);
+    } else if (known & 4) {
+        act_avxvnni(observation, action);
+    } else if (known & 2) {
+        act_avx2(observation, action);
+    } else {
+        act_portable(observation, action);
+    }
+#else
+    act_portable(observation, action);
+#endif
+}

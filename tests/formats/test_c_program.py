@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from c_programs import CompiledProgram, compile_program, run_test
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from random_networks import integer_networks, networks
+from small_policies import (
+    QUANTIZATIONS,
+    compress,
+    demo_network,
+    demo_observations,
+    make_network,
+    random_observations,
+)
+from squeezerl.errors import InvalidArgumentError
+from squeezerl.formats.c.program import c_program
+from squeezerl.host.compiler import zig
+from squeezerl.network.network import Network
+from squeezerl.runtimes.native import NativeActor
+
+SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover")
+HEADS: dict[str, dict[str, Any]] = {
+    "clip": {"bounds": ([-2, 0, -1], [3, 0.5, np.inf])},
+    "tanh": {"bounds": (-2, 1), "clip_mean": 2.0},
+    "argmax": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "vectors"),
+    [("float", False), ("int8:static", False), ("int8:dynamic", False), ("int8:dynamic", True)],
+)
+def test_the_self_test_passes_with_sanitizers_and_without_a_warning(
+    recipe: str, vectors: bool, tmp_path: Path
+) -> None:
+    network = compress(make_network(7, 20, 5, activation="Tanh", head="tanh"), recipe)
+    program = c_program(network, "walker", random_observations(network, 500), vectors=vectors)
+    line = run_test(compile_program(program, tmp_path, *SANITIZERS, output="test"))
+    assert line.startswith("walker: 32 of 32 actions agree, checksum ")
+    assert line == run_test(compile_program(program, tmp_path, "-O3", output="test"))
+
+
+def test_a_wrong_program_fails_its_self_test(tmp_path: Path) -> None:
+    network = make_network(3, 4, 2)
+    program = c_program(network, "walker", random_observations(network, 50))
+    executable = compile_program(program, tmp_path, output="test")
+    source = (tmp_path / "walker.c").read_text(encoding="utf-8")
+    wrong = re.sub(r"(layer0_weight\[12\] = \{\n +)", r"\g<1>9.0f + ", source)
+    assert wrong != source
+    (tmp_path / "walker.c").write_text(wrong, encoding="utf-8")
+    files = [str(tmp_path / name) for name in ("walker.c", "walker_test.c")]
+    subprocess.run(["cc", *files, "-o", str(executable)], check=True)
+    assert subprocess.run([executable], capture_output=True).returncode == 1
+
+
+@pytest.mark.parametrize("vectors", [False, True])
+@pytest.mark.parametrize(
+    ("recipe", "head"),
+    [("float", "clip"), ("ptdq", "tanh"), ("ptsq", "argmax"), ("ptsq-naive", "clip")],
+)
+def test_a_program_acts_to_the_bit_as_the_native_runtime(
+    vectors: bool, recipe: str, head: Any, tmp_path: Path
+) -> None:
+    network = make_network(17, 33, 7, 3, head=head, activation="SiLU", **HEADS[head])
+    network = compress(network, QUANTIZATIONS.get(recipe, recipe))
+    observations = random_observations(network, 50)
+    program = c_program(network, "p", observations, vectors=vectors)
+    compiled = CompiledProgram(program, network, tmp_path, "-O1")
+    np.testing.assert_array_equal(
+        compiled.act(observations), NativeActor(network).act(observations)
+    )
+
+
+@settings(max_examples=6)
+@given(network=st.one_of(networks(), integer_networks()), vectors=st.booleans())
+def test_any_network_becomes_a_program(
+    tmp_path_factory: pytest.TempPathFactory, network: Network, vectors: bool
+) -> None:
+    observations = random_observations(network, 20)
+    program = c_program(network, "p", observations, vectors=vectors)
+    compiled = CompiledProgram(program, network, tmp_path_factory.mktemp("program"))
+    np.testing.assert_array_equal(
+        compiled.act(observations), NativeActor(network).act(observations)
+    )
+
+
+def test_two_programs_link_into_one(tmp_path: Path) -> None:
+    networks = [compress(make_network(3, 5, 2, seed=s), "int8:static") for s in (0, 1)]
+    files: list[str] = []
+    for name, network in zip(("left", "right"), networks, strict=True):
+        c_program(network, name, random_observations(network, 50)).write(tmp_path)
+        files += [str(tmp_path / f"{name}.c"), str(tmp_path / f"{name}_test.c")]
+    main = tmp_path / "main.c"
+    main.write_text(
+        "#include <stdint.h>\nint left_test(uint32_t *); int right_test(uint32_t *);\n"
+        "int main(void) { uint32_t a, b; return left_test(&a) + right_test(&b) + (a == b); }\n",
+        encoding="utf-8",
+    )
+    flags = ["-DLEFT_NO_MAIN", "-DRIGHT_NO_MAIN"]
+    executable = str(tmp_path / "both")
+    subprocess.run(["cc", *flags, *files, str(main), "-o", executable], check=True)
+    assert subprocess.run([executable]).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["", "1st", "a-b", "a b", "a;b", "x" * 41, "../x", "é", "string"])
+def test_names_that_are_none_are_refused(name: str) -> None:
+    network = make_network(3, 2)
+    with pytest.raises(InvalidArgumentError, match="begin with a letter"):
+        c_program(network, name, random_observations(network, 5))
+
+
+def test_a_hostile_title_cannot_leave_its_comment() -> None:
+    network = make_network(3, 2)
+    title = 'x */ int evil(void); /* \\\n#include "/etc/passwd"'
+    program = c_program(network, "p", random_observations(network, 5), title=title)
+    for content in program.files.values():
+        assert "evil(" not in content
+        assert '#include "/etc' not in content
+
+
+@pytest.mark.slow
+def test_zig_compiles_it_without_a_warning_to_the_same_bits(tmp_path: Path) -> None:
+    pytest.importorskip("ziglang")
+    for vectors in (False, True):
+        network = compress(demo_network(), "int8:dynamic", demo_observations())
+        program = c_program(network, "demo", demo_observations(), vectors=vectors)
+        lines = {
+            run_test(compile_program(program, tmp_path, flag, output="test", compiler=compiler))
+            for flag in ("-Os", "-O3")
+            for compiler in ((), zig())
+        }
+        assert len(lines) == 1
+
+
+@pytest.mark.slow
+def test_cppcheck_finds_nothing(tmp_path: Path) -> None:
+    if shutil.which("cppcheck") is None:
+        pytest.skip("cppcheck is not installed")
+    network = compress(make_network(5, 8, 3, activation="SiLU", head="tanh"), "int8:dynamic")
+    for target in (False, True):
+        program = c_program(network, "p", random_observations(network, 50), vectors=target)
+        program.write(tmp_path)
+        run = subprocess.run(
+            [
+                *("cppcheck", "--enable=warning,style,performance,portability", "--std=c99", "-q"),
+                *("--error-exitcode=1", str(tmp_path / "p.c"), str(tmp_path / "p_test.c")),
+            ],
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 0, run.stderr

@@ -78,7 +78,7 @@ def load_actor(policy: Policy, *, runtime: str = "ort", threads: int = 1) -> Act
 
     Args:
         policy: an artifact or an agent, or the path of one.
-        runtime: the name of a registered runtime: "ort", "torch", "torch-cuda", "sb3", ...
+        runtime: the name of a registered runtime: "ort", "native", "torch", "sb3", ...
         threads: of the runtime.
 
     Raises:

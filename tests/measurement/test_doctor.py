@@ -82,7 +82,13 @@ def diagnosis() -> Diagnosis:
 
 
 def test_this_machine_is_looked_at(diagnosis: Diagnosis) -> None:
-    assert [runtime.name for runtime in diagnosis.runtimes] == ["ort", "sb3", "torch", "torch-cuda"]
+    assert [runtime.name for runtime in diagnosis.runtimes] == [
+        "native",
+        "ort",
+        "sb3",
+        "torch",
+        "torch-cuda",
+    ]
     problems = {runtime.name: runtime.problem for runtime in diagnosis.runtimes}
     assert problems["ort"] is None
     assert problems["torch"] is None

@@ -43,6 +43,7 @@ def _python(*arguments: str) -> str:
         "squeezerl.formats.onnx",
         "squeezerl.methods.recipe",
         "squeezerl.artifacts.artifact",
+        "squeezerl.runtimes.native",
         "squeezerl.runtimes.onnx_runtime",
         "squeezerl.measurement.measuring",
     ],

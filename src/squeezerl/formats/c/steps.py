@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from squeezerl.errors import FormatError
+from squeezerl.network.activations import Activation
 from squeezerl.network.arithmetic import tanh_parts
 from squeezerl.network.network import (
     ACTION,
@@ -25,22 +26,22 @@ from squeezerl.network.network import (
 Array = npt.NDArray[Any]
 BLOCK = 16
 
-# Activation → kernel, and the parameters of torch's default settings.
-_KERNELS: dict[str, tuple[str, tuple[float, ...]]] = {
-    "ReLU": ("relu", ()),
-    "Tanh": ("tanh_each", ()),
-    "ELU": ("elu", (1.0,)),
-    "LeakyReLU": ("leaky_relu", (0.01,)),
-    "Sigmoid": ("sigmoid", ()),
-    "Softplus": ("softplus", ()),
-    "SELU": ("selu", ()),
-    "SiLU": ("silu", ()),
-    "GELU": ("gelu", ()),
-    "GELUTanh": ("gelu_tanh", ()),
-    "Mish": ("mish", ()),
-    "Hardtanh": ("clamp", (-1.0, 1.0)),
-    "Softsign": ("softsign", ()),
-    "PReLU": ("leaky_relu", (0.25,)),
+# Activation → kernel.
+_KERNELS = {
+    "ReLU": "relu",
+    "Tanh": "tanh_each",
+    "ELU": "elu",
+    "LeakyReLU": "leaky_relu",
+    "Sigmoid": "sigmoid",
+    "Softplus": "softplus",
+    "SELU": "selu",
+    "SiLU": "silu",
+    "GELU": "gelu",
+    "GELUTanh": "gelu_tanh",
+    "Mish": "mish",
+    "Hardtanh": "clamp",
+    "Softsign": "softsign",
+    "PReLU": "leaky_relu",
 }
 
 
@@ -175,14 +176,12 @@ class _Lowering:
             self.elementwise("add", **{f"{name}_bias": as_float(layer.bias)})
 
     def activation(self, index: int, text: str) -> None:
-        name, *given = text.split(":")
-        kernel, defaults = _KERNELS[name]
-        numbers = tuple(map(float, given)) or defaults
-        if name == "PReLU" and len(numbers) > 1:
-            slopes = np.array(numbers, np.float32)
+        activation = Activation.of(text)
+        if activation.is_learned and len(activation.parameters) > 1:
+            slopes = np.array(activation.parameters, np.float32)
             self.elementwise("leaky_relu_each", **{f"layer{index}_slope": slopes})
         else:
-            self.elementwise(kernel, *numbers)
+            self.elementwise(_KERNELS[activation.name], *activation.parameters)
 
     def head(self) -> None:
         head = self._network.head

@@ -69,6 +69,8 @@ def steps_of(network: Network) -> list[Step]:
     Raises:
         FormatError: if the network rounds in a way that no method does.
     """
+    if network.head.sampling is not None:
+        raise FormatError("the policy draws its actions, which C programs cannot do")
     lowering = _Lowering(network)
     lowering.end(OBSERVATION)
     if network.normalizer is not None:

@@ -15,6 +15,7 @@ from hypothesis import settings
 from made_agents import PUBLISHED_AGENTS, RECIPES, MadeAgent, make_agent
 from postgresql_server import ABSENT as NO_POSTGRESQL
 from postgresql_server import PostgreSQLServer, find_binaries, running_server
+from shared_folder import shared_folder
 
 if TYPE_CHECKING:
     from finished import Finished
@@ -58,11 +59,19 @@ def made_agent(
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
-    """The study of `finished.STUDY`, with all jobs done."""
-    from finished import finish
+def small_agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An agent for Pendulum-v1, whose episodes take no time; its weights are random."""
+    folder = shared_folder(tmp_path_factory, "agent", lambda folder: make_agent("ppo", folder))
+    return folder / "ppo.zip"
 
-    done = finish(tmp_path_factory.mktemp("finished"))
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, small_agent: Path) -> Iterator[Finished]:
+    """The study of `finished.STUDY`, with all jobs done."""
+    from finished import finish, open_finished
+
+    folder = shared_folder(tmp_path_factory, "finished", lambda new: finish(new, small_agent))
+    done = open_finished(folder)
     yield done
     done.store.close()
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from finished import Finished, finish
+from finished import Finished, finish, open_finished
+from shared_folder import shared_folder
 from squeezerl.analysis.cells import cells
 from squeezerl.analysis.frames import StudyData
 from squeezerl.jobs.job import Job, Outcome
@@ -20,23 +21,26 @@ pytestmark = pytest.mark.slow
 TWICE = """\
 name: twice
 agents:
-  - demo
-  - {path: demo, name: mine}
+  - {path: ppo.zip, env: Pendulum-v1}
+  - {path: ppo.zip, env: Pendulum-v1, name: mine}
 methods:
   - ptdq
   - ptdq: {name: ptdq-b}
   - ptdq: {naive: true}
   - ptsq: {naive: true}
 episodes: 2
-measure: {seconds: 0.1, precision: 1}
+measure: {methods: [ptdq, ptdq-b, ptdq-naive], seconds: 0.1, precision: 1}
 """
-AGENTS = ["ppo-HalfCheetah-v5", "ppo-HalfCheetah-v5-mine"]
-METHODS = ["float", "ptdq", "ptdq-b", "ptdq-naive", "ptsq-naive"]
+AGENTS = ["ppo-Pendulum-v1", "ppo-Pendulum-v1-mine"]
+MEASURED = ["float", "ptdq", "ptdq-b", "ptdq-naive"]
+METHODS = [*MEASURED, "ptsq-naive"]
 
 
 @pytest.fixture(scope="module")
-def twice(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    return finish(tmp_path_factory.mktemp("twice"), TWICE)
+def twice(tmp_path_factory: pytest.TempPathFactory, small_agent: Path) -> Finished:
+    return open_finished(
+        shared_folder(tmp_path_factory, "twice", lambda folder: finish(folder, small_agent, TWICE))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +67,7 @@ def test_each_name_is_in_the_returns(data: StudyData) -> None:
 def test_each_measured_name_is_in_the_costs(data: StudyData) -> None:
     for agent in AGENTS:
         costs = data.costs[data.costs.agent == agent]
-        assert sorted(costs.method) == METHODS
+        assert sorted(costs.method) == MEASURED
         assert costs.latency_s.notna().all()
     same = data.costs[data.costs.method.isin(["ptdq", "ptdq-b"])]
     assert same.latency_s.nunique() == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 import squeezerl
 from finished import STUDY, Finished
+from shared_folder import shared_folder
 from squeezerl.analysis.cells import cells
 from squeezerl.errors import StudyError
 from squeezerl.jobs.store import Store
@@ -20,16 +22,17 @@ pytestmark = pytest.mark.slow
 REFERENCES = {"random", "constant"}
 SMALL = """\
 name: small
-agents: [demo]
-methods: [ptdq, ptsq, l2: {percent: [10]}]
+agents: [{path: ppo.zip, env: Pendulum-v1}]
+methods: [ptdq, ptsq, l2: {percent: [25]}]
 episodes: 2
 """
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder; locks of the host are this test's own."""
+def here(tmp_path: Path, small_agent: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current folder with an agent only; locks of the host are this test's own."""
     monkeypatch.chdir(tmp_path)
+    shutil.copy(small_agent, tmp_path / "ppo.zip")
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -37,9 +40,23 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(text: str, name: str = "small.yaml") -> StudyRun:
+@pytest.fixture
+def after(here: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same after `run(SMALL)`."""
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            shutil.copy(here / "ppo.zip", folder)
+            run(SMALL)
+
+    shutil.copytree(shared_folder(tmp_path_factory, "small", make), here, dirs_exist_ok=True)
+    return here
+
+
+def run(text: str, name: str = "small.yaml", workers: int = 2) -> StudyRun:
     Path(name).write_text(text, encoding="utf-8")
-    return squeezerl.run_study(name, workers=2)
+    return squeezerl.run_study(name, workers=workers)
 
 
 def attempts(store_url: str) -> dict[str, float]:
@@ -52,28 +69,24 @@ def attempts(store_url: str) -> dict[str, float]:
         }
 
 
-def test_a_study_runs_and_a_second_run_does_nothing(here: Path) -> None:
+def test_a_study_runs_and_a_second_run_does_nothing(after: Path) -> None:
+    first = attempts("sqlite:///small.db")
+
     done = run(SMALL)
 
     assert (done.counts.done, done.counts.total) == (4 + 6, 4 + 6)
     assert sorted(done.data.returns["method"]) == [
         *("constant", "float", "l2", "ptdq", "ptsq", "random")
     ]
-    assert (here / "small.db").is_file()
-    assert (here / "small-artifacts" / "inputs").is_dir()
-    first = attempts(done.store)
-
-    again = run(SMALL)
-
-    assert again.counts == done.counts
     assert attempts(done.store) == first
+    assert (after / "small.db").is_file()
+    assert (after / "small-artifacts" / "inputs").is_dir()
 
 
-def test_studies_share_what_they_have_in_common(here: Path) -> None:
-    run(SMALL)
+def test_studies_share_what_they_have_in_common(after: Path) -> None:
     first = attempts("sqlite:///small.db")
     other = SMALL.replace("name: small", "name: other\nstore: sqlite:///small.db").replace(
-        "l2: {percent: [10]}", "l2: {percent: [10, 20]}"
+        "l2: {percent: [25]}", "l2: {percent: [25, 50]}"
     )
     _, forecast = prepare(_written(other), workers=2)
     assert sum(kind.done for kind in forecast.kinds) == len(first)
@@ -85,11 +98,10 @@ def test_studies_share_what_they_have_in_common(here: Path) -> None:
     assert {job: after[job] for job in first} == first
 
 
-def test_missing_artifacts_are_reported_and_made_again_on_request(here: Path) -> None:
-    run(SMALL)
+def test_missing_artifacts_are_reported_and_made_again_on_request(after: Path) -> None:
     first = attempts("sqlite:///small.db")
     more = SMALL.replace("episodes: 2", "episodes: 3")
-    gone = sorted((here / "small-artifacts" / "jobs").rglob("*.zip"))[:2]
+    gone = sorted((after / "small-artifacts" / "jobs").rglob("*.zip"))[:2]
     for path in gone:
         path.unlink()
 
@@ -113,7 +125,7 @@ def test_results_of_a_repeated_training_are_repeated_too(here: Path) -> None:
         "      hyperparameters: {ppo: {n_envs: 1, n_steps: 128, net_arch: [8]}}, evaluations: 1}\n"
         "methods: [ptdq]\nepisodes: 2\n"
     )
-    done = run(text)
+    done = run(text, workers=1)
     first = attempts(done.store)
     with Store.open(done.store) as store:
         (trained,) = store.results("small", ("train",))
@@ -122,7 +134,7 @@ def test_results_of_a_repeated_training_are_repeated_too(here: Path) -> None:
     redone: list[int] = []
     Path("small.yaml").write_text(text.replace("[ptdq]", "[ptdq, l2: {percent: [50]}]"))
 
-    again = squeezerl.run_study("small.yaml", workers=2, redo_missing=True, on_redo=redone.append)
+    again = squeezerl.run_study("small.yaml", workers=1, redo_missing=True, on_redo=redone.append)
 
     after = attempts(done.store)
     assert redone == [1]
@@ -132,8 +144,7 @@ def test_results_of_a_repeated_training_are_repeated_too(here: Path) -> None:
         assert all(store.job(job).params["policy"].keys() & REFERENCES for job in same)
 
 
-def test_artifacts_are_not_found_in_another_folder(here: Path) -> None:
-    run(SMALL)
+def test_artifacts_are_not_found_in_another_folder(after: Path) -> None:
     other = SMALL.replace("episodes: 2", "episodes: 3") + "artifacts: elsewhere\n"
 
     says = r"elsewhere \(so far it was .*/small-artifacts\): lacks what 4 finished jobs left; "
@@ -143,17 +154,18 @@ def test_artifacts_are_not_found_in_another_folder(here: Path) -> None:
 
 def test_one_agent_in_an_environment_with_arguments_is_two_cells(here: Path) -> None:
     done = run(
-        "name: two\nagents:\n  - demo\n"
-        "  - {path: demo, env_kwargs: {reset_noise_scale: 0.0}}\nmethods: [ptdq]\nepisodes: 2\n"
+        "name: two\nagents:\n  - {path: ppo.zip, env: Pendulum-v1}\n"
+        "  - {path: ppo.zip, env: Pendulum-v1, env_kwargs: {g: 0.0}}\n"
+        "methods: [ptdq]\nepisodes: 2\n"
     )
 
     returns = done.data.returns
     assert returns.groupby("env_id").method.apply(sorted).to_dict() == {
-        "HalfCheetah-v5": ["constant", "float", "ptdq", "random"],
-        "HalfCheetah-v5 (reset_noise_scale=0.0)": ["constant", "float", "ptdq", "random"],
+        "Pendulum-v1": ["constant", "float", "ptdq", "random"],
+        "Pendulum-v1 (g=0.0)": ["constant", "float", "ptdq", "random"],
     }
-    still = returns[returns.env_id.str.contains("noise") & (returns.method == "float")]
-    assert len(set(still.iloc[0].returns)) == 1  # all episodes begin in the same state
+    usual, weightless = returns[returns.method == "float"].returns
+    assert len({*usual, *weightless}) == 4
     assert cells(done.data, np.random.default_rng(0)).agent.nunique() == 2
 
 
@@ -161,7 +173,7 @@ def test_all_workers_use_the_same_backend(here: Path) -> None:
     Path("small.yaml").write_text(SMALL, encoding="utf-8")
     plan, _ = prepare("small.yaml", workers=2)
 
-    backend = squeezerl.Environment.find("HalfCheetah-v5").backend
+    backend = squeezerl.Environment.find("Pendulum-v1").backend
     assert {
         job.params["backend"] for job, label in plan.members if label["role"] == "evaluate"
     } == {backend}
@@ -203,11 +215,10 @@ def test_preparing_a_study_writes_nothing(here: Path) -> None:
         "evaluate": (6, 0),
     }
     assert forecast.seconds > 0
-    assert sorted(path.name for path in here.iterdir()) == ["small.yaml", "tmp"]
+    assert sorted(path.name for path in here.iterdir()) == ["ppo.zip", "small.yaml", "tmp"]
 
 
-def test_finished_jobs_make_the_estimate(here: Path) -> None:
-    run(SMALL)
+def test_finished_jobs_make_the_estimate(after: Path) -> None:
     Path("small.yaml").write_text(SMALL.replace("episodes: 2", "episodes: 200"), encoding="utf-8")
     seconds = attempts("sqlite:///small.db")
 
@@ -219,7 +230,7 @@ def test_finished_jobs_make_the_estimate(here: Path) -> None:
 
 
 def test_a_job_that_fails_does_not_stop_the_rest(here: Path) -> None:
-    text = SMALL.replace("[10]", "[10, 95]").replace("ptdq", "ptdq: {keep: [layer9]}")
+    text = SMALL.replace("[25]", "[25, 50]").replace("ptdq", "ptdq: {keep: [layer9]}")
 
     done = run(text)
 

@@ -97,6 +97,10 @@ def execute(
         free_dead(store)
         store.release_expired()
         store.retry_failed(study, transient_only=True)
+        status = store.status(study)
+        if plan_more is None and status.counts.open == 0:  # workers would start for nothing
+            on_progress(status)
+            return status.counts
         pool = chosen(assignment, store, workers=workers, address=address)
         try:
             _Coordinator(store, assignment, pool, plan_more, on_progress, should_stop).run()

@@ -11,11 +11,12 @@ from spec_contract import SpecContract
 from squeezerl.errors import SpecError
 from squeezerl.methods.base import Given, Spec, parse_spec
 from squeezerl.methods.distillation import Distillation
-from squeezerl.methods.imitation import ActionError
+from squeezerl.methods.imitation import ActionError, softmax
 from squeezerl.methods.recipe import Recipe
 from squeezerl.methods.recovery import Recovery
+from squeezerl.methods.student import outputs_of
 from squeezerl.network.arithmetic import act
-from squeezerl.network.network import Head, Network
+from squeezerl.network.network import Head, Network, Sampling
 
 STEPS = st.integers(1, 20)
 RATES = st.sampled_from([1e-3, 3e-3])
@@ -97,6 +98,33 @@ def test_a_distilled_choice_is_that_of_the_agent() -> None:
     spec = Distillation(widths=(12,), steps=1_500)
     student = spec.apply(network, Given(teacher=network, observations=seen))
     assert (act(student, seen) == act(network, seen)).mean() > 0.9
+
+
+@pytest.mark.parametrize("kind", ["clip", "tanh"])
+@pytest.mark.parametrize("own", [False, True])
+def test_the_deviation_of_a_policy_that_draws_is_kept(kind: Any, own: bool) -> None:
+    deviation = None if own else np.full(2, 0.3, np.float32)
+    plain = make_network(4, 32, 4 if own else 2, head=kind)
+    bounds = {"low": np.full(2, -1, np.float32), "high": np.full(2, 1, np.float32)}
+    network = plain.replace(
+        head=Head(kind=kind, sampling=Sampling(deviation=deviation), **bounds), action_shape=(2,)
+    )
+    seen = np.random.default_rng(0).normal(size=(2_000, 4)).astype(np.float32)
+    spec = Distillation(widths=(32,), steps=1_500)
+    student = spec.apply(network, Given(teacher=network, observations=seen))
+    noise = np.ones((len(seen), 2), np.float32)
+    wanted, found = (act(each, seen, noise=noise) for each in (network, student))
+    assert np.abs(wanted - found).mean() < 0.15
+
+
+def test_the_probabilities_of_a_policy_that_draws_are_kept() -> None:
+    network = make_network(4, 32, 3, head="argmax")
+    network = network.replace(head=Head(kind="argmax", sampling=Sampling()))
+    seen = np.random.default_rng(0).normal(size=(2_000, 4)).astype(np.float32)
+    spec = Distillation(widths=(16,), steps=1_000)
+    student = spec.apply(network, Given(teacher=network, observations=seen))
+    wanted, found = (softmax(outputs_of(each, seen)) for each in (network, student))
+    assert np.abs(wanted - found).max(axis=1).mean() < 0.06
 
 
 def test_it_is_the_same_again_with_the_same_seed_and_another_one_with_another() -> None:

@@ -21,7 +21,7 @@ from squeezerl.methods.imitation import (
 )
 from squeezerl.methods.recovery import check_lesson
 from squeezerl.methods.student import random_layers
-from squeezerl.network.network import Head, Network, Normalizer
+from squeezerl.network.network import Network, Normalizer
 from squeezerl.records import MethodRecord
 
 _ACTIVATIONS = {"relu": "ReLU", "hardtanh": "Hardtanh", "tanh": "Tanh"}
@@ -117,7 +117,7 @@ class Distillation(Spec):
         widths = [math.prod(teacher.observation_shape), *self.hidden]
         head = teacher.head
         if self.head != "same":
-            head = Head(kind=self.head, low=head.low, high=head.high)
+            head = dataclasses.replace(head, kind=self.head, clip_mean=None)
         normalizer = teacher.normalizer
         if normalizer is None:
             states = teacher_states(given).reshape(-1, widths[0]).astype(np.float64)

@@ -170,6 +170,9 @@ class _Learner:
         self._adam = Adam(self.student.parameters.size)
         self._error = ActionError(network.head, given.teacher.head)
         self._deviation = _deviation(network, spec.deviation)
+        self._width = len(self._deviation)
+        # The divergence of two normal distributions is their distance in units of the deviation.
+        self._share = 1.0 if network.head.is_discrete else spec.deviation
         inputs = network.layers[0].in_features
         anything = np.full(1, np.inf, np.float32)
         value = Network(
@@ -188,7 +191,7 @@ class _Learner:
         choices: list[Float] = []
 
         def explore(observations: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
-            outputs = self.student.forward(self.student.features(observations))
+            outputs = self._outputs(self.student.features(observations))
             if self._head.is_discrete:
                 # The largest sum with Gumbel's noise is drawn from the softmax.
                 outputs = outputs + self._rng.gumbel(size=outputs.shape).astype(np.float32)
@@ -213,7 +216,7 @@ class _Learner:
             features=features,
             values=values[: len(keep)][keep],
             choices=chosen,
-            log_likelihood=self._log_likelihood(self.student.forward(features), chosen),
+            log_likelihood=self._log_likelihood(self._outputs(features), chosen),
             advantages=(advantages - advantages.mean()) / (advantages.std() + np.float32(1e-8)),
             targets=targets.ravel()[keep],
             lessons=lessons,
@@ -241,27 +244,27 @@ class _Learner:
         self, samples: _Samples, rows: npt.NDArray[np.int64], rate: float, hold: float
     ) -> float:
         """A step of the policy; gives how far it has gone from the one that played."""
-        outputs = self.student.forward(samples.features[rows])
+        everything = self.student.forward(samples.features[rows])
+        outputs = everything[:, : self._width]
         choices, advantages = samples.choices[rows], samples.advantages[rows]
         change = self._log_likelihood(outputs, choices) - samples.log_likelihood[rows]
         ratio = np.exp(np.minimum(change, 20))
         clipped = np.where(advantages > 0, ratio > 1 + _CLIP, ratio < 1 - _CLIP)
         push = np.where(clipped, 0, ratio * advantages).astype(np.float32)[:, np.newaxis]
-        slope = -push * self._score(outputs, choices)
+        slope = np.zeros_like(everything)
+        slope[:, : self._width] = -push * self._score(outputs, choices)
         if hold > 0:
-            pull = self._error.slope(outputs, samples.lessons[rows]) * samples.weights[rows]
-            if not self._head.is_discrete:
-                pull = pull * self._half_squared / (self._deviation * self._deviation)
-            slope += np.float32(hold) * pull
+            pull = self._error.slope(everything, samples.lessons[rows]) * samples.weights[rows]
+            slope += np.float32(hold / self._share**2) * pull
         gradient = self.student.backward(slope / np.float32(len(rows)))
         length = float(np.sqrt(np.square(gradient).sum()))
         gradient *= np.float32(min(1.0, _MOST_GRADIENT / (length + 1e-12)))
         self._adam.step(self.student.parameters, gradient, rate)
         return float((np.expm1(np.minimum(change, 20)) - change).mean())
 
-    @property
-    def _half_squared(self) -> Float:
-        return self._error.half * self._error.half
+    def _outputs(self, features: Float) -> Float:
+        """Those that an action is made of, without the deviations of a policy that draws."""
+        return self.student.forward(features)[:, : self._width]
 
     def _log_likelihood(self, outputs: Float, choices: Float) -> npt.NDArray[np.float64]:
         """Of each choice, up to a constant."""
@@ -364,7 +367,8 @@ def _deviation(network: Network, share: float) -> Float:
     """Of the noise of each output."""
     head = network.head
     if head.kind != "clip":
-        return np.full(network.layers[-1].out_features, share, np.float32)
+        width = network.layers[-1].out_features if head.is_discrete else len(head.low)
+        return np.full(width, share, np.float32)
     finite = np.isfinite(head.low) & np.isfinite(head.high)
     with np.errstate(invalid="ignore"):
         half = np.where(finite, (head.high - head.low) / 2, 1)

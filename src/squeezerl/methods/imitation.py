@@ -18,7 +18,7 @@ from squeezerl.errors import SpecError
 from squeezerl.methods.base import Given, Spec, Visits
 from squeezerl.methods.student import Adam, Student, outputs_of
 from squeezerl.network.arithmetic import act
-from squeezerl.network.network import Float, Head, Network
+from squeezerl.network.network import LOG_DEVIATION, Float, Head, Network
 
 # What "30s" in a spec stands for. Small networks learn faster, large ones slower.
 STEPS_PER_SECOND = 1_000
@@ -31,6 +31,10 @@ _KEPT = 1_000_000
 _NEAR_BOUND = 0.02
 # Of a tanh head: outputs that are far off must find back.
 _LEAST_SLOPE = np.float32(0.05)
+# A discrete choice that is far better than the second best weighs at most so much more.
+_MOST_WEIGHT = np.float32(5)
+# Weight of the error of a deviation's logarithm.
+_OF_DEVIATION = np.float32(0.1)
 # How fast the average of the parameters follows them.
 _AVERAGED = 0.001
 
@@ -164,18 +168,34 @@ class _Memory:
 
 
 def lesson_of(teacher: Network, observations: npt.NDArray[np.float32]) -> tuple[Float, Float]:
-    """What the student shall do, and how much each state weighs, (n, 1).
+    """What the student shall do, (n, outputs), and how much each state weighs, (n, 1).
 
-    A discrete teacher's choice weighs as much as it is better than the second best.
+    For continuous actions these are the actions, followed by the logarithms of their deviations
+    where the observation decides these; for discrete ones the probabilities of a policy that draws,
+    and else a one at the choice, which weighs as much as it is better than the second best.
     """
-    if not teacher.head.is_discrete:
+    ones = np.ones((len(observations), 1), np.float32)
+    head = teacher.head
+    if not head.is_discrete:
         actions = act(teacher, observations).reshape(len(observations), -1)
-        return actions, np.ones((len(actions), 1), np.float32)
+        if not head.has_own_deviation:
+            return actions, ones
+        spread = np.clip(outputs_of(teacher, observations)[:, actions.shape[1] :], *LOG_DEVIATION)
+        return np.concatenate([actions, spread], axis=1), ones
     outputs = outputs_of(teacher, observations)
+    if head.sampling is not None:
+        return softmax(outputs), ones
     ordered = np.sort(outputs, axis=1)
     gap = ordered[:, -1:] - ordered[:, -2:-1]
-    weights = np.minimum(gap / (gap.mean() + np.float32(1e-8)), np.float32(5))
+    weights = np.minimum(gap / (gap.mean() + np.float32(1e-8)), _MOST_WEIGHT)
     return np.eye(outputs.shape[1], dtype=np.float32)[outputs.argmax(axis=1)], weights
+
+
+def softmax(outputs: Float) -> Float:
+    """Probabilities (n, outputs)."""
+    shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+    probabilities: Float = shifted / shifted.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 class ActionError:
@@ -198,14 +218,14 @@ class ActionError:
         self._high = np.where(finite, teacher.high - margin, np.inf).astype(np.float32)
 
     def slope(self, outputs: Float, targets: Float) -> Float:
-        """The gradient (n, outputs) for outputs and for what the teacher does, both (n, outputs).
-
-        The latter are actions, or a one where the teacher's choice is.
-        """
+        """The gradient (n, outputs) for outputs and for the targets of `lesson_of`."""
         if self._head.is_discrete:
-            shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-            probabilities: Float = shifted / shifted.sum(axis=1, keepdims=True)
-            return probabilities - targets
+            return softmax(outputs) - targets
+        width = len(self.half)
+        if outputs.shape[1] > width:
+            means = self.slope(outputs[:, :width], targets[:, :width])
+            spread = _OF_DEVIATION * (outputs[:, width:] - targets[:, width:])
+            return np.concatenate([means, spread], axis=1)
         if self._head.kind == "tanh":
             squashed = np.tanh(outputs)
             error = squashed - (targets - self._center) / self.half

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from small_policies import ACTIVATION_TEXTS, QUANTIZATIONS, compress
+from small_policies import ACTIVATION_TEXTS, LOW_BITS, QUANTIZATIONS, compress
 from squeezerl.network.activations import Activation
 from squeezerl.network.network import Head, Layer, Network, Normalizer, Sampling, as_float
 
@@ -95,8 +95,14 @@ def drawn_networks(draw: st.DrawFn, *, wild: bool = True) -> Network:
         layers=(*network.layers[:-1], last),
         head=dataclasses.replace(head, sampling=sampling, clip_mean=None),
     )
-    recipe = draw(st.sampled_from(["float", "int8:dynamic", "int8:static"]))
+    recipe = draw(st.sampled_from(["float", "int8:dynamic", "int8:static", "bits:4"]))
     return compress(network, recipe)
+
+
+@st.composite
+def low_bit_networks(draw: st.DrawFn, *, wild: bool = True) -> Network:
+    """Any small network with weights of 8 bits or fewer and its input scaled by feature."""
+    return compress(draw(networks(wild=wild)), draw(st.sampled_from(list(LOW_BITS.values()))))
 
 
 def _bounds(rng: np.random.Generator, size: int, wild: bool) -> st.SearchStrategy[Any]:

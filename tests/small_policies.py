@@ -45,6 +45,19 @@ ACTIVATION_TEXTS = [
     "Hardtanh:-0.5:2",
     "PReLU:-0.1",
 ]
+# Every width of weights.
+LOW_BITS = {
+    "int8": "bits:8",
+    "int6": "bits:6",
+    "int4": "bits:4",
+    "int4-per-tensor": "bits:4:tensor",
+    "int3": "bits:3",
+    "int2": "bits:2",
+    "ternary": "bits:ternary",
+    "ternary-per-tensor": "bits:ternary:tensor:inputs=tensor",
+    "int4-weights": "bits:4:activations=float",
+    "int8-weights": "bits:8:tensor:activations=float",
+}
 # Quantizing the normaliser and the head as well costs the naive setting most of its precision.
 PRECISE = [name for name in QUANTIZATIONS if name != "ptsq-naive"]
 

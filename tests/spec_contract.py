@@ -31,6 +31,8 @@ class SpecContract:
     """`specs` draws specs that can treat a network with the layers `LAYERS`."""
 
     spec: ClassVar[type[Spec]]
+    # Values of the fields that have no default.
+    required: ClassVar[dict[str, Any]] = {}
     specs: ClassVar[st.SearchStrategy[Any]]
 
     def test_it_is_registered_under_its_kind(self) -> None:
@@ -77,7 +79,7 @@ class SpecContract:
         assert before.sha256 == network().sha256
         assert after.sha256 == again.sha256
         assert after.signature == before.signature
-        if not self.spec.is_final:
+        if not self.spec.gives_integers:
             assert not after.roundings
             assert not any(isinstance(tensor, IntegerTensor) for _, tensor in after.tensors())
 
@@ -104,16 +106,16 @@ class SpecContract:
                 Recipe((pruning, spec))
         else:
             Recipe((pruning, spec))
-        if self.spec.is_final:
+        if self.spec.gives_integers:
             for last in (pruning, spec):
-                with pytest.raises(SpecError, match="last step"):
+                with pytest.raises(SpecError, match="which gives integers"):
                     Recipe((spec, last))
         else:
             Recipe((spec, pruning))
 
     def test_aliases_are_read_as_what_they_stand_for(self) -> None:
         for alias, full in self.spec.aliases.items():
-            rest = ":0.3" if self.spec.positional else ""
+            rest = ":0.3" if self.spec.swept else ""
             assert parse_spec(alias + rest) == parse_spec(full + rest)
             assert isinstance(parse_spec(alias + rest), self.spec)
 
@@ -134,7 +136,7 @@ class SpecContract:
     def test_layers_that_the_network_lacks_cannot_be_kept(self) -> None:
         if "keep" not in self._some_spec().to_json():
             return
-        spec = self.spec.from_fields({"keep": ["layer0", "layer7"]})
+        spec = self.spec.from_fields(self.required | {"keep": ["layer0", "layer7"]})
         with pytest.raises(SpecError, match=r"\['layer7'\].*layer0, layer1, layer2"):
             spec.apply(network(), Given(observations=random_observations(network(), 5)))
 
@@ -146,4 +148,4 @@ class SpecContract:
             assert parse_spec(candidate.text) == candidate
 
     def _some_spec(self) -> Spec:
-        return self.spec.from_fields({"ratio": 0.3} if self.spec.positional else {})
+        return self.spec.from_fields(self.required)

@@ -59,7 +59,7 @@ BAD_ARGUMENTS: list[tuple[str, str]] = [
     ("compress missing --method ptdq -o out", "missing: no such file"),
     (
         "compress demo --method nope -o out",
-        "unknown method 'nope'; known are float, ptdq, .*ptsq, .*l1, l2",
+        "unknown method 'nope'; known are float, int8, .*ptdq, .*ptsq, .*l1, l2",
     ),
     ("compress demo --method l1 -o out", "needs a --ratio"),
     ("compress demo --method ptdq --ratio 0.3 -o out", "takes no --ratio"),
@@ -92,7 +92,10 @@ BAD_ARGUMENTS: list[tuple[str, str]] = [
     ("compress demo --recipe prune:l2:much -o out", "ratio cannot be 'much'"),
     ("compress demo --recipe prune:l2:3 -o out", "out of range"),
     ("compress demo --recipe int8:static:bits=4 -o out", "'bits' is unknown .*per_channel"),
-    ("compress demo --recipe ptdq|l2:0.3 -o out", "must be the last step: prune first"),
+    (
+        "compress demo --recipe ptdq|l2:0.3 -o out",
+        "which gives integers: prune first",
+    ),
     ("compress demo --recipe float|ptdq -o out", "'float' is a recipe without steps; leave it out"),
     ("compress demo --recipe qat -o out", "qat happens in training: squeezerl train .*--qat int8"),
     ("squeeze demo --recipe nope -o out", "unknown method 'nope'; known are float"),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from random_networks import drawn_networks, integer_networks, networks
+from random_networks import drawn_networks, integer_networks, low_bit_networks, networks
 from small_policies import compress, make_network, random_observations
 from squeezerl.errors import AuditError
 from squeezerl.formats.base import FORMATS, Format
@@ -35,6 +35,7 @@ class FormatContract:
         assert read.roundings == network.roundings
         for (name, ours), (other, theirs) in zip(network.tensors(), read.tensors(), strict=True):
             assert name == other
+            assert getattr(ours, "bits", None) == getattr(theirs, "bits", None), name
             for part in ("values", "scale", "zero_point") if isinstance(ours, IntegerTensor) else (
                 "data",
             ):  # fmt: skip
@@ -55,7 +56,7 @@ class FormatContract:
         assert type(FORMATS.get(self.format.name)) is type(self.format)
 
     @INHERITED
-    @given(st.one_of(networks(), integer_networks(), drawn_networks()))
+    @given(st.one_of(networks(), integer_networks(), low_bit_networks(), drawn_networks()))
     def test_any_network_comes_back(self, network: Network) -> None:
         self.comes_back(network)
 

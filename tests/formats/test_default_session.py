@@ -40,8 +40,8 @@ from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import calibrate
 from squeezerl.formats.base import FORMATS
 from squeezerl.methods.base import Given
-from squeezerl.methods.integers import symmetric_rounding
-from squeezerl.methods.trained_int8 import QuantizationAwareTraining, fold_feature_ranges
+from squeezerl.methods.integers import fold_feature_ranges, symmetric_rounding
+from squeezerl.methods.trained_int8 import QuantizationAwareTraining
 from squeezerl.network.arithmetic import act
 from squeezerl.network.network import Network
 from squeezerl.runtimes.onnx_runtime import load_network

@@ -17,9 +17,11 @@ from made_agents import MadeAgent
 from onnx_runner import onnx_actions, rows_alone, torch_actions
 from random_networks import integer_networks, networks
 from small_policies import (
+    LOW_BITS,
     QUANTIZATIONS,
     compress,
     demo_network,
+    demo_observations,
     make_network,
     random_observations,
     with_layer,
@@ -28,7 +30,8 @@ from squeezerl.agents.load import load_agent
 from squeezerl.errors import AuditError, FormatError
 from squeezerl.formats.base import FORMATS
 from squeezerl.formats.onnx import OnnxFormat, to_onnx
-from squeezerl.network.arithmetic import act
+from squeezerl.methods.integers import integer_bias
+from squeezerl.network.arithmetic import act, rounded
 from squeezerl.network.network import (
     DynamicRounding,
     Head,
@@ -44,7 +47,7 @@ NOT_OURS = "not a policy that this release writes"
 
 class TestOnnxFormat(FormatContract):
     format = OnnxFormat()
-    recipes: ClassVar = ("float", *QUANTIZATIONS.values())
+    recipes: ClassVar = ("float", *QUANTIZATIONS.values(), *LOW_BITS.values())
 
     def test_published_agents_come_back_with_their_bounds(self, published_agent: Path) -> None:
         network = load_agent(published_agent).network
@@ -204,21 +207,49 @@ def test_each_part_of_the_size_is_what_it_says(normalized: bool) -> None:
 # What does not fit, and what comes back as near as the graph knows.
 
 
-@pytest.mark.parametrize(
-    "rounding", [DynamicRounding(bits=4), Rounding(scale=1.0, zero_point=0, bits=4)]
-)
-def test_values_of_other_than_eight_bits_are_refused(rounding: Any) -> None:
-    with pytest.raises(FormatError, match="observation has 4 bits; ONNX files hold 8"):
-        to_onnx(make_network(3, 2).replace(roundings={"observation": rounding}))
-
-
-def test_weights_of_other_than_eight_bits_are_refused() -> None:
-    network = compress(make_network(3, 2), "int8:static")
-    weight = network.layers[0].weight
+@pytest.mark.parametrize(("bits", "zero_point"), [(7, 64), (4, 0), (3, 3), (2, 1), (1, 0)])
+def test_values_can_be_rounded_to_fewer_than_eight_bits(bits: int, zero_point: int) -> None:
+    network = compress(make_network(5, 9, 2), "bits:4")
+    rounding = Rounding(scale=0.25, zero_point=zero_point, bits=bits)
+    weight, bias = network.layers[1].weight, make_network(5, 9, 2).layers[1].bias
     assert isinstance(weight, IntegerTensor)
-    narrow = IntegerTensor(weight.values, weight.scale, weight.zero_point, 4)
-    with pytest.raises(FormatError, match=r"layer0\.weight has 4 bits"):
-        to_onnx(with_layer(network, 0, weight=narrow))
+    network = with_layer(network, 1, bias=integer_bias(as_float(bias), weight, rounding))
+    network = network.replace(roundings={**network.roundings, "activation0": rounding})
+    observations = random_observations(network, 300)
+    levels: dict[str, Any] = {}
+    act(network, observations, levels.__setitem__)
+    assert len(np.unique(rounded(levels["activation0"], rounding)[0])) > 1
+    content = OnnxFormat().write(network)
+    np.testing.assert_array_equal(rows_alone(content, observations), act(network, observations))
+    assert OnnxFormat().read(content)[0].sha256 == network.sha256
+
+
+def test_values_that_are_rounded_at_run_time_have_eight_bits() -> None:
+    roundings = {"observation": DynamicRounding(bits=4)}
+    with pytest.raises(FormatError, match="observation is rounded at run time to 4 bits, not 8"):
+        to_onnx(make_network(3, 2).replace(roundings=roundings))
+
+
+@pytest.mark.parametrize("recipe", LOW_BITS.values(), ids=LOW_BITS)
+def test_a_default_session_gives_the_integers_of_the_reference(recipe: str) -> None:
+    # ReLU and clipping are exact in any implementation; a hyperbolic tangent is not.
+    network, observations = demo_network(), demo_observations()[:200]
+    quantized = compress(network, recipe, observations)
+    actual, expected = rows_alone(quantized, observations), act(quantized, observations)
+    if "activations=float" in recipe:
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)
+    elif "bits:8" not in recipe and "bits:6" not in recipe:
+        np.testing.assert_array_equal(actual, expected)
+    assert (abs(actual - expected).max(axis=1) < 1e-5).mean() > 0.99
+
+
+@pytest.mark.parametrize(("recipe", "bits"), [("bits:4", 4), ("bits:3", 4), ("bits:6", 8)])
+def test_the_file_holds_narrow_weights_two_in_a_byte(recipe: str, bits: int) -> None:
+    network = make_network(40, 40, 2)
+    model = to_onnx(compress(network, recipe))
+    name = f"layer0.weight_int{recipe[-1]}"
+    stored = next(tensor for tensor in model.graph.initializer if tensor.name == name)
+    assert len(stored.raw_data) == 40 * 40 * bits // 8
 
 
 def test_a_value_that_is_rounded_at_run_time_can_enter_integer_layers_only() -> None:

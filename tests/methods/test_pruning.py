@@ -33,6 +33,7 @@ NORMS = {"l1": 1, "l2": 2}
 
 class TestStructuredPruning(SpecContract):
     spec = StructuredPruning
+    required: ClassVar = {"ratio": 0.3}
     specs: ClassVar = st.builds(
         StructuredPruning, norm=st.sampled_from(list(NORMS)), ratio=st.floats(0.1, 0.9)
     )

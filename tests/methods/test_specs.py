@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from squeezerl.errors import SpecError
 from squeezerl.methods.base import SPECS, Spec, parse_spec, spec_from_json
+from squeezerl.methods.bits import Bits
 from squeezerl.methods.dynamic_int8 import DynamicQuantization
 from squeezerl.methods.pruning import StructuredPruning
 from squeezerl.methods.recipe import Recipe
@@ -29,6 +30,9 @@ SPEC = st.sampled_from(
         StaticQuantization(keep=("layer0", "layer2")),
         QuantizationAwareTraining(),
         QuantizationAwareTraining(per_feature=False),
+        Bits(weights="4"),
+        Bits(weights="ternary", scales="tensor"),
+        Bits(weights="8", activations="float", inputs="tensor"),
         StructuredPruning(ratio=0.3),
         StructuredPruning(ratio=0.1 + 0.2),
         StructuredPruning(ratio=0.35),
@@ -39,7 +43,7 @@ SPEC = st.sampled_from(
 
 def _is_sequence(steps: list[Spec]) -> bool:
     alone = len(steps) == 1 or not any("training" in step.needs for step in steps)
-    return alone and not any(step.is_final for step in steps[:-1])
+    return alone and not any(step.gives_integers for step in steps[:-1])
 
 
 RECIPES = st.lists(SPEC, max_size=3).filter(_is_sequence).map(tuple).map(Recipe)
@@ -57,7 +61,11 @@ RECIPES = st.lists(SPEC, max_size=3).filter(_is_sequence).map(tuple).map(Recipe)
         ("ptdq", DynamicQuantization()),
         ("ptdq-naive", DynamicQuantization(per_channel=False)),
         ("int8:dynamic:per_channel=no", DynamicQuantization(per_channel=False)),
-        ("int8", StaticQuantization()),
+        ("int8", Bits(weights="8")),
+        ("bits:4", Bits(weights="4")),
+        ("bits:4:tensor", Bits(weights="4", scales="tensor")),
+        ("int4:scales=tensor", Bits(weights="4", scales="tensor")),
+        ("bits:ternary:keep=layer0", Bits(weights="ternary", keep=("layer0",))),
         ("ptsq", StaticQuantization()),
         ("int8:static", StaticQuantization()),
         ("ptsq:keep=layer0,layer2", StaticQuantization(keep=("layer0", "layer2"))),
@@ -73,8 +81,9 @@ def test_texts_stand_for_specs(text: str, spec: Spec) -> None:
     ("text", "message"),
     [
         ("", "unknown method ''"),
-        ("int4", "unknown method 'int4'; known are .*ptdq.*ptsq.*l1"),
-        ("int8:magic", "'magic' is one value too many"),
+        ("int16", "unknown method 'int16'; known are .*ptdq.*ptsq.*l1"),
+        ("int8:magic", "scales 'magic' is not one of 'channel', 'tensor'"),
+        ("int8:static:magic", "'magic' is one value too many"),
         ("prune", "lacks"),
         ("l1", "lacks ratio; write prune:norm:ratio"),
         ("l2:0", "out of range"),
@@ -166,7 +175,7 @@ def test_text_name_and_hash_are_those_of_one_recipe(first: Recipe, second: Recip
         ("ptdq-naive", "int8:dynamic:per_channel=no", "ptdq-naive", "ptdq-naive", None),
         ("l2:0.30", "prune:l2:0.3", "l2-30", "l2", 0.3),
         ("l1:0.07", "prune:l1:0.07", "l1-7", "l1", 0.07),
-        ("l2:0.125|int8", "prune:l2:0.125 | int8:static", "l2-12.5+ptsq", "l2+ptsq", 0.125),
+        ("l2:0.125|ptsq", "prune:l2:0.125 | int8:static", "l2-12.5+ptsq", "l2+ptsq", 0.125),
         ("l1:0.1 | l2:0.2", "prune:l1:0.1 | prune:l2:0.2", "l1-10+l2-20", "l1-10+l2-20", None),
         ("ptsq:keep=layer2", "int8:static:keep=layer2", "ptsq-keep-layer2", "ptsq", None),
     ],
@@ -187,7 +196,7 @@ def test_a_recipe_needs_what_its_steps_need() -> None:
 
 @pytest.mark.parametrize("text", ["ptdq | l2:0.3", "ptsq|l2:0.3|ptsq", "ptdq | ptsq", "qat | qat"])
 def test_a_quantization_that_is_not_last_is_refused(text: str) -> None:
-    with pytest.raises(SpecError, match="last step"):
+    with pytest.raises(SpecError, match="which gives integers"):
         Recipe.of(text)
 
 

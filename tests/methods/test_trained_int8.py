@@ -22,8 +22,8 @@ from small_policies import (
 from squeezerl.errors import SpecError
 from squeezerl.methods.base import Given
 from squeezerl.methods.fake_quantization import FakeQuantizedLinear
-from squeezerl.methods.integers import affine_rounding
-from squeezerl.methods.trained_int8 import QuantizationAwareTraining, fold_feature_ranges
+from squeezerl.methods.integers import affine_rounding, fold_feature_ranges
+from squeezerl.methods.trained_int8 import QuantizationAwareTraining
 from squeezerl.network.arithmetic import act
 from squeezerl.network.network import Network, Rounding
 from squeezerl.network.policy import Policy

@@ -59,7 +59,7 @@ def layer_records(network: Network) -> tuple[LayerRecord, ...]:
                 name=name,
                 in_features=layer.in_features,
                 out_features=layer.out_features,
-                weight_dtype=f"int{weight.bits}"
+                weight_dtype=weight.dtype_name
                 if isinstance(weight, IntegerTensor)
                 else str(weight.dtype),
                 weight_bytes=weight.nbytes,

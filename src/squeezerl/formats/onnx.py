@@ -5,12 +5,16 @@ policy, and keeps the layers' names. Integer weights are uint8 with zero point 1
 kernels for int8 weights saturate on x86-64 processors without VNNI, those for uint8 weights are
 exact everywhere.
 
+Weights of 4 bits or fewer are stored as uint4, two in a byte, and the graph multiplies and adds
+them as integers, so that every processor gets the integers of `network/arithmetic.py`.
+
 Values keep the names of the network's chain ("layer0" is the value "layer0.out"), so that reading
 the graph back needs no search. What was read is written again, and has to give the same file.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -29,6 +33,7 @@ from squeezerl.network.network import (
     LOG_DEVIATION,
     NOISE,
     OBSERVATION,
+    TERNARY_BITS,
     AnyRounding,
     DynamicRounding,
     Float,
@@ -45,7 +50,11 @@ from squeezerl.network.network import (
 
 OPSET = 17
 _IR_VERSION = 8
+# The first that know uint4.
+_PACKED_OPSET = 21
+_PACKED_IR_VERSION = 10
 _BITS = 8
+_PACKED_BITS = 4
 
 # Activation → its operators, in order. Those without one of their own in this opset are written
 # out, and ONNX Runtime fuses them again where it can.
@@ -101,6 +110,7 @@ class OnnxFormat(Format):
 
 FORMATS.register("onnx", OnnxFormat())
 _ROUNDING_PARTS = ("scale", "zero_point")
+_WIDTHS: tuple[float, ...] = (*range(1, _BITS), TERNARY_BITS)
 
 
 def to_onnx(network: Network) -> onnx.ModelProto:
@@ -109,7 +119,7 @@ def to_onnx(network: Network) -> onnx.ModelProto:
     Where actions are drawn, it has a second input, `noise` (batch, ...).
 
     Raises:
-        FormatError: if it has integers of other than 8 bits.
+        FormatError: if it rounds values to other than 8 bits.
     """
     graph = _Graph(network)
     if len(network.observation_shape) != 1:
@@ -124,6 +134,7 @@ def to_onnx(network: Network) -> onnx.ModelProto:
         _add_layer(graph, index, layer)
     _add_head(graph, network)
     signature = network.signature
+    packed = any(tensor.data_type == TensorProto.UINT4 for tensor in graph.constants)
     return helper.make_model(
         helper.make_graph(
             graph.nodes,
@@ -135,8 +146,8 @@ def to_onnx(network: Network) -> onnx.ModelProto:
             [_value_info(port) for port in signature.outputs],
             graph.constants,
         ),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=_IR_VERSION,
+        opset_imports=[helper.make_opsetid("", _PACKED_OPSET if packed else OPSET)],
+        ir_version=_PACKED_IR_VERSION if packed else _IR_VERSION,
         producer_name="squeezerl",
     )
 
@@ -144,16 +155,18 @@ def to_onnx(network: Network) -> onnx.ModelProto:
 class _Graph:
     """Nodes and constants in the making; `value` is the name of the latest result.
 
-    `unrounded` names it before it was rounded. Where it is rounded at run time, `dynamic` names its
-    integers, scale and zero point.
+    `unrounded` names it before it was rounded. Where it is there as integers alone, `rounded` names
+    them, their scale and their zero point.
     """
 
     def __init__(self, network: Network) -> None:
         self._roundings = network.roundings
+        self._takers = {network.input_of(i): layer for i, layer in enumerate(network.layers)}
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self.value = self.unrounded = OBSERVATION
-        self.dynamic: tuple[str, str, str] | None = None
+        self.is_rounded = False
+        self.rounded: tuple[str, str, str] | None = None
 
     def constant(self, name: str, array: npt.NDArray[Any]) -> str:
         self.constants.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
@@ -164,7 +177,7 @@ class _Graph:
 
     def add(self, op: str, name: str, *inputs: str, **given: Any) -> None:
         """Append a node that takes the latest value first."""
-        if self.dynamic is not None:
+        if self.rounded is not None:
             raise FormatError(f"{self.value} is rounded at run time, but {name} takes floats")
         self.node(op, name, [self.value, *inputs], [f"{name}.out"], **given)
         self.value = f"{name}.out"
@@ -179,46 +192,122 @@ class _Graph:
         """A constant, dequantized in the graph if it consists of integers."""
         if not isinstance(tensor, IntegerTensor):
             return self.constant(name, tensor.T if transposed else tensor)
-        integers = self.integers(name, tensor, transposed=transposed)
+        stored = self._stored(name, tensor, transposed=transposed)
+        scale = self.constant(f"{name}_scale", tensor.scale)
+        zero_point = tensor.zero_point
+        zero = (
+            self._pack(f"{name}_zero_point", zero_point)
+            if tensor.bits <= _PACKED_BITS
+            else self.constant(f"{name}_zero_point", zero_point)
+        )
         axis = len(tensor.shape) - 1 if transposed else 0
         given = {"axis": axis} if tensor.scale.ndim else {}
         self.node(
-            "DequantizeLinear", f"{name}.dequantize", list(integers), [f"{name}.out"], **given
+            "DequantizeLinear",
+            f"{name}.dequantize",
+            [stored, scale, zero],
+            [f"{name}.out"],
+            **given,
         )
         return f"{name}.out"
 
-    def integers(self, name: str, tensor: IntegerTensor, *, transposed: bool) -> tuple[str, ...]:
-        """The constants of an integer tensor: values, scale, zero point."""
-        if tensor.values.dtype == np.uint8 and tensor.bits != _BITS:
-            raise FormatError(f"{name} has {tensor.bits} bits; ONNX files hold 8 yet")
-        values = tensor.values.T if transposed else tensor.values
+    def floats(self, name: str, tensor: IntegerTensor) -> str:
+        """A weight of integers for a product of floats.
+
+        DequantizeLinear would say the same, but a default session of ONNX Runtime 1.32 makes a
+        product of it that rounds its other factor to 8 bits (MatMulNBits).
+        """
+        values, zero_point = self._stored(name, tensor, transposed=True), tensor.zero_point
+        zero = zero_point.reshape(-1)[0] if (zero_point == zero_point.flat[0]).all() else zero_point
+        scale = self.constant(f"{name}_scale", tensor.scale)
+        zero = self.constant(f"{name}_zero_point", zero.astype(np.float32))
+        self.node("Cast", f"{name}.unpack", [values], [f"{name}.unpacked"], to=TensorProto.FLOAT)
+        self.node("Sub", f"{name}.center", [f"{name}.unpacked", zero], [f"{name}.centered"])
+        self.node("Mul", f"{name}.scale", [f"{name}.centered", scale], [f"{name}.out"])
+        return f"{name}.out"
+
+    def integers(self, name: str, tensor: IntegerTensor) -> tuple[str, str, str]:
+        """The names of a weight's values, scale and zero point, for a product of integers."""
+        values = self._stored(name, tensor, transposed=True)
+        zero_point: npt.NDArray[Any] = tensor.zero_point
+        if tensor.bits <= _PACKED_BITS:
+            unpacked = f"{name}.unpacked"
+            self.node("Cast", f"{name}.unpack", [values], [unpacked], to=TensorProto.UINT8)
+            values = unpacked
+            if (zero_point == zero_point.flat[0]).all():
+                zero_point = zero_point.reshape(-1)[0]
         return (
-            self.constant(f"{name}_quantized", values),
+            values,
             self.constant(f"{name}_scale", tensor.scale),
-            self.constant(f"{name}_zero_point", tensor.zero_point),
+            self.constant(f"{name}_zero_point", zero_point),
         )
+
+    def _stored(self, name: str, tensor: IntegerTensor, *, transposed: bool) -> str:
+        values = tensor.values.T if transposed else tensor.values
+        stored = f"{name}_{_suffix(tensor.bits)}"
+        if tensor.bits <= _PACKED_BITS:
+            return self._pack(stored, values)
+        return self.constant(stored, values)
+
+    def _pack(self, name: str, values: npt.NDArray[np.integer[Any]]) -> str:
+        """A constant of values below 16, two in a byte, the first in the low half."""
+        flat = values.flatten()
+        pairs = np.append(flat, np.zeros(len(flat) % 2, np.uint8)).reshape(-1, 2)
+        content = (pairs[:, 0] | pairs[:, 1] << 4).astype(np.uint8).tobytes()
+        self.constants.append(
+            helper.make_tensor(name, TensorProto.UINT4, values.shape, content, raw=True)
+        )
+        return name
 
     def end(self, value: str) -> None:
         """The latest result is this value of the network's chain; round it if that is due."""
-        self.dynamic, self.unrounded = None, self.value
+        self.rounded, self.unrounded = None, self.value
         rounding = self._roundings.get(value)
+        self.is_rounded = rounding is not None
         if rounding is None:
             return
-        if rounding.bits != _BITS:
-            raise FormatError(f"{value} has {rounding.bits} bits; ONNX files hold 8 yet")
         source = self.value
         name = value if value in (OBSERVATION, ACTION) else source
         integers = f"{name}_quantized"
+        parts = (integers, f"{name}_scale", f"{name}_zero_point")
         if isinstance(rounding, DynamicRounding):
-            parts = (integers, f"{name}_scale", f"{name}_zero_point")
+            if rounding.bits != _BITS:
+                raise FormatError(f"{value} is rounded at run time to {rounding.bits} bits, not 8")
             self.node("DynamicQuantizeLinear", f"{name}_quantize", [source], list(parts))
-            self.dynamic = parts
+            self.rounded = parts
             return
-        scale = self.constant(f"{name}_scale", np.array(rounding.scale, np.float32))
-        zero = self.constant(f"{name}_zero_point", np.array(rounding.zero_point, np.uint8))
+        if rounding.bits != _BITS:
+            # What lies beyond the integers that there are becomes the last of them.
+            bounds = [
+                self.constant(f"{name}_{end}", _scalar(bound))
+                for end, bound in zip(("low", "high"), _range(rounding), strict=True)
+            ]
+            self.node("Clip", f"{name}_clip", [source, *bounds], [f"{name}_clipped"])
+            source = f"{name}_clipped"
+        scale = self.constant(parts[1], np.array(rounding.scale, np.float32))
+        zero = self.constant(parts[2], np.array(rounding.zero_point, np.uint8))
         self.node("QuantizeLinear", f"{name}_quantize", [source, scale, zero], [integers])
+        taker = self._takers.get(value)
+        if taker is not None and _has_few_bits(taker.weight):
+            self.rounded = parts
+            return
         self.value = f"{name}_rounded"
         self.node("DequantizeLinear", f"{name}_dequantize", [integers, scale, zero], [self.value])
+
+
+def _suffix(bits: float) -> str:
+    """How the name of integers ends."""
+    return "ternary" if bits == TERNARY_BITS else f"int{bits}" if bits < _BITS else "quantized"
+
+
+def _has_few_bits(weight: Tensor) -> bool:
+    return isinstance(weight, IntegerTensor) and weight.bits < _BITS
+
+
+def _range(rounding: Rounding) -> tuple[float, float]:
+    """The lowest and the highest number that a rounding gives."""
+    scale, zero_point = np.float32(rounding.scale), rounding.zero_point
+    return float(-zero_point * scale), float((2**rounding.bits - 1 - zero_point) * scale)
 
 
 def _value_info(port: Port, doc: str = "") -> onnx.ValueInfoProto:
@@ -247,17 +336,16 @@ def _add_normalizer(graph: _Graph, normalizer: Normalizer) -> None:
 
 def _add_layer(graph: _Graph, index: int, layer: Layer) -> None:
     name = f"layer{index}"
-    if graph.dynamic is not None and isinstance(layer.weight, IntegerTensor):
-        _add_dynamic_product(graph, name, layer.weight, graph.dynamic)
-        graph.node(
-            "Add", name, [graph.value, graph.tensor(f"{name}.bias", layer.bias)], [f"{name}.out"]
-        )
-        graph.value = f"{name}.out"
+    if graph.rounded is not None and isinstance(layer.weight, IntegerTensor):
+        _add_integer_product(graph, name, layer, graph.rounded)
     else:
+        weight = layer.weight
         graph.add(
             "Gemm",
             name,
-            graph.tensor(f"{name}.weight", layer.weight, transposed=True),
+            graph.floats(f"{name}.weight", weight)
+            if isinstance(weight, IntegerTensor) and not graph.is_rounded
+            else graph.tensor(f"{name}.weight", weight, transposed=True),
             graph.tensor(f"{name}.bias", layer.bias),
         )
     graph.end(name)
@@ -310,26 +398,34 @@ def _add_activation(graph: _Graph, index: int, activation: Activation) -> None:
             graph.add(_OPERATORS[activation.name][0], name)
 
 
-def _add_dynamic_product(
-    graph: _Graph, name: str, weight: IntegerTensor, rounded: tuple[str, str, str]
+def _add_integer_product(
+    graph: _Graph, name: str, layer: Layer, rounded: tuple[str, str, str]
 ) -> None:
-    """The product in integers, its sums scaled by both steps; ONNX Runtime fuses these nodes."""
+    """The product in integers, its sums scaled by both steps.
+
+    ONNX Runtime fuses these nodes where the bias is in float.
+    """
     values, scale, zero_point = rounded
-    weights, weight_scale, weight_zero = graph.integers(f"{name}.weight", weight, transposed=True)
+    weight, bias = layer.weight, layer.bias
+    assert isinstance(weight, IntegerTensor)
+    weights, weight_scale, weight_zero = graph.integers(f"{name}.weight", weight)
     graph.node("Mul", f"{name}.step", [scale, weight_scale], [f"{name}.step.out"])
+    sums = f"{name}.product.out"
     graph.node(
-        "MatMulInteger",
-        f"{name}.product",
-        [values, weights, zero_point, weight_zero],
-        [f"{name}.product.out"],
+        "MatMulInteger", f"{name}.product", [values, weights, zero_point, weight_zero], [sums]
     )
-    graph.node(
-        "Cast", f"{name}.cast", [f"{name}.product.out"], [f"{name}.cast.out"], to=TensorProto.FLOAT
-    )
-    graph.node(
-        "Mul", f"{name}.scaled", [f"{name}.cast.out", f"{name}.step.out"], [f"{name}.scaled.out"]
-    )
-    graph.value = f"{name}.scaled.out"
+    if isinstance(bias, IntegerTensor):
+        # Its scale is the step, its zero point 0: neither is stored.
+        added = graph.constant(f"{name}.bias_quantized", bias.values)
+        graph.node("Add", name, [sums, added], [f"{name}.sums.out"])
+        sums = f"{name}.sums.out"
+    graph.node("Cast", f"{name}.cast", [sums], [f"{name}.cast.out"], to=TensorProto.FLOAT)
+    scaled = f"{name}.scaled.out" if isinstance(bias, np.ndarray) else f"{name}.out"
+    graph.node("Mul", f"{name}.scaled", [f"{name}.cast.out", f"{name}.step.out"], [scaled])
+    if isinstance(bias, np.ndarray):
+        graph.node("Add", name, [scaled, graph.constant(f"{name}.bias", bias)], [f"{name}.out"])
+    graph.value = f"{name}.out"
+    graph.rounded = None
 
 
 def _add_head(graph: _Graph, network: Network) -> None:
@@ -412,7 +508,7 @@ def _size(model: onnx.ModelProto) -> SizeRecord:
     file_bytes = model.ByteSize()
     layers = activations = other = 0
     for tensor in model.graph.initializer:
-        count = int(numpy_helper.to_array(tensor).nbytes)
+        count = len(tensor.raw_data)
         if tensor.name.startswith("layer") and ".out_" not in tensor.name:
             layers += count
         elif tensor.name.startswith((OBSERVATION, f"{ACTION}_scale", f"{ACTION}_zero_point")) or (
@@ -472,14 +568,22 @@ def _read(model: onnx.ModelProto) -> Network:
         for value in float_network.value_names
         if (rounding := _read_rounding(operators, constants, value)) is not None
     }
-    return Network(
-        layers=float_network.layers,
-        head=float_network.head,
-        observation_shape=float_network.observation_shape,
-        action_shape=float_network.action_shape,
-        normalizer=normalizer,
-        roundings=roundings,
-    )
+    for index, layer in enumerate(layers):
+        rounding = roundings.get(float_network.input_of(index))
+        layers[index] = dataclasses.replace(layer, bias=_with_step(layer, rounding))
+    return float_network.replace(layers=tuple(layers), roundings=roundings)
+
+
+def _with_step(layer: Layer, rounding: AnyRounding | None) -> Tensor:
+    """The bias, in the step of the products where its file does not say."""
+    bias, weight = layer.bias, layer.weight
+    if not (isinstance(bias, IntegerTensor) and _has_few_bits(weight)):
+        return bias
+    assert isinstance(weight, IntegerTensor)
+    if not isinstance(rounding, Rounding):
+        raise AuditError("a bias in integers behind values that are not")
+    scale = np.asarray(weight.scale * np.float32(rounding.scale), np.float32)
+    return IntegerTensor(bias.values, scale, np.zeros(scale.shape, np.int32), 32)
 
 
 def _read_activation(
@@ -510,13 +614,15 @@ def _tensor(constants: _Constants, name: str, *, transposed: bool = False) -> Te
     if name in constants:
         array: Float = stored(constants[name])
         return array
-    values = stored(constants[f"{name}_quantized"])
-    return IntegerTensor(
-        values,
-        constants[f"{name}_scale"],
-        constants[f"{name}_zero_point"],
-        8 * values.dtype.itemsize,
-    )
+    bits = next((b for b in _WIDTHS if f"{name}_{_suffix(b)}" in constants), _BITS)
+    values = stored(constants[f"{name}_{_suffix(bits)}"])
+    if f"{name}_scale" not in constants:  # a bias whose step `_with_step` knows
+        return IntegerTensor(values, np.ones((), np.float32), np.zeros((), np.int32), 32)
+    scale, zero_point = constants[f"{name}_scale"], constants[f"{name}_zero_point"]
+    if bits < _BITS or zero_point.dtype == np.float32:
+        values = values.astype(np.uint8)
+        zero_point = np.broadcast_to(zero_point, scale.shape).astype(np.uint8)
+    return IntegerTensor(values, scale, zero_point, 32 if values.dtype == np.int32 else bits)
 
 
 def _read_rounding(
@@ -528,7 +634,14 @@ def _read_rounding(
             return DynamicRounding()
         case "QuantizeLinear":
             scale, zero_point = (constants[f"{name}_{part}"].item() for part in _ROUNDING_PARTS)
-            return Rounding(scale=scale, zero_point=zero_point)
+            if f"{name}_clip" not in operators:
+                return Rounding(scale=scale, zero_point=zero_point)
+            least = max(1, zero_point.bit_length())
+            fitting = (
+                Rounding(scale=scale, zero_point=zero_point, bits=b) for b in range(least, _BITS)
+            )
+            high = constants[f"{name}_high"].item()
+            return next(rounding for rounding in fitting if _range(rounding)[1] == high)
     return None
 
 

@@ -32,7 +32,7 @@ def artifact_size(artifact: Artifact) -> ModelSize:
         if not name.startswith("layer"):
             continue
         if isinstance(tensor, IntegerTensor):
-            by_dtype[f"int{tensor.bits}"] += tensor.values.nbytes + tensor.zero_point.nbytes
+            by_dtype[tensor.dtype_name] += tensor.values.nbytes + tensor.zero_point.nbytes
             by_dtype[str(tensor.scale.dtype)] += tensor.scale.nbytes
         else:
             by_dtype[str(tensor.dtype)] += tensor.nbytes

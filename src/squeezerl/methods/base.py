@@ -126,8 +126,9 @@ class Spec(ABC):
     needs: ClassVar[frozenset[Need]] = frozenset()
     # Fields that count steps, and how many of them a second stands for: "30s", "2m".
     rates: ClassVar[Mapping[str, int]] = {}
-    # Nothing can follow a step that gives integers.
-    is_final: ClassVar[bool] = False
+    # The network that it makes has integers; only a step that takes those can follow.
+    gives_integers: ClassVar[bool] = False
+    takes_integers: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -177,7 +178,9 @@ class Spec(ABC):
         """The canonical text; `parse_spec` is its inverse."""
         values = self.values
         defaults = {f.name: f.default for f in _fields(type(self))}
-        given = [_format(values[name]) for name in self.positional]
+        # Defaults at the end go without saying: "bits:4" and "bits:4:tensor".
+        last = [n for n, name in enumerate(self.positional) if values[name] != defaults[name]]
+        given = [_format(values[name]) for name in self.positional[: max(last, default=-1) + 1]]
         given += [
             f"{name}={_format(value)}"
             for name, value in values.items()
@@ -225,6 +228,7 @@ class Spec(ABC):
 
 
 def _register_own() -> None:
+    import squeezerl.methods.bits
     import squeezerl.methods.distillation
     import squeezerl.methods.dynamic_int8
     import squeezerl.methods.finetuning

@@ -25,7 +25,7 @@ class DynamicQuantization(Spec):
 
     kind = "int8:dynamic"
     aliases: ClassVar = {"ptdq": "int8:dynamic", "ptdq-naive": "int8:dynamic:per_channel=no"}
-    is_final = True
+    gives_integers = True
 
     per_channel: bool = True
     keep: tuple[str, ...] = ()

@@ -1,7 +1,8 @@
-"""From floats to integers: the arithmetic that int8 methods share.
+"""From floats to integers: the arithmetic that quantizing methods share.
 
-Weights are symmetric around the zero point 128, from -127 to 127: `IntegerTensor`. Values are
-rounded affinely, 0 being exact (Jacob et al. 2018, arXiv 1712.05877, eq. 1).
+Weights are symmetric around a zero point in the middle, from -127 to 127 in 8 bits, from -7 to 7 in
+4 bits: `IntegerTensor`. Values are rounded affinely, 0 being exact (Jacob et al. 2018, arXiv
+1712.05877, eq. 1).
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from squeezerl.network.network import (
     Float,
     IntegerTensor,
     Network,
+    Normalizer,
     Rounding,
     as_float,
+    level_count,
 )
 
 BITS = 8
 LEVELS = 255
-WEIGHT_ZERO_POINT = 128
-_WEIGHT_LIMIT = 127
+ZERO_POINT = 128
 _BIAS_LIMIT = 2**31 - 1
 
 
@@ -41,18 +43,19 @@ def affine_rounding(low: float, high: float) -> Rounding:
 def symmetric_rounding(bound: float) -> Rounding:
     """For values in [-bound, bound]."""
     scale = np.float32(bound / (LEVELS // 2))
-    return Rounding(scale=float(scale), zero_point=WEIGHT_ZERO_POINT)
+    return Rounding(scale=float(scale), zero_point=ZERO_POINT)
 
 
-def integer_weight(weight: Float, *, per_channel: bool) -> IntegerTensor:
-    """A weight (out, in) in int8, with one scale per output neuron or one for all."""
+def integer_weight(weight: Float, *, per_channel: bool, bits: float = BITS) -> IntegerTensor:
+    """A weight (out, in) in integers, with one scale per output neuron or one for all."""
+    zero = level_count(bits) // 2
+    limit = (level_count(bits) - 1) // 2
     bound = np.abs(weight).max(axis=1) if per_channel else np.abs(weight).max()
-    scale = np.asarray(bound / np.float32(_WEIGHT_LIMIT), np.float32)
+    scale = np.asarray(bound / np.float32(limit), np.float32)
     scale = np.where(scale < np.finfo(np.float32).tiny, np.float32(1), scale)
     step = scale[:, np.newaxis] if per_channel else scale
-    values = np.clip(np.rint(weight / step), -_WEIGHT_LIMIT, _WEIGHT_LIMIT) + WEIGHT_ZERO_POINT
-    zero_point = np.full(scale.shape, WEIGHT_ZERO_POINT, np.uint8)
-    return IntegerTensor(values.astype(np.uint8), scale, zero_point, BITS)
+    values = np.clip(np.rint(weight / step), -limit, limit) + zero
+    return IntegerTensor(values.astype(np.uint8), scale, np.full(scale.shape, zero, np.uint8), bits)
 
 
 def integer_bias(bias: Float, weight: IntegerTensor, rounding: Rounding) -> IntegerTensor:
@@ -68,16 +71,19 @@ def with_integer_layers(
     roundings: Mapping[str, AnyRounding],
     *,
     per_channel: bool,
+    bits: float = BITS,
     keep: Sequence[str] = (),
 ) -> Network:
     """The network with integer weights, and with its values rounded as given.
 
-    A layer whose input is rounded at run time keeps its bias in float: there is no step for it yet.
+    A layer keeps its bias in float where its input is not rounded, or rounded at run time: there is
+    no step for it yet.
 
     Args:
         network: in float.
-        roundings: by the name of the value; those of the inputs of all layers but `keep`.
+        roundings: by the name of the value.
         per_channel: one weight scale per output neuron.
+        bits: of each weight.
         keep: names of layers that stay in float.
     """
     layers = []
@@ -85,8 +91,8 @@ def with_integer_layers(
         if name in keep:
             layers.append(layer)
             continue
-        rounding = roundings[network.input_of(index)]
-        weight = integer_weight(as_float(layer.weight), per_channel=per_channel)
+        rounding = roundings.get(network.input_of(index))
+        weight = integer_weight(as_float(layer.weight), per_channel=per_channel, bits=bits)
         bias = as_float(layer.bias)
         layers.append(
             dataclasses.replace(
@@ -101,7 +107,11 @@ def with_integer_layers(
 
 
 def expect_integers(
-    layers: Sequence[ExpectedLayer], *, per_channel: bool, keep: Sequence[str]
+    layers: Sequence[ExpectedLayer],
+    *,
+    per_channel: bool,
+    keep: Sequence[str],
+    weight_dtype: str = f"int{BITS}",
 ) -> list[ExpectedLayer]:
     """What the audit must find after `with_integer_layers`."""
     return [
@@ -111,8 +121,41 @@ def expect_integers(
             name=layer.name,
             in_features=layer.in_features,
             out_features=layer.out_features,
-            weight_dtype=f"int{BITS}",
+            weight_dtype=weight_dtype,
             scales=layer.out_features if per_channel else 1,
         )
         for layer in layers
     ]
+
+
+def fold_feature_ranges(network: Network, center: Float, half_range: Float) -> Network:
+    """The same policy with its normaliser and first layer rescaled, feature by feature.
+
+    Its first layer then sees values in [-1, 1]. Within the ranges it acts as before; beyond them a
+    feature is held at its bound. One scale for the whole tensor then rounds each feature as finely
+    as its own range allows.
+
+    Args:
+        network: in float.
+        center: of the range of each feature that enters the first layer, (features,).
+        half_range: of the same, above 0. The ranges lie within the normaliser's clip.
+    """
+    mean, inverse_std = np.zeros_like(center), np.ones_like(center)
+    if network.normalizer is not None:
+        mean = as_float(network.normalizer.mean)
+        inverse_std = as_float(network.normalizer.inverse_std)
+    features = len(center)
+    layers = []
+    for index, layer in enumerate(network.layers):
+        if index == 0 or layer.skip:
+            weight = as_float(layer.weight).copy()
+            bias = as_float(layer.bias) + weight[:, -features:] @ center
+            weight[:, -features:] *= half_range
+            layer = dataclasses.replace(layer, weight=weight, bias=bias)
+        layers.append(layer)
+    return network.replace(
+        layers=tuple(layers),
+        normalizer=Normalizer(
+            mean=mean + center / inverse_std, inverse_std=inverse_std / half_range, clip=1.0
+        ),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -57,9 +58,12 @@ class Recipe:
         # Values of NumPy's types would make other texts and hashes than equal plain ones.
         plain = tuple(step.from_fields(step.values) for step in self.steps)
         object.__setattr__(self, "steps", plain)
-        for step in self.steps[:-1]:
-            if step.is_final:
-                raise SpecError(f"{step.text} must be the last step: prune first, then quantize")
+        for step, following in itertools.pairwise(self.steps):
+            if step.gives_integers and not following.takes_integers:
+                raise SpecError(
+                    f"{following.text} cannot follow {step.text}, which gives integers: prune "
+                    "first, then quantize"
+                )
         for step in self.steps:
             if "training" in step.needs and len(self.steps) > 1:
                 raise SpecError(f"{step.text} is the result of a training, so it stands alone")

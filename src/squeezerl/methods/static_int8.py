@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Self, final
 
 import numpy as np
-import numpy.typing as npt
 
-from squeezerl.errors import CompressionError, SpecError
+from squeezerl.errors import CompressionError
 from squeezerl.methods.base import ExpectedLayer, Given, Need, Spec, check_keep, register_spec
+from squeezerl.methods.calibration import values_seen
 from squeezerl.methods.integers import (
     BITS,
     LEVELS,
@@ -18,14 +18,13 @@ from squeezerl.methods.integers import (
     expect_integers,
     with_integer_layers,
 )
-from squeezerl.network.arithmetic import act, tanh_parts
+from squeezerl.network.arithmetic import tanh_parts
 from squeezerl.network.network import (
     ACTION,
     Float,
     IntegerTensor,
     Network,
     Normalizer,
-    Rounding,
     as_float,
 )
 from squeezerl.records import MethodRecord
@@ -49,12 +48,11 @@ class StaticQuantization(Spec):
 
     kind = "int8:static"
     aliases: ClassVar = {
-        "int8": "int8:static",
         "ptsq": "int8:static",
         "ptsq-naive": "int8:static:per_channel=no:layers_only=no",
     }
     needs: ClassVar[frozenset[Need]] = frozenset({"observations"})
-    is_final = True
+    gives_integers = True
 
     per_channel: bool = True
     layers_only: bool = True
@@ -90,17 +88,13 @@ class StaticQuantization(Spec):
     def apply(self, network: Network, given: Given) -> Network:
         """See `Spec`."""
         check_keep(self.keep, network)
-        if given.observations is None:
-            raise SpecError(
-                "static quantization needs observations of the agent's own episodes to calibrate "
-                "with"
-            )
         if not self.layers_only and network.head.sampling is not None:
             raise CompressionError(
                 "naive use rounds the action, and this policy draws its actions; quantize the "
                 "layers only, as int8:static does"
             )
-        roundings = _calibrate(network, given.observations, self._rounded_values(network))
+        values = values_seen(network, given.observations, self._rounded_values(network))
+        roundings = {n: affine_rounding(float(v.min()), float(v.max())) for n, v in values.items()}
         if not self.layers_only and network.normalizer is not None:
             normalizer = network.normalizer
             network = network.replace(
@@ -150,29 +144,6 @@ def _rounded_by_naive_use(network: Network, keep: Sequence[str]) -> set[str]:
         if stretched and shifted:
             values.add("head.stretch")
     return values
-
-
-def _calibrate(
-    network: Network, observations: npt.NDArray[np.float32], values: set[str]
-) -> dict[str, Rounding]:
-    """Roundings of the named values for the range, minimum to maximum, that they are seen in."""
-    observations = np.asarray(observations, dtype=np.float32)
-    shape = network.observation_shape
-    if len(observations) == 0 or observations.shape[1:] != shape:
-        raise CompressionError(
-            f"calibration observations of shape {observations.shape} given, (n, "
-            f"{', '.join(map(str, shape))}) needed with n of at least 1"
-        )
-    if not np.isfinite(observations).all():
-        raise CompressionError("the calibration observations hold NaN or infinite values")
-    ranges: dict[str, tuple[float, float]] = {}
-
-    def observe(name: str, value: Float) -> None:
-        if name in values:
-            ranges[name] = float(value.min()), float(value.max())
-
-    act(network, observations, observe)
-    return {name: affine_rounding(*bounds) for name, bounds in ranges.items()}
 
 
 def _integer_factors(values: Float) -> IntegerTensor:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-import numpy as np
-
 from squeezerl.errors import SpecError
 from squeezerl.methods.base import ExpectedLayer, Given, Need, Spec, check_keep, register_spec
 from squeezerl.methods.integers import expect_integers, with_integer_layers
-from squeezerl.network.network import Float, Network, Normalizer, as_float
+from squeezerl.network.network import Network
 from squeezerl.records import MethodRecord
 
 
@@ -37,7 +34,7 @@ class QuantizationAwareTraining(Spec):
         "qat-naive": "int8:trained:per_channel=no:per_feature=no",
     }
     needs: ClassVar[frozenset[Need]] = frozenset({"training"})
-    is_final = True
+    gives_integers = True
 
     per_channel: bool = True
     per_feature: bool = True
@@ -80,36 +77,3 @@ class QuantizationAwareTraining(Spec):
     def expect(self, layers: Sequence[ExpectedLayer]) -> list[ExpectedLayer]:
         """See `Spec`."""
         return expect_integers(layers, per_channel=self.per_channel, keep=self.keep)
-
-
-def fold_feature_ranges(network: Network, center: Float, half_range: Float) -> Network:
-    """The same policy with its normaliser and first layer rescaled, feature by feature.
-
-    Its first layer then sees values in [-1, 1]. Within the ranges it acts as before; beyond them a
-    feature is held at its bound. One scale for the whole tensor then rounds each feature as finely
-    as its own range allows.
-
-    Args:
-        network: in float.
-        center: of the range of each feature that enters the first layer, (features,).
-        half_range: of the same, above 0. The ranges lie within the normaliser's clip.
-    """
-    mean, inverse_std = np.zeros_like(center), np.ones_like(center)
-    if network.normalizer is not None:
-        mean = as_float(network.normalizer.mean)
-        inverse_std = as_float(network.normalizer.inverse_std)
-    features = len(center)
-    layers = []
-    for index, layer in enumerate(network.layers):
-        if index == 0 or layer.skip:
-            weight = as_float(layer.weight).copy()
-            bias = as_float(layer.bias) + weight[:, -features:] @ center
-            weight[:, -features:] *= half_range
-            layer = dataclasses.replace(layer, weight=weight, bias=bias)
-        layers.append(layer)
-    return network.replace(
-        layers=tuple(layers),
-        normalizer=Normalizer(
-            mean=mean + center / inverse_std, inverse_std=inverse_std / half_range, clip=1.0
-        ),
-    )

@@ -31,7 +31,14 @@ HeadKind = Literal["clip", "tanh", "argmax"]
 OBSERVATION = "observation"
 ACTION = "action"
 NOISE = "noise"
+# Bits of a value with three levels: five of them fit into a byte, since 3^5 is below 2^8.
+TERNARY_BITS = 1.6
 _FORMAT = "squeezerl network, version 1"
+
+
+def level_count(bits: float) -> int:
+    """How many different integers fit into this many bits."""
+    return 3 if bits == TERNARY_BITS else 2 ** int(bits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,13 +49,13 @@ class IntegerTensor:
         values: uint8 for weights, int32 for biases.
         scale: float32, of shape () for all numbers or (rows,) for each row of `values`.
         zero_point: of the dtype of `values` and the shape of `scale`.
-        bits: that each value needs; the file can spend more.
+        bits: that each value takes, packed: 1 to 8 or `TERNARY_BITS` for uint8, 32 for int32.
     """
 
     values: npt.NDArray[np.uint8] | npt.NDArray[np.int32]
     scale: Float
     zero_point: npt.NDArray[np.uint8] | npt.NDArray[np.int32]
-    bits: int
+    bits: float
 
     def __post_init__(self) -> None:
         for array in (self.values, self.scale, self.zero_point):
@@ -63,6 +70,13 @@ class IntegerTensor:
             raise NetworkError(
                 f"{self.scale.shape} scales for integers of shape {self.values.shape}"
             )
+        widths = (*range(1, 9), TERNARY_BITS) if self.values.dtype == np.uint8 else (32,)
+        if self.bits not in widths:
+            raise NetworkError(f"integers of type {self.values.dtype} with {self.bits} bits")
+        if self.bits < 8 and max(
+            self.values.max(initial=0), self.zero_point.max(initial=0)
+        ) >= level_count(self.bits):
+            raise NetworkError(f"integers that do not fit into {self.bits} bits")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -71,8 +85,14 @@ class IntegerTensor:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the values alone."""
-        return self.values.nbytes
+        """Bytes of the values alone, packed."""
+        count = self.values.size
+        return -(-count // 5) if self.bits == TERNARY_BITS else -(-count * int(self.bits) // 8)
+
+    @property
+    def dtype_name(self) -> str:
+        """For example "int8", "int4" or "ternary"."""
+        return "ternary" if self.bits == TERNARY_BITS else f"int{self.bits}"
 
     @property
     def centered(self) -> npt.NDArray[np.int32]:

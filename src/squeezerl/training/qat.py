@@ -12,8 +12,9 @@ from squeezerl.agents.sources.stable_baselines3.network import actor_modules
 from squeezerl.errors import SpecError
 from squeezerl.methods.base import Given
 from squeezerl.methods.fake_quantization import FakeQuantizedLinear, Observes
+from squeezerl.methods.integers import fold_feature_ranges
 from squeezerl.methods.recipe import Recipe
-from squeezerl.methods.trained_int8 import QuantizationAwareTraining, fold_feature_ranges
+from squeezerl.methods.trained_int8 import QuantizationAwareTraining
 from squeezerl.network.network import Network
 from squeezerl.training.algorithms import Algorithm
 from squeezerl.training.config import QatConfig

@@ -28,7 +28,7 @@ from squeezerl.records import MethodRecord
 
 # What "30s" stands for, in steps of the environment.
 _STEPS_PER_SECOND = 10_000
-_SNAPSHOTS = 12
+_SNAPSHOTS = 15
 # PPO (Schulman et al. 2017, arXiv 1707.06347).
 _HORIZON, _EPOCHS, _MINIBATCH = 64, 10, 1024
 _GAMMA, _LAMBDA, _CLIP = 0.99, 0.95, 0.2

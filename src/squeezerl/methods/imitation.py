@@ -27,6 +27,8 @@ _TEACHER_STEPS = 200
 # The student visits so many steps in each environment, once in so many steps of learning.
 _VISIT_STEPS, _VISIT_EVERY = 40, 200
 _KEPT = 1_000_000
+# The share of the steps after which snapshots are taken.
+_LEARNED = 0.4
 # Near a bound the teacher's action counts as clipped: to go further does no harm.
 _NEAR_BOUND = 0.02
 # Of a tanh head: outputs that are far off must find back.
@@ -47,19 +49,30 @@ class Lesson:
         steps: of learning.
         rate: of the first step; it falls to 0 along a cosine.
         batch: states of one step.
+        sparse: the weight of the study's regulariser, and `alpha` its exponent.
         snapshots: that are raced at the end.
     """
 
     steps: int
     rate: float = 3e-3
     batch: int = 512
-    snapshots: int = 10
+    sparse: float = 0.0
+    alpha: float = 4.0
+    snapshots: int = 16
 
 
-def imitate(network: Network, given: Given, lesson: Lesson) -> Network:
+def imitate(
+    network: Network, given: Given, lesson: Lesson, *, also: Sequence[Network] = ()
+) -> Network:
     """The network with parameters that act as the teacher's; the best snapshot in the environment.
 
     Without an environment it learns on the observations that are given, and the last one counts.
+
+    Args:
+        network: where it starts.
+        given: with a teacher, and with environments or observations.
+        lesson: how it learns.
+        also: networks that take part in the race of the snapshots.
     """
     teacher = given.teacher
     assert teacher is not None
@@ -71,7 +84,7 @@ def imitate(network: Network, given: Given, lesson: Lesson) -> Network:
     adam, average = Adam(student.parameters.size), student.parameters.copy()
     snapshots: list[Network] = []
     marks = {
-        round(lesson.steps * (0.5 + 0.5 * (n + 1) / lesson.snapshots))
+        round(lesson.steps * (_LEARNED + (1 - _LEARNED) * (n + 1) / lesson.snapshots))
         for n in range(lesson.snapshots)
     }
     for step in range(1, lesson.steps + 1):
@@ -80,6 +93,8 @@ def imitate(network: Network, given: Given, lesson: Lesson) -> Network:
         features, targets, weights = memory.draw(rng, lesson.batch)
         slope = error.slope(student.forward(features), targets)
         gradient = student.backward(slope * (weights / np.float32(lesson.batch)))
+        if lesson.sparse:
+            gradient += np.float32(lesson.sparse) * student.sparsity_slope(lesson.alpha)
         rate = lesson.rate * 0.5 * (1 + math.cos(math.pi * step / lesson.steps))
         adam.step(student.parameters, gradient, rate)
         average += max(_AVERAGED, 1 / step) * (student.parameters - average)
@@ -89,14 +104,18 @@ def imitate(network: Network, given: Given, lesson: Lesson) -> Network:
             given.on_progress(0.9 * step / lesson.steps)
     if visits is None:
         return snapshots[-1]
-    return race(snapshots, visits, on_progress=lambda done: given.on_progress(0.9 + 0.1 * done))[0]
+    return race(
+        [*also, *snapshots],
+        visits,
+        on_progress=lambda done: given.on_progress(0.9 + 0.1 * done),
+    )[0]
 
 
 def race(
     networks: Sequence[Network],
     visits: Visits,
     *,
-    episodes: int = 8,
+    episodes: int = 4,
     on_progress: Callable[[float], None] = lambda fraction: None,
 ) -> tuple[Network, npt.NDArray[np.float64]]:
     """The network of the highest mean return, and its returns; all play the same start states.

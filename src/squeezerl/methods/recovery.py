@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -19,12 +20,16 @@ from squeezerl.records import MethodRecord
 class Recovery(Spec):
     """Imitate the agent in the states that the compressed policy visits (DAgger, arXiv 1011.0686).
 
-    A quantized network learns in the integers that it has, by straight-through estimates. Without
-    an environment it learns on the observations that are given.
+    A quantized network learns in the integers that it has, by straight-through estimates. If no
+    snapshot plays better than the network did before, that one is kept. Without an environment it
+    learns on the observations that are given, and the last snapshot is kept.
 
     Args:
         steps: of learning, with 512 states each. "30s" and "2m" stand for 1,000 steps a second.
         rate: Adam's rate at first; it falls to 0 along a cosine.
+        sparse: the weight of the study's sparse training (arXiv 2407.04803): neurons that weigh
+            little are drawn to 0 meanwhile, for a step of pruning that follows.
+        alpha: how much more than those that weigh most, as an exponent of 2.
     """
 
     kind = "recover"
@@ -35,9 +40,14 @@ class Recovery(Spec):
 
     steps: int = 20_000
     rate: float = 1e-3
+    sparse: float = 0.0
+    alpha: float = 4.0
 
     def __post_init__(self) -> None:
         check_lesson(self.steps, self.rate)
+        for name in ("sparse", "alpha"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise SpecError(f"{name} must be at least 0, not {getattr(self, name)}")
 
     @property
     def record(self) -> MethodRecord:
@@ -64,7 +74,7 @@ class Recovery(Spec):
     def apply(self, network: Network, given: Given) -> Network:
         """See `Spec`."""
         check_given(self, given)
-        return imitate(network, given, Lesson(steps=self.steps, rate=self.rate))
+        return imitate(network, given, Lesson(**self.values), also=[network])
 
     def expect(self, layers: Sequence[ExpectedLayer]) -> list[ExpectedLayer]:
         """See `Spec`."""

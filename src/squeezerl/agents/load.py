@@ -15,6 +15,7 @@ from squeezerl.records import AgentSource, SourceFile
 from squeezerl.registry import Registry
 
 DEMO = "demo"
+NO_NORMALIZER = Path("none")  # in the place of a normaliser's file
 _NETWORK, _SOURCE = "network.npz", "source.json"
 
 
@@ -72,7 +73,8 @@ class Source(ABC):
 
         Args:
             path: a file or a folder.
-            normalizer: the file of the observation normaliser, if it is not found with `path`.
+            normalizer: the file of the observation normaliser, if it is not found with `path`;
+                `NO_NORMALIZER` for none, even where one is found.
 
         Raises:
             CheckpointError: if a file is missing, damaged, hostile or inconsistent.
@@ -112,7 +114,8 @@ def load_agent(path: str | Path, *, vecnormalize: str | Path | None = None) -> A
     Args:
         path: a Stable-Baselines3 zip, an rl-zoo folder (`.../Hopper-v3_1`), "demo" for the bundled
             agent, or what another registered source reads.
-        vecnormalize: file of the observation normaliser, if it is not found beside the checkpoint.
+        vecnormalize: file of the observation normaliser, if it is not found beside the checkpoint;
+            "none" plays the policy without one.
 
     Raises:
         CheckpointError: if a file is missing, damaged, hostile or inconsistent, or if no source

@@ -66,7 +66,10 @@ MaxEpisodeStepsOption = Annotated[
     ),
 ]
 VecNormalizeOption = Annotated[
-    Path | None, typer.Option(help="Saved VecNormalize, where it does not stand beside the agent.")
+    Path | None,
+    typer.Option(
+        help="Saved VecNormalize, where it does not stand beside the agent; 'none' for none."
+    ),
 ]
 OutputOption = Annotated[
     Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")

@@ -25,6 +25,7 @@ from squeezerl.agents.sources.stable_baselines3.metadata import (
     BoxSpace,
     CheckpointMetadata,
     DiscreteSpace,
+    is_image,
 )
 from squeezerl.agents.sources.stable_baselines3.network import build_network
 from squeezerl.agents.sources.stable_baselines3.vecnormalize import (
@@ -132,6 +133,7 @@ def network_of(model: Any, algorithm: Algorithm) -> Network:
         activation=model.policy.activation_fn.__name__,
         squashed_gsde=use_sde and bool(getattr(model.policy, "squash_output", False)),
         clip_mean=clip_mean if clip_mean > 0 else None,
+        is_image=is_image(_box(model.observation_space)) and model.policy.normalize_images,
     )
     state = {
         name: value.detach().cpu().numpy() for name, value in model.policy.state_dict().items()

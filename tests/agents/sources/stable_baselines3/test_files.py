@@ -67,7 +67,7 @@ def test_path_that_does_not_exist_is_an_error(tmp_path: Path, name: str) -> None
 def test_zip_alone_stands_for_itself(tmp_path: Path) -> None:
     _touch(tmp_path / "agent.zip")
     files = find_agent(tmp_path / "agent.zip")
-    assert (files.vecnormalize, files.env_id, files.normalized) == (None, None, False)
+    assert (files.vecnormalize, files.env_id, files.normalized) == (None, None, None)
 
 
 @pytest.mark.parametrize("name", ["vecnormalize.pkl", "vec_normalize.pkl"])

@@ -8,6 +8,7 @@ from checkpoint_files import change_members, change_metadata, refuses
 
 from squeezerl import load_agent
 
+TEXT_ALONE = {":serialized:": None}
 DISCRETE = {":type:": "<class 'gymnasium.spaces.discrete.Discrete'>"}
 
 
@@ -51,7 +52,7 @@ def test_wrong_metadata_is_refused(
 def test_wrong_spaces_are_refused(
     folder: Path, checkpoint: Path, space: str, changes: dict[str, Any]
 ) -> None:
-    change_metadata(checkpoint, lambda data: data[space].update(changes))
+    change_metadata(checkpoint, lambda data: data[space].update(changes | TEXT_ALONE))
     refuses(folder, f"{space.removesuffix('_space')} space")
 
 
@@ -59,14 +60,15 @@ def test_squashed_actions_need_finite_bounds(folder: Path, checkpoint: Path) -> 
     def squash(data: dict[str, Any]) -> None:
         data["use_sde"] = True
         data["policy_kwargs"]["squash_output"] = True
-        data["action_space"]["high"] = "[inf]"
+        data["action_space"] |= {"high": "[inf]"} | TEXT_ALONE
 
     change_metadata(checkpoint, squash)
     refuses(folder, "finite bounds")
 
 
 def test_clipped_actions_may_be_unbounded(folder: Path, checkpoint: Path) -> None:
-    change_metadata(checkpoint, lambda data: data["action_space"].update(high="[inf]"))
+    change = {"high": "[inf]"} | TEXT_ALONE
+    change_metadata(checkpoint, lambda data: data["action_space"].update(change))
     assert load_agent(folder).network.head.high.tolist() == [float("inf")]
 
 

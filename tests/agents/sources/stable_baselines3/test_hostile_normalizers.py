@@ -18,7 +18,7 @@ VECNORMALIZE = b"cstable_baselines3.common.vec_env.vec_normalize\nVecNormalize\n
 
 def test_missing_normalizer_is_noticed(folder: Path, vecnormalize: Path) -> None:
     vecnormalize.unlink()
-    refuses(folder, "normalised observations, but no vecnormalize.pkl.*give it as vecnormalize")
+    refuses(folder, "normalised observations, but no vecnormalize.pkl.*as `vecnormalize`")
 
 
 def test_normalizer_of_another_agent_is_refused(folder: Path, vecnormalize: Path) -> None:

@@ -20,17 +20,29 @@ MAX_WEIGHTS_BYTES = 512 * 2**20
 _MAX_EXPANSION = 100
 _MAX_YAML_BYTES = 2**20
 _NORMALIZER_NAMES = ("vecnormalize.pkl", "vec_normalize.pkl")
+_OTHER_NORMALIZERS = ("vec*norm*.pkl", "*normalize*.pkl", "*normalizer*.pkl")
 
 
 @dataclass(frozen=True)
 class AgentFiles:
-    """A checkpoint and what stands beside it; absent things are `None`."""
+    """A checkpoint and what stands beside it; absent things are `None`.
+
+    Args:
+        checkpoint: the zip.
+        vecnormalize: its normaliser, by a name that is usual.
+        others: what may be its normaliser, by other names.
+        env_id: what the settings say of the environment.
+        env_kwargs: what the settings say of its arguments.
+        normalized: whether the settings say that observations are normalised; `None` if they say
+            nothing of it.
+    """
 
     checkpoint: Path
     vecnormalize: Path | None
+    others: tuple[Path, ...]
     env_id: str | None
     env_kwargs: dict[str, Any]
-    normalized: bool
+    normalized: bool | None
 
 
 class _InertLoader(yaml.SafeLoader):
@@ -108,9 +120,10 @@ def find_agent(path: Path) -> AgentFiles:
     return AgentFiles(
         checkpoint,
         vecnormalize,
+        () if vecnormalize else _other_normalizers(folders),
         env_id if isinstance(env_id, str) else None,
         _plain_kwargs(settings.get("env_kwargs")),
-        _says_normalized(settings.get("normalize", False)),
+        _says_normalized(settings["normalize"]) if "normalize" in settings else None,
     )
 
 
@@ -124,6 +137,20 @@ def _own_names(checkpoint: Path) -> list[str]:
     if match := re.fullmatch(r"(.+)_(\d+)_steps", checkpoint.stem):
         names.append(f"{match[1]}_vecnormalize_{match[2]}_steps.pkl")
     return names
+
+
+def _other_normalizers(folders: list[Path]) -> tuple[Path, ...]:
+    """Files in these folders that may be normalisers, without those of other checkpoints."""
+    found = {
+        file
+        for folder in folders
+        if folder.is_dir()
+        for pattern in _OTHER_NORMALIZERS
+        for file in folder.glob(pattern)
+        if not re.fullmatch(r".+_vecnormalize_\d+_steps\.pkl", file.name)
+        and not file.with_name(f"{file.stem.removesuffix('_vecnormalize')}.zip").is_file()
+    }
+    return tuple(sorted(found))
 
 
 def _settings_folders(folder: Path) -> list[Path]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import ast
+import base64
 import json
 import math
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from squeezerl.agents.inert_pickle import NUMPY_NAMES, Inert, InertUnpickler, array_of
 from squeezerl.errors import CheckpointError, NetworkError, UnsupportedPolicyError
 from squeezerl.network.activations import ACTIVATIONS, Activation
+
+Normalized = Literal["observations", "something", "nothing", "unknown"]
 
 # The module of the policy class → the family that decides how its weights are named.
 _FAMILIES = {
@@ -26,6 +30,12 @@ _FAMILIES = {
 }
 _ACTIVATIONS = "torch.nn.modules.activation."
 _PARTIAL = re.compile(r"functools\.partial\((<class '[\w.]+'>)(.{0,200})\)", re.DOTALL)
+_ANY_NAME = re.compile(".*", re.DOTALL)  # a space may be of a class of one's own
+_NUMPY = re.compile(NUMPY_NAMES)
+_EPISODES = re.compile(rf"collections\.deque|{NUMPY_NAMES}")
+_UNREADABLE = (CheckpointError, LookupError, TypeError, ValueError, AttributeError)
+# A text with so many digits was not shortened by the precision that people set.
+_WHOLE_DIGITS = 6
 _EXTRACTORS = "stable_baselines3.common.torch_layers."
 _UNSUPPORTED = {
     "sb3_contrib.common.recurrent.policies": "recurrent policies (RecurrentPPO)",
@@ -54,7 +64,22 @@ class DiscreteSpace:
 
 @dataclass(frozen=True)
 class CheckpointMetadata:
-    """What the metadata says of the policy."""
+    """What the metadata says of the policy.
+
+    Args:
+        family: of policies, which decides how weights are named.
+        algorithm: in lower case.
+        observation_space: that of the policy.
+        action_space: that of the policy.
+        activation: as `Layer` has it; of a PReLU only the name.
+        squashed_gsde: whether a tanh bounds the actions of an actor-critic policy.
+        clip_mean: bound of a gSDE actor's mean before the tanh.
+        is_image: whether the policy divides observations by 255 first.
+        normalized: by a VecNormalize in training: observations, something (perhaps only rewards),
+            nothing, or unknown.
+        activation_is_default: whether the activation is that of the policy class, unnamed.
+        training_returns: of the last episodes in training, which were not deterministic.
+    """
 
     family: str
     algorithm: str
@@ -63,6 +88,10 @@ class CheckpointMetadata:
     activation: str | None
     squashed_gsde: bool
     clip_mean: float | None
+    is_image: bool = False
+    normalized: Normalized = "unknown"
+    activation_is_default: bool = False
+    training_returns: tuple[float, ...] = ()
 
 
 def parse_metadata(content: bytes) -> CheckpointMetadata:
@@ -94,7 +123,8 @@ def parse_metadata(content: bytes) -> CheckpointMetadata:
     observation_space = parse_space(data.get("observation_space"), "observation")
     if isinstance(observation_space, DiscreteSpace):
         raise UnsupportedPolicyError("discrete observations are not supported yet")
-    _check_features(kwargs, observation_space)
+    _check_features(kwargs)
+    last, original = (_stored_array(data.get(f"_last_{x}obs")) for x in ("", "original_"))
     return CheckpointMetadata(
         family=family,
         algorithm=_algorithm(family, data, kwargs),
@@ -103,13 +133,23 @@ def parse_metadata(content: bytes) -> CheckpointMetadata:
         activation=_activation(kwargs.get("activation_fn"), default_activation),
         squashed_gsde=use_sde and bool(kwargs.get("squash_output")),
         clip_mean=_clip_mean(kwargs) if use_sde else None,
+        is_image=is_image(observation_space) and kwargs.get("normalize_images") is not False,
+        normalized=_normalized(family, last, original, observation_space),
+        activation_is_default=kwargs.get("activation_fn") is None,
+        training_returns=_training_returns(data),
     )
 
 
-def _check_features(kwargs: dict[str, Any], space: BoxSpace) -> None:
+def is_image(space: BoxSpace) -> bool:
+    """Stable-Baselines3's `is_image_space`."""
+    is_bytes = len(space.shape) == 3 and space.dtype == "uint8"
+    return is_bytes and bool((space.low == 0).all() and (space.high == 255).all())
+
+
+def _check_features(kwargs: dict[str, Any]) -> None:
     name = kwargs.get("features_extractor_class")
     extractor = f"{_EXTRACTORS}FlattenExtractor" if name is None else _class_name(name)
-    if extractor == f"{_EXTRACTORS}NatureCNN" or (len(space.shape) == 3 and space.dtype == "uint8"):
+    if extractor == f"{_EXTRACTORS}NatureCNN":
         raise UnsupportedPolicyError("CNN policies on images are not supported yet")
     if extractor == f"{_EXTRACTORS}CombinedExtractor":
         raise UnsupportedPolicyError("dict-observation policies are not supported yet")
@@ -224,24 +264,121 @@ def parse_space(data: Any, role: str) -> BoxSpace | DiscreteSpace:
     size = math.prod(shape)
     if size > 1_000_000:
         raise CheckpointError(f"the {role} space claims {size:,} features")
-    low, high = (
-        _parse_bounds(data.get(key), size, role, required=role == "action")
-        for key in ("low", "high")
-    )
+    low, high = _bounds(data, size, role)
     if not (low <= high).all():
         raise CheckpointError(f"the bounds of the {role} space are crossed")
     return BoxSpace(tuple(shape), str(data.get("dtype")), low, high)
 
 
-def _parse_bounds(text: Any, size: int, role: str, *, required: bool) -> npt.NDArray[np.float32]:
-    """Bounds from numpy's printed form; eight digits, which float32 actions do not exceed."""
-    if not required:
-        return np.zeros(0, dtype=np.float32)
-    words = str(text).replace("[", " ").replace("]", " ").replace(",", " ").split()
+def _exact_bounds(data: dict[str, Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
+    """The bounds in the pickle of the space, which is read without being executed.
+
+    The text beside it has as many digits as the training script let NumPy print.
+    """
+    state = getattr(read_stored(data, _ANY_NAME), "state", None)
+    if not isinstance(state, dict):
+        return None
     try:
-        bounds = np.array([float(word) for word in words], dtype=np.float32)
+        return array_of(state["low"]), array_of(state["high"])
+    except _UNREADABLE:
+        return None
+
+
+def _printed_bounds(data: dict[str, Any], key: str, role: str) -> npt.NDArray[Any]:
+    """Bounds from NumPy's printed form, where that shows that it has lost no digits."""
+    text = str(data.get(key))
+    words = text.replace("[", " ").replace("]", " ").replace(",", " ").split()
+    try:
+        bounds = np.array([float(word) for word in words], np.float64)
     except ValueError:
-        bounds = np.zeros(0, dtype=np.float32)
-    if bounds.size != size or np.isnan(bounds).any():
-        raise CheckpointError(f"the bounds of the {role} space cannot be read: {str(text)[:80]!r}")
+        bounds = np.zeros(0)
+    digits = max((len(word.partition(".")[2].partition("e")[0]) for word in words), default=0)
+    if digits < _WHOLE_DIGITS and (bounds[np.isfinite(bounds)] % 1).any():
+        raise CheckpointError(
+            f"the exact bounds of the {role} space cannot be read, and their text {text[:80]!r} "
+            "may have lost digits; save the agent again with np.set_printoptions() at its defaults"
+        )
     return bounds
+
+
+def _bounds(data: dict[str, Any], size: int, role: str) -> tuple[Any, Any]:
+    """Lower and upper bounds, float32, (size,)."""
+    exact = _exact_bounds(data)
+    try:
+        low, high = exact or (_printed_bounds(data, key, role) for key in ("low", "high"))
+        if exact is None and (low == high).any():
+            raise CheckpointError(f"the text of the {role} space has lost the digits of its bounds")
+    except CheckpointError:
+        if role == "action" or data.get("dtype") == "uint8":
+            raise
+        return np.full(size, -np.inf, np.float32), np.full(size, np.inf, np.float32)
+    for name, bounds in (("low", low), ("high", high)):
+        if bounds.size != size or np.isnan(bounds).any():
+            raise CheckpointError(
+                f"the bounds of the {role} space cannot be read: {str(data.get(name))[:80]!r}"
+            )
+    with np.errstate(over="ignore"):
+        return low.ravel().astype(np.float32), high.ravel().astype(np.float32)
+
+
+def read_stored(entry: Any, allowed: re.Pattern[str]) -> Any:
+    """What Stable-Baselines3 pickled into an entry of the metadata, as an inert record.
+
+    It is `None` if there is none, or if it cannot be read; nothing is executed.
+    """
+    content = entry.get(":serialized:") if isinstance(entry, dict) else None
+    if not isinstance(content, str):
+        return None
+    try:
+        decoded = base64.b64decode(content, validate=True)
+        return InertUnpickler(decoded, allowed=allowed, what="a stored array").load()
+    except Exception:  # a hostile pickle can make the reader fail in any way
+        return None
+
+
+def _stored_array(entry: Any) -> npt.NDArray[Any] | None:
+    try:
+        return array_of(read_stored(entry, _NUMPY))
+    except _UNREADABLE:
+        return None
+
+
+def _training_returns(data: dict[str, Any]) -> tuple[float, ...]:
+    """Of the last episodes in training, if the environment was watched by a Monitor."""
+    record = read_stored(data.get("ep_info_buffer"), _EPISODES)
+    items = record.items.values() if isinstance(record, Inert) else ()
+    try:
+        values = [item["r"] for item in items]
+        found = [float(array_of(x) if isinstance(x, Inert) else x) for x in values]
+    except _UNREADABLE:
+        return ()
+    return tuple(value for value in found if math.isfinite(value))
+
+
+def _normalized(family: str, last: Any, original: Any, space: BoxSpace) -> Normalized:
+    """What a VecNormalize did in training, as far as the two observations show that were kept.
+
+    `last` is what the policy saw last. The on-policy algorithms keep `original` only where there is
+    a VecNormalize, from the first step. The others always keep one: where there is a VecNormalize
+    the same observation before it, and otherwise that of the step before.
+    """
+    on_policy = family == "actor-critic"
+    if last is None:
+        return "unknown"
+    if original is None:
+        return "nothing" if on_policy else "unknown"
+    # What it normalises becomes float32, and knows no bounds; some environments exceed theirs, too.
+    if last.dtype != original.dtype or (_beyond(space, last) and not _beyond(space, original)):
+        return "observations"
+    if last.dtype == np.float64:
+        return "nothing"
+    return "something" if on_policy else "unknown"
+
+
+def _beyond(space: BoxSpace, observations: npt.NDArray[Any]) -> bool:
+    """Whether they lie beyond the space's finite bounds by more than a tenth of their distance."""
+    flat = observations.reshape(len(observations), -1)
+    margin = 0.1 * (space.high.astype(np.float64) - space.low)
+    if flat.shape[1] != space.low.size or not margin.size:
+        return False
+    return bool(((flat < space.low - margin) | (flat > space.high + margin)).any())

@@ -52,6 +52,8 @@ def build_network(
             f"the normaliser has {normalizer.mean.shape[0]} features, the observation {features}: "
             "they belong to different agents"
         )
+    if metadata.is_image:
+        normalizer = _divided(normalizer, features)
     return Network(
         layers=tuple(layers),
         head=_head(metadata),
@@ -60,6 +62,18 @@ def build_network(
             metadata.action_space.shape if isinstance(metadata.action_space, BoxSpace) else ()
         ),
         normalizer=normalizer,
+    )
+
+
+def _divided(normalizer: Normalizer | None, features: int) -> Normalizer:
+    """The normaliser, or none, and a division by 255 after it."""
+    if normalizer is None:
+        ones = np.ones(features, np.float32)
+        normalizer = Normalizer(mean=0 * ones, inverse_std=ones, clip=255.0)
+    return Normalizer(
+        mean=normalizer.mean,
+        inverse_std=as_float(normalizer.inverse_std) / np.float32(255),
+        clip=normalizer.clip / 255,
     )
 
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from pathlib import Path
 from typing import final
 
-from squeezerl.agents.load import SOURCES, Agent, Source, source_file
+from squeezerl.agents.load import NO_NORMALIZER, SOURCES, Agent, Source, source_file
 from squeezerl.agents.sources.stable_baselines3.files import (
     MAX_METADATA_BYTES,
     MAX_WEIGHTS_BYTES,
+    AgentFiles,
     CheckpointArchive,
     find_agent,
 )
-from squeezerl.agents.sources.stable_baselines3.metadata import parse_metadata
+from squeezerl.agents.sources.stable_baselines3.metadata import CheckpointMetadata, parse_metadata
 from squeezerl.agents.sources.stable_baselines3.network import build_network
 from squeezerl.agents.sources.stable_baselines3.vecnormalize import read_vecnormalize
 from squeezerl.agents.torch_file import read_state_dict
-from squeezerl.errors import CheckpointError, SqueezeRLError
+from squeezerl.errors import CheckpointError, SqueezeRLError, SqueezeRLWarning
 from squeezerl.records import AgentSource
 
 _VERSION = "_stable_baselines3_version"
@@ -46,12 +48,6 @@ class StableBaselines3(Source):
     def load(self, path: Path, *, normalizer: Path | None = None) -> Agent:
         """See `Source`; the normaliser is a saved VecNormalize."""
         files = find_agent(path)
-        normalizer = normalizer or files.vecnormalize
-        if normalizer is None and files.normalized:
-            raise CheckpointError(
-                f"{files.checkpoint}: trained on normalised observations, but no vecnormalize.pkl "
-                "stands beside it; give it as vecnormalize"
-            )
         archive = CheckpointArchive(files.checkpoint)
         try:
             data = archive.read("data", MAX_METADATA_BYTES)
@@ -61,6 +57,7 @@ class StableBaselines3(Source):
                 text = archive.read(_VERSION, 1024).decode("ascii", errors="replace")
                 versions[self.kind] = text.strip()
             metadata = parse_metadata(data)
+            normalizer = _find_normalizer(files, metadata, normalizer)
             network = build_network(
                 metadata,
                 read_state_dict(weights, "policy.pth"),
@@ -85,6 +82,46 @@ class StableBaselines3(Source):
             versions=versions,
         )
         return Agent(network, source)
+
+
+def _find_normalizer(
+    files: AgentFiles, metadata: CheckpointMetadata, given: Path | None
+) -> Path | None:
+    """The file of the normaliser, if there is one and the agent was trained with it.
+
+    Raises:
+        CheckpointError: if the agent was trained with one, and it is not there.
+    """
+    if given == NO_NORMALIZER:
+        return None
+    if given is not None or files.vecnormalize is not None:
+        return given or files.vecnormalize
+    normalized = metadata.normalized
+    if files.normalized is not None:  # what the settings of the training say is sure
+        normalized = "observations" if files.normalized else "nothing"
+    if normalized == "nothing" or (normalized == "unknown" and not files.others):
+        return None
+    if len(files.others) == 1:
+        warnings.warn(
+            f"{files.checkpoint}: its observations are normalised with {files.others[0].name}, the "
+            "only such file beside it; `vecnormalize` names another, or none",
+            SqueezeRLWarning,
+            stacklevel=4,
+        )
+        return files.others[0]
+    sure = normalized == "observations"
+    there = ", ".join(file.name for file in files.others)
+    raise CheckpointError(
+        f"trained {'on normalised observations' if sure else 'with a VecNormalize'}, but "
+        + (
+            f"several files may be its normaliser: {there}"
+            if there
+            else "no vecnormalize.pkl stands beside it"
+        )
+        + ". Without it the policy sees other numbers than it learned with: give the file as "
+        "`vecnormalize`, or `vecnormalize=none` "
+        + ("to do without" if sure else "if only rewards were normalised (norm_obs=False)")
+    )
 
 
 SOURCES.register(StableBaselines3.kind, StableBaselines3())

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from squeezerl.agents.inert_pickle import Inert, InertUnpickler
-from squeezerl.errors import CheckpointError, UnsupportedPolicyError
+from squeezerl.agents.inert_pickle import NUMPY_NAMES, Inert, InertUnpickler, array_of
+from squeezerl.errors import CheckpointError, SqueezeRLWarning, UnsupportedPolicyError
 from squeezerl.network.network import Normalizer
 
-_MAX_BYTES = 16 * 2**20
+_MAX_BYTES = 512 * 2**20
 _NAMES = re.compile(
     r"stable_baselines3\.common\.vec_env\.vec_normalize\.VecNormalize"
     r"|stable_baselines3\.common\.running_mean_std\.RunningMeanStd"
     r"|(gym|gymnasium)\.spaces\.(box\.Box|discrete\.Discrete)"
-    r"|numpy\.(dtype|ndarray|float64|float32|int64|bool_)"
-    r"|numpy\.(_core|core)\.multiarray\.(_reconstruct|scalar)"
-    r"|numpy\.(_core|core)\.numeric\._frombuffer"
-    r"|numpy\.random\._pickle\.(__randomstate_ctor|__generator_ctor|__bit_generator_ctor)"
-    r"|numpy\.random\._(mt19937\.MT19937|pcg64\.PCG64)"
-    r"|numpy\.random\.bit_generator\.(SeedSequence|__pyx_unpickle_SeedSequence)"
-    r"|_codecs\.encode"
-    r"|builtins\.(bytearray|complex)"
-    r"|__builtin__\.bytes"  # b"" in protocol 2
+    r"|" + NUMPY_NAMES
 )
-_DTYPES = ("f8", "f4", "i8", "i4")
+_OWN = "stable_baselines3.common.vec_env.vec_normalize.VecNormalize"
+_FIELDS = {"norm_obs", "norm_reward", "clip_obs", "epsilon"}
 
 
 def make_normalizer(
@@ -61,9 +55,11 @@ def read_vecnormalize(path: Path) -> Normalizer | None:
     """
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise CheckpointError(f"{path}: larger than any vecnormalize.pkl should be")
+            raise CheckpointError(f"larger than any saved VecNormalize, {_MAX_BYTES:,} bytes")
         content = path.read_bytes()
-        record = InertUnpickler(content, allowed=_NAMES, what="a vecnormalize.pkl").load()
+        record = InertUnpickler(
+            content, allowed=_NAMES, what="a vecnormalize.pkl", any_class=True
+        ).load()
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     except FileNotFoundError as error:
@@ -71,7 +67,7 @@ def read_vecnormalize(path: Path) -> Normalizer | None:
     except Exception as error:  # a hostile file can make the reader fail in any way
         raise CheckpointError(f"{path}: not a readable pickle ({error})") from error
     try:
-        return _to_normalizer(record)
+        normalizer = _to_normalizer(record)
     except (
         LookupError,
         TypeError,
@@ -83,18 +79,28 @@ def read_vecnormalize(path: Path) -> Normalizer | None:
         raise CheckpointError(f"{path}: not a saved VecNormalize ({error!r})") from error
     except (CheckpointError, UnsupportedPolicyError) as error:
         raise type(error)(f"{path}: {error}") from error
+    if record.name != _OWN:
+        warnings.warn(
+            f"{path}: holds a {record.name}, a class of your own that may normalise in its own "
+            "way; it was read as the VecNormalize that it derives from",
+            SqueezeRLWarning,
+            stacklevel=2,
+        )
+    return normalizer
 
 
 def _to_normalizer(record: Any) -> Normalizer | None:
-    if not isinstance(record, Inert) or not record.name.endswith("VecNormalize"):
+    state = record.state if isinstance(record, Inert) else None
+    if not isinstance(state, dict) or (record.name != _OWN and not {*state} >= _FIELDS):
         raise CheckpointError("not a saved VecNormalize")
-    state = record.state
     if not state["norm_obs"]:
         return None
     statistics = state["obs_rms"]
     if isinstance(statistics, dict):
         raise UnsupportedPolicyError("normalised dict observations are not supported yet")
-    mean, variance = (_to_array(statistics.state[key]).ravel() for key in ("mean", "var"))
+    mean, variance = (
+        array_of(statistics.state[key]).astype(np.float64).ravel() for key in ("mean", "var")
+    )
     epsilon, clip = _to_float(state["epsilon"]), _to_float(state["clip_obs"])
     if mean.shape != variance.shape or not mean.size:
         raise CheckpointError(f"mean {mean.shape} and variance {variance.shape} do not fit")
@@ -106,28 +112,4 @@ def _to_normalizer(record: Any) -> Normalizer | None:
 
 
 def _to_float(value: Any) -> float:
-    return float(_to_array(value)) if isinstance(value, Inert) else float(value)
-
-
-def _to_array(record: Inert) -> npt.NDArray[np.float64]:
-    """The numbers in a pickled array (of NumPy 1 or 2) or scalar."""
-    function = record.name.rpartition(".")[2]
-    if function == "_reconstruct":
-        _, shape, dtype, fortran, content = record.state
-    elif function == "_frombuffer":
-        content, dtype, shape, order = record.arguments
-        fortran = order == "F"
-    elif function == "scalar":
-        (dtype, content), shape, fortran = record.arguments, (), False
-    else:
-        raise CheckpointError(f"{record.name!r} stands where numbers should")
-    code, byte_order = dtype.arguments[0], dtype.state[1]
-    if not (isinstance(code, str) and code in _DTYPES and byte_order in ("<", ">", "=", "|")):
-        raise CheckpointError("numbers of another type than float or int are not expected")
-    if isinstance(content, Inert):  # bytes as protocol 2 writes them: encode(text, "latin1")
-        text = content.arguments[0]
-        if not isinstance(text, str):
-            raise CheckpointError("the bytes of the numbers are not bytes")
-        content = text.encode("latin1")
-    flat = np.frombuffer(content, dtype=np.dtype(byte_order.replace("|", "=") + code))
-    return flat.reshape(shape, order="F" if fortran else "C").astype(np.float64)
+    return float(array_of(value)) if isinstance(value, Inert) else float(value)

@@ -1,0 +1,260 @@
+"""What zips show that Stable-Baselines3 wrote after some steps of training."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import stable_baselines3 as sb3
+from checkpoint_files import change_metadata
+from gymnasium.spaces import Box
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from made_agents import SpacesOnly
+from onnx_runner import onnx_actions
+from squeezerl import load_agent
+from squeezerl.errors import CheckpointError, SqueezeRLWarning
+from squeezerl.network.arithmetic import act
+
+Make = Callable[..., Path]
+
+
+class Renamed(VecNormalize):
+    """A subclass with an attribute of a class that nobody else knows."""
+
+    def __init__(self, *given: Any, **keywords: Any) -> None:
+        super().__init__(*given, **keywords)
+        self.mine = Mine()
+
+
+class Mine:
+    pass
+
+
+def _learn(algorithm: str, env: Any, **policy_kwargs: Any) -> Any:
+    settings: dict[str, Any] = {"buffer_size": 50, "learning_starts": 5}
+    if algorithm in ("PPO", "A2C"):
+        settings = {"n_steps": 8} | ({"batch_size": 8} if algorithm == "PPO" else {})
+    model = getattr(sb3, algorithm)(
+        "MlpPolicy",
+        env,
+        device="cpu",
+        seed=0,
+        policy_kwargs={"net_arch": [4]} | policy_kwargs,
+        **settings,
+    )
+    return model.learn(16)
+
+
+def _normalized(env_id: str, **keywords: Any) -> VecNormalize:
+    return VecNormalize(DummyVecEnv([lambda: gym.make(env_id)]), **keywords)
+
+
+# Bounds
+
+THIRDS = np.float32([-1 / 3, -2 / 3, 1e-5]), np.float32([1 / 3, 123.456789, 2e-5])
+
+
+def _zip_with_bounds(folder: Path, options: dict[str, Any], bounds: Any = THIRDS) -> Path:
+    env = SpacesOnly(Box(-1, 1, (3,)), Box(*bounds))
+    model = sb3.PPO("MlpPolicy", env, n_steps=8, batch_size=8, policy_kwargs={"net_arch": []})
+    with np.printoptions(**options):
+        model.save(folder / "agent.zip")
+    return folder / "agent.zip"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"precision": 2},
+        {"precision": 3},
+        {"precision": 3, "suppress": True},
+        {"precision": 0, "suppress": True, "floatmode": "fixed"},
+        {"threshold": 1, "edgeitems": 1},
+        {"formatter": {"float": lambda x: "many"}},
+        {"formatter": {"float": lambda x: f"{x:+.1f}"}},
+        {"legacy": "1.13", "precision": 4},
+    ],
+)
+def test_bounds_are_exact_however_the_script_printed_arrays(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    head = load_agent(_zip_with_bounds(tmp_path, options)).network.head
+    np.testing.assert_array_equal([head.low, head.high], THIRDS)
+
+
+def _damage_pickles(data: dict[str, Any]) -> None:
+    for name in ("action_space", "observation_space"):
+        data[name][":serialized:"] = "gASVAAAA"
+
+
+@pytest.mark.parametrize("options", [{"precision": 3}, {"precision": 2, "suppress": True}])
+def test_text_that_may_have_lost_digits_is_refused_where_there_is_nothing_else(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    path = _zip_with_bounds(tmp_path, options)
+    change_metadata(path, _damage_pickles)
+    with pytest.raises(CheckpointError, match="may have lost digits"):
+        load_agent(path)
+
+
+@pytest.mark.parametrize(
+    "bounds", [(np.float32([-1, -2, 0]), np.float32([1, 2, 3])), (THIRDS[0] - 1, THIRDS[1])]
+)
+def test_whole_text_is_read_where_there_is_nothing_else(tmp_path: Path, bounds: Any) -> None:
+    path = _zip_with_bounds(tmp_path, {}, bounds)
+    change_metadata(path, _damage_pickles)
+    head = load_agent(path).network.head
+    np.testing.assert_allclose([head.low, head.high], bounds, rtol=1e-6)
+
+
+# The normaliser
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "env_id"),
+    [("PPO", "CartPole-v1"), ("A2C", "Pendulum-v1"), ("SAC", "Pendulum-v1")],
+)
+def test_a_missing_normaliser_stops_unless_the_user_insists(
+    tmp_path: Path, algorithm: str, env_id: str
+) -> None:
+    env, path = _normalized(env_id), tmp_path / "agent.zip"
+    model = _learn(algorithm, env)
+    if algorithm == "SAC":  # one observation shows it only where it leaves the space's bounds
+        model._last_obs = model._last_obs + 10
+    model.save(path)
+    with pytest.raises(CheckpointError, match=r"VecNormalize|normalised.*`vecnormalize=none`"):
+        load_agent(path)
+    assert load_agent(path, vecnormalize="none").network.normalizer is None
+    env.save(tmp_path / "elsewhere.pickle")
+    given = load_agent(path, vecnormalize=tmp_path / "elsewhere.pickle").network
+    assert given.normalizer is not None
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "env_id"),
+    [("PPO", "CartPole-v1"), ("SAC", "Pendulum-v1"), ("DQN", "CartPole-v1")],
+)
+def test_agents_that_learned_from_raw_observations_are_not_stopped(
+    tmp_path: Path, algorithm: str, env_id: str
+) -> None:
+    _learn(algorithm, gym.make(env_id)).save(tmp_path / "agent.zip")
+    assert load_agent(tmp_path / "agent.zip").network.normalizer is None
+
+
+def test_rewards_alone_normalised_is_named_as_a_reason_to_insist(tmp_path: Path) -> None:
+    _learn("PPO", _normalized("CartPole-v1", norm_obs=False)).save(tmp_path / "agent.zip")
+    with pytest.raises(CheckpointError, match=r"if only rewards were normalised \(norm_obs=False"):
+        load_agent(tmp_path / "agent.zip")
+
+
+@pytest.mark.parametrize(
+    "name", ["vec_norm_stats.pkl", "vecnormalize_stats.pkl", "my_normalize_env.pkl"]
+)
+def test_a_normaliser_of_another_name_is_found_and_named(tmp_path: Path, name: str) -> None:
+    env, path = _normalized("CartPole-v1"), tmp_path / "agent.zip"
+    _learn("PPO", env).save(path)
+    env.save(tmp_path / name)
+    with pytest.warns(SqueezeRLWarning, match=name):
+        agent = load_agent(path)
+    assert agent.network.normalizer is not None
+    assert agent.source.files[1].name == name
+
+    shutil.copy(tmp_path / name, tmp_path / "other_vecnormalize_5_steps.pkl")  # of other_5_steps
+    with pytest.warns(SqueezeRLWarning, match=name):
+        load_agent(path)
+    shutil.copy(tmp_path / name, tmp_path / "second_normalizer.pkl")
+    with pytest.raises(CheckpointError, match=r"several files.*second_normalizer\.pkl"):
+        load_agent(path)
+
+
+def test_a_normaliser_beside_an_agent_of_raw_observations_is_not_taken(tmp_path: Path) -> None:
+    _normalized("CartPole-v1").save(tmp_path / "vec_norm_stats.pkl")
+    _learn("PPO", gym.make("CartPole-v1")).save(tmp_path / "agent.zip")
+    assert load_agent(tmp_path / "agent.zip").network.normalizer is None
+
+
+def test_a_subclass_of_vecnormalize_is_read_and_named(tmp_path: Path) -> None:
+    env = Renamed(DummyVecEnv([lambda: gym.make("CartPole-v1")]))
+    model = _learn("PPO", env)
+    model.save(tmp_path / "agent.zip")
+    env.save(tmp_path / "vecnormalize.pkl")
+    with pytest.warns(SqueezeRLWarning, match=r"Renamed.*derives from"):
+        network = load_agent(tmp_path / "agent.zip").network
+    observations = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    expected = model.predict(env.normalize_obs(observations), deterministic=True)[0]
+    np.testing.assert_array_equal(act(network, observations), expected)
+
+
+def test_a_large_vecnormalize_is_read(tmp_path: Path) -> None:
+    env = _normalized("CartPole-v1")
+    _learn("PPO", env).save(tmp_path / "agent.zip")
+    env.old_obs = np.zeros((5_000, 900), np.float32)
+    env.save(tmp_path / "vecnormalize.pkl")
+    assert (tmp_path / "vecnormalize.pkl").stat().st_size > 17_000_000
+    assert load_agent(tmp_path / "agent.zip").network.normalizer is not None
+
+
+def test_a_path_stands_once_in_each_message(tmp_path: Path) -> None:
+    path, file = tmp_path / "agent.zip", tmp_path / "vecnormalize.pkl"
+    _learn("PPO", _normalized("CartPole-v1")).save(path)
+    with pytest.raises(CheckpointError) as caught:
+        load_agent(path)
+    assert str(caught.value).count(str(path)) == 1
+    for content in (b"", b"\x80\x04cos\nmkdir\n(tR.", b"\x80\x04}."):
+        file.write_bytes(content)
+        with pytest.raises(CheckpointError) as caught:
+            load_agent(path)
+        assert str(caught.value).count(str(file)) == 1
+    with file.open("wb") as large:
+        large.truncate(600 * 2**20)
+    with pytest.raises(CheckpointError, match="larger than any") as caught:
+        load_agent(path)
+    assert str(caught.value).count(str(file)) == 1
+
+
+# Images
+
+
+@pytest.mark.parametrize("shape", [(6, 8, 3), (3, 6, 8), (8, 8, 1)])
+@pytest.mark.parametrize("algorithm", ["PPO", "SAC"])
+@pytest.mark.parametrize("divides", [True, False])
+def test_an_mlp_over_images_acts_as_in_stable_baselines3(
+    tmp_path: Path, shape: tuple[int, ...], algorithm: str, divides: bool
+) -> None:
+    env = SpacesOnly(Box(0, 255, shape, np.uint8), Box(-1, 1, (2,)))
+    model = _learn(algorithm, env, normalize_images=divides)
+    model.save(tmp_path / "agent.zip")
+    network = load_agent(tmp_path / "agent.zip").network
+    space = model.observation_space  # Stable-Baselines3 puts channels first
+    assert network.observation_shape == space.shape
+    rng = np.random.default_rng(0)
+    # Undivided, 255 would send the tanh of a SAC to its end.
+    observations = rng.integers(0, 256 if divides else 4, (50, *space.shape), dtype=np.uint8)
+    expected = model.predict(observations, deterministic=True)[0]
+    assert np.ptp(expected) > 0
+    for actions in (act(network, observations), onnx_actions(network, observations)):
+        np.testing.assert_allclose(actions, expected, rtol=0, atol=1e-5)
+
+
+def test_bytes_in_three_dimensions_with_other_bounds_are_no_image(tmp_path: Path) -> None:
+    model = _learn("PPO", SpacesOnly(Box(0, 7, (2, 3, 4), np.uint8), Box(-1, 1, (2,))))
+    model.save(tmp_path / "agent.zip")
+    observations = np.random.default_rng(0).integers(0, 8, (50, 2, 3, 4), dtype=np.uint8)
+    expected = model.predict(observations, deterministic=True)[0]
+    actions = act(load_agent(tmp_path / "agent.zip").network, observations)
+    np.testing.assert_allclose(actions, expected, rtol=0, atol=1e-5)
+
+
+def test_a_cnn_is_still_refused(tmp_path: Path) -> None:
+    env = SpacesOnly(Box(0, 255, (36, 36, 1), np.uint8), Box(-1, 1, (2,)))
+    model = sb3.PPO("CnnPolicy", env, n_steps=8, batch_size=8, device="cpu")
+    model.save(tmp_path / "agent.zip")
+    with pytest.raises(Exception, match="CNN"):
+        load_agent(tmp_path / "agent.zip")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -218,6 +219,13 @@ class Interval:
     estimate: float
     low: float
     high: float
+
+
+def bounded(name: str, interval: Interval | None, missing: Any = math.nan) -> dict[str, Any]:
+    """An interval as three columns of a row."""
+    if interval is None:
+        return dict.fromkeys((name, f"{name}_low", f"{name}_high"), missing)
+    return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 @dataclass(frozen=True, kw_only=True)

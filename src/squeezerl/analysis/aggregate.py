@@ -23,12 +23,11 @@ from squeezerl.analysis.bootstrap import (
     percentile_interval,
     resample_weights,
 )
-from squeezerl.analysis.cells import bounded
 from squeezerl.analysis.frames import StudyData
 from squeezerl.analysis.hierarchy import FLOAT, Key, key_of
 from squeezerl.analysis.methods import BASELINE
 from squeezerl.errors import InvalidArgumentError
-from squeezerl.records import Interval
+from squeezerl.records import Interval, bounded
 
 AGGREGATE_RESAMPLES = 2_000
 THRESHOLDS = np.linspace(0.0, 1.2, 41)

@@ -13,7 +13,7 @@ from squeezerl.analysis.frames import StudyData, of_agents
 from squeezerl.analysis.hierarchy import FLOAT, AgentDraws, Key, MethodDraws, agent_draws, key_of
 from squeezerl.analysis.methods import BASELINE
 from squeezerl.analysis.retention import THRESHOLD, verdict_of
-from squeezerl.records import Interval
+from squeezerl.records import Interval, bounded
 
 CELL_KEYS = ("agent", "algorithm", "env_id", "method", "ratio")
 SIZE_COLUMNS = ("file_bytes", "weight_bytes", "file_times", "weight_times")
@@ -76,9 +76,7 @@ def cell_row(agent: AgentDraws, key: Key, threshold: float = THRESHOLD) -> dict[
     retention = None if draws.retention is None else draws.interval(draws.retention)
     return_ratio = None if draws.ratio is None else draws.interval(draws.ratio)
     return {
-        "agent": agent.agent,
-        "algorithm": agent.algorithm,
-        "env_id": agent.env_id,
+        **agent.who,
         "method": method,
         "ratio": math.nan if ratio is None else ratio,
         "train_seeds": draws.train_seeds,
@@ -102,13 +100,6 @@ def _verdict(
     if retention is None or method == BASELINE:
         return None
     return verdict_of(retention, threshold, draws.train_seeds * draws.episodes)
-
-
-def bounded(name: str, interval: Interval | None) -> dict[str, float]:
-    """Three columns of a row; unknown is NaN."""
-    if interval is None:
-        return {name: math.nan, f"{name}_low": math.nan, f"{name}_high": math.nan}
-    return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def _with_sizes(frame: pd.DataFrame, returns: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from squeezerl.analysis.methods import (
     complete_methods,
 )
 from squeezerl.errors import InvalidArgumentError
-from squeezerl.records import MethodRecord
+from squeezerl.records import Interval, MethodRecord
 
 RETURNS_COLUMNS = (
     *("agent", "algorithm", "env_id", "train_seed", "method", "ratio"),
@@ -83,30 +83,22 @@ class StudyData:
     @property
     def plain_methods(self) -> tuple[str, ...]:
         """The methods that were run without a ratio, such as quantizations; Table 1 has them."""
-        ran, swept = self._names(), self._names(with_ratio=True)
-        return tuple(
-            name
-            for name, record in self.methods.items()
-            if name in ran - swept and record.group != REFERENCE
-        )
+        ran = self._names() - self._names(with_ratio=True)
+        return self._those(ran, lambda group: group != REFERENCE)
 
     @property
     def swept_methods(self) -> tuple[str, ...]:
         """The methods that were run at ratios, such as prunings; Tables 2 and 3 have them."""
-        return tuple(
-            name
-            for name, record in self.methods.items()
-            if name in self._names(with_ratio=True) and record.group != TRAINING
-        )
+        return self._those(self._names(with_ratio=True), lambda group: group != TRAINING)
 
     @property
     def ticket_methods(self) -> tuple[str, ...]:
         """The methods that were run at ratios and trained again."""
-        return tuple(
-            name
-            for name, record in self.methods.items()
-            if name in self._names(with_ratio=True) and record.group == TRAINING
-        )
+        return self._those(self._names(with_ratio=True), lambda group: group == TRAINING)
+
+    def _those(self, names: set[str], of_group: Callable[[str], bool]) -> tuple[str, ...]:
+        records = self.methods.values()
+        return tuple(r.name for r in records if r.name in names and of_group(r.group))
 
     def _names(self, *, with_ratio: bool = False) -> set[str]:
         frames = (self.returns, self.costs, self.trainings)
@@ -115,6 +107,15 @@ class StudyData:
             for frame in frames
             for name in (frame[frame["ratio"].notna()] if with_ratio else frame)["method"]
         }
+
+
+def interval_of(row: Mapping[Any, Any], name: str) -> Interval | None:
+    """The interval in three columns of a row (see `bounded`); `None` where one is missing."""
+    figures = [row[f"{name}{bound}"] for bound in ("", "_low", "_high")]
+    if any(pd.isna(figure) for figure in figures):
+        return None
+    estimate, low, high = (float(figure) for figure in figures)
+    return Interval(estimate=estimate, low=low, high=high)
 
 
 def of_agents(returns: pd.DataFrame) -> pd.DataFrame:

@@ -100,6 +100,11 @@ class AgentDraws:
     env_id: str
     methods: Mapping[Key, MethodDraws]
 
+    @property
+    def who(self) -> dict[str, str]:
+        """The columns of a row that name the agent."""
+        return {"agent": self.agent, "algorithm": self.algorithm, "env_id": self.env_id}
+
     def is_trained(self, key: Key) -> bool:
         """Whether the method was run, and on an agent that counts as trained."""
         return key in self.methods and bool(self.methods[key].trained)

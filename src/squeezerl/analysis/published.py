@@ -179,9 +179,7 @@ def _row(
     answered = bool(known and ours["trained"] and above_random)
     absent = "untrained" if known else "missing"
     return {
-        "agent": agent.agent,
-        "algorithm": agent.algorithm,
-        "env_id": agent.env_id,
+        **agent.who,
         "environment": environment,
         "method": method,
         "norm": theirs["norm"],

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from squeezerl.analysis.frames import StudyData
+from squeezerl.analysis.frames import StudyData, interval_of
 from squeezerl.analysis.hierarchy import key_of
 from squeezerl.analysis.methods import BASELINE, REFERENCE
 from squeezerl.analysis.retention import THRESHOLD
@@ -336,7 +336,7 @@ def _cards(
             energy_estimated=None if energy is None else estimated,
             verdict=verdict,
             score=score(
-                retention=_interval(cell, "retention"),
+                retention=interval_of(cell, "retention"),
                 compression=compression,
                 energy=energy,
                 speed=_envelope(rows, "latency_times"),
@@ -349,7 +349,7 @@ def _cards(
 
 def _envelope(rows: list[dict[Any, Any]], name: str) -> Interval | None:
     """One interval around those of all rows; `None` where a row lacks its own."""
-    intervals = [_interval(row, name) for row in rows]
+    intervals = [interval_of(row, name) for row in rows]
     known = [interval for interval in intervals if interval is not None]
     if not known or len(known) < len(intervals):
         return None
@@ -358,14 +358,6 @@ def _envelope(rows: list[dict[Any, Any]], name: str) -> Interval | None:
         low=min(interval.low for interval in known),
         high=max(interval.high for interval in known),
     )
-
-
-def _interval(row: dict[Any, Any], name: str) -> Interval | None:
-    figures = [_known(row[f"{name}{end}"]) for end in ("", "_low", "_high")]
-    if any(figure is None for figure in figures):
-        return None
-    estimate, low, high = (float(figure) for figure in figures if figure is not None)
-    return Interval(estimate=estimate, low=low, high=high)
 
 
 def _known(value: Any) -> float | None:

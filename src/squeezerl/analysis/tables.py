@@ -108,9 +108,7 @@ def _pruned_row(agent: AgentDraws, norms: Sequence[str], rule: str) -> dict[str,
     float_row = {} if baseline is None else cell_row(agent, FLOAT)
     chosen = {} if key is None else pruned[key]
     row = {
-        "agent": agent.agent,
-        "algorithm": agent.algorithm,
-        "env_id": agent.env_id,
+        **agent.who,
         "rule": rule,
         "by": by,
         "trained": None if baseline is None else baseline.trained,

@@ -30,7 +30,7 @@ from squeezerl.measurement.summary import (
     usual_gauge_ns,
 )
 from squeezerl.pipeline.place import Place
-from squeezerl.records import Interval
+from squeezerl.records import Interval, bounded
 from squeezerl.runtimes.base import RUNTIMES
 
 
@@ -156,11 +156,11 @@ def _figures(
             memory_times = before.total_bytes / after.total_bytes
     meter = row.processes[0].meter if row.processes else None
     return {
-        **_bounds("latency_s", latency),
-        **_bounds("energy_j", energy),
-        **_bounds("memory_bytes", memory),
-        **_bounds("latency_times", times),
-        **_bounds("energy_times", energy_times),
+        **bounded("latency_s", latency, None),
+        **bounded("energy_j", energy, None),
+        **bounded("memory_bytes", memory, None),
+        **bounded("latency_times", times, None),
+        **bounded("energy_times", energy_times, None),
         "memory_times": memory_times,
         "energy_source": meter.source if meter else None,
         "energy_estimated": meter.estimated if meter else None,
@@ -181,12 +181,6 @@ def _memory(row: ProfileRow) -> Interval | None:
         low=min(interval.low, whole.total_bytes),
         high=max(interval.high, whole.total_bytes),
     )
-
-
-def _bounds(name: str, interval: Interval | None) -> dict[str, float | None]:
-    if interval is None:
-        return dict.fromkeys((name, f"{name}_low", f"{name}_high"))
-    return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def _samples(measured: Profile) -> dict[str, npt.NDArray[Any]]:

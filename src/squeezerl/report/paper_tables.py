@@ -8,19 +8,14 @@ from typing import Any
 import pandas as pd
 
 from squeezerl.analysis.figure_data import grid_shape, panels
+from squeezerl.analysis.frames import interval_of
 from squeezerl.analysis.methods import BASELINE, method_record
 from squeezerl.analysis.published import SOURCE
 from squeezerl.analysis.tables import BEST_COLUMNS
 from squeezerl.records import Interval
 from squeezerl.report.document import Table
 from squeezerl.report.panels import Methods, ordered
-from squeezerl.report.study_tables import (
-    Who,
-    interval_of,
-    is_untrained,
-    method_name,
-    return_or_dash,
-)
+from squeezerl.report.study_tables import Who, is_untrained, method_name, return_or_dash
 from squeezerl.report.text import DASH, algorithm_label, format_interval
 
 _VERDICTS = {"keeps": " ✓", "loses": " ✗", "undecided": " ?"}

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from squeezerl.analysis.figure_data import panels
-from squeezerl.analysis.frames import StudyData
+from squeezerl.analysis.frames import StudyData, interval_of
 from squeezerl.analysis.methods import BASELINE
 from squeezerl.analysis.score_cards import PARTS, ScoreCard
 from squeezerl.records import Interval
@@ -41,15 +41,6 @@ class Who:
         """The cells below the header."""
         name = (algorithm_label(algorithm), env_id)
         return (*name, agent) if self._ambiguous else name
-
-
-def interval_of(row: Any, name: str) -> Interval | None:
-    """Three columns of a row as an interval; `None` where one is missing."""
-    figures = [row[f"{name}{bound}"] for bound in ("", "_low", "_high")]
-    if any(pd.isna(figure) for figure in figures):
-        return None
-    estimate, low, high = (float(figure) for figure in figures)
-    return Interval(estimate=estimate, low=low, high=high)
 
 
 def method_name(methods: Methods, method: str, ratio: Any) -> str:

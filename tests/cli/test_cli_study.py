@@ -202,7 +202,7 @@ def workload(kind: str, state: str, jobs: int, estimate_s: float, seconds: float
 
 def test_time_left_learns_from_what_jobs_took() -> None:
     running = RunningJob(
-        job_id="a",
+        job="a",
         kind="evaluate",
         label={},
         worker="me",

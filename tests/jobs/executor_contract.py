@@ -100,7 +100,9 @@ class ExecutorContract:
         stop = threading.Event()
 
         def look(status: Status) -> None:
-            if status.counts.done >= 2 and any(job.job_id == endless.id for job in status.running):
+            if status.counts.done >= 2 and any(
+                running.job == endless.id for running in status.running
+            ):
                 stop.set()
 
         counts = self.run(url, tmp_path, on_progress=look, should_stop=stop.is_set)

@@ -297,7 +297,7 @@ class StoreContract:
         assert store.heartbeat(claim, LEASE_S, 0.25)
         assert store.release_expired() == 0
         (running,) = store.status("s").running
-        assert (running.job_id, running.label, running.progress) == (claim.job.id, {"n": 1}, 0.25)
+        assert (running.job, running.label, running.progress) == (claim.job.id, {"n": 1}, 0.25)
         assert running.worker == "w"
         assert 0 <= running.seconds < 60
 

@@ -214,7 +214,7 @@ def test_preparing_a_study_writes_nothing(here: Path) -> None:
         "compress": (4, 0),
         "evaluate": (6, 0),
     }
-    assert forecast.seconds > 0
+    assert forecast.estimate_s > 0
     assert sorted(path.name for path in here.iterdir()) == ["ppo.zip", "small.yaml", "tmp"]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -44,15 +44,12 @@ def stop_on_signals(*, asked: str, ended: str) -> Iterator[Stop]:
         stop.signal_number = number
         err.print(f"stopping: {asked} (again to end at once)", style="yellow")
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    except KeyboardInterrupt:
-        err.print(f"ended at once; {ended}", style="yellow", markup=False)
-        raise typer.Exit(stop.exit_code) from None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with _handled_by(ask):
+        try:
+            yield stop
+        except KeyboardInterrupt:
+            err.print(f"ended at once; {ended}", style="yellow", markup=False)
+            raise typer.Exit(stop.exit_code) from None
 
 
 @contextmanager
@@ -69,14 +66,19 @@ def interrupt_on_signals(said: str) -> Iterator[None]:
         received = signal.Signals(number)
         raise KeyboardInterrupt
 
-    before = {
-        number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    with _handled_by(interrupt):
+        try:
+            yield
+        except KeyboardInterrupt:
+            err.print(said, style="yellow", markup=False)
+            raise typer.Exit(128 + received) from None
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+    before = {n: signal.signal(n, handler) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
-    except KeyboardInterrupt:
-        err.print(said, style="yellow", markup=False)
-        raise typer.Exit(128 + received) from None
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

@@ -22,6 +22,7 @@ from squeezerl.cli.study_text import (
     study_progress,
 )
 from squeezerl.errors import InvalidArgumentError, MissingArtifactsError, StudyError
+from squeezerl.records import to_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +110,7 @@ def run(
         show_forecast(plan.study.name, plan.study.store, plan.study.artifacts, forecast, as_json)
         return
     console.err.print(
-        f"{plan.study.name}: {len(plan.jobs):,} jobs, about {duration(forecast.seconds)}; "
+        f"{plan.study.name}: {len(plan.jobs):,} jobs, about {duration(forecast.estimate_s)}; "
         f"{hidden(plan.study.store)}",
         markup=False,
         highlight=False,
@@ -184,21 +185,8 @@ def status(
                 "study": study_name,
                 "store": hidden(url),
                 "jobs": counts_json(found.counts),
-                "kinds": [
-                    {"kind": w.kind, "state": w.state, "jobs": w.jobs, "estimate_s": w.estimate_s}
-                    for w in found.workloads
-                ],
-                "running": [
-                    {
-                        "job": job.job_id,
-                        "kind": job.kind,
-                        "label": dict(job.label),
-                        "worker": job.worker,
-                        "seconds": job.seconds,
-                        "progress": job.progress,
-                    }
-                    for job in found.running
-                ],
+                "kinds": to_json(found.workloads),
+                "running": to_json(found.running),
                 "failures": [failure_json(failure) for failure in failures],
             }
         )

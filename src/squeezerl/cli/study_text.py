@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 
 from squeezerl.cli.console import err, print_json, print_table, say
+from squeezerl.records import to_json
 
 if TYPE_CHECKING:
     from squeezerl.jobs.job import Counts, Failure, RunningJob, Status
@@ -52,23 +53,24 @@ def seconds_left(status: Status, workers: int) -> float | None:
     Measurements have their host to themselves; all other jobs share the workers.
     """
     taken = {w.kind: (w.seconds, w.estimate_s) for w in status.workloads if w.state == "done"}
+
+    def corrected(kind: str, estimate_s: float) -> float:
+        seconds, estimated = taken.get(kind, (0.0, 0.0))
+        return estimate_s * (seconds / estimated if estimated > 0 and seconds > 0 else 1.0)
+
     alone = shared = 0.0
     for load in status.workloads:
         if load.state not in ("pending", "running"):
             continue
         if load.estimated < load.jobs:
             return None
-        seconds, estimated = taken.get(load.kind, (0.0, 0.0))
-        times = seconds / estimated if estimated > 0 and seconds > 0 else 1.0
         if load.exclusive:
-            alone += load.estimate_s * times
+            alone += corrected(load.kind, load.estimate_s)
         else:
-            shared += load.estimate_s * times
+            shared += corrected(load.kind, load.estimate_s)
     for job in status.running:
         if job.estimate_s is not None and job.progress is not None:
-            seconds, estimated = taken.get(job.kind, (0.0, 0.0))
-            times = seconds / estimated if estimated > 0 and seconds > 0 else 1.0
-            shared -= min(1.0, job.progress) * job.estimate_s * times
+            shared -= min(1.0, job.progress) * corrected(job.kind, job.estimate_s)
     return alone + max(0.0, shared) / workers
 
 
@@ -140,34 +142,14 @@ def _running(job: RunningJob) -> tuple[str, str]:
 
 def counts_json(counts: Counts) -> dict[str, int]:
     """The number of jobs in each state."""
-    states = ("pending", "running", "done", "failed", "blocked", "total")
-    return {state: getattr(counts, state) for state in states}
+    return {**to_json(counts), "total": counts.total}
 
 
 def show_forecast(name: str, store: str, artifacts: str, forecast: Forecast, as_json: bool) -> None:
     """Show the plan as a table, and how long it will take."""
     if as_json:
-        print_json(
-            {
-                "study": name,
-                "store": hidden(store),
-                "artifacts": artifacts,
-                "workers": forecast.workers,
-                "estimate_s": forecast.seconds,
-                "stored_bytes": forecast.stored_bytes,
-                "scratch_bytes": forecast.scratch_bytes,
-                "kinds": [
-                    {
-                        "kind": kind.kind,
-                        "jobs": kind.jobs,
-                        "done": kind.done,
-                        "worker_s": kind.seconds,
-                        "stored_bytes": kind.stored_bytes,
-                    }
-                    for kind in forecast.kinds
-                ],
-            }
-        )
+        places = {"study": name, "store": hidden(store), "artifacts": artifacts}
+        print_json(places | to_json(forecast))
         return
     print_table(
         ("kind", "jobs", "already done", "of one worker", "disk"),
@@ -176,15 +158,15 @@ def show_forecast(name: str, store: str, artifacts: str, forecast: Forecast, as_
                 kind.kind,
                 f"{kind.jobs:,}",
                 f"{kind.done:,}",
-                duration(kind.seconds),
+                duration(kind.worker_s),
                 _bytes(kind.stored_bytes),
             )
             for kind in forecast.kinds
         ],
     )
-    places = f"store: {hidden(store)}\nartifacts: {artifacts}"
+    where = f"store: {hidden(store)}\nartifacts: {artifacts}"
     if all(kind.done == kind.jobs for kind in forecast.kinds):
-        say(f"\nAll jobs are done.\n{places}")
+        say(f"\nAll jobs are done.\n{where}")
         return
     scratch = ""
     if forecast.scratch_bytes:
@@ -196,11 +178,11 @@ def show_forecast(name: str, store: str, artifacts: str, forecast: Forecast, as_
         else "All jobs are estimated"
     )
     say(
-        f"\nAbout {duration(forecast.seconds)} with {forecast.workers} workers, "
+        f"\nAbout {duration(forecast.estimate_s)} with {forecast.workers} workers, "
         f"{_bytes(forecast.stored_bytes)} of disk{scratch}.\n"
         f"{source} from rates of a two-core virtual machine (AMD EPYC), with episodes of full "
         "length: that gives the order of magnitude.\n"
-        f"{places}"
+        f"{where}"
     )
 
 

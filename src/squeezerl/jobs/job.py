@@ -113,12 +113,12 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class RunningJob:
-    """A job that a worker holds, with its first label in the study.
+    """A job that a worker holds: its id, and its first label in the study.
 
     `progress` is the share that is done, if the job reports it.
     """
 
-    job_id: str
+    job: str
     kind: str
     label: dict[str, Any]
     worker: str

@@ -75,41 +75,28 @@ def status(connection: sa.Connection, study: str) -> Status:
             _j.c.kind,
             _j.c.exclusive,
             _j.c.state,
-            sa.func.count(),
-            sa.func.count(_j.c.estimate_s),
-            sa.func.coalesce(sa.func.sum(_j.c.estimate_s), 0.0),
+            sa.func.count().label("jobs"),
+            sa.func.count(_j.c.estimate_s).label("estimated"),
+            sa.func.coalesce(sa.func.sum(_j.c.estimate_s), 0.0).label("estimate_s"),
             # Taken by the jobs that had an estimate.
             sa.func.coalesce(
                 sa.func.sum(sa.case((_j.c.estimate_s.is_not(None), _j.c.seconds))), 0.0
-            ),
+            ).label("seconds"),
         )
         .where(_j.c.id.in_(members))
         .group_by(_j.c.kind, _j.c.exclusive, _j.c.state)
         .order_by(_j.c.kind, _j.c.exclusive, _j.c.state)
     )
-    workloads = []
+    workloads = tuple(Workload(**row._mapping) for row in connection.execute(sums))
     counted = {"pending": 0, "running": 0, "done": 0, "failed": 0}
-    for kind, exclusive, state, jobs, estimated, estimate_s, seconds in connection.execute(sums):
-        counted[state] += jobs
-        workloads.append(
-            Workload(
-                kind=kind,
-                exclusive=exclusive,
-                state=state,
-                jobs=jobs,
-                estimated=estimated,
-                estimate_s=estimate_s,
-                seconds=seconds,
-            )
-        )
+    for load in workloads:
+        counted[load.state] += load.jobs
     blocked = 0
     if counted["failed"]:
         blocked = _count_blocked(connection, members)
         counted["pending"] -= blocked
     running = _running(connection, study_id) if counted["running"] else ()
-    return Status(
-        counts=Counts(**counted, blocked=blocked), running=running, workloads=tuple(workloads)
-    )
+    return Status(counts=Counts(**counted, blocked=blocked), running=running, workloads=workloads)
 
 
 def _count_blocked(connection: sa.Connection, members: sa.ScalarSelect[str]) -> int:
@@ -142,7 +129,7 @@ def _running(connection: sa.Connection, study_id: int) -> tuple[RunningJob, ...]
     )
     return tuple(
         RunningJob(
-            job_id=row.id,
+            job=row.id,
             kind=row.kind,
             label=json.loads(row.label),
             worker=row.worker,

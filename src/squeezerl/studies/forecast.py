@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from squeezerl.jobs.open import sqlite_path
@@ -19,13 +18,13 @@ if TYPE_CHECKING:
 class KindForecast:
     """The jobs of one kind: how many there are and are done, and how long the others will take.
 
-    `seconds` are those of one worker; `stored_bytes` are at the location and in the store.
+    `worker_s` are the seconds of one worker; `stored_bytes` are at the location and in the store.
     """
 
     kind: str
     jobs: int
     done: int
-    seconds: float
+    worker_s: float
     stored_bytes: float
 
 
@@ -36,7 +35,7 @@ class Forecast:
     Args:
         kinds: one forecast for each kind.
         workers: how many share the work; measurements have their host to themselves.
-        seconds: until all jobs are done.
+        estimate_s: seconds until all jobs are done.
         stored_bytes: at the location and in the store, beside what is there already.
         scratch_bytes: on the hosts' own disks, while the largest trainings run.
         from_finished: how many jobs are estimated from finished jobs of the same sort.
@@ -44,7 +43,7 @@ class Forecast:
 
     kinds: tuple[KindForecast, ...]
     workers: int
-    seconds: float
+    estimate_s: float
     stored_bytes: float
     scratch_bytes: float
     from_finished: int
@@ -61,12 +60,13 @@ def forecast(plan: Plan, finished: Iterable[StoredRow], *, workers: int) -> tupl
     rows = list(finished)
     done = {row.job.id for row in rows}
     better = estimate.refined(plan.jobs, rows)
-    plan = _with_estimates(plan, better)
+    jobs = (replace(job, estimate_s=better.get(job.id, job.estimate_s)) for job in plan.jobs)
+    plan = replace(plan, jobs=tuple(jobs))
     kinds = tuple(
         _of_kind(kind, plan, done) for kind in dict.fromkeys(job.kind for job in plan.jobs)
     )
-    alone = sum(kind.seconds for kind in kinds if kind.kind == "profile")
-    shared = sum(kind.seconds for kind in kinds) - alone
+    alone = sum(kind.worker_s for kind in kinds if kind.kind == "profile")
+    shared = sum(kind.worker_s for kind in kinds) - alone
     left = [job for job in plan.jobs if job.id not in done]
     longest = max((job.estimate_s or 0.0 for job in left if not job.exclusive), default=0.0)
     training = any(job.kind == "train" for job in left)
@@ -74,7 +74,7 @@ def forecast(plan: Plan, finished: Iterable[StoredRow], *, workers: int) -> tupl
     return plan, Forecast(
         kinds=kinds,
         workers=workers,
-        seconds=alone + max(shared / workers, longest),
+        estimate_s=alone + max(shared / workers, longest),
         stored_bytes=sum(kind.stored_bytes for kind in kinds),
         scratch_bytes=sum(scratch[:workers]) if training else 0,
         from_finished=sum(job.id in better for job in left),
@@ -106,15 +106,6 @@ def _of_kind(kind: str, plan: Plan, done: Collection[str]) -> KindForecast:
         kind=kind,
         jobs=len(jobs),
         done=len(jobs) - len(left),
-        seconds=sum(job.estimate_s or 0.0 for job in left),
+        worker_s=sum(job.estimate_s or 0.0 for job in left),
         stored_bytes=sum(estimate.stored_bytes(job) for job in left),
     )
-
-
-def _with_estimates(plan: Plan, seconds: Mapping[str, float]) -> Plan:
-    """The plan with better estimates for some of its jobs, by their ids."""
-    jobs = (
-        dataclasses.replace(job, estimate_s=seconds.get(job.id, job.estimate_s))
-        for job in plan.jobs
-    )
-    return dataclasses.replace(plan, jobs=tuple(jobs))

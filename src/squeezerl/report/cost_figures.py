@@ -17,10 +17,9 @@ from squeezerl.report.panels import (
     PanelGrid,
     Styled,
     handle,
-    heading,
-    heading_width,
     note_untrained,
     ordered,
+    panel_figure,
     rule_handle,
     study_style,
 )
@@ -40,8 +39,6 @@ def draw_quantized_costs(
         untrained: agents to draw hollow.
         title: of the figure.
     """
-    from matplotlib.figure import Figure
-
     quantities = [name for name in QUANTITIES if (frame["quantity"] == name).any()]
     environments = in_order(frame["env_id"], ENVIRONMENTS)
     flat = len(environments) == 1  # the quantities side by side, not below each other
@@ -50,26 +47,16 @@ def draw_quantized_costs(
     rows = 1 if flat else len(quantities) * len(blocks)
     most = frame.groupby("env_id")["agent"].nunique().max()
     width, height = max(1.7 if flat else 1.5, 0.42 * most + 0.35), 2.0 if flat else 1.45
-    left, right, top, bottom = 0.8, 0.15, 0.95, 0.35 if flat else 0.45
-    gap_x, gap_y = 0.78 if flat else 0.16, 0.32
     shown = {name: methods[name] for name in ordered(frame["method"], methods) if name != BASELINE}
     handles = [handle(style, line=False) for style in shown.values()]
     handles.append(rule_handle("float policy"))
     if _any_untrained(frame, untrained):
         handles.append(_hollow_handle())
-    gaps = left + right + (columns - 1) * gap_x
-    total_width = max(gaps + columns * width, heading_width(title, handles))
-    width = (total_width - gaps) / columns
-    total_height = top + bottom + rows * height + (rows - 1) * gap_y
     with study_style():
-        figure = Figure(figsize=(total_width, total_height), dpi=150)
-        grid = figure.subplots(
-            rows, columns, sharey=False if flat else "row", squeeze=False,
-            gridspec_kw={
-                "left": left / total_width, "right": 1 - right / total_width,
-                "top": 1 - top / total_height, "bottom": bottom / total_height,
-                "wspace": gap_x / width, "hspace": gap_y / height,
-            },
+        figure, grid = panel_figure(
+            [width] * columns, height, rows=rows, title=title, handles=handles,
+            margins=(0.8, 0.15, 0.95, 0.35 if flat else 0.45),
+            gaps=(0.78 if flat else 0.16, 0.32), share_y=False if flat else "row",
         )  # fmt: skip
         for axes in grid.flat:
             axes.set_visible(False)
@@ -90,7 +77,6 @@ def draw_quantized_costs(
                         axes.set_ylabel(_costs_label(frame, quantity))
                     if column == len(names) - 1:
                         _at_least(axes, 0.05)
-        heading(figure, title, handles)
     return figure
 
 
@@ -118,8 +104,7 @@ def _costs_of_env(
     if slanted:
         for label in axes.get_xticklabels():
             label.set(rotation=30, ha="right")
-    axes.grid(visible=True, axis="y", color="0.92", linewidth=0.6)
-    axes.tick_params(length=2, color="0.4")
+    axes.grid(visible=False, axis="x")
 
 
 def draw_pruned_costs(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from squeezerl.analysis.figure_data import grid_shape
 from squeezerl.records import MethodRecord
@@ -117,31 +117,13 @@ class PanelGrid:
         handles: Sequence[Any],
         share_y: bool = True,
     ) -> None:
-        from matplotlib.figure import Figure
-
         shape = grid_shape(panels)
         columns = len(shape[1]) if shape else min(_COLUMNS, len(panels))
         rows = len(shape[0]) if shape else -(-len(panels) // columns)
-        single = len(panels) == 1
-        width, height = (4.6, 3.0) if single else (2.0, 1.45)
-        left, right, bottom = 0.75, 0.15, 0.55
-        top = 0.82
-        gap_x, gap_y = (0.16 if share_y else 0.5), 0.38
-        gaps = left + right + (columns - 1) * gap_x
-        total_width = max(gaps + columns * width, heading_width(title, handles))
-        width = (total_width - gaps) / columns
-        total_height = top + bottom + rows * height + (rows - 1) * gap_y
-        self.figure = Figure(figsize=(total_width, total_height), dpi=150)
-        grid = self.figure.subplots(
-            rows, columns, sharex=True, sharey=share_y, squeeze=False,
-            gridspec_kw={
-                "left": left / total_width,
-                "right": 1 - right / total_width,
-                "top": 1 - top / total_height,
-                "bottom": bottom / total_height,
-                "wspace": gap_x / width,
-                "hspace": gap_y / height,
-            },
+        width, height = (4.6, 3.0) if len(panels) == 1 else (2.0, 1.45)
+        self.figure, grid = panel_figure(
+            [width] * columns, height, rows=rows, title=title, handles=handles,
+            gaps=(0.16 if share_y else 0.5, 0.38), share_x=True, share_y=share_y,
         )  # fmt: skip
         places: dict[tuple[int, int], Panel] = {}
         for number, panel in enumerate(panels):
@@ -161,17 +143,15 @@ class PanelGrid:
             axes.set_title(
                 f"{algorithm_label(algorithm)} · {env_id}" if own else agent, loc="left", pad=3
             )
-            axes.grid(visible=True, color="0.92", linewidth=0.6)
-            axes.tick_params(length=2, color="0.4")
             below, before = (at[0] + 1, at[1]), (at[0], at[1] - 1)
             axes.tick_params(
                 labelbottom=below not in places, labelleft=before not in places or not share_y
             )
             self.axes[agent] = axes
-        heading(self.figure, title, handles)
-        inch = 1 / total_height
-        self.figure.supxlabel(x, fontsize=9, y=0.1 * inch)
-        middle = (bottom + (total_height - top - bottom) / 2) * inch
+        total_width, total_height = self.figure.get_size_inches()
+        self.figure.supxlabel(x, fontsize=9, y=0.1 / total_height)
+        spec = grid[0, 0].get_gridspec()
+        middle = (spec.bottom + spec.top) / 2
         self.figure.supylabel(y, fontsize=9, x=0.1 / total_width, y=middle)
 
 
@@ -191,36 +171,54 @@ def heading(figure: Any, title: str, handles: Sequence[Any]) -> None:
     )  # fmt: skip
 
 
-def row_of_panels(
+def panel_figure(
     widths: Sequence[float],
-    *,
     height: float,
+    *,
+    rows: int = 1,
     title: str,
     handles: Sequence[Any],
-    bottom: float = 0.55,
-) -> tuple[Any, list[Any]]:
-    """A figure with panels of these widths side by side, in inches, and one scale of y."""
+    margins: tuple[float, float, float, float] = (0.75, 0.15, 0.82, 0.55),
+    gaps: tuple[float, float] = (0.2, 0.0),
+    share_x: bool = False,
+    share_y: bool | Literal["row"] = True,
+) -> tuple[Any, Any]:
+    """A figure with rows of panels below a title and a legend, and the array of its axes.
+
+    Panels get wider where the title or the legend needs more room.
+
+    Args:
+        widths: of the panels of each row, in inches, as all sizes here.
+        height: of each panel.
+        rows: how many there are.
+        title: of the figure.
+        handles: of the legend.
+        margins: left, right, top and bottom.
+        gaps: between columns and between rows.
+        share_x: whether all panels have one scale of x.
+        share_y: whether all panels have one scale of y, or those of a "row".
+    """
     from matplotlib.figure import Figure
 
-    left, right, top, gap = 0.8, 0.15, 0.85, 0.2
-    gaps = left + right + (len(widths) - 1) * gap
-    total_width = max(gaps + sum(widths), heading_width(title, handles))
-    total_height = top + bottom + height
+    left, right, top, bottom = margins
+    fixed = left + right + (len(widths) - 1) * gaps[0]
+    total_width = max(fixed + sum(widths), heading_width(title, handles))
+    total_height = top + bottom + rows * height + (rows - 1) * gaps[1]
     figure = Figure(figsize=(total_width, total_height), dpi=150)
     grid = figure.subplots(
-        1, len(widths), sharey=True, squeeze=False,
+        rows, len(widths), sharex=share_x, sharey=share_y, squeeze=False,
         gridspec_kw={
             "width_ratios": widths,
             "left": left / total_width, "right": 1 - right / total_width,
             "top": 1 - top / total_height, "bottom": bottom / total_height,
-            "wspace": gap / (sum(widths) / len(widths)),
+            "wspace": gaps[0] * len(widths) / (total_width - fixed), "hspace": gaps[1] / height,
         },
     )  # fmt: skip
-    for axes in grid[0]:
+    for axes in grid.flat:
         axes.grid(visible=True, color="0.92", linewidth=0.6)
         axes.tick_params(length=2, color="0.4")
     heading(figure, title, handles)
-    return figure, list(grid[0])
+    return figure, grid
 
 
 def mark_untrained(axes: Any) -> None:

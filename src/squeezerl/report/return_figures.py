@@ -20,7 +20,7 @@ from squeezerl.report.panels import (
     mark_untrained,
     note_untrained,
     ordered,
-    row_of_panels,
+    panel_figure,
     rule_handle,
     study_style,
 )
@@ -167,11 +167,11 @@ def draw_iqm(aggregates: pd.DataFrame, methods: Methods, title: str) -> Any:
     handles = [*(handle(methods[name]) for name in by_ratio), rule]
     sides = [side for side in (whole, by_ratio) if side]
     with study_style():
-        figure, grid = row_of_panels(
+        figure, grid = panel_figure(
             [1.2 + 0.35 * len(side) if side is whole else 4.2 for side in sides],
-            height=2.6, title=title, handles=handles, bottom=0.7,
+            2.6, title=title, handles=handles, margins=(0.8, 0.15, 0.85, 0.7),
         )  # fmt: skip
-        for axes, side in zip(grid, sides, strict=True):
+        for axes, side in zip(grid[0], sides, strict=True):
             axes.axhline(THRESHOLD, color="0.3", linewidth=0.8, linestyle="--", zorder=1)
             for number, method in enumerate(side):
                 line = rows[rows["method"] == method].sort_values("ratio")
@@ -187,7 +187,7 @@ def draw_iqm(aggregates: pd.DataFrame, methods: Methods, title: str) -> Any:
             else:
                 axes.set_xlabel("neurons removed (%)")
                 axes.set_xlim(0, 100 * rows["ratio"].max() + 3)
-        grid[0].set_ylabel("IQM of the score\n(0 random, 1 float policy)")
+        grid[0, 0].set_ylabel("IQM of the score\n(0 random, 1 float policy)")
     return figure
 
 
@@ -216,8 +216,10 @@ def draw_profiles(profiles: pd.DataFrame, methods: Methods, title: str) -> Any:
         rule_handle(f"{100 * THRESHOLD:.0f} % of the return"),
     ]
     with study_style():
-        figure, grid = row_of_panels([2.7] * len(sides), height=2.4, title=title, handles=handles)
-        for axes, side in zip(grid, sides, strict=True):
+        figure, grid = panel_figure(
+            [2.7] * len(sides), 2.4, title=title, handles=handles, margins=(0.8, 0.15, 0.85, 0.55)
+        )
+        for axes, side in zip(grid[0], sides, strict=True):
             axes.axvline(THRESHOLD, color="0.3", linewidth=0.8, linestyle="--", zorder=1)
             for method in side:
                 curves = profiles[profiles["method"] == method].groupby("ratio", dropna=False)
@@ -231,7 +233,7 @@ def draw_profiles(profiles: pd.DataFrame, methods: Methods, title: str) -> Any:
             axes.set_xticks(np.linspace(0, 1, 6))
             axes.set_ylim(-0.02, 1.02)
             axes.set_xlabel("score τ (0 random, 1 float policy)")
-        grid[0].set_ylabel("share of runs above τ")
+        grid[0, 0].set_ylabel("share of runs above τ")
     return figure
 
 

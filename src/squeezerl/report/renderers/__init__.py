@@ -19,11 +19,6 @@ class Renderer(ABC):
     neither markup nor code.
     """
 
-    @property
-    @abstractmethod
-    def suffix(self) -> str:
-        """The ending of its files, for example ".md"."""
-
     @abstractmethod
     def render(self, document: Document, folder: Path) -> str:
         """The document as text.

@@ -48,11 +48,6 @@ strong { font-weight: 650; }
 class HtmlRenderer(Renderer):
     """Blocks as HTML, with a table of contents of the sections and without scripts."""
 
-    @property
-    def suffix(self) -> str:
-        """Of its files."""
-        return ".html"
-
     def render(self, document: doc.Document, folder: Path) -> str:
         """As `Renderer.render`; figures are read from `folder` and stand inside the page."""
         sections = [

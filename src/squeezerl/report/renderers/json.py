@@ -13,11 +13,6 @@ from squeezerl.report.renderers import RENDERERS, Renderer
 class JsonRenderer(Renderer):
     """One JSON object with the title and the blocks."""
 
-    @property
-    def suffix(self) -> str:
-        """Of its files."""
-        return ".json"
-
     def render(self, document: doc.Document, folder: Path) -> str:
         """As `Renderer.render`; `folder` is not needed."""
         return json.dumps(document_json(document), indent=1, ensure_ascii=False) + "\n"

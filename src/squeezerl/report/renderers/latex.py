@@ -38,11 +38,6 @@ _ESCAPES = {
 class LatexRenderer(Renderer):
     """Blocks as a part of a LaTeX document; its first line names the packages it needs."""
 
-    @property
-    def suffix(self) -> str:
-        """Of its files."""
-        return ".tex"
-
     def render(self, document: doc.Document, folder: Path) -> str:
         """As `Renderer.render`; `folder` is not needed."""
         packages = ["booktabs", "amssymb"]

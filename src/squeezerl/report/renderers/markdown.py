@@ -16,11 +16,6 @@ _BLOCK_START = re.compile(r"^(?=[#+=>~-]|\[)|^(\d+)(?=[.)])")
 class MarkdownRenderer(Renderer):
     """Blocks as Markdown, with an empty line between them."""
 
-    @property
-    def suffix(self) -> str:
-        """Of its files."""
-        return ".md"
-
     def render(self, document: doc.Document, folder: Path) -> str:
         """As `Renderer.render`; `folder` is not needed."""
         parts = [f"# {_text(document.title)}"] if document.title else []

@@ -123,7 +123,7 @@ def _read_existing(
         blame = parts.get("env", parts["path"])
         place = Place(env_id=source.env_id or "", env_kwargs=source.env_kwargs)
         if "env" in parts:
-            place = Place(env_id=parts["env"].text(), env_kwargs=source.env_kwargs)
+            place = dataclasses.replace(place, env_id=parts["env"].text())
         elif source.env_id in moved:
             place = dataclasses.replace(place, env_id=moved[source.env_id or ""].env_id)
         elif source.env_id is None:

@@ -13,7 +13,6 @@ from squeezerl.methods.recipe import parse_grid
 from squeezerl.studies.reading.yaml_node import YamlNode, each, unknown
 from squeezerl.studies.study import TICKET, ExistingAgent, TicketNorm, Training, Variant
 
-_TICKET_PERCENTAGES: tuple[float, ...] = (50.0,)
 _TICKET_KEYS = ("norms", "percent", "only")
 _NAIVE = "naive"
 
@@ -109,9 +108,7 @@ def _read_tickets(value: YamlNode | None) -> list[Variant]:
     norms: tuple[str, ...] = ("l2", "random")
     if "norms" in options:
         norms = each(options["norms"], lambda norm: norm.choice(get_args(TicketNorm)))
-    percentages = _TICKET_PERCENTAGES
-    if "percent" in options:
-        percentages = _read_percentages(options["percent"])
+    percentages = _read_percentages(options["percent"]) if "percent" in options else (50.0,)
     return [
         Variant(method=f"{TICKET}-{norm}", ratio=p / 100, ticket=norm)  # type: ignore[arg-type]
         for norm in norms

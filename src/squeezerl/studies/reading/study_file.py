@@ -44,23 +44,17 @@ def read_study(
     root, text = read_yaml_node(Path(path))
     parts = root.mapping((*_KEYS, *_MORE_KEYS), required=("name", "agents"))
     name = read_name(parts["name"])
-    episodes, seed = 100, 0
-    if "episodes" in parts:
-        episodes = parts["episodes"].whole(1, MAX_EPISODES)
-    if "seed" in parts:
-        seed = parts["seed"].whole(0, MAX_SEED)
+    episodes = parts["episodes"].whole(1, MAX_EPISODES) if "episodes" in parts else 100
+    seed = parts["seed"].whole(0, MAX_SEED) if "seed" in parts else 0
     agents, trainings = read_agents(
         parts["agents"], Path(path).absolute().parent, parts.get("environments")
     )
-    variants: tuple[Variant, ...] = ()
-    if "methods" in parts:
-        variants = read_methods(parts["methods"], agents, trainings)
-    store_url = _read_store(parts, name, store)
-    artifacts_url = _read_artifacts(parts, store_url, artifacts)
+    variants = read_methods(parts["methods"], agents, trainings) if "methods" in parts else ()
+    store = _read_store(parts, name, store)
     return Study(
         name=name,
-        store=store_url,
-        artifacts=artifacts_url,
+        store=store,
+        artifacts=_read_artifacts(parts, store, artifacts),
         agents=agents,
         trainings=trainings,
         variants=variants,
@@ -118,12 +112,9 @@ def _read_store(parts: dict[str, YamlNode], name: str, store: str | None) -> str
         return store
     if "store" not in parts:
         return default_store(name)
-    store = parts["store"].text()
-    try:
-        check_store(store)
-    except StudyError as error:
-        raise parts["store"].error(str(error)) from error
-    return store
+    with parts["store"].blamed():
+        check_store(parts["store"].text())
+    return parts["store"].text()
 
 
 def _read_artifacts(parts: dict[str, YamlNode], store: str, artifacts: str | None) -> str:
@@ -131,11 +122,8 @@ def _read_artifacts(parts: dict[str, YamlNode], store: str, artifacts: str | Non
     if artifacts is not None:
         return Location(artifacts).url
     if "artifacts" in parts:
-        node = parts["artifacts"]
-        try:
-            return Location(node.text()).url
-        except StudyError as error:
-            raise node.error(str(error)) from error
+        with parts["artifacts"].blamed():
+            return Location(parts["artifacts"].text()).url
     if (path := sqlite_path(store)) is not None:
         return Location(str(path.with_name(f"{path.stem}-artifacts"))).url
     database = urlsplit(store).path.strip("/") or "store"
@@ -145,8 +133,7 @@ def _read_artifacts(parts: dict[str, YamlNode], store: str, artifacts: str | Non
 def _read_measure(node: YamlNode, variants: tuple[Variant, ...]) -> Measure:
     parts = node.mapping((*_MEASURE_KEYS, *_ENERGY_KEYS))
     pruning = tuple(dict.fromkeys(v.method for v in variants if _is_swept(v)))
-    best: tuple[str, ...] = pruning
-    chosen = tuple(v.name for v in variants if not _is_swept(v))
+    best, chosen = pruning, tuple(v.name for v in variants if not _is_swept(v))
     if "methods" in parts:
         best, chosen = _read_measured(parts["methods"], variants, pruning)
     runtimes: tuple[str, ...] = ("ort",)
@@ -159,12 +146,9 @@ def _read_measure(node: YamlNode, variants: tuple[Variant, ...]) -> Measure:
             )
     seconds = parts["seconds"].number(0.1, 60) if "seconds" in parts else 0.6
     precision = parts["precision"].number(0.001, 1) if "precision" in parts else 0.05
-    energy, watts = "auto", None
+    energy = parts["energy"].text() if "energy" in parts else "auto"
+    watts = parts["watts_per_core"].number(0.001, 10_000) if "watts_per_core" in parts else None
     with node.blamed():
-        if "energy" in parts:
-            energy = parts["energy"].text()
-        if "watts_per_core" in parts:
-            watts = parts["watts_per_core"].number(0.001, 10_000)
         # Both are checked: workers on hosts without a sensor will use the watts.
         choose_meter(host_facts(), energy=energy)
         if watts is not None:

@@ -91,11 +91,8 @@ def _read_cell(
     if "steps" in parts and (step_node := _steps_of(parts["steps"], algorithm)) is not None:
         blame = step_node
         steps = step_node.whole(1, 10**10)
-    evaluations, eval_episodes = 20, 10
-    if "evaluations" in parts:
-        evaluations = parts["evaluations"].whole(1, 10_000)
-    if "eval_episodes" in parts:
-        eval_episodes = parts["eval_episodes"].whole(1, 10_000)
+    evaluations = parts["evaluations"].whole(1, 10_000) if "evaluations" in parts else 20
+    eval_episodes = parts["eval_episodes"].whole(1, 10_000) if "eval_episodes" in parts else 10
     suffix = parts["name"].text() if "name" in parts else ""
     with blame.blamed():
         for seed in seeds:

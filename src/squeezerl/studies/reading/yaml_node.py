@@ -50,12 +50,12 @@ class YamlNode:
 
     @contextmanager
     def blamed(self) -> Iterator[None]:
-        """Give errors of the block the file and line of this value."""
+        """Give errors of the block the file and line of this value, unless they have their own."""
         try:
             yield
-        except StudyError:
-            raise
         except SqueezeRLError as error:
+            if isinstance(error, StudyError) and str(error).startswith(f"{self._file}:"):
+                raise
             raise self.error(str(error)) from error
 
     @property

@@ -234,7 +234,9 @@ class Retention:
 
     `ratio` is R / R_baseline, `None` where returns are not clearly positive; `normalized` is
     (R - R_random) / (R_baseline - R_random). `verdict` is "keeps", "loses" or "undecided" for
-    `threshold`, from the interval of `normalized` at `verdict_confidence`; both are `None` where
+    `threshold`, wrong with a probability of at most 1 - `verdict_confidence` over all looks at
+    growing numbers of episodes; where it is "undecided", about `more_episodes` would decide it if
+    what was seen so far holds, `None` if a million would not. It and `normalized` are `None` where
     the baseline is not clearly better than random (`baseline_trained` false).
     """
 
@@ -245,6 +247,7 @@ class Retention:
     verdict_confidence: float
     baseline_trained: bool
     episodes: int
+    more_episodes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

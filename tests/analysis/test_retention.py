@@ -14,6 +14,7 @@ from squeezerl.analysis.retention import (
     mean_share,
     retention,
 )
+from squeezerl.analysis.sequential import SequentialTest
 from squeezerl.records import Interval, Retention
 
 pytestmark = pytest.mark.slow
@@ -27,10 +28,10 @@ def _retention(
     random: npt.ArrayLike,
     threshold: float = 0.9,
     seed: int = 0,
-    looks: int = 1,
+    test: SequentialTest | None = None,
 ) -> Retention:
     rng = np.random.default_rng(seed)
-    return retention(policy, baseline, random, threshold=threshold, rng=rng, looks=looks)
+    return retention(policy, baseline, random, threshold=threshold, rng=rng, test=test)
 
 
 def _returns(mean: float, deviation: float, seed: int, episodes: int = 50) -> Floats:
@@ -157,17 +158,16 @@ def test_a_baseline_that_is_better_by_chance_gives_no_verdict() -> None:
 
 
 def test_the_verdict_turns_at_the_bounds_of_the_interval() -> None:
-    baseline, random = _returns(1000.0, 100.0, 0), _returns(0.0, 50.0, 1)
-    policy = _returns(900.0, 100.0, 2)
+    # For one look and many episodes, the test and the 95 % bootstrap interval are nearly the same.
+    baseline, random = _returns(1000.0, 100.0, 0, 400), _returns(0.0, 50.0, 1, 400)
+    policy = _returns(900.0, 100.0, 2, 400)
     low, _, high = _bounds(_retention(policy, baseline, random).normalized)
     verdicts = {
-        low - 0.01: "keeps",
-        low: "keeps",
-        np.nextafter(low, 2.0): "undecided",
+        low - 0.002: "keeps",
+        low + 0.002: "undecided",
         (low + high) / 2: "undecided",
-        high: "undecided",
-        np.nextafter(high, 2.0): "loses",
-        high + 0.01: "loses",
+        high - 0.002: "undecided",
+        high + 0.002: "loses",
     }
     for threshold, verdict in verdicts.items():
         assert _retention(policy, baseline, random, threshold).verdict == verdict
@@ -223,19 +223,35 @@ def test_one_episode_says_nothing_at_all() -> None:
     assert (result.baseline_trained, result.episodes) == (False, 1)
 
 
-def test_more_looks_ask_for_more_confidence() -> None:
-    baseline, random = _returns(1000.0, 100.0, 0), _returns(0.0, 50.0, 1)
-    policy = _returns(900.0, 100.0, 2)
-    once = _retention(policy, baseline, random)
-    low = _bounds(once.normalized)[0]
-    thrice = _retention(policy, baseline, random, low, looks=3)
-    assert (once.verdict_confidence, thrice.verdict_confidence) == (
-        0.95,
-        pytest.approx(1 - 0.05 / 3),
+def test_an_early_look_asks_for_more_than_the_only_one() -> None:
+    baseline, random = _returns(1000.0, 100.0, 0, 100), _returns(0.0, 50.0, 1, 100)
+    policy = _returns(900.0, 100.0, 2, 100)
+    low = _bounds(_retention(policy, baseline, random).normalized)[0] - 0.01
+    once, early = (
+        _retention(policy, baseline, random, low, test=test)
+        for test in (None, SequentialTest((100, 200, 400)))
     )
-    assert thrice.normalized == once.normalized
-    assert _retention(policy, baseline, random, low).verdict == "keeps"
-    assert thrice.verdict == "undecided"
+    assert (once.verdict, early.verdict) == ("keeps", "undecided")
+    assert once.verdict_confidence == early.verdict_confidence == 0.95
+    assert once.normalized == early.normalized
+
+
+def test_the_undecided_are_told_how_many_more_episodes_would_decide() -> None:
+    baseline, random = _returns(1000.0, 100.0, 0, 100), _returns(0.0, 50.0, 1, 100)
+    policy = _returns(915.0, 100.0, 2, 100)
+    first = _retention(policy, baseline, random)
+    assert first.verdict == "undecided"
+    assert first.more_episodes is not None
+    times = 1 + first.more_episodes // 100 + 1
+    again = _retention(*(np.tile(x, times) for x in (policy, baseline, random)))
+    assert (again.verdict, again.more_episodes) == ("keeps", None)
+    fewer = _retention(*(np.tile(x, max(1, times - 2)) for x in (policy, baseline, random)))
+    assert fewer.verdict == "undecided"
+
+
+def test_too_few_episodes_lack_those_of_the_rule_of_three() -> None:
+    result = _retention(np.full(20, 1300.0), np.full(20, 1000.0), np.zeros(20), threshold=0.95)
+    assert (result.verdict, result.more_episodes) == ("undecided", 40)
 
 
 @pytest.mark.parametrize("broken", range(3))

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from squeezerl.analysis.bootstrap import CONFIDENCE, percentile_interval, resampled_means
+from squeezerl.analysis.bootstrap import percentile_interval, resampled_means
+from squeezerl.analysis.sequential import SequentialTest, Side
 from squeezerl.records import Interval, Retention
 
 THRESHOLD = 0.9  # the paper's idea of what is still good
 _FEWEST_TO_LOSE = 10
+MOST_EPISODES = 1_000_000
 
 
 def retention(
@@ -25,7 +27,7 @@ def retention(
     *,
     threshold: float,
     rng: np.random.Generator,
-    looks: int = 1,
+    test: SequentialTest | None = None,
 ) -> Retention:
     """Compare a policy with its baseline over the same seeds.
 
@@ -34,42 +36,45 @@ def retention(
     clearly better than random: in every bootstrap resample. The plain ratio of the study is given
     where the baseline's mean is positive in every resample.
 
-    The verdict rests on the interval of the normalised retention: "keeps" if all of it is at least
-    the threshold, "loses" if all of it is below, else "undecided". Its confidence is 1 - 0.05 /
-    `looks` (Bonferroni), so that deciding after the first look that allows it does not raise the
-    error. And no resample shows a failure that happened not to occur: by the rule of three, "keeps"
-    needs at least 3 / (1 - threshold) episodes.
+    The verdict comes from `test`, over the paired differences R - threshold R_baseline -
+    (1 - threshold) R_random, whose mean is positive exactly if the retention is above the
+    threshold. No sample shows a failure that happened not to occur: by the rule of three, "keeps"
+    needs at least 3 / (1 - threshold) episodes besides.
 
     Args:
         policy, baseline, random: returns (episodes,), in the same order of seeds.
         threshold: the retention that is asked for.
         rng: decides the bootstrap resamples.
-        looks: how often the verdict may be asked for while episodes are added.
+        test: which looks there are while episodes are added; unless given, this one only.
     """
     samples = np.column_stack([np.asarray(x, dtype=np.float64) for x in (policy, baseline, random)])
+    episodes = len(samples)
+    test = test or SequentialTest((episodes,))
     means = resampled_means(samples, rng)
     mean_policy, mean_baseline, mean_random = samples.mean(axis=0)
-    ratio = normalized = verdict = None
+    ratio = normalized = verdict = more = None
     if (means[:, 1] > 0).all():
         ratio = percentile_interval(mean_policy / mean_baseline, means[:, 0] / means[:, 1])
     gain = means[:, 1] - means[:, 2]
-    several = len(samples) > 1
+    several = episodes > 1
     trained = bool((gain > 0).all()) and several
-    confidence = 1 - (1 - CONFIDENCE) / looks
     if trained:
         estimate = (mean_policy - mean_random) / (mean_baseline - mean_random)
-        resampled = (means[:, 0] - means[:, 2]) / gain
-        normalized = percentile_interval(estimate, resampled)
-        deciding = percentile_interval(estimate, resampled, confidence)
-        verdict = verdict_of(deciding, threshold, len(samples))
+        normalized = percentile_interval(estimate, (means[:, 0] - means[:, 2]) / gain)
+        differences = samples @ (1, -threshold, threshold - 1)
+        verdict = _verdict(test.look(differences), threshold, episodes)
+        if verdict == "undecided":
+            needed = max(test.needed(differences), fewest_to_keep(threshold))
+            more = math.ceil(max(1, needed - episodes)) if needed < MOST_EPISODES else None
     return Retention(
         ratio=ratio if several else None,
         normalized=normalized,
         threshold=threshold,
         verdict=verdict,
-        verdict_confidence=confidence,
+        verdict_confidence=1 - 2 * test.error,
         baseline_trained=trained,
-        episodes=len(samples),
+        episodes=episodes,
+        more_episodes=more,
     )
 
 
@@ -79,10 +84,19 @@ def fewest_to_keep(threshold: float) -> int:
 
 
 def verdict_of(interval: Interval, threshold: float, episodes: int) -> str:
-    """What an interval of the normalised retention over so many episodes decides."""
-    if interval.low >= threshold and episodes >= fewest_to_keep(threshold):
+    """What the interval of the normalised retention over a fixed number of episodes decides."""
+    side: Side | None = None
+    if interval.low >= threshold:
+        side = "above"
+    elif interval.high < threshold:
+        side = "below"
+    return _verdict(side, threshold, episodes)
+
+
+def _verdict(side: Side | None, threshold: float, episodes: int) -> str:
+    if side == "above" and episodes >= fewest_to_keep(threshold):
         return "keeps"
-    if interval.high < threshold and episodes >= _FEWEST_TO_LOSE:
+    if side == "below" and episodes >= _FEWEST_TO_LOSE:
         return "loses"
     return "undecided"
 

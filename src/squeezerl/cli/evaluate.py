@@ -51,7 +51,7 @@ def evaluate(
     """Run complete, seeded episodes with deterministic actions and report the return.
 
     Every episode counts, however long. With --against both sides play the same seeds, and the
-    verdict on the retention comes from an interval, never from the mean.
+    verdict on the retention comes from a sequential test, never from the mean.
 
     Example: squeezerl evaluate out --env HalfCheetah-v5 --against demo
     """

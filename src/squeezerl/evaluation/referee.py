@@ -1,9 +1,11 @@
-"""The referee: judges policies against one baseline, on the same seeds, until it can decide."""
+"""The referee: judges policies against one baseline, on the same seeds, until it can decide.
+
+However often it looks, the error of its verdicts stays bounded: see `analysis/sequential.py`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -11,6 +13,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from squeezerl.analysis.retention import fewest_to_keep, retention
+from squeezerl.analysis.sequential import ERROR, SequentialTest, doubling
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.evaluation.evaluate import check_limit
 from squeezerl.records import EvaluationRecord, Retention
@@ -38,10 +41,12 @@ class Referee(Generic[P]):
         random: the random policy.
         threshold: the retention that is asked for, between 0 and 1 as a rule.
         seed: of the first episode; the bootstrap derives its own from it.
-        episodes: of the first look at a policy.
-        glances: looks that the caller takes at fewer episodes, by `judge`, and that can decide.
+        episodes: of the first full look at a policy.
+        glance: of an earlier one, after which what clearly loses gets no more; none unless given.
         max_episodes: the limit while it is undecided; unless given, four times `episodes`, or what
             the threshold needs at least.
+        error: how often at most a policy below the threshold is said to keep, and one above it to
+            lose.
 
     Raises:
         InvalidArgumentError: if a number is out of range.
@@ -57,7 +62,8 @@ class Referee(Generic[P]):
         seed: int,
         episodes: int,
         max_episodes: int | None = None,
-        glances: int = 0,
+        glance: int | None = None,
+        error: float = ERROR,
     ) -> None:
         if not 0 < threshold <= 2:
             raise InvalidArgumentError(
@@ -70,8 +76,9 @@ class Referee(Generic[P]):
             max_episodes = max(4 * episodes, fewest_to_keep(threshold))
         self.max_episodes = max_episodes
         check_limit(episodes, self.max_episodes)
-        # The interval that decides is widened for as many looks as there may be.
-        self._looks = glances + 1 + math.ceil(math.log2(self.max_episodes / episodes))
+        looks = doubling(episodes, self.max_episodes)
+        self.glance = episodes if glance is None else min(glance, episodes)
+        self._test = SequentialTest(tuple(sorted({self.glance, *looks})), error)
         self._play = play
         self._baseline, self._random = baseline, random
         self._records: dict[P, EvaluationRecord] = {}
@@ -79,24 +86,29 @@ class Referee(Generic[P]):
 
     def baseline_is_trained(self) -> bool:
         """Whether the baseline is clearly better than random, over the first look's episodes."""
-        return self.judge(self._baseline).retention.baseline_trained
+        return self._look(self._baseline, self.episodes).retention.baseline_trained
 
     def references(self, episodes: int) -> tuple[EvaluationRecord, EvaluationRecord]:
         """So many episodes of the baseline and of the random policy."""
         return self.record(self._baseline, episodes), self.record(self._random, episodes)
 
-    def judge(self, policy: P, episodes: int | None = None) -> Judgement:
-        """A look at a policy; the first one, unless another number of episodes is given."""
-        return self._judge(policy, episodes or self.episodes)
+    def judge(self, policy: P) -> Judgement:
+        """The glance, if there is one, and the first full look unless that clearly loses."""
+        return self._look_until(policy, self.episodes)
 
     def decide(self, policy: P) -> Judgement:
         """Look again, with twice the episodes, while a policy is undecided, up to the limit."""
-        episodes = self.episodes
-        while True:
-            judgement = self._judge(policy, episodes)
-            if judgement.retention.verdict != "undecided" or episodes >= self.max_episodes:
-                return judgement
-            episodes = min(2 * episodes, self.max_episodes)
+        first = self.judge(policy)
+        if first.retention.verdict is None:
+            return first
+        return self._look_until(policy, self.max_episodes)
+
+    def _look_until(self, policy: P, episodes: int) -> Judgement:
+        for look in self._test.looks:
+            judgement = self._look(policy, look)
+            if judgement.retention.verdict in ("keeps", "loses") or look >= episodes:
+                break
+        return judgement
 
     def record(self, policy: P, episodes: int) -> EvaluationRecord:
         """So many episodes of a policy, from the first; those that are missing are played."""
@@ -109,7 +121,7 @@ class Referee(Generic[P]):
         assert record is not None
         return dataclasses.replace(record, episodes=record.episodes[:episodes])
 
-    def _judge(self, policy: P, episodes: int) -> Judgement:
+    def _look(self, policy: P, episodes: int) -> Judgement:
         known = self._judgements.get((policy, episodes))
         if known is not None:
             return known
@@ -123,7 +135,7 @@ class Referee(Generic[P]):
                 random.returns,
                 threshold=self.threshold,
                 rng=np.random.default_rng(self.seed),
-                looks=self._looks,
+                test=self._test,
             ),
         )
         self._judgements[policy, episodes] = judgement

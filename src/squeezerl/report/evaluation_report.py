@@ -16,6 +16,7 @@ from squeezerl.report.text import (
     estimate,
     format_interval,
     format_return,
+    more_needed,
     return_interval,
 )
 
@@ -41,6 +42,7 @@ def retention_json(retention: Retention) -> dict[str, Any]:
         "verdict_confidence": retention.verdict_confidence,
         "baseline_trained": retention.baseline_trained,
         "episodes": retention.episodes,
+        "more_episodes": retention.more_episodes,
     }
 
 
@@ -134,7 +136,7 @@ def comparison_document(
     else:
         verdict = (
             f"{_VERDICTS[retention.verdict]} {retention.threshold:.0%} of the return "
-            f"({retention.episodes} episodes)"
+            f"({retention.episodes} episodes{more_needed(retention)})"
         )
     return Document(
         title="Return against the baseline's",

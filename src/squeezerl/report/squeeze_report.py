@@ -27,7 +27,7 @@ from squeezerl.report.profile_report import (
     profile_json,
 )
 from squeezerl.report.renderers import render
-from squeezerl.report.text import DASH, format_interval, format_return
+from squeezerl.report.text import DASH, format_interval, format_return, more_needed
 from squeezerl.search.result import SqueezeResult, Trial
 from squeezerl.search.squeeze import BASELINE
 
@@ -133,9 +133,10 @@ def squeeze_document(result: SqueezeResult) -> Document:
                 "Retention is (R − R_random) / (R_baseline − R_random), ratio is R / R_baseline; "
                 "both with a 95 % bootstrap interval over episodes paired by seed with the float "
                 "policy's. Returns are over each row's own episodes. The verdict is for a "
-                f"retention of {result.retain:.0%} and comes from a wider interval, since "
-                "undecided candidates are looked at again: keeps (all of it above, over at least "
-                f"{fewest_to_keep(result.retain)} episodes), loses (all of it below), undecided. "
+                f"retention of {result.retain:.0%} and comes from a sequential test: over all "
+                "looks together, a candidate that keeps less is said to keep in at most 2.5 % of "
+                "cases, and one that keeps more to lose in at most as many. Keeping takes at least "
+                f"{fewest_to_keep(result.retain)} episodes. "
                 "The first line gives the chosen candidate's retention on other episodes than "
                 "those of the table."
             ),
@@ -203,7 +204,8 @@ def _row(trial: Trial, result: SqueezeResult, measured: tuple[str, ...]) -> tupl
         format_interval(retention.ratio),
         str(retention.episodes),
         *measured,
-        f"{retention.verdict}" + (", chosen" if trial.recipe == result.chosen else ""),
+        f"{retention.verdict}{more_needed(retention)}"
+        + (", chosen" if trial.recipe == result.chosen else ""),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from squeezerl.analysis.bootstrap import mean_interval
-from squeezerl.records import EvaluationRecord, Interval
+from squeezerl.records import EvaluationRecord, Interval, Retention
 
 DASH = "–"
 
@@ -30,6 +30,15 @@ def format_interval(interval: Interval | None) -> str:
     if interval is None:
         return DASH
     return f"{100 * interval.estimate:.1f} % [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+
+
+def more_needed(retention: Retention) -> str:
+    """What an undecided verdict lacks, to be put behind it; empty for other verdicts."""
+    if retention.verdict != "undecided":
+        return ""
+    if retention.more_episodes is None:
+        return "; a million more would not decide it"
+    return f"; about {retention.more_episodes:,} more would decide it"
 
 
 def return_interval(record: EvaluationRecord) -> Interval | None:

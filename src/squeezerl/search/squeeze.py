@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar, final
 
 from squeezerl.agents.load import Agent
+from squeezerl.analysis.sequential import ERROR
 from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.errors import (
     EvaluationError,
@@ -161,21 +162,11 @@ class Search:
         environment.check_fits(agent.network)
         self._url = f"sqlite:///{work / 'jobs.db'}"
         self._location = Location(str(work / "artifacts"), cache=work / "cache")
-        self._referee, self._confirming = (
-            Referee[_Player](
-                self._play,
-                BASELINE,
-                _RANDOM,
-                threshold=settings.retain,
-                # The best of thirty looks better than it is: other episodes must confirm it.
-                seed=settings.seed + offset,
-                episodes=settings.episodes,
-                max_episodes=settings.max_episodes,
-                glances=glances,
-            )
-            for offset, glances in ((0, 1), (CONFIRMATION_SEED_OFFSET, 0))
-        )
-        self._glance = max(_FEWEST_AT_A_GLANCE, round(_GLANCE_SHARE * settings.episodes))
+        glance = max(_FEWEST_AT_A_GLANCE, round(_GLANCE_SHARE * settings.episodes))
+        self._referee = self._new_referee(settings.seed, glance=glance)
+        # The best of thirty looks better than it is: other episodes must confirm it.
+        self._fresh = settings.seed + CONFIRMATION_SEED_OFFSET
+        self._confirming: list[Referee[_Player]] = []
         self._results: dict[str, StoredResult] = {}
         self._problems: dict[str, str] = {}
         work.mkdir(parents=True, exist_ok=True)
@@ -254,8 +245,8 @@ class Search:
         self._all(self._artifact, self._recipes)
         sizes = {recipe: self._size(recipe) for recipe in (BASELINE, *self._recipes)}
         treated = [recipe for recipe in self._recipes if sizes[recipe] is not None]
-        judged = dict(zip(treated, self._all(self._look, treated), strict=True))
-        chosen, confirmation = BASELINE, None
+        judged = dict(zip(treated, self._all(self._referee.judge, treated), strict=True))
+        chosen, confirmation, attempts = BASELINE, None, 0
         for recipe in sorted(treated, key=lambda recipe: _bytes(sizes[recipe])):
             if _bytes(sizes[recipe]) >= _bytes(sizes[BASELINE]):
                 break
@@ -264,7 +255,8 @@ class Search:
             judged[recipe] = self._referee.decide(recipe)
             if judged[recipe].retention.verdict != "keeps":
                 continue
-            confirmation = self._confirm(recipe)
+            confirmation = self._confirm(recipe, attempts)
+            attempts += 1
             if confirmation.retention.verdict == "keeps":
                 chosen = recipe
                 break
@@ -351,23 +343,40 @@ class Search:
             raise _NotYet(missing)
         return found
 
-    def _look(self, recipe: Recipe) -> Judgement:
-        """A first look: a part of the episodes, and the others unless that part clearly loses."""
-        glance = self._referee.judge(recipe, min(self._glance, self._settings.episodes))
-        return glance if glance.retention.verdict == "loses" else self._referee.judge(recipe)
+    def _confirm(self, recipe: Recipe, attempt: int) -> Judgement:
+        """The judgement on fresh seeds; the first attempt is number 0.
 
-    def _confirm(self, recipe: Recipe) -> Judgement:
+        Each attempt may err half as often as the one before, so that all of them together confirm
+        what does not keep its return in at most 5 % of squeezes.
+        """
+        while len(self._confirming) <= attempt:
+            error = ERROR / 2 ** len(self._confirming)
+            self._confirming.append(self._new_referee(self._fresh, error=error))
         episodes = self._settings.episodes
-        first = self._confirming.seed
         players: tuple[_Player, ...] = (recipe, BASELINE, _RANDOM)
-        self._all(lambda player: self._play(player, first, episodes), players)
-        return self._confirming.decide(recipe)
+        self._all(lambda player: self._play(player, self._fresh, episodes), players)
+        return self._confirming[attempt].decide(recipe)
+
+    def _new_referee(
+        self, seed: int, *, glance: int | None = None, error: float = ERROR
+    ) -> Referee[_Player]:
+        return Referee(
+            self._play,
+            BASELINE,
+            _RANDOM,
+            threshold=self._settings.retain,
+            seed=seed,
+            episodes=self._settings.episodes,
+            max_episodes=self._settings.max_episodes,
+            glance=glance,
+            error=error,
+        )
 
     def _play(self, player: _Player, first: int, count: int) -> EvaluationRecord:
         """Episodes of a player, once they have been played."""
         players = [player]
-        referee = self._confirming if first >= self._confirming.seed else self._referee
-        if first >= referee.seed + referee.episodes:
+        seed = self._fresh if first >= self._fresh else self._referee.seed
+        if first >= seed + self._settings.episodes:
             # When a recipe gets more episodes, the others get them, too: ask for all at once.
             players += [other for other in (BASELINE, _RANDOM) if other != player]
         jobs = {each: self._evaluate_job(each, first, count) for each in players}
@@ -426,7 +435,7 @@ class Search:
         if job.kind == COMPRESS.name:
             return {"stage": f"compress {names[job.id]}"}
         name = names.get(job.params["policy"].get("job"), "random policy")
-        fresh = job.params["seed"] >= self._confirming.seed
+        fresh = job.params["seed"] >= self._fresh
         return {"stage": f"confirm {name}" if fresh else f"play {name}"}
 
 

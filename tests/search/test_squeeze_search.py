@@ -42,7 +42,8 @@ def test_every_artifact_is_readable_and_is_what_its_trial_says(squeezed: Squeeze
         artifact = read_artifact(squeezed.folder / trial.artifact)
         assert artifact.manifest.size == trial.size
         assert len(artifact.manifest.specs) == len(trial.recipe.steps)
-        assert (artifact.manifest.calibration is not None) == (trial.recipe.name == "ptsq")
+        calibrated = artifact.manifest.calibration is not None
+        assert calibrated == ("observations" in trial.recipe.needs)
     on_disk = {path.name for path in (squeezed.folder / "candidates").iterdir()}
     assert on_disk == {"float", *_trials(squeezed)}
 
@@ -55,7 +56,9 @@ def test_pruning_takes_the_share_of_neurons_that_it_names(squeezed: Squeezed) ->
 
 def test_verdicts_are_as_the_agent_was_built(squeezed: Squeezed) -> None:
     for name, trial in _trials(squeezed).items():
-        fits = name.startswith("pt") or int(name.partition("-")[2]) <= 50
+        if name.startswith("bits"):
+            continue  # few bits are not enough for weights of such different sizes
+        fits = trial.recipe.ratio is None or trial.recipe.ratio <= 0.5
         assert _verdict(trial) == ("keeps" if fits else "loses"), name
 
 
@@ -110,7 +113,7 @@ def test_results_json_tells_what_was_returned(squeezed: Squeezed) -> None:
     assert results["episodes"] == 10
     assert results["max_episodes"] == 40
     assert results["env_kwargs"] == {"max_episode_steps": MAX_STEPS}
-    assert len(results["candidates"]) == 30
+    assert len(results["candidates"]) == len(default_recipes())
     for data, trial in zip(results["candidates"], squeezed.result.trials, strict=True):
         assert (data["method"], data["ratio"]) == (trial.recipe.record.name, trial.recipe.ratio)
         assert data["retention"]["verdict"] == _verdict(trial)
@@ -158,7 +161,7 @@ def test_a_layer_too_small_is_reported_and_the_undecided_are_extended(tmp_path: 
         agent, env=cart_pole(), output=out, retain=RETAIN, episodes=4, measure=False
     ).result
     trials = {trial.recipe.name: trial for trial in result.trials}
-    assert len(trials) == 30
+    assert len(trials) == len(default_recipes())
     failed = {name: trial for name, trial in trials.items() if trial.problem is not None}
     assert failed.keys() == {"l1-5", "l2-5"}
     for name, trial in failed.items():

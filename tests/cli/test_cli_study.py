@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import COMMAND, environment, lost_keys, run, the_object
+from command import COMMAND, environment, invoke, lost_keys, run, the_object
 
 from squeezerl.cli.study_text import duration, job_name, seconds_left
 from squeezerl.jobs.job import Counts, RunningJob, Status, Workload
@@ -21,8 +22,8 @@ pytestmark = pytest.mark.slow
 
 SMALL = """\
 name: small
-agents: [demo]
-methods: [ptdq, l2: {percent: [10]}]
+agents: [{path: ppo.zip, env: Pendulum-v1}]
+methods: [ptdq, l2: {percent: [25]}]
 episodes: 2
 """
 FAILING = SMALL.replace("ptdq", "ptdq: {keep: [layer9]}")
@@ -34,9 +35,10 @@ agents:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder with studies; locks of the host are this test's own."""
+def here(tmp_path: Path, small_agent: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current folder with an agent and studies; locks of the host are this test's own."""
     monkeypatch.chdir(tmp_path)
+    shutil.copy(small_agent, tmp_path / "ppo.zip")
     (tmp_path / "tmp").mkdir()
     for name in ("TMPDIR", "XDG_CACHE_HOME", "XDG_STATE_HOME"):
         monkeypatch.setenv(name, str(tmp_path / "tmp"))
@@ -57,45 +59,45 @@ def test_from_the_plan_to_the_report(here: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert the_object(done.stdout)["jobs"]["done"] == 8
 
-    again = run("study", "run", "small.yaml")
-    assert again.returncode == 0
+    again = invoke("study", "run", "small.yaml")
+    assert again.exit_code == 0
     assert "8 of 8 jobs done" in again.stdout
 
-    status = run("study", "status", "small")
-    assert status.returncode == 0
+    status = invoke("study", "status", "small")
+    assert status.exit_code == 0
     assert "evaluate" in status.stdout
 
-    table = run("study", "results", "small", "--csv")
+    table = invoke("study", "results", "small", "--csv")
     rows = list(csv.DictReader(io.StringIO(table.stdout)))
     assert [row["method"] for row in rows] == ["float", "l2", "ptdq"]
-    assert rows[1]["ratio"] == "0.1"
-    results = the_object(run("study", "results", "small.yaml", "--json").stdout)
+    assert rows[1]["ratio"] == "0.25"
+    results = the_object(invoke("study", "results", "small.yaml", "--json").stdout)
     assert lost_keys("study results", results) == set()
     cells = results["cells"]
     assert [cell["method"] for cell in cells] == ["float", "l2", "ptdq"]
-    assert "retention" in run("study", "results", "small").stdout
+    assert "retention" in invoke("study", "results", "small").stdout
 
     report = run("study", "report", "small", "-o", "out")
     assert report.returncode == 0, report.stderr
     assert (here / "out" / "report.md").is_file()
-    assert run("study", "report", "small", "-o", "out").returncode == 2
-    assert run("study", "report", "small", "-o", "out", "--force").returncode == 0
+    assert invoke("study", "report", "small", "-o", "out").exit_code == 2
+    assert invoke("study", "report", "small", "-o", "out", "--force").exit_code == 0
 
 
 def test_failed_jobs_are_listed_and_the_exit_code_is_1(here: Path) -> None:
     done = run("study", "run", "failing.yaml")
 
     assert done.returncode == 1
-    assert "failed: compress ppo-HalfCheetah-v5 ptdq-keep-layer9: " in done.stdout
+    assert "failed: compress ppo-Pendulum-v1 ptdq-keep-layer9: " in done.stdout
     assert "layer9" in done.stdout
     assert "6 of 8 jobs done, 1 failed, 1 need a job that failed" in done.stdout
     assert "Traceback (" not in done.stdout + done.stderr
     assert "study status failing.yaml --errors" in done.stdout
-    status = run("study", "status", "failing.yaml", "--store", "sqlite:///small.db", "--errors")
+    status = invoke("study", "status", "failing.yaml", "--store", "sqlite:///small.db", "--errors")
     assert "Traceback (most recent call last)" in status.stdout
-    data = the_object(run("study", "status", "small", "--json").stdout)
+    data = the_object(invoke("study", "status", "small", "--json").stdout)
     assert lost_keys("study status", data) == set()
-    again = run("study", "run", "failing.yaml", "--json")
+    again = invoke("study", "run", "failing.yaml", "--json")
     assert lost_keys("study run", the_object(again.stdout)) == set()
     assert (data["jobs"]["failed"], data["jobs"]["blocked"]) == (1, 1)
     assert len(data["failures"]) == 1
@@ -119,9 +121,9 @@ def test_failed_jobs_are_listed_and_the_exit_code_is_1(here: Path) -> None:
 )
 def test_bad_input_ends_with_a_message(here: Path, arguments: tuple[str, ...], says: str) -> None:
     before = sorted(here.iterdir())
-    done = run("study", *arguments)
+    done = invoke("study", *arguments)
 
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert "secret" not in done.stderr
@@ -132,9 +134,9 @@ def test_bad_input_ends_with_a_message(here: Path, arguments: tuple[str, ...], s
 def test_a_mistake_in_the_file_is_named_with_its_line(here: Path) -> None:
     (here / "bad.yaml").write_text(SMALL.replace("episodes", "episode"), encoding="utf-8")
 
-    done = run("study", "run", "bad.yaml")
+    done = invoke("study", "run", "bad.yaml")
 
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert "bad.yaml:4: unknown key 'episode'" in done.stderr
     assert "did you mean episodes?" in done.stderr
 
@@ -161,7 +163,7 @@ def test_an_interrupted_study_goes_on(here: Path) -> None:
     assert "stopping" in err
     assert "0 of 5 jobs done" in out
     assert list(here.glob("tmp/**/checkpoints/*"))
-    status: dict[str, Any] = the_object(run("study", "status", "long", "--json").stdout)
+    status: dict[str, Any] = the_object(invoke("study", "status", "long", "--json").stdout)
     assert (status["jobs"]["pending"], status["jobs"]["running"]) == (5, 0)
 
 

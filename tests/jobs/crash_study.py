@@ -27,8 +27,8 @@ COMMAND = Path(__file__).with_name("cheap_command.py")
 
 
 def make_study(folder: Path, first: int, rng: Random) -> list[Job]:
-    """Some 110 jobs in three layers, a few of which must be alone."""
-    base = [cheap_job(first + n, trace=folder, seconds=rng.uniform(0.0, 0.1)) for n in range(60)]
+    """Some 60 jobs in three layers, a few of which must be alone."""
+    base = [cheap_job(first + n, trace=folder, seconds=rng.uniform(0.0, 0.1)) for n in range(35)]
     middle = [
         cheap_job(
             first + 100 + n,
@@ -37,11 +37,9 @@ def make_study(folder: Path, first: int, rng: Random) -> list[Job]:
             seconds=rng.uniform(0.0, 0.1),
             exclusive=n % 5 == 0,
         )
-        for n in range(40)
+        for n in range(20)
     ]
-    top = [
-        cheap_job(first + 200 + n, tuple(rng.sample(middle, 4)), trace=folder) for n in range(10)
-    ]
+    top = [cheap_job(first + 200 + n, tuple(rng.sample(middle, 4)), trace=folder) for n in range(5)]
     return [*top, *middle, *base]
 
 

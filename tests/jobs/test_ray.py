@@ -1,4 +1,4 @@
-"""Ray takes seconds to start, so there are few tests of it."""
+"""Ray takes seconds to start, so the contract's tests share one, and there are few others."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from cheap_jobs import cheap_job
 from crash_study import Command, check
 from executor_contract import ExecutorContract
 
+from squeezerl.jobs.executors import ray as ray_executor
 from squeezerl.jobs.store import Store
 
 pytestmark = pytest.mark.slow
@@ -34,9 +35,38 @@ def _folder_of_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 class TestRay(ExecutorContract):
     name = "ray"
 
-    @pytest.fixture(autouse=True)
-    def _needs_ray(self) -> None:
-        pytest.importorskip("ray")
+    @pytest.fixture(scope="class", autouse=True)
+    def _cluster(self) -> Iterator[None]:
+        """One that the executor finds connected; the tests below let it start its own."""
+        ray = pytest.importorskip("ray")
+        with tempfile.TemporaryDirectory(
+            prefix="ray-", dir="/tmp", ignore_cleanup_errors=True
+        ) as t:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("RAY_TMPDIR", t)
+                ray.init(
+                    address="local",
+                    num_cpus=2,
+                    log_to_driver=False,
+                    include_dashboard=False,
+                    runtime_env={
+                        "env_vars": {"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": t}
+                    },
+                )
+            yield
+            ray.shutdown()
+
+    def test_it_warns_of_workers_that_no_host_has_room_for(
+        self,
+        url: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        monkeypatch.setattr(ray_executor, "WAIT_S", 0.2)
+        self.put(url, *(cheap_job(n, seconds=0.5) for n in range(6)))
+        assert self.run(url, tmp_path, workers=3).done == 6
+        assert "1 of 3 workers wait for a place in the Ray cluster, which has 2 CPUs" in caplog.text
 
 
 def _descendants(command: Command, name: str) -> list[psutil.Process]:
@@ -67,11 +97,10 @@ def _wait(command: Command, store: Store, done: int) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.thorough
 def test_a_worker_then_the_whole_of_ray_is_killed(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     url = f"sqlite:///{tmp_path}/store.db"
-    base = [cheap_job(n, trace=tmp_path, seconds=0.1) for n in range(100)]
+    base = [cheap_job(n, trace=tmp_path, seconds=0.1) for n in range(60)]
     top = [
         cheap_job(200 + n, tuple(base[n : n + 3]), trace=tmp_path, exclusive=n < 3)
         for n in range(10)
@@ -134,36 +163,6 @@ def test_workers_end_when_their_driver_is_killed(tmp_path: Path) -> None:
             for process in everything:
                 if process.is_running():
                     process.kill()
-
-
-def test_it_warns_of_workers_that_no_host_has_room_for(tmp_path: Path) -> None:
-    pytest.importorskip("ray")
-    url = f"sqlite:///{tmp_path}/store.db"
-    with Store.open(url) as store:
-        store.put_study("s", {}, [(cheap_job(n, seconds=0.5), {}) for n in range(6)])
-    code = (
-        "import ray, sys\n"
-        "import cheap_jobs\n"
-        "from squeezerl.jobs.executors import ray as ray_executor\n"
-        "from squeezerl.jobs.execute import execute\n"
-        "from squeezerl.jobs.location import Location\n"
-        "ray_executor.WAIT_S = 0.2\n"
-        "ray.init(address='local', num_cpus=1, include_dashboard=False, log_to_driver=False)\n"
-        "counts = execute(sys.argv[1], 's', location=Location(sys.argv[2]), executor='ray',\n"
-        "    workers=2)\n"
-        "print(counts.done)\n"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", code, url, str(tmp_path / "artifacts")],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=True,
-    )
-
-    assert run.stdout.strip().endswith("6")
-    assert "1 of 2 workers wait for a place in the Ray cluster, which has 1 CPUs" in run.stderr
 
 
 def test_an_unreachable_cluster_is_an_error(tmp_path: Path) -> None:

@@ -153,6 +153,16 @@ class Calibration:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Learning:
+    """The environment that a policy learned in, and the seed of all that was drawn meanwhile."""
+
+    env_id: str
+    env_kwargs: dict[str, Any]
+    backend: str
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ObservationsRecord:
     """Which observations something was fitted to or measured on.
 

@@ -4,6 +4,7 @@ import pytest
 
 from small_policies import SOURCE, make_network
 from squeezerl.agents.load import Agent
+from squeezerl.artifacts.manifest import Manifest
 from squeezerl.errors import EnvError
 from squeezerl.evaluation.environment import Environment
 from squeezerl.pipeline.make import make_artifact
@@ -18,6 +19,10 @@ def test_a_recipe_that_learns_gives_the_same_file_again_and_reports_its_progress
     again = make_artifact(AGENT, RECIPE, environment=place, seed=3, threads=2)
     assert first.model == again.model
     assert [layer.in_features for layer in first.network.layers] == [3, 4 + 3]
+    learning = first.manifest.learning
+    assert learning is not None
+    assert (learning.env_id, learning.seed) == ("Pendulum-v1", 3)
+    assert Manifest.loads(first.manifest.dumps()) == first.manifest
     assert done == sorted(done)
     assert 0.8 < done[-1] <= 1
 

@@ -16,7 +16,7 @@ from squeezerl.errors import ArtifactError, AuditError
 from squeezerl.formats.base import FORMATS
 from squeezerl.methods.recipe import Recipe
 from squeezerl.network.network import Network
-from squeezerl.records import AgentSource, Calibration, ObservationsRecord
+from squeezerl.records import AgentSource, Calibration, Learning, ObservationsRecord
 
 _MAX_BYTES = 512 * 2**20
 _LIBRARIES = ("squeezerl", "onnx", "onnxruntime", "numpy")
@@ -74,6 +74,7 @@ def build_artifact(
     source: AgentSource,
     calibration: Calibration | None = None,
     observations: ObservationsRecord | None = None,
+    learning: Learning | None = None,
 ) -> Artifact:
     """The artifact of a network: written, read back, and audited.
 
@@ -84,6 +85,7 @@ def build_artifact(
         source: the agent that it came from.
         calibration: the episodes that the recipe's observations were taken from.
         observations: which observations the recipe was given.
+        learning: where the recipe learned.
 
     Raises:
         AuditError: if the model is not what the recipe promises.
@@ -99,6 +101,7 @@ def build_artifact(
         specs_sha256=recipe.sha256,
         calibration=calibration,
         observations=observations,
+        learning=learning,
         observation_shape=network.observation_shape,
         action_shape=network.action_shape,
         discrete=network.head.is_discrete,

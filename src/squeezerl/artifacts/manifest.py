@@ -8,7 +8,14 @@ from typing import Any
 
 from squeezerl.errors import ArtifactError
 from squeezerl.formats.base import SizeRecord
-from squeezerl.records import AgentSource, Calibration, LayerRecord, ObservationsRecord, to_json
+from squeezerl.records import (
+    AgentSource,
+    Calibration,
+    LayerRecord,
+    Learning,
+    ObservationsRecord,
+    to_json,
+)
 
 FORMAT_VERSION = 2
 MODEL_NAME = "policy.onnx"
@@ -21,7 +28,8 @@ class Manifest:
 
     `recipe` is its canonical text, `specs` the same as data with the methods' versions.
     `observations` are those that the recipe needed; `calibration` says which episodes they were
-    taken from, unless they were recorded elsewhere.
+    taken from, unless they were recorded elsewhere. `learning` says where a recipe that learns did
+    so, unless it learned on observations alone.
     """
 
     format_version: int = FORMAT_VERSION
@@ -31,6 +39,7 @@ class Manifest:
     specs_sha256: str
     calibration: Calibration | None
     observations: ObservationsRecord | None
+    learning: Learning | None
     observation_shape: tuple[int, ...]
     action_shape: tuple[int, ...]
     discrete: bool
@@ -63,7 +72,8 @@ class Manifest:
             )
         try:
             calibration = data["calibration"]
-            observations = data.get("observations")  # artifacts of earlier releases lack it
+            # Artifacts of earlier releases lack these two.
+            observations, learning = data.get("observations"), data.get("learning")
             return cls(
                 source=AgentSource.from_json(data["source"]),
                 recipe=str(data["recipe"]),
@@ -73,6 +83,7 @@ class Manifest:
                 observations=None
                 if observations is None
                 else ObservationsRecord(**observations | {"shape": tuple(observations["shape"])}),
+                learning=None if learning is None else Learning(**learning),
                 observation_shape=tuple(data["observation_shape"]),
                 action_shape=tuple(data["action_shape"]),
                 discrete=bool(data["discrete"]),

@@ -17,7 +17,7 @@ from squeezerl.evaluation.visits import EnvironmentVisits
 from squeezerl.methods.base import Given
 from squeezerl.methods.recipe import Recipe, RecipeLike
 from squeezerl.network.network import as_float
-from squeezerl.records import AgentSource, ObservationsRecord
+from squeezerl.records import AgentSource, Learning, ObservationsRecord
 from squeezerl.runtimes.base import Observations
 from squeezerl.runtimes.onnx_runtime import load_network
 
@@ -61,7 +61,7 @@ def make_artifact(
         EnvError: if environment and agent do not fit.
     """
     recipe = Recipe.of(recipe)
-    calibration = record = visits = None
+    calibration = record = visits = learning = None
     learns = "visits" in recipe.needs
     calibrating = _CALIBRATING if learns else 1.0
     with ExitStack() as stack:
@@ -70,6 +70,12 @@ def make_artifact(
             environment.check_fits(agent.network)
             if learns:
                 visits = stack.enter_context(EnvironmentVisits(environment, seed, threads))
+                learning = Learning(
+                    env_id=environment.id,
+                    env_kwargs=dict(environment.kwargs),
+                    backend=environment.backend,
+                    seed=seed,
+                )
             if "observations" in recipe.needs:
                 origin = "episodes"
                 observations, calibration = calibrate(
@@ -99,6 +105,7 @@ def make_artifact(
         source=agent.source,
         calibration=calibration,
         observations=record,
+        learning=learning,
     )
 
 

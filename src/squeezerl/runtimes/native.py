@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from squeezerl.errors import CompilerError, FormatError
 from squeezerl.formats.c.code import EXACT, KERNELS_FOR_VECTORS, all_kernels, kernel_names, text
-from squeezerl.formats.c.steps import BLOCK, blocks_of, steps_of
+from squeezerl.formats.c.steps import BLOCK, host_steps, steps_of
 from squeezerl.host.compiler import compiled, find_compiler
 from squeezerl.network.network import Network
 from squeezerl.runtimes.base import RUNTIMES, Actions, Actor, Deployed, Observations, Rows, Runtime
@@ -25,7 +25,10 @@ FLAGS = ("-O3", "-std=gnu99", "-fPIC", "-shared", "-ffp-contract=off")
 Level = Literal["portable", "avx2", "avx-vnni", "avx512-vnni"]
 LEVELS: tuple[Level, ...] = ("portable", "avx2", "avx-vnni", "avx512-vnni")
 _ALIGNMENT = 64
-_CODES = {name: code for code, name in enumerate([*kernel_names(), "quantize_row", "keep", "join"])}
+_OTHERS = ("quantize_row", "keep", "join", "sums")
+_CODES = {
+    name: code for code, name in enumerate([*kernel_names(), *kernel_names("host.c"), *_OTHERS])
+}
 _STEP = np.dtype(
     [
         *(("kernel", "i4"), ("outputs", "i4"), ("inputs", "i4"), ("padded", "i4")),
@@ -85,7 +88,7 @@ class _Program:
     """The steps of a network in memory, as the C code reads them."""
 
     def __init__(self, network: Network, level: int) -> None:
-        steps = steps_of(network)
+        steps = host_steps(steps_of(network))
         observations, dimensions = math.prod(network.observation_shape), network.observation_shape
         widest = max(observations, *(max(step.sizes) for step in steps))
         width = -(-widest // _ALIGNMENT) * _ALIGNMENT
@@ -97,7 +100,7 @@ class _Program:
             row["outputs"], row["inputs"] = step.sizes[0], step.sizes[-1]
             row["padded"] = -(-step.sizes[0] // BLOCK) * BLOCK
             row["number"][: len(step.numbers)] = step.numbers
-            for index, array in enumerate(blocks_of(step)):
+            for index, array in enumerate(step.arrays.values()):
                 self._arrays.append(_aligned(array))
                 row["array"][index] = self._arrays[-1].ctypes.data
         self._policy = _Policy(

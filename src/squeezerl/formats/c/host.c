@@ -1,6 +1,6 @@
 /* Layers for computers: their weights lie in blocks of 16 outputs. A float weight is
-   (blocks, inputs, 16), an integer weight (blocks, inputs / 4, 16, 4). Sizes are multiples of 16,
-   the rest being zeros; arrays are aligned to 64 bytes. */
+   (blocks, inputs, 16), an integer weight (blocks, inputs / 4, 16, 4), from -127 to 127. Sizes are
+   multiples of 16, the rest being zeros; arrays are aligned to 64 bytes. */
 
 /// float_function
 typedef void float_function(int blocks, int inputs, const float *restrict x, float *restrict y,
@@ -8,28 +8,25 @@ typedef void float_function(int blocks, int inputs, const float *restrict x, flo
 
 /// integer_function
 typedef void integer_function(int blocks, int groups, const uint8_t *restrict q,
-                              int32_t *restrict sum, const int8_t *restrict weight);
+                              int32_t *restrict sum, const int8_t *restrict weight,
+                              const int32_t *restrict row_sum);
 
 /// float_blocks
 KERNEL void float_blocks(int blocks, int inputs, const float *restrict x, float *restrict y,
                          const float *restrict weight, const float *restrict bias)
 {
-    for (int b = 0; b < blocks; b++, y += 16, bias += 16) {
-        float sum[4][16] = {{0.0f}};
-        int i = 0;
-        for (; i + 4 <= inputs; i += 4, weight += 64) {
-            for (int j = 0; j < 4; j++) {
+    for (int b = 0; b < blocks; b++, y += 16, bias += 16, weight += 16 * inputs) {
+        float sum[4][16];
+        for (int j = 0; j < 4; j++) {
+            float part[16] = {0.0f};
+            for (int i = j; i < inputs; i += 4) {
+                const float *w = weight + 16 * i;
                 for (int k = 0; k < 16; k++) {
-                    const float product = weight[16 * j + k] * x[i + j];
-                    sum[j][k] = sum[j][k] + product;
+                    const float product = w[k] * x[i];
+                    part[k] = part[k] + product;
                 }
             }
-        }
-        for (; i < inputs; i++, weight += 16) {
-            for (int k = 0; k < 16; k++) {
-                const float product = weight[k] * x[i];
-                sum[i % 4][k] = sum[i % 4][k] + product;
-            }
+            memcpy(sum[j], part, sizeof part);
         }
         for (int k = 0; k < 16; k++) {
             const float even = sum[0][k] + sum[1][k];
@@ -41,9 +38,11 @@ KERNEL void float_blocks(int blocks, int inputs, const float *restrict x, float 
 }
 
 /// integer_blocks
+/* sum = weight q. The sums of the weights of each row are for processors that want q around 0. */
 KERNEL void integer_blocks(int blocks, int groups, const uint8_t *restrict q, int32_t *restrict sum,
-                           const int8_t *restrict weight)
+                           const int8_t *restrict weight, const int32_t *restrict row_sum)
 {
+    (void)row_sum;
     for (int b = 0; b < blocks; b++, sum += 16) {
         int32_t total[16] = {0};
         for (int g = 0; g < groups; g++, weight += 64) {
@@ -67,6 +66,18 @@ KERNEL void rescale(int n, const int32_t *restrict sum, float *restrict y,
     }
 }
 
+/// requantize
+/* The same, and then integers again. */
+KERNEL void requantize(int n, const int32_t *restrict sum, uint8_t *restrict q,
+                       const int32_t *restrict offset, const float *restrict step, float scale,
+                       float zero_point, float levels)
+{
+    for (int i = 0; i < n; i++) {
+        const float y = (float)(sum[i] + offset[i]) * step[i];
+        q[i] = stored_as(y, scale, zero_point, levels);
+    }
+}
+
 /// rescale_wide
 KERNEL void rescale_wide(int n, const int32_t *restrict sum, float *restrict y,
                          const double *restrict offset, const float *restrict step)
@@ -77,14 +88,15 @@ KERNEL void rescale_wide(int n, const int32_t *restrict sum, float *restrict y,
 }
 
 /// rescale_row
-/* y = (sum - zero_point * row_sum) * (scale * step) */
+/* y = (sum - zero_point * row_sum) * (scale * step) + bias */
 KERNEL void rescale_row(int n, const int32_t *restrict sum, float *restrict y,
-                        const float *restrict step, const int32_t *restrict row_sum, float scale,
-                        float zero_point)
+                        const float *restrict step, const int32_t *restrict row_sum,
+                        const float *restrict bias, float scale, float zero_point)
 {
     const int32_t zero = (int32_t)zero_point;
     for (int i = 0; i < n; i++) {
         const float both = scale * step[i];
-        y[i] = (float)(sum[i] - zero * row_sum[i]) * both;
+        const float product = (float)(sum[i] - zero * row_sum[i]) * both;
+        y[i] = product + bias[i];
     }
 }

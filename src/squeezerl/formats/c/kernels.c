@@ -34,6 +34,19 @@ KERNEL void multiply(int n, float *restrict x, const float *restrict c)
     }
 }
 
+/// normalize
+/* (x - mean) * factor, held between low and high. Not a number stays that. */
+KERNEL void normalize(int n, float *restrict x, const float *restrict mean,
+                      const float *restrict factor, float low, float high)
+{
+    for (int i = 0; i < n; i++) {
+        const float centered = x[i] - mean[i];
+        const float scaled = centered * factor[i];
+        const float bounded = scaled < low ? low : scaled;
+        x[i] = bounded > high ? high : bounded;
+    }
+}
+
 /// clamp
 /* Not a number stays that. */
 KERNEL void clamp(int n, float *restrict x, float low, float high)
@@ -64,7 +77,7 @@ KERNEL float to_nearest(float x)
     return shifted - shift;
 }
 
-/// steps_of: to_nearest
+/// steps_of
 /* x as a number of steps from 0, where -zero_point to levels - zero_point can be stored.
    Not a number becomes the lowest. */
 KERNEL float steps_of(float x, float scale, float zero_point, float levels)
@@ -73,26 +86,34 @@ KERNEL float steps_of(float x, float scale, float zero_point, float levels)
     const float high = levels - zero_point;
     float steps = x / scale;
     steps = steps > low ? steps : low;
-    steps = steps < high ? steps : high;
-    return to_nearest(steps);
+    return steps < high ? steps : high;
 }
 
-/// quantize: steps_of
+/// stored_as: steps_of
+/* x as the nearest integer that can be stored: the last bits once 1.5 * 2^23 is added. */
+KERNEL uint8_t stored_as(float x, float scale, float zero_point, float levels)
+{
+    const float shifted = steps_of(x, scale, zero_point, levels) + 12582912.0f;
+    uint32_t bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    return (uint8_t)(bits + (uint32_t)(int32_t)zero_point);
+}
+
+/// quantize: stored_as
 KERNEL void quantize(int n, const float *restrict x, uint8_t *restrict q, float scale,
                      float zero_point, float levels)
 {
     for (int i = 0; i < n; i++) {
-        const float stored = steps_of(x[i], scale, zero_point, levels) + zero_point;
-        q[i] = (uint8_t)(int32_t)stored;
+        q[i] = stored_as(x[i], scale, zero_point, levels);
     }
 }
 
-/// round_values: steps_of
+/// round_values: steps_of to_nearest
 /* What quantizing and going back to floats leaves of the values. */
 KERNEL void round_values(int n, float *restrict x, float scale, float zero_point, float levels)
 {
     for (int i = 0; i < n; i++) {
-        x[i] = steps_of(x[i], scale, zero_point, levels) * scale;
+        x[i] = to_nearest(steps_of(x[i], scale, zero_point, levels)) * scale;
     }
 }
 
@@ -114,9 +135,11 @@ KERNEL void find_rounding(int n, const float *restrict x, float levels, float *s
         low[0] = x[i] < low[0] ? x[i] : low[0];
         high[0] = x[i] > high[0] ? x[i] : high[0];
     }
-    for (int k = 1; k < 16; k++) {
-        low[0] = low[k] < low[0] ? low[k] : low[0];
-        high[0] = high[k] > high[0] ? high[k] : high[0];
+    for (int half = 8; half > 0; half /= 2) {
+        for (int k = 0; k < half; k++) {
+            low[k] = low[k + half] < low[k] ? low[k + half] : low[k];
+            high[k] = high[k + half] > high[k] ? high[k + half] : high[k];
+        }
     }
     const float span = high[0] - low[0];
     const float step = span / levels;

@@ -56,6 +56,7 @@ KERNEL void run_with(const struct policy *p, const float *observation, void *act
                 x[i] = 0.0f;
             }
             break;
+        case NORMALIZE: normalize(n, x, a[0], a[1], c[0], c[1]); break;
         case SUBTRACT: subtract(n, x, a[0]); break;
         case ADD: add(n, x, a[0]); break;
         case MULTIPLY: multiply(n, x, a[0]); break;
@@ -87,22 +88,17 @@ KERNEL void run_with(const struct policy *p, const float *observation, void *act
             y = other;
             break;
         }
-        case INTEGER_LAYER:
-        case WIDE_LAYER:
-        case DYNAMIC_LAYER:
+        case SUMS:
             /* Inputs are padded to 16, so that there are groups of four groups of four. */
             for (int i = s->inputs; i % 16; i++) {
                 q[i] = 0;
             }
-            integers(n / 16, (s->inputs + 15) / 16 * 4, q, sum, a[0]);
-            if (s->kernel == INTEGER_LAYER) {
-                rescale(n, sum, x, a[1], a[2]);
-            } else if (s->kernel == WIDE_LAYER) {
-                rescale_wide(n, sum, x, a[1], a[2]);
-            } else {
-                rescale_row(n, sum, x, a[1], a[2], scale, zero_point);
-            }
+            integers(n / 16, (s->inputs + 15) / 16 * 4, q, sum, a[0], a[1]);
             break;
+        case RESCALE: rescale(n, sum, x, a[0], a[1]); break;
+        case RESCALE_WIDE: rescale_wide(n, sum, x, a[0], a[1]); break;
+        case RESCALE_ROW: rescale_row(n, sum, x, a[0], a[1], a[2], scale, zero_point); break;
+        case REQUANTIZE: requantize(n, sum, q, a[0], a[1], c[0], c[1], c[2]); break;
         case ARGMAX: {
             const int64_t index = argmax(s->outputs, x);
             memcpy(action, &index, sizeof index);

@@ -15,8 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from squeezerl.errors import InvalidArgumentError
-from squeezerl.formats.c.code import EXACT, KERNELS_FOR_VECTORS, kernels, text, x86_kernels
-from squeezerl.formats.c.steps import BLOCK, Step, blocks_of, steps_of
+from squeezerl.formats.c.code import (
+    EXACT,
+    KERNELS_FOR_VECTORS,
+    kernel_names,
+    kernels,
+    text,
+    x86_kernels,
+)
+from squeezerl.formats.c.steps import BLOCK, Step, host_steps, steps_of
 from squeezerl.network.arithmetic import act, rounded
 from squeezerl.network.network import Float, IntegerTensor, Network
 
@@ -85,7 +92,7 @@ def c_program(
     """
     check_name(name)
     steps = steps_of(network)
-    source = _Source(network, steps, vectors=vectors)
+    source = _Source(network, host_steps(steps) if vectors else steps, vectors=vectors)
     recorded = _clear_of_ties(network, observations)
     discrete = network.head.is_discrete
     values = {
@@ -159,6 +166,7 @@ class _Source:
         self.constant_bytes = 0
         self._vectors = vectors
         self._constants: list[str] = []
+        self._named: set[str] = set()
         self._calls: list[str] = []
         self._kernels: set[str] = set()
         self._host_kernels = {"float_function", "integer_function"}
@@ -265,6 +273,8 @@ class _Source:
             self._call("quantize", size, x, "q", *numbers)
         elif kernel.endswith("_layer"):
             self._add_layer(step, arrays)
+        elif kernel == "sums" or kernel in kernel_names("host.c"):
+            self._add_host(step, arrays, numbers)
         elif kernel == "argmax":
             self._kernels.add(kernel)
             self._calls.append(f"action[0] = argmax({count}, {x});")
@@ -273,29 +283,35 @@ class _Source:
 
     def _add_layer(self, step: Step, arrays: list[str]) -> None:
         outputs, inputs = step.sizes
+        values = "q"
+        if step.kernel == "float_layer":
+            values, self._value = self._value, "y" if self._value == "x" else "x"
         row = ["scale", "zero_point"] if step.kernel == "dynamic_layer" else []
-        before = self._value
-        if step.kernel == "float_layer":
-            self._value = "y" if before == "x" else "x"
         self._grow(self._value, outputs)
-        if not self._vectors:
-            values = before if step.kernel == "float_layer" else "q"
+        if self._vectors:
+            listed = ", ".join([values, self._value, *arrays])
+            self._calls.append(f"floats({self._padded(outputs) // BLOCK}, {inputs}, {listed});")
+        else:
             self._call(step.kernel, outputs, inputs, values, self._value, *arrays, *row)
+
+    def _add_host(self, step: Step, arrays: list[str], numbers: list[str]) -> None:
+        """The exact sums of a layer, or what is made of them."""
+        outputs = step.sizes[0]
+        size = self._padded(outputs)
+        if step.kernel == "sums":
+            self._grow("sum", outputs)
+            listed = ", ".join(["q", "sum", *arrays])
+            groups = self._padded(step.sizes[1]) // 4
+            self._calls.append(f"integers({size // BLOCK}, {groups}, {listed});")
             return
-        blocks = self._padded(outputs) // BLOCK
-        if step.kernel == "float_layer":
-            listed = ", ".join([before, self._value, *arrays])
-            self._calls.append(f"floats({blocks}, {inputs}, {listed});")
-            return
-        self._grow("sum", outputs)
-        weight, *others = arrays
-        self._calls.append(f"integers({blocks}, {self._padded(inputs) // 4}, q, sum, {weight});")
-        name = {"integer_layer": "rescale", "wide_layer": "rescale_wide"}.get(
-            step.kernel, "rescale_row"
-        )
-        self._host_kernels.add(name)
-        listed = ", ".join(["sum", self._value, *others, *row])
-        self._calls.append(f"{name}({self._padded(outputs)}, {listed});")
+        self._host_kernels.add(step.kernel)
+        target = "q" if step.kernel == "requantize" else self._value
+        self._grow(target, outputs)
+        if step.kernel == "requantize":
+            self._kernels.add("stored_as")
+        row = ["scale", "zero_point"] if step.kernel == "rescale_row" else []
+        listed = ", ".join([str(size), "sum", target, *arrays, *row, *numbers])
+        self._calls.append(f"{step.kernel}({listed});")
 
     def _clear_rest(self, count: int) -> None:
         """Behind the values, up to a whole block."""
@@ -315,20 +331,18 @@ class _Source:
 
     def _constant_names(self, step: Step) -> list[str]:
         """The names of a step's arrays, which become constants."""
-        names, arrays = [*step.arrays], [*step.arrays.values()]
-        if self._vectors:
-            arrays = blocks_of(step)
-            if len(arrays) > len(names):
-                names.append(names[0].replace("weight", "row_sum"))
-        for name, array in zip(names, arrays, strict=True):
+        aligned = " ALIGNED" if self._vectors else ""
+        for name, array in step.arrays.items():
+            if name in self._named:  # the sums of rows are used twice
+                continue
+            self._named.add(name)
             kind = {"b": "int8_t", "i": "int32_t", "f": "float", "d": "double"}[array.dtype.char]
             self.constant_bytes += array.nbytes
             lines = "\n".join(_lines(array.ravel()))
-            aligned = " ALIGNED" if self._vectors else ""
             self._constants.append(
                 f"static const {kind} {name}[{array.size}]{aligned} = {{\n{lines}\n}};"
             )
-        return names
+        return [*step.arrays]
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +64,10 @@ class Step:
     arrays: dict[str, Array]
     numbers: tuple[float, ...] = ()
 
+    def with_arrays(self, *arrays: Array) -> Step:
+        """The same call with other arrays."""
+        return dataclasses.replace(self, arrays=dict(zip(self.arrays, arrays, strict=True)))
+
 
 def steps_of(network: Network) -> list[Step]:
     """What turns an observation into an action, call by call.
@@ -91,7 +97,25 @@ def steps_of(network: Network) -> list[Step]:
             lowering.activation(index, layer.activation)
             lowering.end(f"activation{index}")
     lowering.head()
-    return lowering.steps
+    return _joined(lowering.steps)
+
+
+def _joined(steps: Sequence[Step]) -> list[Step]:
+    """The same with fewer calls, to the bit.
+
+    Rounding to integers from 0 upwards does what a ReLU before it does.
+    """
+    found: list[Step] = []
+    for step in steps:
+        kernels = [before.kernel for before in found[-2:]] + [step.kernel]
+        if kernels[1:] == ["relu", "quantize"] and step.numbers[1] == 0:
+            found[-1] = step
+        elif kernels == ["subtract", "multiply", "clamp"]:
+            mean, factor = found[-2].arrays, found[-1].arrays
+            found[-2:] = [Step("normalize", step.sizes, mean | factor, step.numbers)]
+        else:
+            found.append(step)
+    return found
 
 
 class _Lowering:
@@ -153,7 +177,7 @@ class _Lowering:
             return
         centered = weight.centered
         if np.abs(centered.astype(np.int64)).sum(axis=1).max() * 255 > 2**31 - 1 or not (
-            centered.min() >= -128 and centered.max() <= 127
+            centered.min() >= -127 and centered.max() <= 127
         ):
             raise FormatError(f"the weights of {name} do not fit int8, or their sums int32")
         weights = {f"{name}_weight": centered.astype(np.int8)}
@@ -216,20 +240,53 @@ class _Lowering:
             self.elementwise(f"{kernel}_each", **arrays)
 
 
-def blocks_of(step: Step) -> list[Array]:
-    """The arrays of a step as host.c reads them: in blocks of 16 outputs, the rest zeros."""
-    arrays = list(step.arrays.values())
-    if not step.kernel.endswith("_layer"):
-        return [_padded(array) for array in arrays]
-    weight, *others = arrays
-    others = [_padded(array) for array in others]
-    rows = _padded(weight)
-    if step.kernel == "float_layer":
-        return [rows.reshape(-1, BLOCK, rows.shape[1]).swapaxes(1, 2), *others]
+def host_steps(steps: Sequence[Step]) -> list[Step]:
+    """The same calls with the kernels of host.c: arrays in blocks of 16 outputs, the rest zeros.
+
+    A layer of integers becomes its exact sums, "sums", and what is made of them.
+    """
+    found: list[Step] = []
+    rest = list(steps)
+    while rest:
+        step = rest.pop(0)
+        arrays = list(step.arrays.values())
+        if step.kernel == "float_layer":
+            weight = _padded(arrays[0])
+            blocks = weight.reshape(-1, BLOCK, weight.shape[1]).swapaxes(1, 2)
+            found.append(step.with_arrays(blocks, _padded(arrays[1])))
+        elif step.kernel in _RESCALING:
+            found += _integer_steps(step, rest)
+        else:
+            found.append(step.with_arrays(*map(_padded, arrays)))
+    return found
+
+
+_RESCALING = {
+    "integer_layer": "rescale",
+    "wide_layer": "rescale_wide",
+    "dynamic_layer": "rescale_row",
+}
+
+
+def _integer_steps(step: Step, rest: list[Step]) -> list[Step]:
+    """The sums of a layer and what is made of them; takes away the steps that are part of it."""
+    outputs = step.sizes[:1]
+    (name, weight), *others = step.arrays.items()
+    rows = _padded(_padded(weight).T).T
+    blocks = rows.reshape(-1, BLOCK, rows.shape[1] // 4, 4).swapaxes(1, 2)
+    row_sum = {name.replace("weight", "row_sum"): _padded(weight.sum(axis=1, dtype=np.int32))}
+    sums = Step("sums", step.sizes, {name: blocks} | row_sum)
+    arrays = {name: _padded(array) for name, array in others}
     if step.kernel == "dynamic_layer":
-        others.append(_padded(weight.sum(axis=1, dtype=np.int32)))
-    rows = _padded(rows.T).T
-    return [rows.reshape(-1, BLOCK, rows.shape[1] // 4, 4).swapaxes(1, 2), *others]
+        arrays |= row_sum
+    following = rest[0] if rest else None
+    if step.kernel == "integer_layer" and following and following.kernel == "quantize":
+        rest.pop(0)
+        return [sums, Step("requantize", outputs, arrays, following.numbers)]
+    if step.kernel == "dynamic_layer":
+        bias = rest.pop(0)
+        arrays |= {name: _padded(array) for name, array in bias.arrays.items()}
+    return [sums, Step(_RESCALING[step.kernel], outputs, arrays)]
 
 
 def _padded(array: Array) -> Array:

@@ -106,36 +106,47 @@ KERNEL int32_t four(const uint8_t *q)
 }
 
 /// integer_avx2: four
-/* Without dot products of bytes: products of 16 bits, two of which add up to 32 bits exactly. */
+/* Products of bytes that add up in pairs to 16 bits: with v = q - 128 and w no two of them exceed
+   these, as 2 * 128 * 127 < 2^15. One factor has to be unsigned, so it is |v|, and the sign of v
+   goes to w. */
 AVX2 static void integer_avx2(int blocks, int groups, const uint8_t *restrict q,
-                                     int32_t *restrict sum, const int8_t *restrict weight)
+                              int32_t *restrict sum, const int8_t *restrict weight,
+                              const int32_t *restrict row_sum)
 {
-    for (int b = 0; b < blocks; b++, sum += 16) {
-        /* Each of the four holds two sums of four outputs each. */
-        __m256i total[4];
-        for (int k = 0; k < 4; k++) {
-            total[k] = _mm256_setzero_si256();
+    const __m256i ones = _mm256_set1_epi16(1);
+    const __m256i middle = _mm256_set1_epi8(-128);
+    for (int b = 0; b < blocks; b++, sum += 16, row_sum += 16) {
+        __m256i total[2][2];
+        for (int h = 0; h < 2; h++) {
+            const __m256i rows = _mm256_loadu_si256((const __m256i *)(row_sum + 8 * h));
+            total[0][h] = _mm256_slli_epi32(rows, 7);
+            total[1][h] = _mm256_setzero_si256();
         }
-        for (int g = 0; g < groups; g++, weight += 64) {
-            const __m256i values = _mm256_cvtepu8_epi16(_mm_set1_epi32(four(q + 4 * g)));
-            for (int k = 0; k < 4; k++) {
-                const __m128i bytes = _mm_load_si128((const __m128i *)(weight + 16 * k));
-                const __m256i products = _mm256_madd_epi16(_mm256_cvtepi8_epi16(bytes), values);
-                total[k] = _mm256_add_epi32(total[k], products);
+        for (int g = 0; g < groups; g += 2, weight += 128) {
+            for (int k = 0; k < 2; k++) {
+                const __m256i values = _mm256_set1_epi32(four(q + 4 * (g + k)));
+                const __m256i v = _mm256_xor_si256(values, middle);
+                const __m256i size = _mm256_abs_epi8(v);
+                for (int h = 0; h < 2; h++) {
+                    const __m256i *w = (const __m256i *)(weight + 64 * k + 32 * h);
+                    const __m256i signs = _mm256_sign_epi8(_mm256_load_si256(w), v);
+                    const __m256i pairs = _mm256_maddubs_epi16(size, signs);
+                    total[k][h] = _mm256_add_epi32(total[k][h], _mm256_madd_epi16(pairs, ones));
+                }
             }
         }
-        for (int k = 0; k < 4; k += 2) {
-            const __m256i pairs = _mm256_hadd_epi32(total[k], total[k + 1]);
-            const __m256i ordered = _mm256_permute4x64_epi64(pairs, 0xD8);
-            _mm256_store_si256((__m256i *)(sum + 4 * k), ordered);
+        for (int h = 0; h < 2; h++) {
+            _mm256_storeu_si256((__m256i *)(sum + 8 * h), _mm256_add_epi32(total[0][h], total[1][h]));
         }
     }
 }
 
 /// integer_avxvnni: four
 AVX_VNNI static void integer_avxvnni(int blocks, int groups, const uint8_t *restrict q,
-                                            int32_t *restrict sum, const int8_t *restrict weight)
+                                            int32_t *restrict sum, const int8_t *restrict weight,
+                           const int32_t *restrict row_sum)
 {
+    (void)row_sum;
     for (int b = 0; b < blocks; b++, sum += 16) {
         __m256i total[4][2];
         for (int k = 0; k < 4; k++) {
@@ -161,8 +172,10 @@ AVX_VNNI static void integer_avxvnni(int blocks, int groups, const uint8_t *rest
 
 /// integer_avx512: four
 AVX512 static void integer_avx512(int blocks, int groups, const uint8_t *restrict q,
-                                         int32_t *restrict sum, const int8_t *restrict weight)
+                                         int32_t *restrict sum, const int8_t *restrict weight,
+                           const int32_t *restrict row_sum)
 {
+    (void)row_sum;
     for (int b = 0; b < blocks; b++, sum += 16) {
         __m512i total[4];
         for (int k = 0; k < 4; k++) {

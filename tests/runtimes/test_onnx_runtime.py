@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -25,6 +25,7 @@ from small_policies import (
 from squeezerl.agents.load import load_agent
 from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.errors import ArtifactError
+from squeezerl.formats.base import FORMATS
 from squeezerl.formats.onnx import to_onnx
 from squeezerl.runtimes.base import Payload
 from squeezerl.runtimes.onnx_runtime import OnnxActor, OnnxRuntime, load_network
@@ -87,6 +88,25 @@ def test_every_batch_acts_like_its_rows_and_not_only_the_first(
         batches = np.split(observations, np.arange(size, 400, size))
         actions = np.concatenate([actor.act(batch) for batch in batches])
         np.testing.assert_array_equal(actions, rows)
+
+
+@pytest.mark.parametrize("activation", ["ReLU", "Tanh", "ELU"])
+@pytest.mark.parametrize("head", ["clip", "tanh", "argmax"])
+@pytest.mark.parametrize("recipe", ["int8:dynamic", "int8:dynamic:per_channel=no"])
+def test_evaluation_acts_as_rows_alone_do_where_scales_are_computed(
+    recipe: str, head: Literal["clip", "tanh", "argmax"], activation: str
+) -> None:
+    network = make_network(17, 32, 32, 6, head=head, activation=activation, bounds=(-2, 1))
+    network = compress(network, recipe)
+    observations = random_observations(network, 200)
+    observations[7] = 0
+    model = FORMATS.get("onnx").write(network)
+    actor = OnnxActor(network, model, threads=1).for_batches()
+    expected = rows_alone(model, observations)
+    for size in (50, 100, 50):
+        for start in range(0, 200, size):
+            part = slice(start, start + size)
+            np.testing.assert_array_equal(actor.act(observations[part]), expected[part])
 
 
 def test_a_batch_that_is_run_row_by_row_works_in_one_rows_memory() -> None:

@@ -49,7 +49,7 @@ def rollout(
     else:
         run = run_gymnasium
     try:
-        episodes = run(actor, environment, seeds, on_progress, observer, threads)
+        episodes = run(actor.for_batches(), environment, seeds, on_progress, observer, threads)
     except SqueezeRLError:
         raise
     except Exception as error:  # an environment's own code may raise anything

@@ -113,15 +113,20 @@ _ROUNDING_PARTS = ("scale", "zero_point")
 _WIDTHS: tuple[float, ...] = (*range(1, _BITS), TERNARY_BITS)
 
 
-def to_onnx(network: Network) -> onnx.ModelProto:
+def to_onnx(network: Network, *, separate_rows: bool = False) -> onnx.ModelProto:
     """The graph: `observation` (batch, ...) → `action` (batch, ...), for any batch.
 
     Where actions are drawn, it has a second input, `noise` (batch, ...).
 
+    Args:
+        network: becomes the graph.
+        separate_rows: roundings at run time take their scale from each row, as they do at batch
+            size 1, and not from the batch. The graph is larger then, and is never a file.
+
     Raises:
         FormatError: if it rounds values to other than 8 bits.
     """
-    graph = _Graph(network)
+    graph = _Graph(network, separate_rows=separate_rows)
     if len(network.observation_shape) != 1:
         graph.add("Flatten", "flatten", axis=1)
     graph.end(OBSERVATION)
@@ -159,7 +164,8 @@ class _Graph:
     them, their scale and their zero point.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, *, separate_rows: bool) -> None:
+        self._separate_rows = separate_rows
         self._roundings = network.roundings
         self._takers = {network.input_of(i): layer for i, layer in enumerate(network.layers)}
         self.nodes: list[onnx.NodeProto] = []
@@ -167,6 +173,7 @@ class _Graph:
         self.value = self.unrounded = OBSERVATION
         self.is_rounded = False
         self.rounded: tuple[str, str, str] | None = None
+        self.has_row_scales = False
 
     def constant(self, name: str, array: npt.NDArray[Any]) -> str:
         self.constants.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
@@ -261,7 +268,7 @@ class _Graph:
 
     def end(self, value: str) -> None:
         """The latest result is this value of the network's chain; round it if that is due."""
-        self.rounded, self.unrounded = None, self.value
+        self.rounded, self.unrounded, self.has_row_scales = None, self.value, False
         rounding = self._roundings.get(value)
         self.is_rounded = rounding is not None
         if rounding is None:
@@ -273,7 +280,11 @@ class _Graph:
         if isinstance(rounding, DynamicRounding):
             if rounding.bits != _BITS:
                 raise FormatError(f"{value} is rounded at run time to {rounding.bits} bits, not 8")
-            self.node("DynamicQuantizeLinear", f"{name}_quantize", [source], list(parts))
+            if self._separate_rows:
+                self._round_rows(source, name, parts)
+                self.has_row_scales = True
+            else:
+                self.node("DynamicQuantizeLinear", f"{name}_quantize", [source], list(parts))
             self.rounded = parts
             return
         if rounding.bits != _BITS:
@@ -293,6 +304,30 @@ class _Graph:
             return
         self.value = f"{name}_rounded"
         self.node("DequantizeLinear", f"{name}_dequantize", [integers, scale, zero], [self.value])
+
+    def _round_rows(self, source: str, name: str, parts: tuple[str, str, str]) -> None:
+        """DynamicQuantizeLinear for each row: integers (n, features); scale and zero (n, 1)."""
+        zero, levels, one = (
+            self.constant(f"{name}_{part}", _scalar(value))
+            for part, value in (("none", 0), ("levels", 2**_BITS - 1), ("one", 1))
+        )
+
+        def step(op: str, *inputs: str, **given: Any) -> str:
+            result = f"{name}_row{len(self.nodes)}"
+            self.node(op, result, list(inputs), [result], **given)
+            return result
+
+        low = step("Min", step("ReduceMin", source, axes=[1], keepdims=1), zero)
+        high = step("Max", step("ReduceMax", source, axes=[1], keepdims=1), zero)
+        width = step("Div", step("Sub", high, low), levels)
+        scale = step("Where", step("Equal", width, zero), one, width)
+        lowest = step("Round", step("Div", step("Sub", zero, low), scale))
+        zero_point = step("Clip", lowest, zero, levels)
+        rounded = step("Add", step("Round", step("Div", source, scale)), zero_point)
+        stored = step("Clip", rounded, zero, levels)
+        self.node("Cast", f"{name}_stored", [stored], [parts[0]], to=TensorProto.UINT8)
+        self.node("Identity", f"{name}_scales", [scale], [parts[1]])
+        self.node("Cast", f"{name}_zeros", [zero_point], [parts[2]], to=TensorProto.INT32)
 
 
 def _suffix(bits: float) -> str:
@@ -411,9 +446,18 @@ def _add_integer_product(
     weights, weight_scale, weight_zero = graph.integers(f"{name}.weight", weight)
     graph.node("Mul", f"{name}.step", [scale, weight_scale], [f"{name}.step.out"])
     sums = f"{name}.product.out"
-    graph.node(
-        "MatMulInteger", f"{name}.product", [values, weights, zero_point, weight_zero], [sums]
-    )
+    if graph.has_row_scales:
+        # A product takes one zero point for all rows, so that of each row is subtracted behind it.
+        whole, shift = f"{name}.whole.out", f"{name}.shift.out"
+        row_sum = weight.centered.sum(axis=1, dtype=np.int32)
+        total = graph.constant(f"{name}.weight_sum", row_sum)
+        graph.node("MatMulInteger", f"{name}.whole", [values, weights, "", weight_zero], [whole])
+        graph.node("Mul", f"{name}.shift", [zero_point, total], [shift])
+        graph.node("Sub", f"{name}.product", [whole, shift], [sums])
+    else:
+        graph.node(
+            "MatMulInteger", f"{name}.product", [values, weights, zero_point, weight_zero], [sums]
+        )
     if isinstance(bias, IntegerTensor):
         # Its scale is the step, its zero point 0: neither is stored.
         added = graph.constant(f"{name}.bias_quantized", bias.values)

@@ -123,6 +123,10 @@ class Actor(ABC):
             InvalidArgumentError: if the observations have another shape.
         """
 
+    def for_batches(self) -> Actor:
+        """An actor with the same actions, for evaluation: it may be faster with batches."""
+        return self
+
     def working_bytes(self, observations: Observations) -> int | None:
         """Most bytes of intermediate results that one `act` holds; `None` if not known."""
         return None

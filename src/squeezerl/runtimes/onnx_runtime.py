@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import tempfile
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from squeezerl.errors import ArtifactError
 from squeezerl.formats.base import FORMATS
+from squeezerl.formats.onnx import to_onnx
 from squeezerl.network.activations import Activation
 from squeezerl.network.network import NOISE, Network
 from squeezerl.runtimes.base import RUNTIMES, Actions, Actor, Deployed, Observations, Rows, Runtime
@@ -49,12 +51,24 @@ class OnnxActor(Actor):
         self._run = self._session.run
         self._input = self._session.get_inputs()[0].name
         self._outputs = [self._session.get_outputs()[0].name]
-        self._row_by_row = network.is_dynamic or any(
-            layer.activation is not None
-            and Activation.of(layer.activation).name in _UNEVEN_ACTIVATIONS
-            for layer in network.layers
-        )
+        self._network, self._run_batch = network, self._run
+        self._row_by_row = network.is_dynamic or _is_uneven(network)
         self._checked_sizes = {1}
+
+    def for_batches(self) -> OnnxActor:
+        """An actor that gives the same actions and runs batches at once.
+
+        Where scales are computed at run time, that is another graph with a scale for each row, in
+        the same session options. Its first batch of each size is compared with single rows, too.
+        """
+        if not self._network.is_dynamic:
+            return self
+        model = to_onnx(self._network, separate_rows=True).SerializeToString()
+        twin = copy.copy(self)
+        twin._run_batch = _session(model, self._threads).run
+        twin._row_by_row = _is_uneven(self._network)
+        twin._checked_sizes = {1}
+        return twin
 
     def act(self, observations: Observations, rows: Rows | None = None) -> Actions:
         """See `Actor`."""
@@ -64,8 +78,10 @@ class OnnxActor(Actor):
         feed: Feed = {self._input: observations}
         if self._noise is not None:
             feed[NOISE] = self._noise.draw(np.arange(size) if rows is None else rows)
-        if size == 1 or (size in self._checked_sizes and not self._row_by_row):
+        if size == 1:
             return self._whole(feed)
+        if size in self._checked_sizes and not self._row_by_row:
+            return self._batch(feed)
         if size == 0:
             dtype = np.float32 if self.action_count is None else np.int64
             return np.empty((0, *self.action_shape), dtype)
@@ -76,7 +92,7 @@ class OnnxActor(Actor):
             ]
         )
         if not self._row_by_row:
-            self._row_by_row = not np.array_equal(each, self._whole(feed))
+            self._row_by_row = not np.array_equal(each, self._batch(feed))
             self._checked_sizes.add(size)
         return each
 
@@ -104,6 +120,10 @@ class OnnxActor(Actor):
         actions: Actions = self._run(self._outputs, feed)[0]
         return actions
 
+    def _batch(self, feed: Feed) -> Actions:
+        actions: Actions = self._run_batch(self._outputs, feed)[0]
+        return actions
+
 
 @final
 class OnnxRuntime(Runtime):
@@ -123,6 +143,14 @@ class OnnxRuntime(Runtime):
 
 
 RUNTIMES.register("ort", OnnxRuntime())
+
+
+def _is_uneven(network: Network) -> bool:
+    """Whether kernels of its activations round a number otherwise at the end of a buffer."""
+    return any(
+        layer.activation is not None and Activation.of(layer.activation).name in _UNEVEN_ACTIVATIONS
+        for layer in network.layers
+    )
 
 
 def load_network(network: Network) -> OnnxActor:

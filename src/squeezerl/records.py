@@ -102,7 +102,7 @@ class AgentSource:
 
 @dataclass(frozen=True, kw_only=True)
 class LayerRecord:
-    """One linear layer as it stands in a model; `bytes_` of parameters count index and scales."""
+    """One linear layer as it stands in a model, and the bytes of its numbers, packed."""
 
     name: str
     in_features: int
@@ -114,7 +114,7 @@ class LayerRecord:
 
     @property
     def total_bytes(self) -> int:
-        """Bytes of weights, bias, scales and zero points."""
+        """Bytes of weights, bias, scales and zero points, those of its input included."""
         return self.weight_bytes + self.bias_bytes + self.quantization_bytes
 
 

@@ -21,8 +21,8 @@ from small_policies import (
 )
 from squeezerl.agents.load import load_agent
 from squeezerl.artifacts.artifact import build_artifact, is_artifact, read_artifact
-from squeezerl.artifacts.audit import layer_records
 from squeezerl.errors import ArtifactError, AuditError, OutputError
+from squeezerl.formats.packed import packed_size
 from squeezerl.methods.recipe import Recipe
 from squeezerl.records import Calibration
 from squeezerl.runtimes.onnx_runtime import OnnxRuntime
@@ -55,9 +55,12 @@ def test_what_is_read_is_what_was_written(recipe: str, tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["new"]
     size = (tmp_path / "new" / "policy.onnx").stat().st_size
     assert artifact.manifest.size.file_bytes == size
-    assert artifact.manifest.size.weight_bytes == sum(
-        x.total_bytes for x in artifact.manifest.layers
-    )
+    claimed = artifact.manifest.size
+    assert claimed.weight_bytes == packed_size(artifact.network).total
+    layers = artifact.manifest.layers
+    assert claimed.matrix_bytes == sum(layer.weight_bytes for layer in layers)
+    assert claimed.bias_bytes == sum(layer.bias_bytes for layer in layers)
+    assert claimed.scale_bytes >= sum(layer.quantization_bytes for layer in layers)
 
 
 def test_layers_say_what_the_model_was_and_what_it_is() -> None:
@@ -71,8 +74,8 @@ def test_layers_say_what_the_model_was_and_what_it_is() -> None:
     assert [x.weight_bytes for x in before] == [4 * 17 * 128, 4 * 128 * 128, 4 * 128 * 6]
     assert [x.weight_bytes for x in after] == [17 * 64, 64 * 64, 64 * 6]
     assert [x.bias_bytes for x in after] == [4 * 64, 4 * 64, 4 * 6]
-    # PTDQ, per channel: a float scale and a zero point of a byte for each output neuron.
-    assert [x.quantization_bytes for x in after] == [5 * 64, 5 * 64, 5 * 6]
+    # PTDQ, per channel: a float scale for each output neuron.
+    assert [x.quantization_bytes for x in after] == [4 * 64, 4 * 64, 4 * 6]
 
 
 @pytest.mark.parametrize("quantization", [q for q in QUANTIZATIONS.values() if q != "int8:trained"])
@@ -88,7 +91,7 @@ def test_the_manifest_is_plain_json_with_the_hash_of_the_model(tmp_path: Path) -
     make_artifact(demo_network(), recipe, observations=demo_observations()).save(tmp_path)
     data = json.loads((tmp_path / "manifest.json").read_text())
     content = (tmp_path / "policy.onnx").read_bytes()
-    assert data["format_version"] == 2
+    assert data["format_version"] == 3
     assert data["model_sha256"] == hashlib.sha256(content).hexdigest()
     assert data["recipe"] == recipe
     assert data["specs"] == [
@@ -119,9 +122,7 @@ def test_published_agents_make_sound_artifacts(
     assert artifact.network.signature == agent.network.signature
     actions = OnnxRuntime().load(artifact).act(observations)
     np.testing.assert_array_equal(actions, rows_alone(artifact.model, observations))
-    ratio = artifact.manifest.size.weight_bytes / sum(
-        layer.total_bytes for layer in layer_records(agent.network)
-    )
+    ratio = artifact.manifest.size.weight_bytes / packed_size(agent.network).total
     low, high = {"float": (1, 1), "ptdq": (0.25, 0.45), "ptsq": (0.25, 0.5)}.get(recipe, (0.4, 0.8))
     assert low <= ratio <= high
 

@@ -41,8 +41,9 @@ def test_inspect_describes_the_bundled_agent() -> None:
     assert (widths[0][0], widths[-1][1]) == (17, 6)
     assert [after for _, after in widths[:-1]] == [before for before, _ in widths[1:]]
     assert data["parameters"] == sum((before + 1) * after for before, after in widths)
-    assert data["weight_bytes"] == 4 * data["parameters"]
-    assert data["weight_bytes"] == sum(layer["weight_bytes"] for layer in data["layers"])
+    assert sum(layer["weight_bytes"] for layer in data["layers"]) == 4 * data["parameters"]
+    # Mean and inverse deviation of 17 features, and a little for clipping and layout.
+    assert 0 < data["weight_bytes"] - 4 * data["parameters"] - 2 * 4 * 17 < 40
 
 
 def test_inspect_describes_each_published_agent(published_agent: Path) -> None:

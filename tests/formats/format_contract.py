@@ -61,20 +61,23 @@ class FormatContract:
         self.comes_back(network)
 
     @INHERITED
-    @given(st.one_of(networks(), integer_networks()))
-    def test_the_parts_of_the_size_add_up(self, network: Network) -> None:
+    @given(st.one_of(networks(), integer_networks(), low_bit_networks()))
+    def test_the_bytes_of_the_policy_are_those_of_its_packed_form(self, network: Network) -> None:
         content = self.format.write(network)
         _, size = self.format.read(content)
-        parts = size.weight_bytes, size.activation_bytes, size.other_bytes, size.graph_bytes
-        assert sum(parts) == size.file_bytes == len(content)
+        assert size.file_bytes == len(content)
+        parts = (
+            *(size.matrix_bytes, size.bias_bytes, size.scale_bytes),
+            *(size.normalizer_bytes, size.layout_bytes),
+        )
+        assert sum(parts) == size.weight_bytes == len(FORMATS.get("packed").write(network)) - 4
         assert min(parts) >= 0
-        assert size.graph_bytes > 0
-        assert bool(size.activation_bytes) == (bool(network.roundings) and not network.is_dynamic)
-        tensors = [tensor for name, tensor in network.tensors() if name.startswith("layer")]
-        integers = [tensor for tensor in tensors if isinstance(tensor, IntegerTensor)]
-        assert size.weight_bytes == sum(tensor.nbytes for tensor in tensors) + sum(
-            tensor.scale.nbytes + tensor.zero_point.nbytes for tensor in integers
-        ) + sum(4 * len(layer.slopes) for layer in network.layers)
+        assert bool(size.normalizer_bytes) == (network.normalizer is not None)
+        assert size.matrix_bytes >= sum(
+            layer.weight.nbytes
+            for layer in network.layers
+            if isinstance(layer.weight, IntegerTensor)
+        )
 
     @INHERITED
     @given(content=st.binary())

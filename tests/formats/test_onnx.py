@@ -28,7 +28,6 @@ from small_policies import (
 )
 from squeezerl.agents.load import load_agent
 from squeezerl.errors import AuditError, FormatError
-from squeezerl.formats.base import FORMATS
 from squeezerl.formats.onnx import OnnxFormat, to_onnx
 from squeezerl.methods.integers import integer_bias
 from squeezerl.network.arithmetic import act, rounded
@@ -175,33 +174,6 @@ def test_integer_weights_are_uint8_around_128(network: Network) -> None:
         if tensor.name.endswith(".weight_quantized"):
             assert array.dtype == np.uint8
             assert array.min() >= 1  # from -127 to 127
-
-
-def test_layers_whose_names_begin_alike_are_counted_once() -> None:
-    widths = [4] * 12 + [2]  # layer1 and layer10, layer11
-    _, size = FORMATS.get("onnx").read(FORMATS.get("onnx").write(make_network(*widths)))
-    assert size.weight_bytes == 4 * (11 * (4 * 4 + 4) + (4 * 2 + 2))
-
-
-@pytest.mark.parametrize("normalized", [True, False])
-def test_each_part_of_the_size_is_what_it_says(normalized: bool) -> None:
-    onnx_format, network = OnnxFormat(), make_network(17, 128, 128, 6, normalized=normalized)
-    sizes = {
-        name: onnx_format.read(onnx_format.write(compress(network, recipe)))[1]
-        for name, recipe in (QUANTIZATIONS | {"float": "float"}).items()
-    }
-    weights, biases = 17 * 128 + 128 * 128 + 128 * 6, 128 + 128 + 6
-    assert sizes["float"].weight_bytes == 4 * (weights + biases)
-    # A float scale and a zero point of a byte for each output neuron.
-    assert sizes["ptdq"].weight_bytes == weights + 4 * biases + 5 * biases
-    # The bias is int32 then, with a float scale and an int32 zero point of its own.
-    assert sizes["ptsq"].weight_bytes == weights + 4 * biases + 5 * biases + 8 * biases
-    # Mean and inverse deviation of 17 features and the two bounds that they are clipped to; the
-    # bounds of the action.
-    for name in ("float", "ptdq", "ptsq"):
-        assert sizes[name].other_bytes == 4 * (normalized * (17 + 17 + 2) + 2)
-    # A float scale and a zero point of a byte for the input of each layer.
-    assert [sizes[n].activation_bytes for n in ("float", "ptdq", "ptsq")] == [0, 0, 3 * 5]
 
 
 # What does not fit, and what comes back as near as the graph knows.

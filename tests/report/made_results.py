@@ -58,9 +58,11 @@ def make_size(file_bytes: int) -> SizeRecord:
     return SizeRecord(
         file_bytes=file_bytes,
         weight_bytes=file_bytes - 150,
-        activation_bytes=0,
-        other_bytes=50,
-        graph_bytes=100,
+        matrix_bytes=0,
+        bias_bytes=0,
+        scale_bytes=0,
+        normalizer_bytes=0,
+        layout_bytes=0,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from squeezerl.artifacts.manifest import Manifest
 from squeezerl.errors import AuditError, SpecError
 from squeezerl.formats.base import SizeRecord
+from squeezerl.formats.packed import packed_size
 from squeezerl.methods.base import ExpectedLayer
 from squeezerl.methods.recipe import Recipe
 from squeezerl.network.network import IntegerTensor, Network
@@ -49,11 +50,11 @@ def audit(network: Network, size: SizeRecord, manifest: Manifest) -> None:
 
 
 def layer_records(network: Network) -> tuple[LayerRecord, ...]:
-    """Every layer, with the dtype of its weights and the bytes that its tensors take."""
+    """Every layer, with the dtype of its weights and the bytes that its numbers take, packed."""
     records = []
-    for name, layer in network.named_layers.items():
-        weight, bias = layer.weight, layer.bias
-        integers = [tensor for tensor in (weight, bias) if isinstance(tensor, IntegerTensor)]
+    size = packed_size(network)
+    for index, (name, layer) in enumerate(network.named_layers.items()):
+        weight = layer.weight
         records.append(
             LayerRecord(
                 name=name,
@@ -62,9 +63,9 @@ def layer_records(network: Network) -> tuple[LayerRecord, ...]:
                 weight_dtype=weight.dtype_name
                 if isinstance(weight, IntegerTensor)
                 else str(weight.dtype),
-                weight_bytes=weight.nbytes,
-                bias_bytes=bias.nbytes,
-                quantization_bytes=sum(t.scale.nbytes + t.zero_point.nbytes for t in integers),
+                weight_bytes=size.of_part("weights", index),
+                bias_bytes=size.of_part("biases", index),
+                quantization_bytes=size.of_part("scales", index),
             )
         )
     return tuple(records)

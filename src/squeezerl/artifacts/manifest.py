@@ -17,7 +17,7 @@ from squeezerl.records import (
     to_json,
 )
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MODEL_NAME = "policy.onnx"
 MANIFEST_NAME = "manifest.json"
 

@@ -56,6 +56,7 @@ def compress(
     """
     from squeezerl.agents.load import load_agent
     from squeezerl.artifacts.output import check_output
+    from squeezerl.formats.packed import packed_size
     from squeezerl.pipeline.make import make_artifact
 
     steps = _recipe(recipe, method, ratio, naive)
@@ -98,11 +99,11 @@ def compress(
             for before, after in zip_longest(manifest.layers_before, manifest.layers)
         ],
     )
-    before_bytes = sum(layer.total_bytes for layer in manifest.layers_before)
-    size = manifest.size
+    before_bytes, size = packed_size(loaded.network).total, manifest.size
     console.say(
-        f"\n{output}: {size.file_bytes:,} bytes, of which {size.weight_bytes:,} in the layers "
-        f"({before_bytes / size.weight_bytes:.1f} times fewer than in float)\n"
+        f"\n{output}: {size.weight_bytes:,} weight bytes, "
+        f"{before_bytes / size.weight_bytes:.1f} times fewer than in float; policy.onnx has "
+        f"{size.file_bytes:,} bytes\n"
         f"What that cost: squeezerl evaluate {output} --against {agent}"
     )
 

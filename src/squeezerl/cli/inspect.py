@@ -35,7 +35,8 @@ def inspect(
         ("observation", str(data["observation_shape"])),
         ("action", f"{data['action_shape']}, {data['action_head']}"),
         ("normaliser", f"yes, clipped at ±{normalizer['clip']:g}" if normalizer else "no"),
-        ("parameters", f"{data['parameters']:,} ({data['weight_bytes']:,} bytes)"),
+        ("parameters", f"{data['parameters']:,}"),
+        ("weight bytes", f"{data['weight_bytes']:,}, with normaliser and layout"),
     ]
     console.print_table(("", ""), rows, left=(0, 1))
     console.say()
@@ -62,6 +63,9 @@ def _short(activation: str | None) -> str:
 
 
 def _describe(agent: Agent) -> dict[str, Any]:
+    from squeezerl.artifacts.audit import layer_records
+    from squeezerl.formats.packed import packed_size
+
     network, source = agent.network, agent.source
     origin = source.to_json()
     clip = None if network.normalizer is None else network.normalizer.clip
@@ -84,10 +88,12 @@ def _describe(agent: Agent) -> dict[str, Any]:
                 "out_features": layer.out_features,
                 "activation": layer.activation,
                 "dtype": "float32",
-                "weight_bytes": 4 * layer.parameter_count,
+                "weight_bytes": record.total_bytes,
             }
-            for name, layer in network.named_layers.items()
+            for record, (name, layer) in zip(
+                layer_records(network), network.named_layers.items(), strict=True
+            )
         ],
         "parameters": network.parameter_count,
-        "weight_bytes": 4 * network.parameter_count,
+        "weight_bytes": packed_size(network).total,
     }

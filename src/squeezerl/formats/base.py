@@ -11,19 +11,21 @@ from squeezerl.registry import Registry
 
 @dataclass(frozen=True, kw_only=True)
 class SizeRecord:
-    """Where a file's bytes are. The parts add up to `file_bytes`.
+    """The bytes of a file, and of the policy in it.
 
-    `weight_bytes` is what the layers hold: weights, biases, their scales and zero points.
-    `activation_bytes` are the scales of rounded values; `other_bytes` are the observation
-    normaliser, the action head and the constants of activations; `graph_bytes` is the rest of the
-    file.
+    `weight_bytes` is what the policy needs, packed (`formats/packed.py`), whatever the file holds:
+    the weights (`matrix_bytes`), the biases, the scales and zero points of weights and of rounded
+    values, the observation normaliser, and the layout, which says what the bytes are. These add up
+    to it.
     """
 
     file_bytes: int
     weight_bytes: int
-    activation_bytes: int
-    other_bytes: int
-    graph_bytes: int
+    matrix_bytes: int
+    bias_bytes: int
+    scale_bytes: int
+    normalizer_bytes: int
+    layout_bytes: int
 
 
 class Format(ABC):
@@ -41,7 +43,7 @@ class Format(ABC):
 
     @abstractmethod
     def read(self, content: bytes) -> tuple[Network, SizeRecord]:
-        """The network that `write` wrote, and its bytes by part, counted in the file.
+        """The network that `write` wrote, and its bytes.
 
         Raises:
             AuditError: if the file is anything but what `write` makes of the network in it.
@@ -49,7 +51,8 @@ class Format(ABC):
 
 
 def _register_own() -> None:
-    import squeezerl.formats.onnx  # noqa: F401 - registers itself
+    import squeezerl.formats.onnx
+    import squeezerl.formats.packed  # noqa: F401 - each registers itself
 
 
 FORMATS: Registry[Format] = Registry("format", built_in=_register_own)

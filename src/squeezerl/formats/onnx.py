@@ -26,6 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from squeezerl.errors import AuditError, FormatError
 from squeezerl.formats.base import FORMATS, Format, SizeRecord
+from squeezerl.formats.packed import size_record
 from squeezerl.network.activations import GELU_CUBE, GELU_ROOT, SQRT_2, Activation
 from squeezerl.network.arithmetic import tanh_parts
 from squeezerl.network.network import (
@@ -105,7 +106,7 @@ class OnnxFormat(Format):
                 "not a policy that this release writes: the network that was read from the graph "
                 "makes another file"
             )
-        return network, _size(model)
+        return network, size_record(network, len(content))
 
 
 FORMATS.register("onnx", OnnxFormat())
@@ -546,28 +547,6 @@ def _add_tanh(graph: _Graph, head: Head) -> None:
     if shifted:
         graph.end("head.stretch" if stretched else "head.tanh")
         graph.add("Add", "head.shift", graph.constant("head.center", center))
-
-
-def _size(model: onnx.ModelProto) -> SizeRecord:
-    file_bytes = model.ByteSize()
-    layers = activations = other = 0
-    for tensor in model.graph.initializer:
-        count = len(tensor.raw_data)
-        if tensor.name.startswith("layer") and ".out_" not in tensor.name:
-            layers += count
-        elif tensor.name.startswith((OBSERVATION, f"{ACTION}_scale", f"{ACTION}_zero_point")) or (
-            ".out_" in tensor.name
-        ):
-            activations += count
-        else:
-            other += count
-    return SizeRecord(
-        file_bytes=file_bytes,
-        weight_bytes=layers,
-        activation_bytes=activations,
-        other_bytes=other,
-        graph_bytes=file_bytes - layers - activations - other,
-    )
 
 
 _Constants = Mapping[str, npt.NDArray[Any]]

@@ -19,8 +19,8 @@ from squeezerl.records import AgentSource, Host, ObservationsRecord
 class ModelSize:
     """The size of a policy, whatever runs it.
 
-    `weight_bytes` counts weights, biases, scales and zero points of the layers;
-    `weight_bytes_by_dtype` adds up to it. `macs` are multiply-accumulates per action.
+    `weight_bytes` is what the policy needs, packed (`formats/packed.py`); `weight_bytes_by_dtype`
+    adds up to it, its "uint8" being the layout. `macs` are multiply-accumulates per action.
     """
 
     file_bytes: int

@@ -24,9 +24,14 @@ def torch_actions(network: Network, observations: Array) -> Array:
         return Policy(network)(torch.from_numpy(observations.astype(np.float32))).numpy()
 
 
-def onnx_actions(model: Network | onnx.ModelProto | bytes, observations: Array) -> Array:
+def onnx_actions(
+    model: Network | onnx.ModelProto | bytes, observations: Array, noise: Array | None = None
+) -> Array:
     """Of ONNX Runtime with its default options, for the whole batch at once."""
-    return default_session(model).run(None, {"observation": observations.astype(np.float32)})[0]
+    given = {"observation": observations.astype(np.float32)}
+    if noise is not None:
+        given["noise"] = noise
+    return default_session(model).run(None, given)[0]
 
 
 def rows_alone(model: Network | onnx.ModelProto | bytes, observations: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from squeezerl.agents.load import Agent, load_agent
 from squeezerl.artifacts.artifact import Artifact, is_artifact, read_artifact
 from squeezerl.artifacts.output import check_output, new_folder
-from squeezerl.errors import EvaluationError, InvalidArgumentError
+from squeezerl.errors import EvaluationError, InvalidArgumentError, SqueezeRLWarning
 from squeezerl.evaluation.environment import Environment, make_gymnasium
 from squeezerl.evaluation.evaluate import calibrate, check_numbers, play
 from squeezerl.evaluation.referee import Referee
@@ -39,6 +40,7 @@ from squeezerl.search.result import SqueezeResult
 from squeezerl.search.squeeze import Search, SqueezeSettings, StageProgress
 
 _SQUEEZE_SECONDS = 0.6
+_STOCHASTIC = {"stochastic": True}
 # What can be evaluated and measured: an agent or an artifact, or the path of one.
 Policy = Agent | Artifact | str | Path
 
@@ -46,27 +48,55 @@ Policy = Agent | Artifact | str | Path
 load = load_agent
 
 
-def as_artifact(policy: Policy, *, vecnormalize: str | Path | None = None) -> Artifact:
-    """The artifact itself, or an agent's policy as an artifact in float32.
+def read_policy(policy: Policy, *, vecnormalize: str | Path | None = None) -> Agent | Artifact:
+    """The agent or artifact itself, or the one at a path.
 
     Raises:
         SqueezeRLError: if it is neither, or damaged, or an artifact is given a normaliser.
     """
     if isinstance(policy, str | Path) and is_artifact(policy):
         policy = read_artifact(policy)
-    if isinstance(policy, Artifact):
-        if vecnormalize is not None:
-            raise InvalidArgumentError(
-                "an artifact has its normaliser inside; give no `vecnormalize` with it"
-            )
-        return policy
-    agent = as_agent(policy, vecnormalize=vecnormalize)
-    return make_artifact(agent)
+    if isinstance(policy, Artifact) and vecnormalize is not None:
+        raise InvalidArgumentError(
+            "an artifact has its normaliser inside; give no `vecnormalize` with it"
+        )
+    return policy if isinstance(policy, Artifact) else as_agent(policy, vecnormalize=vecnormalize)
 
 
-def as_agent(agent: Agent | str | Path, *, vecnormalize: str | Path | None = None) -> Agent:
-    """The agent itself, or the one at a path."""
-    return agent if isinstance(agent, Agent) else load_agent(agent, vecnormalize=vecnormalize)
+def as_artifact(
+    policy: Policy, *, vecnormalize: str | Path | None = None, stochastic: bool = False
+) -> Artifact:
+    """The artifact itself, or an agent's policy as an artifact in float32.
+
+    Args:
+        policy: what it is made of.
+        vecnormalize: of the agent, where it does not stand beside the checkpoint.
+        stochastic: the agent draws its actions, as in training.
+
+    Raises:
+        SqueezeRLError: as `read_policy`, or if there is no distribution to draw from.
+    """
+    policy = read_policy(policy, vecnormalize=vecnormalize)
+    if isinstance(policy, Agent):
+        return make_artifact(policy.stochastic() if stochastic else policy)
+    if stochastic and policy.network.head.sampling is None:
+        raise InvalidArgumentError(
+            "the artifact acts deterministically, and cannot be `stochastic`; made again from the "
+            "agent with `stochastic=True`, it draws its actions"
+        )
+    return policy
+
+
+def as_agent(
+    agent: Agent | str | Path,
+    *,
+    vecnormalize: str | Path | None = None,
+    stochastic: bool = False,
+) -> Agent:
+    """The agent itself, or the one at a path; with actions that it draws if `stochastic`."""
+    if not isinstance(agent, Agent):
+        agent = load_agent(agent, vecnormalize=vecnormalize)
+    return agent.stochastic() if stochastic else agent
 
 
 def load_actor(policy: Policy, *, runtime: str = "ort", threads: int = 1) -> Actor:
@@ -98,6 +128,7 @@ def compress(
     env: Environment | str | None = None,
     observations: Observations | str | Path | None = None,
     seed: int = 0,
+    stochastic: bool = False,
 ) -> Artifact:
     """Compress an agent with a recipe.
 
@@ -113,11 +144,13 @@ def compress(
         observations: recorded elsewhere, (n, *observation_shape), instead of an environment: an
             array or the path of a .npy file. The manifest says which they were.
         seed: of the episodes that observations are taken from.
+        stochastic: keep the distribution that the agent draws its actions from. The artifact then
+            takes noise as a second input (docs/artifacts.md).
 
     Raises:
         SqueezeRLError: if the recipe makes no sense or does not fit the agent, or for bad input.
     """
-    agent = as_agent(agent)
+    agent = as_agent(agent, stochastic=stochastic)
     if observations is not None and env is not None:
         raise InvalidArgumentError("`observations` take the place of `env`; give one of them")
     place = Environment.find(env, agent.source.env_kwargs) if isinstance(env, str) else env
@@ -215,6 +248,7 @@ def evaluate(
     retain: float = 0.95,
     max_episodes: int | None = None,
     runtime: str = "ort",
+    stochastic: bool = False,
     on_progress: StageProgress = lambda stage, fraction: None,
 ) -> Evaluation:
     """Play complete episodes with the seeds `seed`, `seed + 1`, ...; compare with a baseline.
@@ -231,13 +265,17 @@ def evaluate(
         retain: the retention that the verdict is for.
         max_episodes: the limit while undecided (see `Referee`).
         runtime: that runs the policies.
+        stochastic: agents draw their actions, as in training, each episode with its own seed.
+            Artifacts and actors act as they were made.
         on_progress: called with what is being played and the share of it that is done.
 
     Raises:
         SqueezeRLError: for bad input, or if environment and policy do not fit.
     """
     check_numbers(episodes, seed)
-    actor, source = _actor(policy, runtime)
+    actor, source = _actor(policy, runtime, stochastic)
+    if stochastic and not actor.draws:
+        raise InvalidArgumentError("the actor draws no actions, and cannot be `stochastic`")
     place = _place(env, source)
     place.check_fits(actor)
     if against is None:
@@ -249,7 +287,9 @@ def evaluate(
             on_progress=lambda fraction: on_progress("episodes", fraction),
         )
         return Evaluation(record=record)
-    baseline, _ = _actor(against, runtime)
+    if isinstance(against, str | Path):
+        against = read_policy(against)
+    baseline, _ = _actor(against, runtime, stochastic and isinstance(against, Agent))
     place.check_fits(baseline)
     random = RandomActor(place, seed)
     names = {id(actor): "policy", id(baseline): "baseline", id(random): "random policy"}
@@ -274,6 +314,10 @@ def evaluate(
     )
     judgement = referee.decide(actor)
     baseline_record, random_record = referee.references(judgement.retention.episodes)
+    if not judgement.retention.baseline_trained and isinstance(against, Agent) and not stochastic:
+        advice = _needs_its_noise(against, place, seed, episodes)
+        if advice is not None:
+            warnings.warn(SqueezeRLWarning(advice, try_with=_STOCHASTIC), stacklevel=2)
     return Evaluation(
         record=judgement.record,
         retention=judgement.retention,
@@ -321,6 +365,7 @@ def squeeze(
     measure: bool = True,
     watts_per_core: float | None = None,
     workers: int | None = None,
+    stochastic: bool = False,
     force: bool = False,
     on_progress: StageProgress = lambda stage, fraction: None,
 ) -> Squeezed:
@@ -346,13 +391,15 @@ def squeeze(
         measure: also measure latency, memory and energy of the best recipes.
         watts_per_core: for an estimate of energy, where there is no sensor (see `profile`).
         workers: processes that compress and play side by side; unless given, one per core.
+        stochastic: keep the distribution that the agent draws its actions from; it and everything
+            that is tried then plays with drawn actions.
         force: replace the artifact at `output`.
         on_progress: called with what is being done and the share of the work that is done.
 
     Raises:
         SqueezeRLError: for bad input, as documented at `load_agent` and `Search`.
     """
-    agent, output = as_agent(agent), Path(output)
+    agent, output = as_agent(agent, stochastic=stochastic), Path(output)
     check_output(output, force=force)
     meter, meter_problem = choose_meter(host_facts(), watts_per_core=watts_per_core)
     settings = SqueezeSettings(
@@ -366,14 +413,18 @@ def squeeze(
         workers=workers,
     )
     work = output.absolute().with_name(f".{output.absolute().name}.squeeze")
-    search = Search(agent, _place(env, agent.source), settings, work)
+    place = _place(env, agent.source)
+    search = Search(agent, place, settings, work)
     try:
         search.run(on_progress)
         with new_folder(output, force=force) as folder:
             result = search.write(folder, on_progress)
             write_squeeze_report(result, folder)
-    except EvaluationError:
+    except EvaluationError as error:
         shutil.rmtree(work, ignore_errors=True)  # untrained: there is nothing to go on with
+        advice = _needs_its_noise(agent, place, seed, episodes)
+        if advice is not None:
+            raise EvaluationError(advice, try_with=_STOCHASTIC) from error
         raise
     shutil.rmtree(work, ignore_errors=True)
     return Squeezed(result, output)
@@ -500,10 +551,35 @@ def _workload(subject: Subject, place: Environment, *, seed: int, episodes: bool
     return Workload(env_id=place.id, observations=seen, episodes=job)
 
 
-def _actor(policy: Policy | Actor, runtime: str) -> tuple[Actor, AgentSource | None]:
+def _needs_its_noise(agent: Agent, place: Environment, seed: int, episodes: int) -> str | None:
+    """What to say of an agent that is no better than random, if that is for want of its noise."""
+    if agent.sampled is None:
+        return None
+    drawing, random = load_actor(agent.stochastic()), RandomActor(place, seed)
+    referee: Referee[Actor] = Referee(
+        lambda player, first, count: play(player, place, episodes=count, seed=first),
+        drawing,
+        random,
+        threshold=1.0,
+        seed=seed,
+        episodes=episodes,
+    )
+    if not referee.baseline_is_trained():
+        return None
+    drawn, chance = (record.mean_return for record in referee.references(episodes))
+    return (
+        f"{agent.source.path} is not clearly better than random in {place.id} with deterministic "
+        f"actions, but with drawn ones it is ({drawn:.1f} against {chance:.1f} over {episodes} "
+        "episodes). It needs the noise that it was trained with: `stochastic=True`"
+    )
+
+
+def _actor(
+    policy: Policy | Actor, runtime: str, stochastic: bool
+) -> tuple[Actor, AgentSource | None]:
     if isinstance(policy, Actor):
         return policy, None
-    artifact = as_artifact(policy)
+    artifact = as_artifact(policy, stochastic=stochastic)
     return load_actor(artifact, runtime=runtime), artifact.manifest.source
 
 

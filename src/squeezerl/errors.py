@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
 
-class SqueezeRLError(Exception):
+
+class _Advice:
+    """What may help: `try_with` has arguments of the call, by name, that would do.
+
+    The command line prints the command with these, ready to copy.
+    """
+
+    def __init__(self, *message: object, try_with: Mapping[str, Any] | None = None) -> None:
+        super().__init__(*message)
+        self.try_with = dict(try_with or {})
+
+
+class SqueezeRLError(_Advice, Exception):
     """Base of all errors of this library. The command line prints it and exits with 2."""
 
 
-class SqueezeRLWarning(UserWarning):
+class SqueezeRLWarning(_Advice, UserWarning):
     """Something that the caller should know, though the work goes on."""
 
 

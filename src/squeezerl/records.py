@@ -197,7 +197,11 @@ class Episode:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRecord:
-    """The episodes of one policy in one environment, in the order of their seeds."""
+    """The episodes of one policy in one environment, in the order of their seeds.
+
+    Where actions are drawn, `noise_seed` is the seed of the first episode's noise, and each later
+    episode has the next one; `None` where they are deterministic.
+    """
 
     env_id: str
     env_kwargs: dict[str, Any]
@@ -205,6 +209,7 @@ class EvaluationRecord:
     seed: int
     episodes: tuple[Episode, ...]
     seconds: float
+    noise_seed: int | None = None
 
     @property
     def returns(self) -> list[float]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from squeezerl.errors import CheckpointError, NetworkError
+from squeezerl.errors import CheckpointError, NetworkError, UnsupportedPolicyError
 from squeezerl.network.network import Network
 from squeezerl.records import AgentSource, SourceFile
 from squeezerl.registry import Registry
@@ -21,10 +21,32 @@ _NETWORK, _SOURCE = "network.npz", "source.json"
 
 @dataclass(frozen=True)
 class Agent:
-    """A trained policy and where it came from."""
+    """A trained policy and where it came from.
+
+    Args:
+        network: acts deterministically.
+        source: where it came from.
+        sampled: the same policy drawing its actions, as in training; `None` if the files have no
+            distribution to draw from.
+    """
 
     network: Network
     source: AgentSource
+    sampled: Network | None = None
+
+    def stochastic(self) -> Agent:
+        """The agent whose network draws its actions.
+
+        Raises:
+            UnsupportedPolicyError: if there is no distribution to draw from.
+        """
+        if self.sampled is None:
+            raise UnsupportedPolicyError(
+                f"{self.source.path} has no distribution of actions to draw from, so it cannot be "
+                "`stochastic`: PPO, A2C, TRPO, SAC and TQC agents have one, but not with gSDE; "
+                "DQN, QR-DQN, TD3 and DDPG agents are deterministic"
+            )
+        return Agent(self.sampled, self.source)
 
     @property
     def key(self) -> str:

@@ -105,6 +105,7 @@ def build_artifact(
         observation_shape=network.observation_shape,
         action_shape=network.action_shape,
         discrete=network.head.is_discrete,
+        noise=network.head.noise,
         layers_before=layer_records(original),
         layers=layer_records(network),
         size=size,

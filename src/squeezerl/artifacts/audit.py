@@ -40,11 +40,12 @@ def audit(network: Network, size: SizeRecord, manifest: Manifest) -> None:
     _audit_recipe(recipe.expect(manifest.layers_before), network, layers)
     if size != manifest.size:
         raise AuditError(f"the manifest claims {manifest.size}, measured {size}")
-    claims = (manifest.observation_shape, manifest.action_shape, manifest.discrete)
-    holds = (network.observation_shape, network.action_shape, network.head.is_discrete)
+    head = network.head
+    claims = (manifest.observation_shape, manifest.action_shape, manifest.discrete, manifest.noise)
+    holds = (network.observation_shape, network.action_shape, head.is_discrete, head.noise)
     if claims != holds:
         raise AuditError(
-            "the manifest claims observations, actions and discreteness "
+            "the manifest claims observations, actions, discreteness and noise "
             f"{claims}, the model has {holds}"
         )
 

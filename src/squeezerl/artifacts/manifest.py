@@ -30,6 +30,8 @@ class Manifest:
     `observations` are those that the recipe needed; `calibration` says which episodes they were
     taken from, unless they were recorded elsewhere. `learning` says where a recipe that learns did
     so, unless it learned on observations alone.
+    `noise` is the distribution of the model's input of that name, "normal" or "gumbel"; `None` if
+    the model draws nothing.
     """
 
     format_version: int = FORMAT_VERSION
@@ -43,6 +45,7 @@ class Manifest:
     observation_shape: tuple[int, ...]
     action_shape: tuple[int, ...]
     discrete: bool
+    noise: str | None = None
     layers_before: tuple[LayerRecord, ...]
     layers: tuple[LayerRecord, ...]
     size: SizeRecord
@@ -51,7 +54,10 @@ class Manifest:
 
     def dumps(self) -> str:
         """The manifest as JSON text."""
-        return json.dumps(to_json(self) | {"source": self.source.to_json()}, indent=2) + "\n"
+        data = to_json(self) | {"source": self.source.to_json()}
+        if self.noise is None:  # as in the manifests of earlier releases
+            del data["noise"]
+        return json.dumps(data, indent=2) + "\n"
 
     @classmethod
     def loads(cls, text: str) -> Manifest:
@@ -87,6 +93,7 @@ class Manifest:
                 observation_shape=tuple(data["observation_shape"]),
                 action_shape=tuple(data["action_shape"]),
                 discrete=bool(data["discrete"]),
+                noise=data.get("noise"),
                 layers_before=tuple(LayerRecord(**layer) for layer in data["layers_before"]),
                 layers=tuple(LayerRecord(**layer) for layer in data["layers"]),
                 size=SizeRecord(**data["size"]),

@@ -41,6 +41,7 @@ def compress(
     seed: console.SeedOption = 0,
     env_kwargs: console.EnvKwargsOption = None,
     max_episode_steps: console.MaxEpisodeStepsOption = None,
+    stochastic: console.StochasticOption = False,
     vecnormalize: console.VecNormalizeOption = None,
     force: console.ForceOption = False,
     as_json: console.JsonOption = False,
@@ -61,6 +62,8 @@ def compress(
 
     steps = _recipe(recipe, method, ratio, naive)
     loaded = load_agent(agent, vecnormalize=vecnormalize)
+    if stochastic:
+        loaded = loaded.stochastic()
     check_output(output, force=force)
     environment = None
     if env is not None or steps.needs_environment:

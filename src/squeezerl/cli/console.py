@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +15,9 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TextIO
 
+import click
 import typer
+from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -59,6 +62,13 @@ EnvKwargsOption = Annotated[
         "--env-kwargs", metavar="K:V", help="Argument for the environment; repeat for more."
     ),
 ]
+StochasticOption = Annotated[
+    bool,
+    typer.Option(
+        "--stochastic",
+        help="Agents draw their actions, as in training. [dim]default: deterministic[/dim]",
+    ),
+]
 MaxEpisodeStepsOption = Annotated[
     int | None,
     typer.Option(
@@ -99,7 +109,7 @@ def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
             with _warnings_printed(options):
                 command(*args, **kwargs)
         except SqueezeRLError as error:
-            _fail(_with_options(str(error), options))
+            _fail(_with_options(str(error), options), error.try_with)
         except KeyboardInterrupt:
             err.print("interrupted; nothing was written", style="yellow")
             raise typer.Exit(INTERRUPTED) from None
@@ -118,6 +128,7 @@ def _warnings_printed(options: Mapping[str, str]) -> Iterator[None]:
         elif str(message) not in shown:
             shown.add(str(message))
             _tell("[bold yellow]warning:[/] ", _with_options(str(message), options))
+            _tell_command(getattr(message, "try_with", {}))
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", SqueezeRLWarning)
@@ -136,7 +147,9 @@ def option_names(**options: str) -> Iterator[None]:
     try:
         yield
     except SqueezeRLError as error:
-        raise type(error)(_with_options(str(error), options)) from error
+        named = type(error)(_with_options(str(error), options))
+        named.try_with = error.try_with
+        raise named from error
 
 
 def _with_options(message: str, options: Mapping[str, str]) -> str:
@@ -159,9 +172,48 @@ def _with_options(message: str, options: Mapping[str, str]) -> str:
     return re.sub(r"`(\w+)(?:=([^`]+))?`", to_option, message)
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, try_with: Mapping[str, Any]) -> NoReturn:
     _tell("[bold red]error:[/] ", message)
+    _tell_command(try_with)
     raise typer.Exit(BAD_INPUT)
+
+
+def _tell_command(changes: Mapping[str, Any]) -> None:
+    """The command that is running, with other values of some options, ready to copy.
+
+    Options that the command does not have are left out; if none are left, nothing is said.
+    """
+    context = click.get_current_context(silent=True)
+    if context is None or not {parameter.name for parameter in context.command.params} & {*changes}:
+        return
+    words = []
+    for level in (*([] if context.parent is None else [context.parent]), context):
+        words.append(str(level.info_name))
+        for parameter in level.command.params:
+            name = str(parameter.name)
+            given = level.get_parameter_source(name) is ParameterSource.COMMANDLINE
+            value = level.params.get(name) if given else None
+            if level is context and name in changes:
+                value = changes[name]
+            words += _words(parameter, value)
+    _tell("[bold green]try:[/] ", shlex.join(words))
+
+
+def _words(parameter: click.Parameter, value: Any) -> list[str]:
+    """An argument or an option with its value, as they are typed."""
+    if value is None or value is False:
+        return []
+    values = [value]
+    if isinstance(value, Mapping):
+        values = [f"{key}:{json.dumps(item)}" for key, item in value.items()]
+    elif isinstance(value, list | tuple):
+        values = list(value)
+    if isinstance(parameter, click.Argument):
+        return [str(item) for item in values]
+    option = max(parameter.opts, key=len)
+    if value is True:
+        return [option]
+    return [word for item in values for word in (option, str(item))]
 
 
 def _tell(prefix: str, message: str) -> None:

@@ -40,6 +40,7 @@ def evaluate(
     ] = None,
     env_kwargs: console.EnvKwargsOption = None,
     max_episode_steps: console.MaxEpisodeStepsOption = None,
+    stochastic: console.StochasticOption = False,
     backend: console.BackendOption = "auto",
     runtime: Annotated[str, typer.Option(help="Runtime that plays: ort, torch, sb3.")] = "ort",
     vecnormalize: console.VecNormalizeOption = None,
@@ -48,15 +49,17 @@ def evaluate(
     ] = None,
     as_json: console.JsonOption = False,
 ) -> None:
-    """Run complete, seeded episodes with deterministic actions and report the return.
+    """Run complete, seeded episodes and report the return.
 
     Every episode counts, however long. With --against both sides play the same seeds, and the
-    verdict on the retention comes from a sequential test, never from the mean.
+    verdict on the retention comes from a sequential test, never from the mean. Actions are
+    deterministic unless agents are --stochastic; artifacts act as they were made.
 
     Example: squeezerl evaluate out --env HalfCheetah-v5 --against demo
     """
-    from squeezerl.api import as_artifact
+    from squeezerl.agents.load import Agent
     from squeezerl.api import evaluate as evaluate_policy
+    from squeezerl.api import read_policy
     from squeezerl.report.evaluation_report import (
         comparison_document,
         evaluation_document,
@@ -67,17 +70,18 @@ def evaluate(
         raise InvalidArgumentError(
             "--max-episodes and --against-vecnormalize are for comparisons; add --against"
         )
-    artifact = as_artifact(policy, vecnormalize=vecnormalize)
+    loaded = read_policy(policy, vecnormalize=vecnormalize)
+    source = loaded.source if isinstance(loaded, Agent) else loaded.manifest.source
     baseline = None
     if against is not None:
         with console.option_names(vecnormalize="--against-vecnormalize"):
-            baseline = as_artifact(against, vecnormalize=against_vecnormalize)
+            baseline = read_policy(against, vecnormalize=against_vecnormalize)
     with console.progress_bar("episodes") as update:
         found = evaluate_policy(
-            artifact,
+            loaded,
             env=console.find_environment(
                 env,
-                artifact.manifest.source,
+                source,
                 env_kwargs,
                 backend,
                 max_episode_steps=max_episode_steps,
@@ -88,6 +92,7 @@ def evaluate(
             retain=retain,
             max_episodes=max_episodes,
             runtime=runtime,
+            stochastic=stochastic,
             on_progress=update,
         )
     if as_json:

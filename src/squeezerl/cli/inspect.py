@@ -34,6 +34,7 @@ def inspect(
         ("written by", ", ".join(f"{k} {v}" for k, v in data["versions"].items()) or "unknown"),
         ("observation", str(data["observation_shape"])),
         ("action", f"{data['action_shape']}, {data['action_head']}"),
+        ("distribution", _distribution(data["sampling"])),
         ("normaliser", f"yes, clipped at ±{normalizer['clip']:g}" if normalizer else "no"),
         ("parameters", f"{data['parameters']:,}"),
         ("weight bytes", f"{data['weight_bytes']:,}, with normaliser and layout"),
@@ -55,11 +56,32 @@ def inspect(
     )
 
 
+def _distribution(sampling: dict[str, Any] | None) -> str:
+    if sampling is None:
+        return "none; actions are deterministic"
+    return {
+        "gumbel": "categorical",
+        "normal": "normal, its deviation "
+        + ("depends on the observation" if sampling["deviation"] is None else "is fixed"),
+    }[sampling["noise"]] + " (--stochastic draws from it)"
+
+
 def _short(activation: str | None) -> str:
     if activation is None:
         return "–"
     name, *settings = activation.split(":")
     return activation if len(settings) <= 2 else f"{name} ({len(settings)} slopes)"
+
+
+def _sampling(agent: Agent) -> dict[str, Any] | None:
+    if agent.sampled is None:
+        return None
+    head = agent.sampled.head
+    deviation = None if head.sampling is None else head.sampling.deviation
+    return {
+        "noise": head.noise,
+        "deviation": None if deviation is None else deviation.tolist(),
+    }
 
 
 def _describe(agent: Agent) -> dict[str, Any]:
@@ -80,6 +102,7 @@ def _describe(agent: Agent) -> dict[str, Any]:
         "observation_shape": list(network.observation_shape),
         "action_shape": list(network.action_shape),
         "action_head": network.head.kind,
+        "sampling": _sampling(agent),
         "normalizer": None if clip is None else {"clip": clip, "file": origin["vecnormalize"]},
         "layers": [
             {

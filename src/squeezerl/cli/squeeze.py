@@ -38,6 +38,7 @@ def squeeze(
     seed: console.SeedOption = 0,
     env_kwargs: console.EnvKwargsOption = None,
     max_episode_steps: console.MaxEpisodeStepsOption = None,
+    stochastic: console.StochasticOption = False,
     backend: console.BackendOption = "auto",
     vecnormalize: console.VecNormalizeOption = None,
     measure: Annotated[
@@ -76,6 +77,7 @@ def squeeze(
             output=output,
             recipes=recipes or (),
             workers=workers,
+            stochastic=stochastic,
             force=force,
             retain=retain,
             episodes=episodes,

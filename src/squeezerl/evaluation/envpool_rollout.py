@@ -104,6 +104,7 @@ def run_envpool(
                 stack.enter_context(closing(_Pool(environment, half, threads, first_row)))
                 for half, first_row in zip(halves, (0, len(halves[0])), strict=False)
             ]
+            actor.seed_noise(np.arange(len(wave)), wave.tolist())
             actor.start(np.arange(len(wave)))
             _run_wave(
                 actor,

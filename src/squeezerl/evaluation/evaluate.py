@@ -74,6 +74,7 @@ def play(
         seed=seed,
         episodes=played,
         seconds=time.perf_counter() - start,
+        noise_seed=seed if actor.draws else None,
     )
 
 

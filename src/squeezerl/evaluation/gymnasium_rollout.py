@@ -51,6 +51,7 @@ def run_gymnasium(
 
     def start(row: int, env: gymnasium.Env[Any, Any], seed: int) -> _Slot:
         observation = stepping.reset(env, shape, name, seed)
+        actor.seed_noise(np.array([row]), [seed])
         actor.start(np.array([row]))
         return _Slot(row, env, seed, observation)
 

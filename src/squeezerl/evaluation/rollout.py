@@ -32,7 +32,7 @@ def rollout(
     the same states.
 
     Args:
-        actor: acts deterministically.
+        actor: acts deterministically, or draws its actions with the seed of the episode.
         environment: where.
         seeds: one for each episode.
         on_progress: called now and then with the share of the work that is done.

@@ -49,6 +49,7 @@ def evaluate(job: Job, context: JobContext) -> Outcome:
             "steps": record.steps,
             "seconds": record.seconds,
             "backend": record.backend,
+            **({} if record.noise_seed is None else {"noise_seed": record.noise_seed}),
         },
         arrays={
             "seeds": np.array([episode.seed for episode in record.episodes], dtype=np.int64),
@@ -71,6 +72,7 @@ def record_of(job: Job, result: StoredResult) -> EvaluationRecord:
             for seed, return_, length in zip(*arrays, strict=True)
         ),
         seconds=result.content["seconds"],
+        noise_seed=result.content.get("noise_seed"),
     )
 
 

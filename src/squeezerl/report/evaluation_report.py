@@ -59,6 +59,7 @@ def evaluation_json(
         "backend": record.backend,
         "episodes": len(record.episodes),
         "seed": record.seed,
+        "noise_seed": record.noise_seed,
         "returns": record.returns,
         "episode_lengths": [episode.length for episode in record.episodes],
         **_mean(record),
@@ -100,6 +101,13 @@ def training_json(result: TrainingResult) -> dict[str, Any]:
     }
 
 
+def drawn_note(*records: EvaluationRecord) -> tuple[Paragraph, ...]:
+    """A sentence where actions were drawn."""
+    if all(record.noise_seed is None for record in records):
+        return ()
+    return (Paragraph("Actions are drawn; the noise of each episode has the episode's seed."),)
+
+
 def evaluation_document(record: EvaluationRecord) -> Document:
     """The evaluation of one policy."""
     header = ("environment", "episodes", "mean return [95 %]", "steps", "steps/s", "backend")
@@ -112,7 +120,7 @@ def evaluation_document(record: EvaluationRecord) -> Document:
         record.backend,
     )
     table = Table(header=header, rows=(row,))
-    return Document(title=f"Return in {record.env_id}", blocks=(table,))
+    return Document(title=f"Return in {record.env_id}", blocks=(table, *drawn_note(record)))
 
 
 def comparison_document(
@@ -144,6 +152,7 @@ def comparison_document(
             Table(header=("policy", "episodes", "mean return [95 %]"), rows=rows),
             Paragraph(kept),
             Paragraph(verdict),
+            *drawn_note(*(record for _, record in records)),
         ),
     )
 

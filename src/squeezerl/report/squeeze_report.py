@@ -19,7 +19,7 @@ from squeezerl.report.document import (
     Table,
     Text,
 )
-from squeezerl.report.evaluation_report import evaluation_summary, retention_json
+from squeezerl.report.evaluation_report import drawn_note, evaluation_summary, retention_json
 from squeezerl.report.profile_report import (
     measured_cells,
     measured_columns,
@@ -77,6 +77,7 @@ def squeeze_json(result: SqueezeResult, root: Path) -> dict[str, Any]:
         "episodes": result.episodes,
         "max_episodes": result.max_episodes,
         "seed": result.seed,
+        "noise_seed": result.baseline_record.noise_seed,
         "baseline": {
             "method": BASELINE.name,
             "weight_bytes": result.baseline_size.weight_bytes,
@@ -127,6 +128,7 @@ def squeeze_document(result: SqueezeResult) -> Document:
         title=f"Squeezed: {result.source.label.upper()} on {result.environment.id}",
         blocks=(
             Paragraph(summary(result)),
+            *drawn_note(result.baseline_record),
             Figure(title="Retention against bytes", path="pareto.png"),
             candidates_table(result, measured),
             Paragraph(

@@ -99,6 +99,11 @@ class Actor(ABC):
             NoiseStreams(sizes) if isinstance(sizes, Network) and sizes.head.sampling else None
         )
 
+    @property
+    def draws(self) -> bool:
+        """Whether actions are drawn, so that they depend on the seeds of the episodes."""
+        return self._noise is not None
+
     def seed_noise(self, rows: Rows, seeds: Sequence[int]) -> None:
         """The episodes that begin in these rows have these seeds: actions are drawn with them.
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from drawn_by_sb3 import drawn_by_sb3, draws
 
 from onnx_runner import onnx_actions, torch_actions
 from squeezerl import load_agent
@@ -30,6 +31,8 @@ class Rollout:
     observations: npt.NDArray[Any]
     actions: npt.NDArray[Any]
     q_values: npt.NDArray[Any] | None
+    noise: npt.NDArray[np.float32]
+    drawn: npt.NDArray[Any] | None
 
 
 @pytest.fixture
@@ -77,12 +80,13 @@ def _roll_out(folder: Path) -> Rollout:
     if (saved := folder / env_id / "vecnormalize.pkl").is_file():
         normalizer = VecNormalize.load(str(saved), DummyVecEnv([lambda: env]))
 
-    observations, actions, q_values = [], [], []
+    observations, actions, q_values, all_seen = [], [], [], []
     observation, _ = env.reset(seed=0)
     for _ in range(STEPS):
         seen = observation if normalizer is None else normalizer.normalize_obs(observation)
         action, _ = model.predict(seen, deterministic=True)
         observations.append(observation)
+        all_seen.append(seen)
         actions.append(action)
         if algorithm == "DQN":
             with torch.no_grad():
@@ -91,8 +95,14 @@ def _roll_out(folder: Path) -> Rollout:
         if terminated or truncated:
             observation, _ = env.reset()
     env.close()
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=np.array(actions).shape).astype(np.float32)
     return Rollout(
-        np.array(observations), np.array(actions), np.array(q_values) if q_values else None
+        np.array(observations),
+        np.array(actions),
+        np.array(q_values) if q_values else None,
+        noise,
+        drawn_by_sb3(model, np.array(all_seen), noise) if draws(model) else None,
     )
 
 
@@ -116,6 +126,14 @@ def test_published_agent_acts_as_in_stable_baselines3(
             clear = first - second > 1e-5
             assert clear.mean() > 0.9
             np.testing.assert_array_equal(actions[clear], rollout.actions[clear])
+    sampled = load_agent(published_agent).sampled
+    assert (sampled is None) == (rollout.drawn is None)
+    if sampled is not None:
+        for actions in (
+            act(sampled, rollout.observations, noise=rollout.noise),
+            onnx_actions(sampled, rollout.observations, rollout.noise),
+        ):
+            np.testing.assert_allclose(actions, rollout.drawn, rtol=0, atol=2e-5)
 
 
 def test_published_agent_knows_where_it_came_from(published_agent: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +14,17 @@ from squeezerl.agents.sources.stable_baselines3.metadata import (
     CheckpointMetadata,
     DiscreteSpace,
 )
-from squeezerl.agents.torch_file import State, read_linear, read_sequential
-from squeezerl.errors import CheckpointError, UnsupportedPolicyError
-from squeezerl.network.network import Head, HeadKind, Layer, Network, Normalizer, as_float
+from squeezerl.agents.torch_file import State, checked, read_linear, read_sequential
+from squeezerl.errors import CheckpointError, NetworkError, UnsupportedPolicyError
+from squeezerl.network.network import (
+    Head,
+    HeadKind,
+    Layer,
+    Network,
+    Normalizer,
+    Sampling,
+    as_float,
+)
 
 # Family → the Sequential with the actor's layers, and the last layer where that stands outside.
 _LAYERS = {
@@ -75,6 +84,34 @@ def _divided(normalizer: Normalizer | None, features: int) -> Normalizer:
         inverse_std=as_float(normalizer.inverse_std) / np.float32(255),
         clip=normalizer.clip / 255,
     )
+
+
+def build_sampled(metadata: CheckpointMetadata, state: State, network: Network) -> Network | None:
+    """The policy that `predict(deterministic=False)` draws from; `None` if there is none.
+
+    The noise of gSDE is no draw for each observation, and the value-based and deterministic
+    algorithms explore from outside. A distribution that is not finite does not count either.
+
+    Args:
+        metadata: of the checkpoint.
+        state: its weights.
+        network: the deterministic policy.
+    """
+    last, layers = network.layers[-1], network.layers
+    sampling = Sampling()
+    try:
+        if metadata.family in ("sac", "tqc"):
+            spread = read_linear(state, "actor.log_std", None)
+            pairs = ((last.weight, spread.weight), (last.bias, spread.bias))
+            weight, bias = (np.concatenate([as_float(x) for x in pair]) for pair in pairs)
+            layers = (*layers[:-1], replace(last, weight=weight, bias=bias))
+        elif metadata.family != "actor-critic":
+            return None
+        elif not network.head.is_discrete:
+            sampling = Sampling(deviation=np.exp(checked(state, "log_std")))
+        return network.replace(layers=layers, head=replace(network.head, sampling=sampling))
+    except (CheckpointError, UnsupportedPolicyError, NetworkError, ValueError):
+        return None
 
 
 def actor_modules(family: str) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from squeezerl.agents.sources.stable_baselines3.files import (
     find_agent,
 )
 from squeezerl.agents.sources.stable_baselines3.metadata import CheckpointMetadata, parse_metadata
-from squeezerl.agents.sources.stable_baselines3.network import build_network
+from squeezerl.agents.sources.stable_baselines3.network import build_network, build_sampled
 from squeezerl.agents.sources.stable_baselines3.vecnormalize import read_vecnormalize
 from squeezerl.agents.torch_file import read_state_dict
 from squeezerl.errors import CheckpointError, SqueezeRLError, SqueezeRLWarning
@@ -58,11 +58,11 @@ class StableBaselines3(Source):
                 versions[self.kind] = text.strip()
             metadata = parse_metadata(data)
             normalizer = _find_normalizer(files, metadata, normalizer)
+            state = read_state_dict(weights, "policy.pth")
             network = build_network(
-                metadata,
-                read_state_dict(weights, "policy.pth"),
-                read_vecnormalize(normalizer) if normalizer else None,
+                metadata, state, read_vecnormalize(normalizer) if normalizer else None
             )
+            sampled = build_sampled(metadata, state, network)
         except SqueezeRLError as error:
             if str(error).startswith((f"{files.checkpoint}:", f"{normalizer}:")):
                 raise
@@ -81,7 +81,7 @@ class StableBaselines3(Source):
             files=tuple(read),
             versions=versions,
         )
-        return Agent(network, source)
+        return Agent(network, source, sampled)
 
 
 def _find_normalizer(

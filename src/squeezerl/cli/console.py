@@ -11,13 +11,11 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from inspect import signature
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TextIO
 
-import click
 import typer
-from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -96,29 +94,38 @@ JsonOption = Annotated[
 ]
 
 
-def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
+def reports_errors(command: Callable[P, None]) -> Callable[..., None]:
     """Bad input ends with a message and exit code 2, Ctrl-C with 130; neither with a traceback.
 
     The library's messages name arguments; the printed message names the command's options instead.
     """
 
+    own = signature(command, eval_str=True)
+    options = {name: f"--{name.replace('_', '-')}" for name in own.parameters}
+
     @functools.wraps(command)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
-        options = {name: f"--{name.replace('_', '-')}" for name in signature(command).parameters}
+    def wrapper(context: typer.Context, *args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            with _warnings_printed(options):
+            with _warnings_printed(options, context):
                 command(*args, **kwargs)
         except SqueezeRLError as error:
-            _fail(_with_options(str(error), options), error.try_with)
+            _tell("error", _with_options(str(error), options), error.try_with, context)
+            raise typer.Exit(BAD_INPUT) from None
         except KeyboardInterrupt:
             err.print("interrupted; nothing was written", style="yellow")
             raise typer.Exit(INTERRUPTED) from None
 
+    # Typer passes its context to whatever declares it.
+    declared = Parameter("context", Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    wrapper.__signature__ = own.replace(  # type: ignore[attr-defined]
+        parameters=[declared, *own.parameters.values()]
+    )
+    wrapper.__annotations__ = {"context": typer.Context, **command.__annotations__}
     return wrapper
 
 
 @contextmanager
-def _warnings_printed(options: Mapping[str, str]) -> Iterator[None]:
+def _warnings_printed(options: Mapping[str, str], context: typer.Context) -> Iterator[None]:
     """Each warning of ours goes to standard error once, as a line with the names of options."""
     shown: set[str] = set()
 
@@ -127,8 +134,8 @@ def _warnings_printed(options: Mapping[str, str]) -> Iterator[None]:
             usual(message, category, *where, **how)
         elif str(message) not in shown:
             shown.add(str(message))
-            _tell("[bold yellow]warning:[/] ", _with_options(str(message), options))
-            _tell_command(getattr(message, "try_with", {}))
+            changes = getattr(message, "try_with", {})
+            _tell("warning", _with_options(str(message), options), changes, context)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", SqueezeRLWarning)
@@ -172,54 +179,52 @@ def _with_options(message: str, options: Mapping[str, str]) -> str:
     return re.sub(r"`(\w+)(?:=([^`]+))?`", to_option, message)
 
 
-def _fail(message: str, try_with: Mapping[str, Any]) -> NoReturn:
-    _tell("[bold red]error:[/] ", message)
-    _tell_command(try_with)
-    raise typer.Exit(BAD_INPUT)
+_COLORS = {"error": "red", "warning": "yellow", "try": "green"}
 
 
-def _tell_command(changes: Mapping[str, Any]) -> None:
-    """The command that is running, with other values of some options, ready to copy.
+def _tell(kind: str, message: str, changes: Mapping[str, Any], context: typer.Context) -> None:
+    """A line on standard error; then, ready to copy, the running command with these changes."""
+    lines = [(kind, message)]
+    if changes and changes.keys() <= {parameter.name for parameter in context.command.params}:
+        lines.append(("try", _command_with(changes, context)))
+    for kind, text in lines:
+        err.print(f"[bold {_COLORS[kind]}]{kind}:[/] ", end="")
+        err.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
-    Options that the command does not have are left out; if none are left, nothing is said.
-    """
-    context = click.get_current_context(silent=True)
-    if context is None or not {parameter.name for parameter in context.command.params} & {*changes}:
-        return
+
+def _command_with(changes: Mapping[str, Any], context: typer.Context) -> str:
+    """The running command, as it can be typed, with other values of some options."""
     words = []
     for level in (*([] if context.parent is None else [context.parent]), context):
         words.append(str(level.info_name))
         for parameter in level.command.params:
             name = str(parameter.name)
-            given = level.get_parameter_source(name) is ParameterSource.COMMANDLINE
+            source = level.get_parameter_source(name)
+            given = source is not None and source.name == "COMMANDLINE"
             value = level.params.get(name) if given else None
             if level is context and name in changes:
                 value = changes[name]
             words += _words(parameter, value)
-    _tell("[bold green]try:[/] ", shlex.join(words))
+    return shlex.join(words)
 
 
-def _words(parameter: click.Parameter, value: Any) -> list[str]:
+def _words(parameter: Any, value: Any) -> list[str]:
     """An argument or an option with its value, as they are typed."""
-    if value is None or value is False:
+    if value is False:
+        return list(parameter.secondary_opts[:1])
+    if value is None:
         return []
     values = [value]
     if isinstance(value, Mapping):
         values = [f"{key}:{json.dumps(item)}" for key, item in value.items()]
     elif isinstance(value, list | tuple):
         values = list(value)
-    if isinstance(parameter, click.Argument):
+    if parameter.param_type_name == "argument":
         return [str(item) for item in values]
     option = max(parameter.opts, key=len)
     if value is True:
         return [option]
     return [word for item in values for word in (option, str(item))]
-
-
-def _tell(prefix: str, message: str) -> None:
-    """A line on standard error."""
-    err.print(prefix, end="")
-    err.print(message, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def say(text: str = "") -> None:

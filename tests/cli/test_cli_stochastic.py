@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command import invoke, the_object
+
+from blind_corridor import CORRIDOR, save_agent
+
+
+@pytest.fixture(scope="module")
+def blind(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An agent that gets out of the blind corridor with drawn actions only."""
+    return save_agent("PPO", tmp_path_factory.mktemp("blind") / "agent.zip")
+
+
+def test_drawn_actions_are_evaluated_and_reported_with_their_seed(blind: Path) -> None:
+    command = ("evaluate", blind, "--env", CORRIDOR, "--episodes", "20", "--seed", "3")
+    data = the_object(invoke(*command, "--stochastic", "--json").stdout)
+    assert -30 < data["mean_return"] < -8
+    assert (data["seed"], data["noise_seed"]) == (3, 3)
+    assert "noise of each episode has the episode's seed" in invoke(*command, "--stochastic").stdout
+    assert the_object(invoke(*command, "--json").stdout)["noise_seed"] is None
+
+
+def test_an_agent_that_needs_its_noise_is_told_the_command(blind: Path, own_folder: Path) -> None:
+    common = ("--env", CORRIDOR, "--episodes", "60")
+    compared = invoke("evaluate", blind, *common, "--against", blind)
+    assert compared.exit_code == 0
+    assert "warning:" in compared.stderr
+    squeezed = invoke("squeeze", blind, *common, "-o", "out", "--workers", "1", "--no-measure")
+    assert squeezed.exit_code == 2
+    for result, words in (
+        (compared, f"evaluate {blind} --env {CORRIDOR} --episodes 60 --against {blind}"),
+        (squeezed, f"squeeze {blind} --output out --env {CORRIDOR} --episodes 60 --workers 1"),
+    ):
+        lines = result.stderr.splitlines()
+        assert "with drawn ones it is" in lines[-2]
+        assert lines[-2].endswith("It needs the noise that it was trained with: --stochastic")
+        assert lines[-1].startswith(f"try: squeezerl {words} ")
+        assert "--stochastic" in lines[-1]
+        assert ("--no-measure" in lines[-1]) == (result is squeezed)
+    assert list(own_folder.iterdir()) == []
+
+
+def test_inspect_shows_the_distribution(blind: Path) -> None:
+    assert "categorical (--stochastic draws from it)" in invoke("inspect", blind).stdout
+    demo = the_object(invoke("inspect", "demo", "--json").stdout)
+    assert demo["sampling"]["noise"] == "normal"
+    assert len(demo["sampling"]["deviation"]) == 6

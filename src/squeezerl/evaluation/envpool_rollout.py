@@ -27,16 +27,14 @@ class _Pool:
     def __init__(
         self, environment: Environment, seeds: Sequence[int], threads: int, first_row: int
     ) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "Box low's precision lowered"
-            self._env: Any = library().make(
-                environment.id,
-                env_type="gymnasium",
-                num_envs=len(seeds),
-                seed=list(seeds),
-                num_threads=min(threads, len(seeds)),
-                **environment.kwargs,
-            )
+        self._env: Any = library().make(
+            environment.id,
+            env_type="gymnasium",
+            num_envs=len(seeds),
+            seed=list(seeds),
+            num_threads=min(threads, len(seeds)),
+            **environment.kwargs,
+        )
         self.seeds, self._first_row = seeds, first_row
         self._id = environment.id
         self.ids: npt.NDArray[np.int32] = np.arange(len(seeds), dtype=np.int32)
@@ -99,7 +97,8 @@ def run_envpool(
     threads = threads or os.cpu_count() or 1
     for number, wave in enumerate(waves):
         halves = [half.tolist() for half in np.array_split(wave, 2) if len(half)]
-        with ExitStack() as stack:
+        with warnings.catch_warnings(), ExitStack() as stack:
+            warnings.filterwarnings("ignore", ".*precision lowered")  # of the bounds of a Box
             pools = [
                 stack.enter_context(closing(_Pool(environment, half, threads, first_row)))
                 for half, first_row in zip(halves, (0, len(halves[0])), strict=False)

@@ -117,7 +117,7 @@ def _sizes(layer: LayerRecord | None) -> str:
 
 def _recipe(text: str | None, method: str | None, ratio: float | None, naive: bool) -> Recipe:
     """The recipe that the options ask for."""
-    from squeezerl.methods.base import FLOAT, leaves_open, method_words
+    from squeezerl.methods.base import FLOAT, SpecText, method_words
     from squeezerl.methods.recipe import Recipe
 
     if (text is None) == (method is None):
@@ -131,7 +131,7 @@ def _recipe(text: str | None, method: str | None, ratio: float | None, naive: bo
         method = f"{method}-naive"
         if method not in method_words():
             raise SpecError("--naive is for quantization only: ptdq and ptsq")
-    is_open = method != FLOAT and leaves_open(method)
+    is_open = method != FLOAT and SpecText.parse(method).is_open
     if is_open and ratio is None:
         raise SpecError(f"--method {method} needs a --ratio, for example 0.3 for 30 %")
     if not is_open and ratio is not None:

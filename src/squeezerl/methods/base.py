@@ -262,84 +262,85 @@ def parse_spec(text: str) -> Spec:
     Raises:
         SpecError: if it is none; the message says what is allowed.
     """
-    spec, fields = _parse(text)
-    return _made(spec, fields, text)
+    return SpecText.parse(text).made()
 
 
-def leaves_open(text: str) -> bool:
-    """Whether a text gives no value for the field that grids sweep over ("prune:l2").
+@dataclass(frozen=True)
+class SpecText:
+    """The text of a spec, taken apart: the class of the spec, and the fields that the text gives.
 
-    Raises:
-        SpecError: if it is the text of no spec.
+    A text may leave fields open, such as "prune:l2", which grids then sweep over.
     """
-    spec, fields = _parse(text)
-    return spec.swept is not None and spec.swept not in fields
 
+    text: str
+    spec: type[Spec]
+    fields: Mapping[str, Any]
 
-def open_fields(text: str) -> tuple[str, ...]:
-    """The fields that the text of a spec leaves open, but for the swept one.
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Take a text apart.
 
-    Raises:
-        SpecError: if it is the text of no spec.
-    """
-    spec, fields = _parse(text)
-    return tuple(f.name for f in _fields(spec) if f.name not in (*fields, spec.swept))
+        Raises:
+            SpecError: if it is the text of no spec.
+        """
+        words = [word.strip() for word in text.strip().split(":")]
+        aliases = {alias: full for spec in SPECS for alias, full in spec.aliases.items()}
+        if words[0] in aliases and ":".join(words[:2]) not in SPECS:
+            words[:1] = aliases[words[0]].split(":")
+        kinds = [":".join(words[:count]) for count in (2, 1)]
+        kind = next((kind for kind in kinds if kind in SPECS), None)
+        if kind is None:
+            if words[0] == FLOAT:
+                raise SpecError("'float' is a recipe without steps; leave it out of a longer one")
+            known = ", ".join((FLOAT, *method_words()))
+            raise SpecError(f"unknown method {words[0]!r}; known are {known}")
+        spec, fields = SPECS.get(kind), dict[str, Any]()
+        hints = get_type_hints(spec)
+        for place, word in enumerate(words[len(kind.split(":")) :]):
+            name, equals, value = word.partition("=")
+            if not equals:
+                if place >= len(spec.positional):
+                    raise SpecError(f"{text!r}: {word!r} is one value too many; {_usage(spec)}")
+                name, value = spec.positional[place], word
+            if name in fields or name not in [f.name for f in _fields(spec)]:
+                raise SpecError(f"{text!r}: {name!r} is unknown or stands twice; {_usage(spec)}")
+            fields[name] = _parse_value(spec, name, value, hints[name])
+        return cls(text, spec, fields)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it gives no value for the field that grids sweep over."""
+        return self.spec.swept is not None and self.spec.swept not in self.fields
 
-def parse_sweep(text: str, amounts: Sequence[float] | None = None) -> list[Spec]:
-    """One spec for each amount, for a text that leaves the swept field open ("prune:l2").
+    @property
+    def other_open_fields(self) -> tuple[str, ...]:
+        """The other fields that it leaves open."""
+        given = (*self.fields, self.spec.swept)
+        return tuple(f.name for f in _fields(self.spec) if f.name not in given)
 
-    Args:
-        text: of the spec.
-        amounts: unless given, those of the method's candidates.
+    @property
+    def amounts(self) -> list[float]:
+        """The values of the swept field that the method's candidates have."""
+        found = (candidate.amount for candidate in self.spec.candidates())
+        return list(dict.fromkeys(amount for amount in found if amount is not None))
 
-    Raises:
-        SpecError: if it is the text of no spec.
-    """
-    spec, fields = _parse(text)
-    if amounts is None:
-        own = [c.amount for c in spec.candidates() if c.amount is not None]
-        amounts = list(dict.fromkeys(own))
-    return [_made(spec, fields | {str(spec.swept): amount}, text) for amount in amounts]
+    def made(self, amount: float | None = None) -> Spec:
+        """The spec, with this amount if the text leaves that open.
+
+        Raises:
+            SpecError: if a value is missing or impossible.
+        """
+        swept = {} if amount is None or not self.is_open else {str(self.spec.swept): amount}
+        fields = {**self.fields, **swept}
+        required = [f.name for f in _fields(self.spec) if f.default is dataclasses.MISSING]
+        if missing := [name for name in required if name not in fields]:
+            raise SpecError(f"{self.text!r} lacks {missing[0]}; {_usage(self.spec)}")
+        return self.spec.from_fields(fields)
 
 
 def method_words() -> tuple[str, ...]:
     """How texts of specs can begin."""
     return (*(alias for spec in SPECS for alias in spec.aliases), *SPECS.names)
-
-
-def _parse(text: str) -> tuple[type[Spec], dict[str, Any]]:
-    """The class of a spec and the fields that its text gives."""
-    words = [word.strip() for word in text.strip().split(":")]
-    aliases = {alias: full for spec in SPECS for alias, full in spec.aliases.items()}
-    if words[0] in aliases and ":".join(words[:2]) not in SPECS:
-        words[:1] = aliases[words[0]].split(":")
-    kinds = [":".join(words[:count]) for count in (2, 1)]
-    kind = next((kind for kind in kinds if kind in SPECS), None)
-    if kind is None:
-        if words[0] == FLOAT:
-            raise SpecError("'float' is a recipe without steps; leave it out of a longer one")
-        known = ", ".join((FLOAT, *method_words()))
-        raise SpecError(f"unknown method {words[0]!r}; known are {known}")
-    spec, fields = SPECS.get(kind), dict[str, Any]()
-    hints = get_type_hints(spec)
-    for place, word in enumerate(words[len(kind.split(":")) :]):
-        name, equals, value = word.partition("=")
-        if not equals:
-            if place >= len(spec.positional):
-                raise SpecError(f"{text!r}: {word!r} is one value too many; {_usage(spec)}")
-            name, value = spec.positional[place], word
-        if name in fields or name not in [f.name for f in _fields(spec)]:
-            raise SpecError(f"{text!r}: {name!r} is unknown or stands twice; {_usage(spec)}")
-        fields[name] = _parse_value(spec, name, value, hints[name])
-    return spec, fields
-
-
-def _made(spec: type[Spec], fields: Mapping[str, Any], text: str) -> Spec:
-    required = [f.name for f in _fields(spec) if f.default is dataclasses.MISSING]
-    if missing := [name for name in required if name not in fields]:
-        raise SpecError(f"{text!r} lacks {missing[0]}; {_usage(spec)}")
-    return spec.from_fields(fields)
 
 
 def spec_from_json(data: Mapping[str, Any]) -> Spec:

@@ -20,10 +20,9 @@ from squeezerl.methods.base import (
     Given,
     Need,
     Spec,
-    leaves_open,
+    SpecText,
     method_words,
     parse_spec,
-    parse_sweep,
     spec_from_json,
 )
 from squeezerl.network.arithmetic import act
@@ -198,21 +197,17 @@ def parse_grid(text: str, amounts: Sequence[float] | None = None) -> list[Recipe
     Raises:
         SpecError: if the text makes no sense, or does not leave exactly one value open for amounts.
     """
-    words = [word.strip() for word in text.split("|")]
-    is_open = [leaves_open(word) for word in words]
-    if words == [FLOAT] or not any(is_open):
+    words = [] if text.strip() == FLOAT else text.split("|")
+    parts = [SpecText.parse(word.strip()) for word in words]
+    swept = [part for part in parts if part.is_open]
+    if not swept:
         if amounts is not None:
             raise SpecError(f"{text!r} leaves open no value to sweep over")
         return [Recipe.of(text)]
-    if is_open.count(True) > 1:
+    if len(swept) > 1:
         raise SpecError(f"{text!r} leaves open more than one value to sweep over")
-    swept = parse_sweep(words[is_open.index(True)], amounts)
-    return [
-        Recipe(
-            tuple(step if is_open[place] else parse_spec(word) for place, word in enumerate(words))
-        )
-        for step in swept
-    ]
+    amounts = swept[0].amounts if amounts is None else amounts
+    return [Recipe(tuple(part.made(amount) for part in parts)) for amount in amounts]
 
 
 def known_records() -> list[MethodRecord]:

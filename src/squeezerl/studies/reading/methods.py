@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import get_args
 
 from squeezerl.analysis.methods import REFERENCES
-from squeezerl.methods.base import leaves_open, method_words, open_fields
+from squeezerl.methods.base import SpecText, method_words
 from squeezerl.methods.pruning import MAX_RATIO
 from squeezerl.methods.recipe import parse_grid
 from squeezerl.studies.reading.yaml_node import YamlNode, each, unknown
@@ -76,15 +76,16 @@ def _read_item(item: YamlNode) -> tuple[str, YamlNode | None]:
 
 def _read_recipes(text: str, value: YamlNode | None) -> list[Variant]:
     """The variants of a method's alias ("l2", "ptdq") or of a recipe's text."""
-    last = text.split("|")[-1]
+    steps = [SpecText.parse(step) for step in text.split("|")]
+    fields = steps[-1].other_open_fields
     naive = f"{text}-{_NAIVE}"
-    keys = ["name", "only", *open_fields(last)]
-    keys += ["percent"] if any(map(leaves_open, text.split("|"))) else []
+    keys = ["name", "only", *fields]
+    keys += ["percent"] if any(step.is_open for step in steps) else []
     keys += [_NAIVE] if naive in method_words() else []
     options = {} if value is None else value.mapping(tuple(keys))
     if _NAIVE in options and options[_NAIVE].switch():
         text = naive
-    for name in open_fields(last):
+    for name in fields:
         if name in options:
             text += f":{name}={','.join(each(options[name], YamlNode.text))}"
     amounts = None

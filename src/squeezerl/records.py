@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -234,6 +234,12 @@ class Interval:
     estimate: float
     low: float
     high: float
+
+    def mapped(self, rising: Callable[[float], float]) -> Self:
+        """The interval of a rising function of the figure."""
+        return type(self)(
+            estimate=rising(self.estimate), low=rising(self.low), high=rising(self.high)
+        )
 
 
 def bounded(name: str, interval: Interval | None, missing: Any = math.nan) -> dict[str, Any]:

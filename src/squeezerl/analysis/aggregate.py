@@ -61,12 +61,12 @@ def mean_score(scores: npt.ArrayLike) -> Array:
     return np.asarray(_task_means(scores).mean(axis=-1))
 
 
-def optimality_gap(scores: npt.ArrayLike, target: float = 1.0) -> Array:
-    """By how much scores fall short of the target on average; those above it count as reaching it.
+def optimality_gap(scores: npt.ArrayLike) -> Array:
+    """By how much scores fall short of 1 on average; those above it count as reaching it.
 
     The mean over tasks of the mean over runs.
     """
-    return np.asarray(target - mean_score(np.minimum(np.asarray(scores, np.float64), target)))
+    return np.asarray(1 - mean_score(np.minimum(np.asarray(scores, np.float64), 1)))
 
 
 def stratified_interval(

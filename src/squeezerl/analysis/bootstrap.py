@@ -79,7 +79,7 @@ def student_interval(values: Array, count: int, confidence: float = CONFIDENCE) 
     return Interval(estimate=estimate, low=estimate - reach, high=estimate + reach)
 
 
-def expanded_interval(values: Array, count: int, confidence: float = CONFIDENCE) -> Interval:
+def expanded_interval(values: Array, count: int) -> Interval:
     """The expanded percentile interval of a statistic, for skewed ones and six values or more.
 
     Percentile intervals of few values are too narrow. These take percentiles further out, by the
@@ -89,9 +89,8 @@ def expanded_interval(values: Array, count: int, confidence: float = CONFIDENCE)
     Args:
         values: (1 + resamples,), the estimate first.
         count: of what was resampled, at least 2.
-        confidence: that is asked for.
     """
-    reach = float(special.stdtrit(count - 1, (1 + confidence) / 2)) * math.sqrt(count / (count - 1))
+    reach = float(special.stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * math.sqrt(count / (count - 1))
     return percentile_interval(values[0], values[1:], float(special.erf(reach / math.sqrt(2))))
 
 

@@ -28,9 +28,7 @@ CELL_COLUMNS = (
 )
 
 
-def cells(
-    data: StudyData, rng: np.random.Generator, *, threshold: float = THRESHOLD
-) -> pd.DataFrame:
+def cells(data: StudyData, rng: np.random.Generator) -> pd.DataFrame:
     """One row for each agent, method and ratio, in this order; `CELL_COLUMNS`.
 
     `mean_return` is over all trainings and episodes, `retention` the normalised retention and
@@ -44,24 +42,21 @@ def cells(
     `trained` is False where the float policy is not clearly better than the random policy and, if
     constant actions were played, than the best of them. Retention and verdict are then missing, for
     nothing is known of what compression did. It is None where the float or the random policy was
-    not evaluated. `verdict` is "keeps", "loses" or "undecided" for the threshold, as in
+    not evaluated. `verdict` is "keeps", "loses" or "undecided" for 90 %, as in
     `retention`, but over all trainings. `file_times` and `weight_times` say how many times smaller
     than the float policy a policy is.
 
     Args:
         data: the study.
         rng: decides the resamples.
-        threshold: the normalised retention that is asked for.
     """
-    return cells_of(agent_draws(data, rng), data, threshold)
+    return cells_of(agent_draws(data, rng), data)
 
 
-def cells_of(
-    agents: Iterable[AgentDraws], data: StudyData, threshold: float = THRESHOLD
-) -> pd.DataFrame:
+def cells_of(agents: Iterable[AgentDraws], data: StudyData) -> pd.DataFrame:
     """The cells of agents that were resampled already; the study gives their sizes."""
     rows = [
-        cell_row(draws, key, threshold)
+        cell_row(draws, key)
         for draws in agents
         for key in sorted(draws.methods, key=lambda key: (key != FLOAT, key[0], key[1] or 0.0))
     ]
@@ -69,7 +64,7 @@ def cells_of(
     return _with_sizes(frame.astype({"ratio": np.float64}), data.returns)
 
 
-def cell_row(agent: AgentDraws, key: Key, threshold: float = THRESHOLD) -> dict[str, Any]:
+def cell_row(agent: AgentDraws, key: Key) -> dict[str, Any]:
     """The row of `cells` for one method of an agent, without its sizes."""
     method, ratio = key
     draws = agent.methods[key]
@@ -83,8 +78,8 @@ def cell_row(agent: AgentDraws, key: Key, threshold: float = THRESHOLD) -> dict[
         "episodes": draws.episodes,
         "over": "episodes" if draws.train_seeds == 1 else "seeds and episodes",
         "trained": draws.trained,
-        "verdict": _verdict(method, draws, retention, threshold),
-        "threshold": threshold,
+        "verdict": _verdict(method, draws, retention),
+        "threshold": THRESHOLD,
         **bounded("mean_return", draws.interval(draws.policy)),
         "baseline_return": math.nan if draws.baseline is None else draws.baseline[0],
         "random_return": math.nan if draws.random is None else draws.random[0],
@@ -94,12 +89,10 @@ def cell_row(agent: AgentDraws, key: Key, threshold: float = THRESHOLD) -> dict[
     }
 
 
-def _verdict(
-    method: str, draws: MethodDraws, retention: Interval | None, threshold: float
-) -> str | None:
+def _verdict(method: str, draws: MethodDraws, retention: Interval | None) -> str | None:
     if retention is None or method == BASELINE:
         return None
-    return verdict_of(retention, threshold, draws.train_seeds * draws.episodes)
+    return verdict_of(retention, THRESHOLD, draws.train_seeds * draws.episodes)
 
 
 def _with_sizes(frame: pd.DataFrame, returns: pd.DataFrame) -> pd.DataFrame:

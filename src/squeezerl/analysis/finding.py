@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -91,11 +92,7 @@ def over_cells(values: npt.ArrayLike, comparisons: int = 1) -> Interval | None:
 
 def clipped(interval: Interval | None, low: float, high: float) -> Interval | None:
     """The part of an interval that is possible."""
-    if interval is None:
-        return None
-    return Interval(
-        estimate=interval.estimate, low=max(interval.low, low), high=min(interval.high, high)
-    )
+    return interval and replace(interval, low=max(interval.low, low), high=min(interval.high, high))
 
 
 def share_interval(least: int, most: int, cells: int, comparisons: int = 1) -> Interval:
@@ -132,13 +129,7 @@ def too_few(what: str, cells: int) -> str:
 
 def exponential(interval: Interval | None) -> Interval | None:
     """Back from logarithms."""
-    if interval is None:
-        return None
-    return Interval(
-        estimate=float(np.exp(interval.estimate)),
-        low=float(np.exp(interval.low)),
-        high=float(np.exp(interval.high)),
-    )
+    return interval and interval.mapped(math.exp)
 
 
 def inside(interval: Interval | None, low: float, high: float) -> str:
@@ -155,18 +146,14 @@ def figure(interval: Interval | None, digits: int = 2, unit: str = "") -> str:
     if interval is None:
         return "unknown"
     estimate, low, high = (
-        f"{number:.{digits}f}{unit}" for number in (interval.estimate, interval.low, interval.high)
+        f"{number:.{digits}f}" for number in (interval.estimate, interval.low, interval.high)
     )
-    return f"{estimate} ({low} to {high})"
+    return f"{estimate}{unit} ({low} to {high}{unit})"
 
 
 def percent(interval: Interval | None, digits: int = 0) -> str:
     """A share in words."""
-    if interval is None:
-        return "unknown"
-    hundred = (100 * number for number in (interval.estimate, interval.low, interval.high))
-    estimate, low, high = (f"{number:.{digits}f}" for number in hundred)
-    return f"{estimate} % ({low} to {high} %)"
+    return figure(interval and interval.mapped(lambda share: 100 * share), digits, " %")
 
 
 def listing(intervals: Mapping[str, Interval | None], digits: int = 2) -> str:

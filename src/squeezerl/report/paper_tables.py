@@ -102,18 +102,16 @@ def pruned_tables(table: pd.DataFrame, norms: Sequence[str], methods: Methods) -
 
 def _pruned_table(frame: pd.DataFrame, rule: str, norms: Sequence[str], methods: Methods) -> Table:
     who = Who(frame)
-    rows = []
-    for agent, algorithm, env_id in panels(frame):
-        row = frame[frame["agent"] == agent].iloc[0].to_dict()
-        rows.append(
-            (
-                *who.row(agent, algorithm, env_id),
-                *(return_or_dash(interval_of(row, name)) for name in ("baseline", "pruned")),
-                *(_percentage(row[f"{norm}_ratio"]) for norm in norms),
-                _chosen(row, norms, methods),
-                format_interval(interval_of(row, "retention")),
-            )
+    rows = [
+        (
+            *cell,
+            *(return_or_dash(interval_of(row, name)) for name in ("baseline", "pruned")),
+            *(_percentage(row[f"{norm}_ratio"]) for norm in norms),
+            _chosen(row, norms, methods),
+            format_interval(interval_of(row, "retention")),
         )
+        for cell, row in who.rows
+    ]
     reached = (methods[norm].short for norm in norms)
     return Table(
         name=f"table2-{rule}",
@@ -181,25 +179,22 @@ def _comparison_table(comparison: pd.DataFrame, methods: Methods) -> Table:
     who = Who(comparison)
     head = who.header
     rows = []
-    for cell in panels(comparison):
-        for row in comparison[comparison["agent"] == cell[0]].to_dict("records"):
-            change = interval_of(row, "change")
-            pruned = row["method"] == "pruned"
-            rows.append(
-                (
-                    *who.row(*cell),
-                    _published_name(
-                        methods, row["norm"] if pruned else row["method"], row["ratio"]
-                    ),
-                    f"{row['published_baseline']:,.1f}",
-                    f"{row['published_return']:,.1f}",
-                    _signed(row["published_change"]),
-                    DASH if change is None else _signed_interval(change),
-                    format_interval(interval_of(row, "retention")),
-                    str(row["direction_agrees"]),
-                    str(row["keeps_agrees"]),
-                )
+    for cell, row in who.rows:
+        change = interval_of(row, "change")
+        method = row["norm"] if row["method"] == "pruned" else row["method"]
+        rows.append(
+            (
+                *cell,
+                _published_name(methods, method, row["ratio"]),
+                f"{row['published_baseline']:,.1f}",
+                f"{row['published_return']:,.1f}",
+                _signed(row["published_change"]),
+                DASH if change is None else _signed_interval(change),
+                format_interval(interval_of(row, "retention")),
+                str(row["direction_agrees"]),
+                str(row["keeps_agrees"]),
             )
+        )
     columns = ("method", "their baseline", "theirs", "their change", "our change",
                "our retention", "direction", "90 % kept")  # fmt: skip
     return Table(
@@ -219,17 +214,16 @@ def _percentages_table(percentages: pd.DataFrame, methods: Methods) -> Table:
     who = Who(percentages)
     head = who.header
     rows = []
-    for cell in panels(percentages):
-        for row in percentages[percentages["agent"] == cell[0]].to_dict("records"):
-            ratios = (row["published_ratio"], row["ratio_mean"], row["ratio_interval"])
-            rows.append(
-                (
-                    *who.row(*cell),
-                    _published_name(methods, row["norm"], None),
-                    *(_percentage(ratio) for ratio in ratios),
-                    "untrained" if is_untrained(row["trained"]) else "",
-                )
+    for cell, row in who.rows:
+        ratios = (row["published_ratio"], row["ratio_mean"], row["ratio_interval"])
+        rows.append(
+            (
+                *cell,
+                _published_name(methods, row["norm"], None),
+                *(_percentage(ratio) for ratio in ratios),
+                "untrained" if is_untrained(row["trained"]) else "",
             )
+        )
     return Table(
         name="comparison-percentages",
         title="Percentages that pruning reached, beside the published ones",

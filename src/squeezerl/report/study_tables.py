@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -34,8 +34,16 @@ class Who:
 
     def __init__(self, frame: pd.DataFrame) -> None:
         seen = frame[["agent", "algorithm", "env_id"]].drop_duplicates()
+        self._frame = frame
         self._ambiguous = bool(seen.duplicated(["algorithm", "env_id"]).any())
         self.header = ("algorithm", "environment", *(("agent",) if self._ambiguous else ()))
+
+    @property
+    def rows(self) -> Iterator[tuple[tuple[str, ...], dict[Any, Any]]]:
+        """Each row of the frame after its cells below the header, cell by cell."""
+        for cell in panels(self._frame):
+            for row in self._frame[self._frame["agent"] == cell[0]].to_dict("records"):
+                yield self.row(*cell), row
 
     def row(self, agent: str, algorithm: str, env_id: str) -> tuple[str, ...]:
         """The cells below the header."""
@@ -114,23 +122,21 @@ def cells_table(cells: pd.DataFrame, methods: Methods) -> Table:
     who = Who(cells)
     head = who.header
     rows = []
-    for cell in panels(cells):
-        for row in cells[cells["agent"] == cell[0]].to_dict("records"):
-            retention = format_interval(interval_of(row, "retention"))
-            times = row["file_times"]
-            rows.append(
-                (
-                    *who.row(*cell),
-                    method_name(methods, str(row["method"]), row["ratio"]),
-                    f"{row['train_seeds']}",
-                    f"{row['episodes']}",
-                    return_or_dash(interval_of(row, "mean_return")),
-                    "untrained" if is_untrained(row["trained"]) else retention,
-                    str(row["verdict"]) if isinstance(row["verdict"], str) else DASH,
-                    DASH if pd.isna(row["file_bytes"]) else f"{row['file_bytes']:,.0f}",
-                    DASH if pd.isna(times) else f"{times:.2f}x",
-                )
+    for cell, row in who.rows:
+        retention = format_interval(interval_of(row, "retention"))
+        rows.append(
+            (
+                *cell,
+                method_name(methods, str(row["method"]), row["ratio"]),
+                f"{row['train_seeds']}",
+                f"{row['episodes']}",
+                return_or_dash(interval_of(row, "mean_return")),
+                "untrained" if is_untrained(row["trained"]) else retention,
+                str(row["verdict"]) if isinstance(row["verdict"], str) else DASH,
+                DASH if pd.isna(row["file_bytes"]) else f"{row['file_bytes']:,.0f}",
+                _times(row, "file_times"),
             )
+        )
     columns = ("method", "trainings", "episodes each", "return [95 %]", "retention [95 %]",
                "verdict", "bytes", "smaller")  # fmt: skip
     return Table(
@@ -147,28 +153,25 @@ def cells_table(cells: pd.DataFrame, methods: Methods) -> Table:
 
 def costs_table(costs: pd.DataFrame, methods: Methods) -> Table:
     """What one decision takes, for each policy and runtime."""
-    who = Who(costs)
+    who = Who(_in_order(costs, methods, "runtime", "host_id"))
     head = who.header
     seeds, hosts = costs["train_seed"].notna().any(), costs["host_id"].nunique() > 1
-    rows = []
-    for cell in panels(costs):
-        own = _in_order(costs[costs["agent"] == cell[0]], methods, "runtime", "host_id")
-        rows += [
-            (
-                *who.row(*cell),
-                method_name(methods, str(row["method"]), row["ratio"]),
-                *((_seed(row["train_seed"]),) if seeds else ()),
-                str(row["runtime"]),
-                *((str(row["host_id"]),) if hosts else ()),
-                _si(row, "latency_s", "s"),
-                _times(row, "latency_times"),
-                _si(row, "energy_j", "J") + (" ~" if _true(row["energy_estimated"]) else ""),
-                _times(row, "energy_times"),
-                _si(row, "memory_bytes", "B"),
-                _times(row, "memory_times"),
-            )
-            for row in own.to_dict("records")
-        ]
+    rows = [
+        (
+            *cell,
+            method_name(methods, str(row["method"]), row["ratio"]),
+            *((_seed(row["train_seed"]),) if seeds else ()),
+            str(row["runtime"]),
+            *((str(row["host_id"]),) if hosts else ()),
+            _si(row, "latency_s", "s"),
+            _times(row, "latency_times"),
+            _si(row, "energy_j", "J") + (" ~" if _known(row["energy_estimated"]) else ""),
+            _times(row, "energy_times"),
+            _si(row, "memory_bytes", "B"),
+            _times(row, "memory_times"),
+        )
+        for cell, row in who.rows
+    ]
     words = ("method", *(("seed",) if seeds else ()), "runtime", *(("host",) if hosts else ()))
     sources = sorted(costs["energy_source"].dropna().unique())
     return Table(
@@ -342,8 +345,9 @@ def _times(row: Any, name: str) -> str:
     return DASH if pd.isna(row[name]) else f"{row[name]:.2f}x"
 
 
-def _true(value: Any) -> bool:
-    return value is not None and not pd.isna(value) and bool(value)
+def _known(value: Any) -> bool:
+    """Whether a truth value is known and true."""
+    return not pd.isna(value) and bool(value)
 
 
 def _seed(value: Any) -> str:

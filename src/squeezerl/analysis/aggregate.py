@@ -341,6 +341,6 @@ def _of(own: MethodScores, tasks: Collection[str]) -> Array:
 
 
 def _interquartile_range(samples: Array) -> Array:
-    """Of each row of (resamples, seeds)."""
+    """The interquartile range of each row of (resamples, seeds)."""
     low, high = np.quantile(samples, [0.25, 0.75], axis=1)
     return np.asarray(high - low)

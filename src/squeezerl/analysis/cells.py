@@ -96,7 +96,7 @@ def _verdict(method: str, draws: MethodDraws, retention: Interval | None) -> str
 
 
 def _with_sizes(frame: pd.DataFrame, returns: pd.DataFrame) -> pd.DataFrame:
-    """Add mean bytes over the trainings, and how many times less than their float policies'."""
+    """Add the mean bytes over the trainings, and how many times fewer they are than in float."""
     sizes = of_agents(returns)[
         ["agent", "method", "ratio", "train_seed", "file_bytes", "weight_bytes"]
     ].copy()

@@ -127,17 +127,17 @@ def _length_times(returns: pd.DataFrame) -> pd.DataFrame:
 
 
 def energy_does_not_improve(costs: CellCosts) -> Finding:
-    """1a."""
+    """Finding 1a."""
     return _no_improvement(costs, "energy", "energy per decision", "a", costs.energy)
 
 
 def memory_does_not_improve(costs: CellCosts) -> Finding:
-    """1b."""
+    """Finding 1b."""
     return _no_improvement(costs, "memory", "memory of the process", "b", "memory measured")
 
 
 def models_get_smaller(costs: CellCosts) -> Finding:
-    """1c."""
+    """Finding 1c."""
     each = _each(costs, "file_times")
     known = [interval for interval in each.values() if interval]
     verdict = UNDECIDED
@@ -162,7 +162,7 @@ def models_get_smaller(costs: CellCosts) -> Finding:
 
 
 def energy_falls_only_with_the_return(costs: CellCosts) -> Finding:
-    """2a."""
+    """Finding 2a."""
     frame = costs.frame
     frame = frame.assign(episode_times=frame.energy_times * frame.length_times)
     episodes = replace(costs, frame=frame)
@@ -196,7 +196,7 @@ def energy_falls_only_with_the_return(costs: CellCosts) -> Finding:
 
 
 def episodes_end_early(costs: CellCosts, rng: np.random.Generator) -> Finding:
-    """2b."""
+    """Finding 2b."""
     frame = costs.frame[costs.frame.trained.eq(True)]
     frame = frame.assign(
         length=-np.log(frame.length_times), energy=-np.log(frame.energy_times.astype(float))
@@ -234,7 +234,7 @@ def episodes_end_early(costs: CellCosts, rng: np.random.Generator) -> Finding:
 
 
 def pruning_saves_1_percent_of_memory(costs: CellCosts) -> Finding:
-    """5a."""
+    """Finding 5a."""
     pruned = [costs.logs("memory_times", norm) for norm in NORMS]
     by_cell = pd.concat(pruned).groupby(level=0).mean()
     less = over_cells(1 - np.exp(-by_cell))
@@ -256,7 +256,7 @@ def pruning_saves_1_percent_of_memory(costs: CellCosts) -> Finding:
 
 
 def quantization_may_use_more_memory(costs: CellCosts) -> Finding:
-    """5b."""
+    """Finding 5b."""
     methods = (DYNAMIC, STATIC)
     more = {}
     for method in methods:
@@ -309,7 +309,7 @@ def _no_improvement(costs: CellCosts, kind: str, what: str, part: str, how: str)
 def _each(
     costs: CellCosts, column: str, rows: pd.Series | None = None
 ) -> dict[str, Interval | None]:
-    """Geometric means over cells by method, at a level for the best of them."""
+    """Each method's geometric mean over cells; the intervals allow for choosing the best method."""
     logs = {
         method: costs.logs(column, method, rows)
         for method in (*QUANTIZED, *NORMS)
@@ -347,7 +347,10 @@ def _where(costs: CellCosts) -> str:
 
 
 def _slope(frame: pd.DataFrame, rng: np.random.Generator) -> tuple[Interval | None, float]:
-    """Of energy on length within methods and ratios, cells resampled; and the spread of lengths."""
+    """The slope of energy on length within methods and ratios, and the spread of lengths.
+
+    The interval of the slope is over resampled cells.
+    """
     if frame.empty:
         return None, 0.0
     frame = frame.assign(kind=frame.method + frame.ratio.map(str))

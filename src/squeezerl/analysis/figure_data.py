@@ -102,7 +102,7 @@ def learning_curves(data: StudyData) -> pd.DataFrame:
 
 
 def mean_curve(curves: pd.DataFrame) -> pd.DataFrame:
-    """The mean over the trainings of one agent and method, with their least and greatest.
+    """The mean over the trainings of one agent and method, with the lowest and the highest of them.
 
     Only steps at which every training was evaluated, so that the mean is always of the same ones.
 

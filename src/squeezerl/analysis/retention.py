@@ -102,7 +102,7 @@ def _verdict(side: Side | None, threshold: float, episodes: int) -> str:
 
 
 def mean_share(value: float, baseline: float, origin: float) -> float:
-    """What a policy keeps of the baseline's mean return above an origin; NaN if there is none."""
+    """The share of the baseline's mean above an origin that a policy keeps; NaN if it is below."""
     return (value - origin) / (baseline - origin) if baseline > origin else math.nan
 
 
@@ -111,8 +111,8 @@ def best_percentage(
 ) -> float:
     """The largest share of neurons whose removal leaves at least 90 % of the mean return.
 
-    Where the baseline's is not positive, 90 % of what it is better than a random policy. Where no
-    share will do, the smallest there is, as the paper has it.
+    Where the mean return of the baseline is not positive, 90 % of its advantage over a random
+    policy must be left. If no share leaves that much, it is the smallest share, as in the paper.
 
     Args:
         baseline: mean return of the float policy.

@@ -50,7 +50,7 @@ _ABOUT = 0.1
 
 
 def l2_beats_l1(agents: Sequence[AgentDraws]) -> Finding:
-    """3a."""
+    """Finding 3a."""
     ahead, gains = [], []
     for agent in agents:
         ratios = [r for m, r in agent.methods if m == L1 and (L2, r) in agent.methods]
@@ -84,7 +84,7 @@ def l2_beats_l1(agents: Sequence[AgentDraws]) -> Finding:
 
 
 def ten_percent_keeps(agents: Sequence[AgentDraws]) -> Finding:
-    """3b."""
+    """Finding 3b."""
     cells = [agent for agent in agents if agent.is_trained(_TEN_PERCENT)]
     cells = [agent for agent in cells if _cell(agent) != _EXCEPTION]
     verdicts = {agent.agent: verdict_at(agent, _TEN_PERCENT) for agent in cells}
@@ -118,7 +118,7 @@ def ten_percent_keeps(agents: Sequence[AgentDraws]) -> Finding:
 
 
 def ppo_halfcheetah_is_the_exception(agents: Sequence[AgentDraws]) -> Finding:
-    """3c."""
+    """Finding 3c."""
     cells = [a for a in agents if _cell(a) == _EXCEPTION and a.is_trained(_TEN_PERCENT)]
     verdicts = {agent.agent: verdict_at(agent, _TEN_PERCENT) for agent in cells}
     retention = None
@@ -151,7 +151,7 @@ def ppo_halfcheetah_is_the_exception(agents: Sequence[AgentDraws]) -> Finding:
 
 
 def ptdq_is_best(agents: Sequence[AgentDraws]) -> Finding:
-    """4a."""
+    """Finding 4a."""
     return _extreme(
         agents,
         method=DYNAMIC,
@@ -162,7 +162,7 @@ def ptdq_is_best(agents: Sequence[AgentDraws]) -> Finding:
 
 
 def ptsq_is_worst(agents: Sequence[AgentDraws]) -> Finding:
-    """4b."""
+    """Finding 4b."""
     return _extreme(
         agents,
         method=STATIC,
@@ -173,7 +173,7 @@ def ptsq_is_worst(agents: Sequence[AgentDraws]) -> Finding:
 
 
 def shift_explains_ptsq() -> Finding:
-    """4c."""
+    """Finding 4c."""
     return Finding(
         number=4,
         part="c",
@@ -189,7 +189,7 @@ def shift_explains_ptsq() -> Finding:
 
 
 def few_survive_more_than_5_percent(agents: Sequence[AgentDraws]) -> Finding:
-    """6a."""
+    """Finding 6a."""
     return _survival(
         agents,
         part="a",
@@ -201,7 +201,7 @@ def few_survive_more_than_5_percent(agents: Sequence[AgentDraws]) -> Finding:
 
 
 def few_survive_50_percent(agents: Sequence[AgentDraws]) -> Finding:
-    """6b."""
+    """Finding 6b."""
     return _survival(
         agents,
         part="b",
@@ -213,7 +213,7 @@ def few_survive_50_percent(agents: Sequence[AgentDraws]) -> Finding:
 
 
 def tickets_do_not_win(agents: Sequence[AgentDraws]) -> Finding:
-    """6c."""
+    """Finding 6c."""
     kept, gained, ratios = [], [], set()
     for agent in agents:
         tickets = [
@@ -296,7 +296,7 @@ def _extreme(
 
 
 def _share_of_clear(outcomes: Sequence[int], sign: int, comparisons: int = 1) -> Interval | None:
-    """The share of those with this sign among those that are no ties."""
+    """The share of outcomes with this sign among those that are not ties."""
     hits = sum(outcome == sign for outcome in outcomes)
     clear = sum(outcome != 0 for outcome in outcomes)
     if len(outcomes) < FEWEST_CELLS or not clear:
@@ -348,7 +348,7 @@ def _survival(
     nearest: float,
     published: float,
 ) -> Finding:
-    """Whether about as many cells as published lose 90 % of their return at all such ratios."""
+    """Whether about the published share of cells keeps less than 90 % at all of these ratios."""
     cells = survived = fallen = 0
     for agent in agents:
         keys = [
@@ -356,11 +356,11 @@ def _survival(
             for key in agent.methods
             if key[0] in NORMS and key[1] is not None and beyond(key[1]) and agent.is_trained(key)
         ]
-        # Of a cell that was only pruned further it is not known what it survives.
+        # What a cell survives is not known if it was only pruned further than that.
         if not keys or min(ratio for _, ratio in keys if ratio is not None) > nearest:
             continue
         cells += 1
-        # One that keeps is enough to survive, and each could be that one by luck; all must lose.
+        # One ratio that keeps is enough to survive, but by luck each could be that one.
         survived += any(verdict_at(agent, key, len(keys)) == "keeps" for key in keys)
         fallen += all(verdict_at(agent, key) == "loses" for key in keys)
     share = share_interval(fallen, cells - survived, cells) if cells else None

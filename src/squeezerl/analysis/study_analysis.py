@@ -47,7 +47,7 @@ class StudyAnalysis:
 
 
 def analyse(data: StudyData, seed: int) -> StudyAnalysis:
-    """Analyse a study; the same data and seed give the same.
+    """Analyse a study; the same data and seed give the same analysis.
 
     The bootstrap is drawn once and serves all parts, so that a figure has the same interval
     wherever it stands.

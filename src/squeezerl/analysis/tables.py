@@ -125,7 +125,7 @@ def _pruned_row(agent: AgentDraws, norms: Sequence[str], rule: str) -> dict[str,
 
 
 def _reached(pruned: Mapping[Key, Mapping[str, Any]], norm: str, rule: str, by: str) -> float:
-    """The highest ratio that will do."""
+    """The highest ratio that the rule accepts for a norm; NaN if it accepts none."""
     last = math.nan
     for (method, ratio), row in sorted(pruned.items(), key=lambda item: item[0][1] or 0.0):
         if method != norm or ratio is None:

@@ -154,7 +154,7 @@ def _held(claim: Claim) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def _ended(connection: sa.Connection, claim: Claim, *states: str) -> bool:
-    """Whether an earlier transaction, whose commit was not confirmed, ended the claim so."""
+    """Whether an earlier transaction, of unconfirmed commit, put the job in one of these states."""
     state = sa.select(_c.state).where(_c.id == claim.job.id, _c.token == claim.token)
     return connection.execute(state).scalar() in states
 

@@ -53,7 +53,7 @@ class JobContext:
 
 
 class _Stop(BaseException):
-    """Passes through code that turns exceptions into results."""
+    """A `BaseException`, so that code which turns exceptions into results lets it pass."""
 
 
 @contextmanager

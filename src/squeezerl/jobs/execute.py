@@ -111,7 +111,7 @@ def execute(
 
 @final
 class _Coordinator:
-    """Looks at the study again and again, and after its workers, until it is finished."""
+    """Follows the study and looks after its workers until the study is finished."""
 
     def __init__(
         self,
@@ -183,7 +183,7 @@ class _Coordinator:
 
 
 def _absolute(url: str) -> str:
-    """The same URL for workers, which may have another current folder."""
+    """The URL with an absolute path, since workers may have another current folder."""
     path = sqlite_path(url)
     if path is None:
         return url

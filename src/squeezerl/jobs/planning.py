@@ -112,7 +112,7 @@ def _put_jobs(connection: sa.Connection, prepared: PreparedJobs) -> None:
 
 
 def _put_hints(connection: sa.Connection, prepared: PreparedJobs) -> None:
-    """Renew what is not part of a job's identity: the plan may know better by now."""
+    """Update estimates and order, which do not identify a job: a later plan knows better."""
     columns = schema.jobs.c
     found = sa.select(columns.id, *(columns[name] for name in _HINTS)).where(
         columns.state != schema.DONE

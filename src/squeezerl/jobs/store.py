@@ -34,7 +34,7 @@ def _reads(query: Query[P, T]) -> Method[P, T]:
 
 
 def _writes(change: Query[P, T]) -> Method[P, T]:
-    """The same for a change."""
+    """The method that makes a change in a transaction of its own."""
 
     @functools.wraps(change)
     def method(self: Store, /, *args: P.args, **kwargs: P.kwargs) -> T:

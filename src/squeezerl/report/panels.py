@@ -241,7 +241,7 @@ def note_untrained(axes: Any, *, top: bool) -> None:
 
 
 def save(figure: Any, folder: Path, name: str) -> tuple[Path, Path]:
-    """Write the picture as PNG and SVG, without a date, so that the same data give the same."""
+    """Write the picture as PNG and SVG, without a date: the same data give the same files."""
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
     with study_style():  # the salt of the names counts here
         figure.savefig(png, dpi=150, facecolor="white")

@@ -33,7 +33,7 @@ _MOST_BYTES = 2**26
 
 
 def profile_json(profile: Profile) -> dict[str, Any]:
-    """All but the single samples. The first measured row is the reference of all ratios."""
+    """The profile without the samples; the first measured row is the reference of all ratios."""
     processes = [process for row in profile.rows for process in row.processes]
     gauge = usual_gauge_ns(processes, profile.threads)
     reference = next(row for row in profile.rows if row.processes)
@@ -186,7 +186,7 @@ def _episodes_json(episodes: Episodes | None) -> dict[str, Any] | None:
 
 
 def _ratios_json(reference: ProfileRow, row: ProfileRow, gauge: float) -> dict[str, Any]:
-    """How many times less than the reference needs."""
+    """How many times less the row needs than the reference."""
     theirs, ours = memory_of(reference.processes), memory_of(row.processes)
     return {
         "file_bytes": reference.size.file_bytes / row.size.file_bytes,

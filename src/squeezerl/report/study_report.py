@@ -314,7 +314,7 @@ def _findings(analysis: StudyAnalysis) -> list[doc.Block]:
 
 
 def _linked(table: doc.Table) -> list[doc.Block]:
-    """A table with links to its files, or only these if it is long."""
+    """A table with links to its files, or only the links if it is long."""
     files = (doc.Link(end, f"tables/{table.name}.{end}") for end in ("md", "tex", "csv"))
     links = tuple(part for link in files for part in (" · ", link))[1:]
     if not table.rows:

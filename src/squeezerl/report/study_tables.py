@@ -40,7 +40,7 @@ class Who:
 
     @property
     def rows(self) -> Iterator[tuple[tuple[str, ...], dict[Any, Any]]]:
-        """Each row of the frame after its cells below the header, cell by cell."""
+        """Each row of the frame, after the table cells that name its agent; sorted by agent."""
         for cell in panels(self._frame):
             for row in self._frame[self._frame["agent"] == cell[0]].to_dict("records"):
                 yield self.row(*cell), row

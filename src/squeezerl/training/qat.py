@@ -65,7 +65,7 @@ class FakeQuantizedActor:
 
     @property
     def recipe(self) -> Recipe:
-        """How artifacts of this actor came about."""
+        """The recipe of the artifacts that are made of this actor."""
         return Recipe((self._spec,))
 
     def end_window(self) -> None:

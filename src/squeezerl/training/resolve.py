@@ -30,7 +30,7 @@ _DEFAULT_BUFFER_SIZE = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """A config with what it names.
+    """A config, together with the algorithm, the environment and the settings that it names.
 
     `steps` and `seed` are the config's or their defaults; `original` is the finished training that
     a lottery ticket is taken of.

@@ -125,7 +125,7 @@ class RayExecutor(Executor):
             self._ray.wait(works, num_returns=1, timeout=seconds)
 
     def _ended(self) -> set[Any]:
-        """The ended ones; asked for all actors at once, as there may be many."""
+        """The works that have ended; Ray is asked about all at once, as there may be many."""
         works = [actor.working for actor in self._actors]
         if not works:
             return set()

@@ -83,8 +83,8 @@ def gpu_process_memory_bytes(
 ) -> int | None:
     """GPU memory of one process, its CUDA context included; `None` if the driver hides it.
 
-    The driver hides it under Windows' WDDM, nor in a container, where it knows the
-    process by another number. Unless told otherwise, that of the GPU that torch sees first.
+    The driver hides it under Windows' WDDM, and in a container, where it knows the process by
+    another number. Unless told otherwise, that of the GPU that torch sees first.
     """
     device_index = first_gpu() if device_index is None else device_index
     nvml = _opened(nvml)

@@ -97,7 +97,7 @@ def _zones(root: Path) -> list[_Zone]:
 
 
 def _without_mirrors(zones: list[_Zone]) -> list[_Zone]:
-    """Each counter once.
+    """The zones without those that show the counter of another one.
 
     The dies of one old AMD package (package-0-die-0, package-0-die-1) all show the counter of the
     whole package, so a sum would count it once for each die. Between two reads of one counter, only

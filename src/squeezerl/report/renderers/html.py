@@ -140,7 +140,7 @@ def _cell(tag: str, text: doc.Text, kind: str) -> str:
 
 
 def _source(figure: doc.Figure, folder: Path) -> str:
-    """The picture as data in an image, where no script runs and no name meets another's."""
+    """The picture as data in an `img`: its scripts do not run, and its ids clash with no others."""
     path = folder / (figure.vector or figure.path)
     kind = _KINDS.get(path.suffix.lower())
     if kind is None or not path.is_file():

@@ -103,7 +103,10 @@ def escape_markdown(text: str) -> str:
 
 
 def _trimmed(text: str) -> tuple[str, str, str]:
-    """One space before and behind, where there was any: inline parts stand beside each other."""
+    """The trimmed text, and one space before and after it where there was any.
+
+    Inline parts stand beside each other, so these spaces count.
+    """
     line = " ".join(text.split())
     return " " * text[:1].isspace() if line else "", line, " " * text[-1:].isspace()
 

@@ -243,7 +243,7 @@ def _read_env_kwargs(value: Any) -> dict[str, Any]:
 
 
 def _check_together(algorithm: str, given: Hyperparameters) -> None:
-    """Check what no setting shows alone.
+    """Check which settings go together.
 
     Raises:
         HyperparameterError: if two settings contradict each other.

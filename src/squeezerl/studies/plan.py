@@ -56,15 +56,8 @@ class Plan:
         return [(job, label) for job in self.jobs for label in self.labels[job.id]]
 
 
-@dataclass(frozen=True)
-class _Policy:
-    """A policy that can be played: the job that makes it, and the folder in what that leaves."""
-
-    job: str
-    folder: str = ""
-
-    def params(self) -> dict[str, Any]:
-        return {"job": self.job, "folder": self.folder}
+# A policy as jobs name it: the job that makes it, and the folder in what that leaves.
+_Policy = dict[str, str]
 
 
 def plan_study(study: Study) -> Plan:
@@ -142,14 +135,14 @@ class _Planner:
         }
         if isinstance(agent, Training) and variant.qat is not None:
             qat = {"spec": variant.qat.to_json(), "warmup": QAT_WARMUP, "critic": False}
-            policy = _Policy(self._train(agent, label, qat=qat), _INT8)
+            policy = {"job": self._train(agent, label, qat=qat), "folder": _INT8}
         elif isinstance(agent, Training) and variant.ticket is not None:
             ticket = {"of": source["job"], "norm": variant.ticket, "ratio": variant.ratio}
             trained = {"job": self._train(agent, label, ticket=ticket)}
             policy = self._compress(variant, agent, trained, label)
         else:
             policy = self._compress(variant, agent, source, label)
-        evaluation = self._evaluate(policy.params(), agent.place, (policy.job,), label)
+        evaluation = self._evaluate(policy, agent.place, (policy["job"],), label)
         return policy, evaluation
 
     def _train(
@@ -197,7 +190,7 @@ class _Planner:
             needs=(source["job"],) if "job" in source else (),
             estimate_s=estimate.compress_s(agent.place, variant.recipe),
         )
-        return _Policy(job)
+        return {"job": job, "folder": ""}
 
     def _evaluate(
         self, policy: Mapping[str, Any], place: Place, needs: Sequence[str], label: Label
@@ -229,31 +222,31 @@ class _Planner:
         Its parameters name policies by the jobs that make them: what the study calls them is no
         part of the work. `results` finds the names again in the labels of these jobs.
         """
-        asked = [policy for variant, policy, _ in made if variant.name in measure.variants]
-        subjects = [policy.params() for policy in dict.fromkeys(asked)]
-        best = []
-        needs = [baseline[0].job, *(subject["job"] for subject in subjects)]
-        for method in measure.best:
-            candidates = [made_ for made_ in made if made_[0].method == method]
-            if not candidates:
-                continue
-            best.append(
-                [
-                    {"ratio": variant.ratio, **policy.params(), "evaluation": evaluation}
-                    for variant, policy, evaluation in candidates
-                ]
-            )
-            needs += [
-                id_ for _, policy, evaluation in candidates for id_ in (policy.job, evaluation)
+        subjects: list[_Policy] = []
+        for variant, policy, _ in made:
+            if variant.name in measure.variants and policy not in subjects:
+                subjects.append(policy)
+        best: list[list[dict[str, Any]]] = [
+            [
+                {"ratio": variant.ratio, **policy, "evaluation": evaluation}
+                for variant, policy, evaluation in made
+                if variant.method == method
             ]
+            for method in measure.best
+        ]
+        best = [candidates for candidates in best if candidates]
         reference, evaluation = baseline
+        needs = [reference["job"], *(subject["job"] for subject in subjects)]
+        needs += [
+            one[name] for several in best for one in several for name in ("job", "evaluation")
+        ]
         random = self.add_reference("random", agent.place) if best else None
         if random is not None:
             needs += [evaluation, random]
         self._add(
             PROFILE,
             {
-                "reference": reference.params(),
+                "reference": reference,
                 "reference_evaluation": evaluation if best else None,
                 "random_evaluation": random,
                 "subjects": subjects,

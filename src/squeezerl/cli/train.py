@@ -14,6 +14,7 @@ from squeezerl.cli.stopping import stop_on_signals
 from squeezerl.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
+    from squeezerl.methods.pruning import StructuredPruning
     from squeezerl.training.result import TrainingProgress, TrainingResult
 
 
@@ -70,6 +71,12 @@ def train(
         bool,
         typer.Option("--qat-naive", help="One scale per tensor, also for weights and observation."),
     ] = False,
+    prune: Annotated[
+        str | None,
+        typer.Option(
+            metavar="l2:RATIO", help="Silence neurons as the training goes on: l1:0.5 or l2:0.5."
+        ),
+    ] = None,
     init: Annotated[
         str | None,
         typer.Option(
@@ -112,8 +119,10 @@ def train(
     """Train an agent with Stable-Baselines3 into an rl-zoo folder, which all commands can load.
 
     With --qat int8 the policy learns in simulated integers, and DIR/int8 is the artifact to
-    deploy. After Ctrl-C, or even kill -9, the same command with --resume goes on from the last
-    checkpoint. With --ticket-of, part of a trained network learns again from its first weights.
+    deploy. With --prune l2:0.5 half of its hidden neurons fall silent on the way, and DIR/pruned is
+    the artifact without them. After Ctrl-C, or even kill -9, the same command with --resume goes on
+    from the last checkpoint. With --ticket-of, part of a trained network learns again from its
+    first weights.
 
     Example: squeezerl train sac Hopper-v4 --steps 50_000 --qat int8 -o hopper
 
@@ -154,6 +163,7 @@ def train(
             )
             if qat
             else None,
+            prune=None if prune is None else _pruning(prune),
             init=init,
             ticket=TicketConfig(
                 of=ticket_of,
@@ -180,6 +190,16 @@ def train(
         _say_result(result)
     if not result.complete:
         raise typer.Exit(stop.exit_code)
+
+
+def _pruning(text: str) -> StructuredPruning:
+    from squeezerl.methods.base import parse_spec
+    from squeezerl.methods.pruning import StructuredPruning
+
+    spec = parse_spec(text)
+    if not isinstance(spec, StructuredPruning):
+        raise InvalidArgumentError(f"--prune {text!r} is not supported; l1:0.5 and l2:0.5 are")
+    return spec
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from typing import Any, Self, final
@@ -29,12 +30,12 @@ class EnvironmentVisits:
     Args:
         environment: where.
         seed: of the environments.
-        threads: of EnvPool; unless given, one. What is visited does not depend on it.
+        threads: of EnvPool; unless given, one per core. What is visited does not depend on it.
     """
 
     def __init__(self, environment: Environment, seed: int, threads: int | None = None) -> None:
         self.rows = _ROWS
-        self._environment, self._threads = environment, threads or 1
+        self._environment, self._threads = environment, threads or os.cpu_count() or 1
         self._first = _SEED_OFFSET + seed * 1_009 % (_SEED_RANGE - 200_000_000)
         self._env: Any = None
         self._observations: Observations = np.empty(0, np.float32)

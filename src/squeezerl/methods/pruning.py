@@ -138,7 +138,7 @@ def _prune(network: Network, spec: StructuredPruning) -> tuple[Network, tuple[Ne
     """The pruned network, and which neurons of each hidden layer it kept."""
     kept = []
     for index, count in enumerate(_removed(network, spec)):
-        order = np.argsort(_importance(network, index, spec.norm), kind="stable")
+        order = np.argsort(importance(network, index, spec.norm), kind="stable")
         kept.append(np.sort(order[count:]))
     layers = []
     for index, layer in enumerate(network.layers):
@@ -156,8 +156,11 @@ def _prune(network: Network, spec: StructuredPruning) -> tuple[Network, tuple[Ne
     return network.replace(layers=tuple(layers)), tuple(kept)
 
 
-def _importance(network: Network, index: int, norm: str) -> npt.NDArray[np.float32]:
-    """The norm of each neuron's group, which in a chain of layers is two slices of weights."""
+def importance(network: Network, index: int, norm: str) -> npt.NDArray[np.float32]:
+    """The norm of the group of each neuron of a hidden layer, (neurons,).
+
+    In a chain of layers a group is two slices of weights.
+    """
     power = 1 if norm == "l1" else 2
     incoming = np.abs(as_float(network.layers[index].weight)) ** power
     outgoing = np.abs(as_float(network.layers[index + 1].weight)) ** power

@@ -94,6 +94,8 @@ class TrainConfig:
             settings; or a mapping with all settings as rl-zoo names them, which replaces them.
         qat: train for int8; the artifact to deploy is then in the folder `int8` of the output.
         init: agent whose weights to start from.
+        prune: silence neurons as the training goes on; the artifact without them is then in the
+            folder `pruned` of the output.
         ticket: train a lottery ticket of a finished training. Everything else that decides the
             result is then the original's and can be left out.
         evaluations: number of evaluations, spread evenly over the training.
@@ -116,6 +118,7 @@ class TrainConfig:
     hyperparameters: Sequence[str] | Mapping[str, Any] = ()
     qat: QatConfig | None = None
     init: str | Path | None = None
+    prune: StructuredPruning | None = None
     ticket: TicketConfig | None = None
     evaluations: int = 20
     eval_episodes: int = 10
@@ -127,12 +130,17 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name, value, kind in (
             ("qat", self.qat, QatConfig),
+            ("prune", self.prune, StructuredPruning),
             ("ticket", self.ticket, TicketConfig),
         ):
             if value is not None and not isinstance(value, kind):
                 raise InvalidArgumentError(f"`{name}` must be a {kind.__name__}, not {value!r}")
-        if self.ticket is not None and (self.init is not None or self.qat is not None):
-            other = "init" if self.init is not None else "qat"
+        if self.prune is not None and self.qat is not None:
+            raise InvalidArgumentError("`prune` and `qat` exclude each other in one training")
+        given = {"init": self.init, "qat": self.qat, "prune": self.prune}
+        others = [name for name, value in given.items() if value is not None]
+        if self.ticket is not None and others:
+            other = others[0]
             raise InvalidArgumentError(
                 f"`ticket` and `{other}` exclude each other: a ticket starts from the weights that "
                 "its original started from, and is trained as the original was"

@@ -34,6 +34,7 @@ from squeezerl.training.tickets import START, pack_start
 
 BEST = "best_model"
 INT8 = "int8"
+PRUNED = "pruned"
 # These may differ when a training is resumed: they do not decide its result.
 _WATCHING = ("device", "n_evaluations", "ticket_of")
 _MARGIN_BYTES = 200 * 2**20
@@ -105,9 +106,15 @@ class TrainingFolder:
             ) from error
 
     @property
+    def artifact_name(self) -> str | None:
+        """The folder of the artifact to deploy, if the training makes one."""
+        config = self._training.config
+        return INT8 if config.qat else PRUNED if config.prune else None
+
+    @property
     def is_complete(self) -> bool:
         """Whether the training has ended and everything that it leaves is there."""
-        last = self.path / (INT8 if self._training.config.qat else f"{self._training.env_name}.zip")
+        last = self.path / (self.artifact_name or f"{self._training.env_name}.zip")
         return last.exists() and not has_checkpoints(self.path)
 
     def undo(self) -> None:
@@ -134,10 +141,12 @@ class TrainingFolder:
         model.save(content)
         write_file(self.path / f"{name}.zip", content.getvalue())
 
-    def save_int8(self, network: Network, recipe: Recipe, name: str) -> None:
-        """Write the artifact of the integer network that belongs to `name.zip`."""
+    def save_artifact(self, network: Network, recipe: Recipe, name: str) -> None:
+        """Write the artifact of the integer or pruned network that belongs to `name.zip`."""
         agent = load_agent(self.path / f"{name}.zip")
-        folder = self.path / (f"best_{INT8}" if name == BEST else INT8)
+        folder = self.path / (
+            f"best_{self.artifact_name}" if name == BEST else str(self.artifact_name)
+        )
         artifact = build_artifact(network, recipe, original=agent.network, source=agent.source)
         artifact.save(folder, force=True)
 
@@ -215,6 +224,7 @@ class TrainingFolder:
                 "warmup": qat.warmup,
                 "critic": qat.critic,
             },
+            **({} if config.prune is None else {"prune": config.prune.to_json()}),
             "ticket": original and ticket and original.identity(ticket),
             "ticket_of": ticket and str(ticket.of),
         }

@@ -47,7 +47,7 @@ class FakeQuantizedActor:
         names = [
             name
             for prefix in actor_modules(algorithm.family)
-            for name in _linear_names(model.policy, prefix)
+            for name in linear_names(model.policy, prefix)
         ]
         known = [f"layer{index}" for index in range(len(names))]
         if unknown := set(self._spec.keep) - set(known):
@@ -60,7 +60,7 @@ class FakeQuantizedActor:
         self._critic = {
             name: _replace(model.policy, name, self._spec, observes="training")
             for prefix in (_CRITICS[algorithm.family] if settings.critic else ())
-            for name in _linear_names(model.policy, prefix)
+            for name in linear_names(model.policy, prefix)
         }
 
     @property
@@ -121,7 +121,7 @@ def _array(tensor: Tensor) -> npt.NDArray[np.float32]:
     return array
 
 
-def _linear_names(policy: nn.Module, prefix: str) -> list[str]:
+def linear_names(policy: nn.Module, prefix: str) -> list[str]:
     """The names of the linear layers in a module, in order; the module may itself be one."""
     return [
         f"{prefix}.{name}".rstrip(".")

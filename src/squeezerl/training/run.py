@@ -18,7 +18,8 @@ from squeezerl.evaluation.evaluate import play
 from squeezerl.network.network import Network
 from squeezerl.runtimes.onnx_runtime import load_network
 from squeezerl.training.checkpoint import Checkpoint, remove_checkpoints, restore, save_checkpoint
-from squeezerl.training.folder import BEST, INT8, TrainingFolder
+from squeezerl.training.folder import BEST, TrainingFolder
+from squeezerl.training.gradual_pruning import GraduallyPrunedActor
 from squeezerl.training.model import check_memory, make_model, network_of
 from squeezerl.training.qat import FakeQuantizedActor
 from squeezerl.training.resolve import Training
@@ -157,7 +158,7 @@ def _result(
     seconds: float = 0.0,
     complete: bool = True,
 ) -> TrainingResult:
-    artifact = folder.path / INT8
+    artifact = None if folder.artifact_name is None else folder.path / folder.artifact_name
     return TrainingResult(
         path=folder.path,
         algorithm=training.algorithm.name,
@@ -169,7 +170,7 @@ def _result(
         complete=complete,
         evaluation=evaluations.latest(training.environment),
         best_return=evaluations.best_return,
-        artifact=artifact if complete and artifact.is_dir() else None,
+        artifact=artifact if complete and artifact is not None and artifact.is_dir() else None,
     )
 
 
@@ -190,6 +191,11 @@ class _Run:
             None
             if training.config.qat is None
             else FakeQuantizedActor(model, training.algorithm, training.config.qat)
+        )
+        self._pruned = (
+            None
+            if training.config.prune is None
+            else GraduallyPrunedActor(model, training.algorithm, training.config.prune)
         )
         self._evaluations = Evaluations()
         self._window_end = 0
@@ -221,6 +227,8 @@ class _Run:
         steps = int(self._model.num_timesteps)
         if self._qat is not None:
             self._follow_ranges(self._qat, steps)
+        if self._pruned is not None:
+            self._pruned.follow(steps / self._training.steps)
         if self._evaluation_is_due(steps):
             self._evaluate(steps)
         if time.perf_counter() - self._checkpoint_time >= self._training.config.checkpoint_seconds:
@@ -252,6 +260,8 @@ class _Run:
         steps = int(self._model.num_timesteps)
         if self._qat is not None:
             self._follow_ranges(self._qat, steps, at_end=True)
+        if self._pruned is not None:
+            self._pruned.follow(1.0)
         if steps not in self._evaluations.steps[-1:]:
             self._evaluate(steps)
         self._save(self._training.env_name)
@@ -290,6 +300,8 @@ class _Run:
         network = network_of(self._model, self._training.algorithm)
         if self._qat is not None and self._qat.is_enabled:
             return self._qat.export(network)
+        if self._pruned is not None and self._pruned.is_complete:
+            return self._pruned.export(network)
         return network
 
     def _evaluate(self, steps: int) -> None:
@@ -301,8 +313,10 @@ class _Run:
             episodes=self._training.config.eval_episodes,
             seed=EVALUATION_SEED,
         )
-        # In a training for int8, only an int8 policy can be the best.
-        counts = self._qat is None or self._qat.is_enabled
+        # In a training for int8, only an int8 policy can be the best, and so with pruning.
+        counts = (self._qat is None or self._qat.is_enabled) and (
+            self._pruned is None or self._pruned.is_complete
+        )
         if self._evaluations.add(steps, record, may_be_best=counts):
             self._save(BEST)
         self._folder.save_evaluations(self._evaluations)
@@ -314,7 +328,9 @@ class _Run:
     def _save(self, name: str) -> None:
         self._folder.save_model(self._model, name)
         if self._qat is not None and self._qat.is_enabled:
-            self._folder.save_int8(self._deployed(), self._qat.recipe, name)
+            self._folder.save_artifact(self._deployed(), self._qat.recipe, name)
+        if self._pruned is not None and self._pruned.is_complete:
+            self._folder.save_artifact(self._deployed(), self._pruned.recipe, name)
 
     def _save_checkpoint(self) -> None:
         save_checkpoint(

@@ -121,7 +121,7 @@ def wait_for(process: subprocess.Popen[str], happened: Callable[[], object]) -> 
         if process.poll() is not None:
             return False
         assert time.monotonic() < deadline
-        time.sleep(0.001)
+        time.sleep(0.01)
     return True
 
 

@@ -12,12 +12,17 @@ from typing import Any
 from squeezerl.agents.load import Agent, load_agent
 from squeezerl.artifacts.artifact import Artifact, is_artifact, read_artifact
 from squeezerl.artifacts.output import check_output, new_folder
-from squeezerl.errors import EvaluationError, InvalidArgumentError, SqueezeRLWarning
+from squeezerl.errors import (
+    EvaluationError,
+    FormatError,
+    InvalidArgumentError,
+    SqueezeRLWarning,
+)
 from squeezerl.evaluation.environment import Environment, make_gymnasium
 from squeezerl.evaluation.evaluate import calibrate, check_numbers, play
 from squeezerl.evaluation.referee import Referee
 from squeezerl.evaluation.reference_actors import RandomActor
-from squeezerl.formats.c.program import PROGRAM_FACTS, c_program, check_name
+from squeezerl.formats.c.program import PROGRAM_FACTS, Program, c_program, check_name
 from squeezerl.host.facts import host_facts
 from squeezerl.measurement.meters.choose import choose_gpu_meter, choose_meter
 from squeezerl.measurement.profile import profile_subjects
@@ -209,15 +214,19 @@ def export_c(
             f"`observations` have the shape {observations.shape}; (n, "
             f"{', '.join(map(str, shape))}) is needed"
         )
+    program = _program(artifact, name, target, observations)
+    with new_folder(output, force=force, marker=PROGRAM_FACTS) as folder:
+        program.write(folder)
+    return program.facts
+
+
+def _program(artifact: Artifact, name: str, target: str, observations: Observations) -> Program:
     source = artifact.manifest.source
     title = (
         f"A policy trained with {source.algorithm or 'an unknown algorithm'} for "
         f"{source.env_id or 'an unknown environment'}, recipe {artifact.manifest.recipe}."
     )
-    program = c_program(network, name, observations, title=title, vectors=target == "native")
-    with new_folder(output, force=force, marker=PROGRAM_FACTS) as folder:
-        program.write(folder)
-    return program.facts
+    return c_program(artifact.network, name, observations, title=title, vectors=target == "native")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,6 +335,17 @@ def evaluate(
     )
 
 
+def _write_program(artifact: Artifact, place: Environment, folder: Path) -> None:
+    """The C program of an artifact in a new folder, if C can hold it."""
+    try:
+        observations = recorded_observations(artifact, place)
+        program = _program(artifact, "policy", TARGETS[0], observations)
+    except FormatError:
+        return
+    folder.mkdir()
+    program.write(folder)
+
+
 @dataclass(frozen=True)
 class Squeezed:
     """What a squeeze found, and the folder that it wrote."""
@@ -371,9 +391,10 @@ def squeeze(
 ) -> Squeezed:
     """Find the smallest artifact that keeps the return.
 
-    `output` becomes the artifact, with `results.json`, `report.md`, `pareto.png` and all candidates
-    beside it. It appears when all is done, or not at all. What an interrupted squeeze has found is
-    kept in a hidden folder beside `output`, and the same call goes on from there.
+    `output` becomes the artifact. Beside it are `results.json`, `report.md`, `pareto.png`, all
+    candidates, and in `c/` the chosen policy as a C program. It appears when all is done, or not at
+    all. What an interrupted squeeze has found is kept in a hidden folder beside `output`, and the
+    same call goes on from there.
 
     Example:
         >>> result = squeezerl.squeeze("ppo/Hopper-v3_1", env="Hopper-v4", output="out")
@@ -420,6 +441,7 @@ def squeeze(
         with new_folder(output, force=force) as folder:
             result = search.write(folder, on_progress)
             write_squeeze_report(result, folder)
+            _write_program(read_artifact(folder), place, folder / "c")
     except EvaluationError as error:
         shutil.rmtree(work, ignore_errors=True)  # untrained: there is nothing to go on with
         advice = _needs_its_noise(agent, place, seed, episodes)

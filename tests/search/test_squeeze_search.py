@@ -95,6 +95,7 @@ def test_the_folder_is_the_chosen_artifact(squeezed: Squeezed) -> None:
     names = {path.name for path in squeezed.folder.iterdir()}
     assert names == {
         "policy.onnx", "manifest.json", "results.json", "report.md", "pareto.png", "candidates",
+        "c",
     }  # fmt: skip
 
 

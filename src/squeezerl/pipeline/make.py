@@ -123,15 +123,18 @@ def home_of(source: AgentSource) -> Environment:
     return Environment.find(source.env_id, source.env_kwargs)
 
 
-def recorded_observations(artifact: Artifact) -> Observations:
+def recorded_observations(
+    artifact: Artifact, environment: Environment | None = None
+) -> Observations:
     """Observations of one episode, (n, *observation_shape), for a self-test.
 
+    They are recorded in the environment that the agent was trained on, unless another is given.
     Where there is no environment to play in, they are drawn from the normaliser's mean and standard
     deviation, or else from a standard normal distribution.
     """
     network = artifact.network
     try:
-        home = home_of(artifact.manifest.source)
+        home = environment or home_of(artifact.manifest.source)
         home.check_fits(network)
         return calibrate(load_network(network), home, episodes=1)[0]
     except (EnvError, InvalidArgumentError):

@@ -37,7 +37,7 @@ from squeezerl.measurement.settings import (
 )
 from squeezerl.measurement.subject import Subject
 from squeezerl.methods.recipe import Recipe, RecipeLike
-from squeezerl.pipeline.make import home_of, make_artifact, recorded_observations
+from squeezerl.pipeline.make import home_of, make_artifact, recorded_observations, with_opset
 from squeezerl.records import AgentSource, EvaluationRecord, Retention
 from squeezerl.report.squeeze_report import squeeze_json, summary, write_squeeze_report
 from squeezerl.runtimes.base import RUNTIMES, Actor, Observations
@@ -134,6 +134,7 @@ def compress(
     observations: Observations | str | Path | None = None,
     seed: int = 0,
     stochastic: bool = False,
+    opset: int | None = None,
 ) -> Artifact:
     """Compress an agent with a recipe.
 
@@ -151,6 +152,7 @@ def compress(
         seed: of the episodes that observations are taken from.
         stochastic: keep the distribution that the agent draws its actions from. The artifact then
             takes noise as a second input (docs/artifacts.md).
+        opset: of the ONNX file, for an older ONNX Runtime on the device.
 
     Raises:
         SqueezeRLError: if the recipe makes no sense or does not fit the agent, or for bad input.
@@ -160,9 +162,11 @@ def compress(
         raise InvalidArgumentError("`observations` take the place of `env`; give one of them")
     place = Environment.find(env, agent.source.env_kwargs) if isinstance(env, str) else env
     if observations is None:
-        return make_artifact(agent, recipe, environment=place, seed=seed)
-    seen, origin = find_observations(observations)
-    return make_artifact(agent, recipe, observations=seen, origin=origin)
+        artifact = make_artifact(agent, recipe, environment=place, seed=seed)
+    else:
+        seen, origin = find_observations(observations)
+        artifact = make_artifact(agent, recipe, observations=seen, origin=origin)
+    return with_opset(artifact, opset)
 
 
 TARGETS = ("portable", "native")
@@ -387,6 +391,7 @@ def squeeze(
     workers: int | None = None,
     stochastic: bool = False,
     force: bool = False,
+    opset: int | None = None,
     on_progress: StageProgress = lambda stage, fraction: None,
 ) -> Squeezed:
     """Find the smallest artifact that keeps the return.
@@ -415,6 +420,7 @@ def squeeze(
         stochastic: keep the distribution that the agent draws its actions from; it and everything
             that is tried then plays with drawn actions.
         force: replace the artifact at `output`.
+        opset: of the chosen artifact's ONNX file, for an older ONNX Runtime on the device.
         on_progress: called with what is being done and the share of the work that is done.
 
     Raises:
@@ -440,6 +446,9 @@ def squeeze(
         search.run(on_progress)
         with new_folder(output, force=force) as folder:
             result = search.write(folder, on_progress)
+            if opset is not None:
+                for name, content in with_opset(read_artifact(folder), opset).files.items():
+                    (folder / name).write_bytes(content)
             write_squeeze_report(result, folder)
             _write_program(read_artifact(folder), place, folder / "c")
     except EvaluationError as error:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 import pty
 import re
+import shlex
+import shutil
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -10,8 +12,9 @@ from pathlib import Path
 import pytest
 from command import COMMAND, environment, invoke, run, the_object, tree
 
-from squeezerl import __version__
+from squeezerl import __version__, load_agent
 from squeezerl.artifacts.artifact import read_artifact
+from squeezerl.formats.onnx import to_onnx
 
 pytestmark = pytest.mark.slow
 
@@ -146,3 +149,38 @@ def test_missing_parents_are_made(own_folder: Path) -> None:
     assert {path.name for path in own_folder.rglob("*")} == {
         "a", "b", "out", "policy.onnx", "manifest.json",
     }  # fmt: skip
+
+
+def _hint(stdout: str) -> list[str]:
+    """The words of the command at the end of what `compress` says."""
+    _, _, command = stdout.rstrip().rpartition("What that cost: squeezerl ")
+    return shlex.split(command)
+
+
+@pytest.mark.parametrize("name", ["agent.zip", "an agent's own.zip"])
+def test_the_hint_of_compress_works_when_it_is_copied(
+    balancing_zip: Path, own_folder: Path, name: str
+) -> None:
+    shutil.copy(balancing_zip, own_folder / name)
+    result = invoke(
+        "compress", name, "--method", "ptsq", "--env", "CartPole-v1", "--max-episode-steps", "20",
+        "--calibration-episodes", "1", "-o", "out",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    again = invoke(*_hint(result.stdout), "--episodes", "2", "--max-episodes", "2")
+    assert again.exit_code == 0, again.stderr
+    # Without an environment there is no command that would work.
+    result = invoke("compress", name, "--method", "ptdq", "-o", "second")
+    assert result.exit_code == 0
+    assert "squeezerl evaluate" not in result.stdout
+
+
+def test_a_file_that_grew_is_said_to_have_grown(balancing_zip: Path, own_folder: Path) -> None:
+    result = invoke("compress", balancing_zip, "--method", "ptdq", "-o", "out")
+    size = (own_folder / "out" / "policy.onnx").stat().st_size
+    before = len(to_onnx(load_agent(balancing_zip).network).SerializeToString())
+    assert size > 1.5 * before
+    expected = f"{size:,} bytes on disk, {size / before:.1f} times larger than the policy in float"
+    assert expected in result.stdout
+    result = invoke("compress", "demo", "--method", "ptdq", "-o", "smaller")
+    assert "times smaller than the policy in float" in result.stdout

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
+from squeezerl.agents.foreign import what_it_is
 from squeezerl.errors import CheckpointError, NetworkError, UnsupportedPolicyError
 from squeezerl.network.network import Network
 from squeezerl.records import AgentSource, SourceFile
@@ -181,4 +182,6 @@ def _what_is_there(path: Path) -> str:
             there += f" and {len(names) - 5} more"
     else:
         there = f"a file of {path.stat().st_size:,} bytes"
+    if foreign := what_it_is(path):
+        there = foreign
     return f"{there}; no known kind of agent: {known}"

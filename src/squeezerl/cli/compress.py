@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from squeezerl.cli import console
 from squeezerl.errors import SpecError
 
 if TYPE_CHECKING:
+    from squeezerl.formats.base import SizeRecord
     from squeezerl.methods.recipe import Recipe
     from squeezerl.records import LayerRecord
 
@@ -43,6 +45,7 @@ def compress(
     max_episode_steps: console.MaxEpisodeStepsOption = None,
     stochastic: console.StochasticOption = False,
     vecnormalize: console.VecNormalizeOption = None,
+    opset: console.OpsetOption = None,
     force: console.ForceOption = False,
     as_json: console.JsonOption = False,
 ) -> None:
@@ -57,8 +60,9 @@ def compress(
     """
     from squeezerl.agents.load import load_agent
     from squeezerl.artifacts.output import check_output
+    from squeezerl.formats.base import FORMATS
     from squeezerl.formats.packed import packed_size
-    from squeezerl.pipeline.make import make_artifact
+    from squeezerl.pipeline.make import make_artifact, with_opset
 
     steps = _recipe(recipe, method, ratio, naive)
     loaded = load_agent(agent, vecnormalize=vecnormalize)
@@ -82,6 +86,7 @@ def compress(
             seed=seed,
             on_progress=lambda fraction: update(doing, fraction),
         )
+        artifact = with_opset(artifact, opset)
     artifact.save(output, force=force)
     manifest = artifact.manifest
     if as_json:
@@ -102,13 +107,47 @@ def compress(
             for before, after in zip_longest(manifest.layers_before, manifest.layers)
         ],
     )
-    before_bytes, size = packed_size(loaded.network).total, manifest.size
+    float_weights = packed_size(loaded.network).total
+    float_bytes = len(FORMATS.get("onnx").write(loaded.network))
+    said = _bytes_on_disk(manifest.size, float_weights, float_bytes)
+    console.say(f"\n{output}: {said}")
+    if env is None and loaded.source.env_id is None:
+        console.say("What that cost shows in its environment; the agent does not name it (--env)")
+        return
     console.say(
-        f"\n{output}: {size.weight_bytes:,} weight bytes, "
-        f"{before_bytes / size.weight_bytes:.1f} times fewer than in float; policy.onnx has "
-        f"{size.file_bytes:,} bytes\n"
-        f"What that cost: squeezerl evaluate {output} --against {agent}"
+        "What that cost: "
+        + shlex.join(
+            ["squeezerl", "evaluate", str(output), "--against", agent]
+            + [f"--env={env}"] * (env is not None)
+            + [f"--env-kwargs={pair}" for pair in env_kwargs or ()]
+            + [f"--max-episode-steps={max_episode_steps}"] * (max_episode_steps is not None)
+            + ["--stochastic"] * stochastic
+            + [f"--against-vecnormalize={vecnormalize}"] * (vecnormalize is not None)
+        )
     )
+
+
+def _bytes_on_disk(size: SizeRecord, float_weights: int, float_bytes: int) -> str:
+    """What the file has, and how it compares with the file of the policy in float."""
+    smaller = float_bytes / size.file_bytes
+    compared = (
+        f"{smaller:.1f} times smaller than"
+        if smaller >= 1.05
+        else f"{1 / smaller:.1f} times larger than"
+        if smaller <= 0.95
+        else "as large as"
+    )
+    fewer = float_weights / size.weight_bytes
+    text = (
+        f"{size.file_bytes:,} bytes on disk, {compared} the policy in float ({float_bytes:,} "
+        f"bytes); {size.weight_bytes:,} weight bytes, {fewer:.1f} times fewer than in float"
+    )
+    if smaller <= 0.95:
+        text += (
+            ". The scales and the conversions of quantized values take more than the weights of so "
+            "small a network give back"
+        )
+    return text
 
 
 def _sizes(layer: LayerRecord | None) -> str:

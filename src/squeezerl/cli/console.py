@@ -79,6 +79,13 @@ VecNormalizeOption = Annotated[
         help="Saved VecNormalize, where it does not stand beside the agent; 'none' for none."
     ),
 ]
+OpsetOption = Annotated[
+    int | None,
+    typer.Option(
+        help="ONNX opset of policy.onnx, for an older ONNX Runtime on the device. "
+        "[dim]default: 17, or 21 for weights of 4 bits and fewer[/dim]"
+    ),
+]
 OutputOption = Annotated[
     Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")
 ]

@@ -41,6 +41,7 @@ def squeeze(
     stochastic: console.StochasticOption = False,
     backend: console.BackendOption = "auto",
     vecnormalize: console.VecNormalizeOption = None,
+    opset: console.OpsetOption = None,
     measure: Annotated[
         bool, typer.Option(help="Also measure latency, memory and energy of the best candidates.")
     ] = True,
@@ -79,6 +80,7 @@ def squeeze(
             workers=workers,
             stochastic=stochastic,
             force=force,
+            opset=opset,
             retain=retain,
             episodes=episodes,
             max_episodes=max_episodes,

@@ -50,10 +50,8 @@ from squeezerl.network.network import (
 )
 
 OPSET = 17
-_IR_VERSION = 8
-# The first that know uint4.
-_PACKED_OPSET = 21
-_PACKED_IR_VERSION = 10
+_PACKED_OPSET = 21  # the first that knows uint4
+_OLDEST_OPSET = 7
 _BITS = 8
 _PACKED_BITS = 4
 
@@ -84,20 +82,28 @@ _DOCS = {
 
 
 class OnnxFormat(Format):
-    """`policy.onnx`, for ONNX Runtime and whatever else reads ONNX."""
+    """`policy.onnx`, for ONNX Runtime and whatever else reads ONNX.
+
+    Args:
+        opset: of the files that are written, for an older ONNX Runtime; unless given, 17, or 21
+            for weights of 4 bits or fewer.
+    """
 
     name = "onnx"
 
+    def __init__(self, opset: int | None = None) -> None:
+        self._opset = opset
+
     def write(self, network: Network) -> bytes:
         """See `Format`."""
-        return _bytes(to_onnx(network))
+        return _bytes(to_onnx(network, self._opset))
 
     def read(self, content: bytes) -> tuple[Network, SizeRecord]:
         """See `Format`."""
         try:
             model = onnx.load_model_from_string(content)
             network = _read(model)
-            same = self.write(network)
+            same = _bytes(to_onnx(network, model.opset_import[0].version))
         except Exception as error:  # a hostile model can make the reader fail in any way
             reason = str(error) or type(error).__name__
             raise AuditError(f"not a policy that this release writes: {reason}") from error
@@ -114,18 +120,21 @@ _ROUNDING_PARTS = ("scale", "zero_point")
 _WIDTHS: tuple[float, ...] = (*range(1, _BITS), TERNARY_BITS)
 
 
-def to_onnx(network: Network, *, separate_rows: bool = False) -> onnx.ModelProto:
+def to_onnx(
+    network: Network, opset: int | None = None, *, separate_rows: bool = False
+) -> onnx.ModelProto:
     """The graph: `observation` (batch, ...) → `action` (batch, ...), for any batch.
 
     Where actions are drawn, it has a second input, `noise` (batch, ...).
 
     Args:
         network: becomes the graph.
+        opset: unless given, 17, or 21 for weights of 4 bits or fewer.
         separate_rows: roundings at run time take their scale from each row, as they do at batch
             size 1, and not from the batch. The graph is larger then, and is never a file.
 
     Raises:
-        FormatError: if it rounds values to other than 8 bits.
+        FormatError: if it rounds values to other than 8 bits, or if the opset is too old for it.
     """
     graph = _Graph(network, separate_rows=separate_rows)
     if len(network.observation_shape) != 1:
@@ -141,7 +150,9 @@ def to_onnx(network: Network, *, separate_rows: bool = False) -> onnx.ModelProto
     _add_head(graph, network)
     signature = network.signature
     packed = any(tensor.data_type == TensorProto.UINT4 for tensor in graph.constants)
-    return helper.make_model(
+    default = _PACKED_OPSET if packed else OPSET
+    imports = [helper.make_opsetid("", default)]
+    model = helper.make_model(
         helper.make_graph(
             graph.nodes,
             "policy",
@@ -152,10 +163,39 @@ def to_onnx(network: Network, *, separate_rows: bool = False) -> onnx.ModelProto
             [_value_info(port) for port in signature.outputs],
             graph.constants,
         ),
-        opset_imports=[helper.make_opsetid("", _PACKED_OPSET if packed else OPSET)],
-        ir_version=_PACKED_IR_VERSION if packed else _IR_VERSION,
+        opset_imports=imports,
+        ir_version=helper.find_min_ir_version_for(imports),
         producer_name="squeezerl",
     )
+    return model if opset in (None, default) else _in_opset(model, opset)
+
+
+def _in_opset(model: onnx.ModelProto, opset: int | None) -> onnx.ModelProto:
+    """The same graph in an older opset, if that has all of it."""
+    newest = model.opset_import[0].version
+    older = {version: _labelled(model, version) for version in range(_OLDEST_OPSET, newest + 1)}
+    fitting = [version for version, other in older.items() if _is_valid(other)]
+    if opset not in fitting:
+        raise FormatError(
+            f"`opset` {opset} cannot hold this policy; it needs one from {fitting[0]} to {newest}"
+        )
+    return older[opset]
+
+
+def _labelled(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    other = onnx.ModelProto()
+    other.CopyFrom(model)
+    other.opset_import[0].version = opset
+    other.ir_version = helper.find_min_ir_version_for(list(other.opset_import))
+    return other
+
+
+def _is_valid(model: onnx.ModelProto) -> bool:
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except Exception:  # its exceptions share no base class
+        return False
+    return True
 
 
 class _Graph:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import math
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -10,16 +12,17 @@ import numpy as np
 
 from squeezerl.agents.load import Agent
 from squeezerl.artifacts.artifact import Artifact, build_artifact
-from squeezerl.errors import EnvError, InvalidArgumentError
+from squeezerl.errors import AuditError, EnvError, InvalidArgumentError
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import calibrate
 from squeezerl.evaluation.visits import EnvironmentVisits
+from squeezerl.formats.onnx import OnnxFormat
 from squeezerl.methods.base import Given
 from squeezerl.methods.recipe import Recipe, RecipeLike
-from squeezerl.network.network import as_float
+from squeezerl.network.network import Network, as_float
 from squeezerl.records import AgentSource, Learning, ObservationsRecord
 from squeezerl.runtimes.base import Observations
-from squeezerl.runtimes.onnx_runtime import load_network
+from squeezerl.runtimes.onnx_runtime import OnnxActor, load_network
 
 CALIBRATION_EPISODES = 10
 CALIBRATION_OBSERVATIONS = 4096
@@ -109,6 +112,33 @@ def make_artifact(
     )
 
 
+def with_opset(artifact: Artifact, opset: int | None) -> Artifact:
+    """The same artifact in another opset of ONNX, for an older ONNX Runtime on the device.
+
+    It is read back, and has to act as before, bit for bit, in the ONNX Runtime that is here.
+
+    Raises:
+        FormatError: if the opset lacks something that the policy needs.
+        AuditError: if it acts in another way.
+    """
+    if opset is None:
+        return artifact
+    written = OnnxFormat(opset)
+    model = written.write(artifact.network)
+    network, size = written.read(model)
+    observations = _drawn_observations(network)[:256]
+    before, after = (
+        OnnxActor(network, content, threads=1).act(observations)
+        for content in (artifact.model, model)
+    )
+    if not np.array_equal(before, after, equal_nan=True):
+        raise AuditError(f"in opset {opset} the policy gives other actions")
+    manifest = dataclasses.replace(
+        artifact.manifest, size=size, model_sha256=hashlib.sha256(model).hexdigest()
+    )
+    return Artifact(manifest, model, network)
+
+
 def home_of(source: AgentSource) -> Environment:
     """The environment that an agent was trained on, with the arguments that it had there.
 
@@ -138,9 +168,13 @@ def recorded_observations(
         home.check_fits(network)
         return calibrate(load_network(network), home, episodes=1)[0]
     except (EnvError, InvalidArgumentError):
-        rng = np.random.default_rng(0)
-        drawn = rng.normal(size=(CALIBRATION_OBSERVATIONS, math.prod(network.observation_shape)))
-        if network.normalizer is not None:
-            drawn /= as_float(network.normalizer.inverse_std)
-            drawn += as_float(network.normalizer.mean)
-        return drawn.astype(np.float32).reshape(-1, *network.observation_shape)
+        return _drawn_observations(network)
+
+
+def _drawn_observations(network: Network) -> Observations:
+    rng = np.random.default_rng(0)
+    drawn = rng.normal(size=(CALIBRATION_OBSERVATIONS, math.prod(network.observation_shape)))
+    if network.normalizer is not None:
+        drawn /= as_float(network.normalizer.inverse_std)
+        drawn += as_float(network.normalizer.mean)
+    return drawn.astype(np.float32).reshape(-1, *network.observation_shape)

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from squeezerl.agents.foreign import what_it_is
 from squeezerl.errors import CheckpointError, UnsupportedPolicyError
 
 MAX_METADATA_BYTES = 64 * 2**20
@@ -217,9 +218,10 @@ class CheckpointArchive:
         try:
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            found = what_it_is(path)
             raise CheckpointError(
-                f"{path}: not a readable zip ({error}); a Stable-Baselines3 checkpoint is a zip. "
-                "Was the download cut short?"
+                f"{path}: {found or f'not a readable zip ({error})'}; a Stable-Baselines3 "
+                "checkpoint is a zip"
             ) from error
 
     def __contains__(self, name: str) -> bool:
@@ -229,8 +231,8 @@ class CheckpointArchive:
         """The bytes of one member of at most `limit` bytes."""
         if name not in self:
             raise CheckpointError(
-                f"{self.path}: holds no {name!r}, so it is not a Stable-Baselines3 checkpoint, "
-                "or was cut short"
+                f"{self.path}: holds no {name!r}, so it is not a Stable-Baselines3 checkpoint; it "
+                f"is {what_it_is(self.path)}"
             )
         info = self._zip.getinfo(name)
         if info.file_size > limit or info.file_size > _MAX_EXPANSION * (info.compress_size + 1024):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from small_policies import compress, demo_network, demo_observations, make_network
+from small_policies import compress, demo_network, demo_observations, make_network, with_layer
 from spec_contract import SpecContract
 from squeezerl.errors import SpecError
 from squeezerl.methods.base import Given, Spec, parse_spec
-from squeezerl.methods.distillation import Distillation
+from squeezerl.methods.distillation import Distillation, without_normalizer
 from squeezerl.methods.imitation import ActionError, softmax
 from squeezerl.methods.recipe import Recipe
 from squeezerl.methods.recovery import Recovery
@@ -48,6 +48,7 @@ class TestDistillation(LearningContract):
         activation=st.sampled_from(["relu", "tanh"]),
         input=st.sampled_from(["plain", "skip"]),
         head=st.sampled_from(["same", "clip", "tanh"]),
+        normalizer=st.sampled_from(["keep", "fold"]),
         steps=STEPS,
         rate=RATES,
     )
@@ -98,6 +99,16 @@ def test_a_distilled_choice_is_that_of_the_agent() -> None:
     spec = Distillation(widths=(12,), steps=1_500)
     student = spec.apply(network, Given(teacher=network, observations=seen))
     assert (act(student, seen) == act(network, seen)).mean() > 0.9
+
+
+def test_a_normaliser_can_be_a_part_of_the_weights() -> None:
+    network, seen = demo_network(), demo_observations()
+    weight = np.random.default_rng(0).normal(size=(6, 8 + 17)).astype(np.float32)
+    plain = make_network(17, 8, 6).replace(normalizer=network.normalizer)
+    skipping = with_layer(plain, 1, weight=weight, skip=True)
+    folded = without_normalizer(skipping)
+    assert folded.normalizer is None
+    np.testing.assert_allclose(act(folded, seen), act(skipping, seen), atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["clip", "tanh"])

@@ -21,7 +21,7 @@ from squeezerl.methods.imitation import (
 )
 from squeezerl.methods.recovery import check_lesson
 from squeezerl.methods.student import random_layers
-from squeezerl.network.network import Network, Normalizer
+from squeezerl.network.network import Network, Normalizer, as_float
 from squeezerl.records import MethodRecord
 
 _ACTIVATIONS = {"relu": "ReLU", "hardtanh": "Hardtanh", "tanh": "Tanh"}
@@ -43,6 +43,8 @@ class Distillation(Spec):
         activation: behind each hidden layer.
         input: "skip" gives the observation to the last layer as well.
         head: "same" as the agent's, or "clip" or "tanh" to the same bounds.
+        normalizer: "fold" makes it a part of the weights that take the observation, which saves its
+            bytes; nothing is clipped then. It suits weights in few bits with inputs in float.
         steps: of learning, with 512 states each. "30s" and "2m" stand for 1,000 steps a second.
         rate: Adam's rate at first; it falls to 0 along a cosine.
     """
@@ -56,6 +58,7 @@ class Distillation(Spec):
     activation: Literal["relu", "hardtanh", "tanh"] = "relu"
     input: Literal["plain", "skip"] = "plain"
     head: Literal["same", "clip", "tanh"] = "same"
+    normalizer: Literal["keep", "fold"] = "keep"
     steps: int = 60_000
     rate: float = 3e-3
 
@@ -97,7 +100,9 @@ class Distillation(Spec):
             raise CompressionError(
                 f"the agent's actions are discrete, so no {self.head} bounds them"
             )
-        return imitate(self._fresh(teacher, given), given, Lesson(steps=self.steps, rate=self.rate))
+        lesson = Lesson(steps=self.steps, rate=self.rate)
+        student = imitate(self._fresh(teacher, given), given, lesson)
+        return student if self.normalizer == "keep" else without_normalizer(student)
 
     def expect(self, layers: Sequence[ExpectedLayer]) -> list[ExpectedLayer]:
         """See `Spec`."""
@@ -139,3 +144,20 @@ class Distillation(Spec):
             action_shape=teacher.action_shape,
             normalizer=normalizer,
         )
+
+
+def without_normalizer(network: Network) -> Network:
+    """The same policy with its normaliser in the weights; what was clipped no longer is."""
+    if network.normalizer is None:
+        return network
+    factor = as_float(network.normalizer.inverse_std)
+    center = factor * as_float(network.normalizer.mean)
+    features, layers = len(factor), []
+    for index, layer in enumerate(network.layers):
+        if index == 0 or layer.skip:
+            weight = as_float(layer.weight).copy()
+            bias = as_float(layer.bias) - weight[:, -features:] @ center
+            weight[:, -features:] *= factor
+            layer = dataclasses.replace(layer, weight=weight, bias=bias)
+        layers.append(layer)
+    return network.replace(layers=tuple(layers), normalizer=None)

@@ -238,8 +238,8 @@ def _layer(layer: Layer, parts: list[Float], rounding: Any) -> Layer:
     weight, bias = parts[0].copy(), parts[1].copy()
     if not isinstance(layer.weight, IntegerTensor):
         return dataclasses.replace(layer, weight=weight, bias=bias)
-    scale = np.asarray(np.exp(parts[2]), np.float32)
     stored = layer.weight
+    scale = _scale(parts[2], stored)
     limit = _limit(stored)
     steps = np.rint(weight / _by_row(scale))
     values = np.clip(steps, -limit, limit) + _by_row(stored.zero_point)
@@ -254,11 +254,20 @@ def _effective_weight(layer: Layer, parts: list[Float]) -> tuple[Float, Any]:
     if not isinstance(layer.weight, IntegerTensor):
         return parts[0], None
     limit = _limit(layer.weight)
-    scale = _by_row(np.exp(parts[2]))
+    scale = _by_row(_scale(parts[2], layer.weight))
     steps = parts[0] / scale
     integers = np.clip(np.rint(steps), -limit, limit)
     inside = np.abs(steps) <= limit
     return integers * scale, (inside, integers - steps * inside, scale)
+
+
+def _scale(logarithm: Float, stored: IntegerTensor) -> Float:
+    """The scale now; in float16 if it was, where it takes two bytes."""
+    scale = np.asarray(np.exp(logarithm), np.float32)
+    with np.errstate(over="ignore"):
+        short = scale.astype(np.float16).astype(np.float32)
+        was_short = (stored.scale.astype(np.float16) == stored.scale).all()
+    return short if was_short and np.isfinite(short).all() and (short > 0).all() else scale
 
 
 def _weight_gradients(gradient: Float, layer: Layer, parts: list[Float], tape: Any) -> list[Float]:

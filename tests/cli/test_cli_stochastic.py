@@ -43,6 +43,24 @@ def test_an_agent_that_needs_its_noise_is_told_the_command(blind: Path, own_fold
     assert list(own_folder.iterdir()) == []
 
 
+def test_a_mismatch_comes_with_a_command_that_runs(balancing_zip: Path) -> None:
+    short = ("--episodes", "1", "--max-episode-steps", "9")
+    refused = invoke("evaluate", "demo", "--env", "HalfCheetah-v2", *short)
+    assert refused.exit_code == 2
+    command = refused.stderr.splitlines()[-1].removeprefix("try: squeezerl ")
+    assert command == "evaluate demo --env HalfCheetah-v3 --episodes 1 --max-episode-steps 9"
+    assert invoke(*command.split()).exit_code == 0
+    kwargs = "exclude_current_positions_from_observation:false"
+    refused = invoke("evaluate", "demo", "--env", "HalfCheetah-v5", "--env-kwargs", kwargs, *short)
+    assert "It fits HalfCheetah-v5" in refused.stderr
+    stacked = invoke(
+        "evaluate", balancing_zip, "--env", "CartPole-v1", "--frame-stack", "2", *short
+    )
+    assert (
+        "4,) and 2 discrete actions; CartPole-v1 has observations of shape (8,)" in stacked.stderr
+    )
+
+
 def test_inspect_shows_the_distribution(blind: Path) -> None:
     assert "categorical (--stochastic draws from it)" in invoke("inspect", blind).stdout
     demo = the_object(invoke("inspect", "demo", "--json").stdout)

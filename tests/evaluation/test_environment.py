@@ -2,17 +2,23 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium.envs.registration import EnvSpec
-from plain_actors import constant, discrete
+from plain_actors import PlainActor, Shapes, constant, discrete, toppling
 from task_envs import FATE, Fate
 
 from squeezerl.agents.load import load_agent
-from squeezerl.errors import EnvError
-from squeezerl.evaluation.environment import Environment, registration
+from squeezerl.errors import EnvError, InvalidArgumentError
+from squeezerl.evaluation.environment import (
+    FRAME_STACK,
+    Environment,
+    make_gymnasium,
+    registration,
+)
 from squeezerl.evaluation.evaluate import evaluate
 from squeezerl.runtimes.base import Actor
 from squeezerl.runtimes.onnx_runtime import load_network
@@ -131,6 +137,82 @@ def test_a_mismatch_names_the_versions_that_fit(
     actor = constant(0.0, (observations,), environment.action_shape)
     with pytest.raises(EnvError, match=rf"\({observations},\).*It fits .*{fitting}"):
         evaluate(actor, environment, episodes=1)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "shapes", "said", "changes"),
+    [
+        (
+            "Ant-v5", Shapes((27,), (8,)), "Ant-v5 with include_cfrc_ext_in_observation=False",
+            {"env_kwargs": {"include_cfrc_ext_in_observation": False}},
+        ),
+        ("Ant-v5", Shapes((111,), (8,)), "Ant-v4 with use_contact_forces=True", {"env": "Ant-v3"}),
+        (
+            "Ant-v4", Shapes((111,), (8,)), "Ant-v4 with use_contact_forces=True",
+            {"env_kwargs": {"use_contact_forces": True}},
+        ),
+        (
+            "LunarLander-v3", Shapes((8,), (2,)), "LunarLander-v3 with continuous=True",
+            {"env_kwargs": {"continuous": True}},
+        ),
+        (
+            "CartPole-v1", Shapes((12,), (), 2), "CartPole-v1 with its last 3 observations",
+            {"frame_stack": 3},
+        ),
+    ],
+)  # fmt: skip
+def test_a_mismatch_names_the_arguments_that_fit_and_they_do(
+    env_id: str, shapes: Shapes, said: str, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(EnvError, match=said) as caught:
+        Environment.find(env_id).check_fits(shapes)
+    assert "terminate" not in str(caught.value)  # which changes no size
+    assert caught.value.try_with == changes
+    kwargs = dict(changes.get("env_kwargs", {}))
+    if "frame_stack" in changes:
+        kwargs[FRAME_STACK] = changes["frame_stack"]
+    Environment.find(changes.get("env", env_id), kwargs).check_fits(shapes)
+
+
+@pytest.mark.parametrize(
+    ("retired", "instead"),
+    [("BipedalWalker-v2", "BipedalWalker-v3"), ("Ant-v1", "Ant-v3"), ("CartPol-v1", "CartPole-v1")],
+)
+def test_a_name_that_cannot_be_made_comes_with_one_that_can(retired: str, instead: str) -> None:
+    with pytest.raises(EnvError) as caught:
+        Environment.find(retired)
+    assert caught.value.try_with == {"env": instead}
+
+
+@pytest.mark.parametrize("stack", [1, 3])
+def test_stacked_observations_are_those_of_vec_frame_stack(stack: int) -> None:
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
+
+    ours = make_gymnasium("CartPole-v1", {FRAME_STACK: stack})
+    theirs = VecFrameStack(DummyVecEnv([lambda: gymnasium.make("CartPole-v1")]), stack)
+    theirs.seed(7)
+    observation, _ = ours.reset(seed=7)
+    np.testing.assert_array_equal(observation, theirs.reset()[0])
+    assert ours.observation_space.shape == theirs.observation_space.shape
+    for step in range(5):
+        observation, *_ = ours.step(step % 2)
+        np.testing.assert_array_equal(observation, theirs.step(np.array([step % 2]))[0][0])
+
+
+def test_a_policy_of_stacked_observations_plays() -> None:
+    environment = Environment.find("CartPole-v1", {FRAME_STACK: 3, "max_episode_steps": 20})
+    assert (environment.backend, environment.max_episode_steps) == ("gymnasium", 20)
+    newest = PlainActor(
+        lambda batch: (batch[:, 8:][:, 2] > 0).astype(np.int64), Shapes((12,), (), 2)
+    )
+    plain = Environment.find("CartPole-v1", {"max_episode_steps": 20}, backend="gymnasium")
+    expected = evaluate(toppling(), plain, episodes=5)
+    assert evaluate(newest, environment, episodes=5).returns == expected.returns
+    for number in (0, -1, 2.5, "x"):
+        with pytest.raises(EnvError, match="`frame_stack` must be a positive number"):
+            Environment.find("CartPole-v1", {FRAME_STACK: number})
+    with pytest.raises(InvalidArgumentError, match="not in EnvPool"):
+        Environment.find("CartPole-v1", {FRAME_STACK: 2}, backend="envpool")
 
 
 def test_a_mismatch_says_so_if_no_version_fits() -> None:

@@ -43,6 +43,7 @@ def compress(
     seed: console.SeedOption = 0,
     env_kwargs: console.EnvKwargsOption = None,
     max_episode_steps: console.MaxEpisodeStepsOption = None,
+    frame_stack: console.FrameStackOption = None,
     stochastic: console.StochasticOption = False,
     vecnormalize: console.VecNormalizeOption = None,
     opset: console.OpsetOption = None,
@@ -72,7 +73,11 @@ def compress(
     environment = None
     if env is not None or steps.needs_environment:
         environment = console.find_environment(
-            env, loaded.source, env_kwargs, max_episode_steps=max_episode_steps
+            env,
+            loaded.source,
+            env_kwargs,
+            max_episode_steps=max_episode_steps,
+            frame_stack=frame_stack,
         )
         environment.check_fits(loaded.network)
     names = console.option_names(episodes="--calibration-episodes")

@@ -73,6 +73,10 @@ MaxEpisodeStepsOption = Annotated[
         help="End each episode after so many steps. [dim]default: the environment's limit[/dim]"
     ),
 ]
+FrameStackOption = Annotated[
+    int | None,
+    typer.Option(help="Stack the last so many observations, as SB3's VecFrameStack does."),
+]
 VecNormalizeOption = Annotated[
     Path | None,
     typer.Option(
@@ -209,7 +213,10 @@ def _command_with(changes: Mapping[str, Any], context: typer.Context) -> str:
             source = level.get_parameter_source(name)
             given = source is not None and source.name == "COMMANDLINE"
             value = level.params.get(name) if given else None
-            if level is context and name in changes:
+            if level is context and isinstance(changes.get(name), Mapping):
+                more = [f"{key}:{json.dumps(item)}" for key, item in changes[name].items()]
+                value = [*(value or ()), *more]
+            elif level is context and name in changes:
                 value = changes[name]
             words += _words(parameter, value)
     return shlex.join(words)
@@ -221,11 +228,7 @@ def _words(parameter: Any, value: Any) -> list[str]:
         return list(parameter.secondary_opts[:1])
     if value is None:
         return []
-    values = [value]
-    if isinstance(value, Mapping):
-        values = [f"{key}:{json.dumps(item)}" for key, item in value.items()]
-    elif isinstance(value, list | tuple):
-        values = list(value)
+    values = list(value) if isinstance(value, list | tuple) else [value]
     if parameter.param_type_name == "argument":
         return [str(item) for item in values]
     option = max(parameter.opts, key=len)
@@ -330,12 +333,13 @@ def find_environment(
     backend: str = "auto",
     *,
     max_episode_steps: int | None = None,
+    frame_stack: int | None = None,
 ) -> Environment:
     """The environment that was asked for, or the one that the agent was trained on.
 
     The arguments that the agent was trained with are the default, as in rl-zoo.
     """
-    from squeezerl.evaluation.environment import Environment
+    from squeezerl.evaluation.environment import FRAME_STACK, Environment
 
     env_id = env or source.env_id
     if env_id is None:
@@ -343,8 +347,9 @@ def find_environment(
             "the agent does not say what it was trained on; name the environment with --env"
         )
     given = source.env_kwargs | parse_kwargs(kwargs or ())
-    if max_episode_steps is not None:
-        given["max_episode_steps"] = max_episode_steps
+    for name, value in (("max_episode_steps", max_episode_steps), (FRAME_STACK, frame_stack)):
+        if value is not None:
+            given[name] = value
     return Environment.find(env_id, given, backend=backend)
 
 

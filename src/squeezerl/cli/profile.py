@@ -51,6 +51,7 @@ def profile(
     env: console.EnvOption = None,
     env_kwargs: console.EnvKwargsOption = None,
     max_episode_steps: console.MaxEpisodeStepsOption = None,
+    frame_stack: console.FrameStackOption = None,
     observations: Annotated[
         Path | None,
         typer.Option(
@@ -115,7 +116,11 @@ def profile(
             env=None
             if observations
             else lambda source: console.find_environment(
-                env, source, env_kwargs, max_episode_steps=max_episode_steps
+                env,
+                source,
+                env_kwargs,
+                max_episode_steps=max_episode_steps,
+                frame_stack=frame_stack,
             ),
             observations=observations,
             runtimes=runtime,

@@ -38,6 +38,7 @@ def squeeze(
     seed: console.SeedOption = 0,
     env_kwargs: console.EnvKwargsOption = None,
     max_episode_steps: console.MaxEpisodeStepsOption = None,
+    frame_stack: console.FrameStackOption = None,
     stochastic: console.StochasticOption = False,
     backend: console.BackendOption = "auto",
     vecnormalize: console.VecNormalizeOption = None,
@@ -64,7 +65,12 @@ def squeeze(
     loaded = load_agent(agent, vecnormalize=vecnormalize)
     check_output(output, force=force)
     environment = console.find_environment(
-        env, loaded.source, env_kwargs, backend, max_episode_steps=max_episode_steps
+        env,
+        loaded.source,
+        env_kwargs,
+        backend,
+        max_episode_steps=max_episode_steps,
+        frame_stack=frame_stack,
     )
     interruption = interrupt_on_signals("interrupted; the same command goes on with what was found")
     with (

@@ -7,8 +7,9 @@ import difflib
 import functools
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any, Literal
 
 import gymnasium
@@ -22,6 +23,9 @@ from squeezerl.evaluation.stepping import OLD_API
 from squeezerl.runtimes.base import Sizes
 
 BACKENDS = ("auto", "envpool", "gymnasium")
+# Among an environment's arguments: so many observations behind each other, as SB3's VecFrameStack
+# has them; the oldest comes first, and zeros stand for those before the first.
+FRAME_STACK = "vec_frame_stack"
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ class Environment:
 
         Args:
             env_id: a registered id, or `module:Id` for one that a module of yours registers.
-            kwargs: passed to the environment.
+            kwargs: passed to the environment; but `max_episode_steps` limits its episodes, and
+                `vec_frame_stack` stacks so many observations.
             backend: "envpool" or "gymnasium" to insist on one.
 
         Raises:
@@ -62,10 +67,14 @@ class Environment:
         kwargs = dict(kwargs or {})
         if "render_mode" in kwargs:
             raise EnvError("render_mode: evaluations are not rendered")
-        limit = kwargs.get("max_episode_steps", 1)
-        if not isinstance(limit, int) or limit < 1:
-            raise EnvError(f"`max_episode_steps` must be a positive number, not {limit!r}")
-        if backend != "gymnasium":
+        for key in ("max_episode_steps", FRAME_STACK):
+            number = kwargs.get(key, 1)
+            if not isinstance(number, int) or number < 1:
+                name = key.removeprefix("vec_")
+                raise EnvError(f"`{name}` must be a positive number, not {number!r}")
+        if FRAME_STACK in kwargs and backend == "envpool":
+            raise InvalidArgumentError("observations are stacked in Gymnasium only, not in EnvPool")
+        if backend != "gymnasium" and FRAME_STACK not in kwargs:
             space = envpool_support.find_spaces(env_id, kwargs)
             if space is not None and (
                 backend == "envpool" or _is_gymnasiums_own(env_id, space, kwargs)
@@ -95,21 +104,62 @@ class Environment:
         """
         if self._fits(policy):
             return
-        wants, gives = _sizes(policy), _sizes(self)
-        fitting = [other for other in _alternatives(self.id, self.kwargs) if other._fits(policy)]
+        fitting = list(self._alternatives(policy))
         advice = (
-            "it fits "
-            + ", ".join(
-                other.id + (" without these arguments" if other.id == self.id else "")
-                for other in fitting
-            )
+            "It fits " + ", ".join(other._name_beside(self) for other in fitting)
             if fitting
-            else "no registered version of the environment fits; was it trained on another one, "
+            else "No registered version of the environment fits; was it trained on another one, "
             "or with other `env_kwargs`?"
         )
         raise EnvError(
-            f"the policy has {wants}; {self.id} has {gives}. {advice[0].upper()}{advice[1:]}"
+            f"the policy has {_sizes(policy)}; {self.id} has {_sizes(self)}. {advice}",
+            try_with=next(filter(None, (other._changes_from(self) for other in fitting)), None),
         )
+
+    def _alternatives(self, policy: Sizes) -> Iterator[Environment]:
+        """What fits a policy instead, the closest first."""
+        shape, wanted = self.observation_shape, policy.observation_shape
+        names = _sibling_names(self.id)
+        choices: list[tuple[str, Mapping[str, Any]]] = []
+        if shape[:-1] == wanted[:-1] and shape and wanted[-1] % shape[-1] == 0:
+            choices.append((self.id, {**self.kwargs, FRAME_STACK: wanted[-1] // shape[-1]}))
+        choices += [(self.id, {**self.kwargs, **switch}) for switch in _switches(self.id)]
+        choices += [(self.id, {})] if self.kwargs else []
+        choices += [(name, self.kwargs) for name in names]
+        choices += [
+            (name, {**self.kwargs, **switch}) for name in names for switch in _switches(name)
+        ]
+        fits_as_it_is: set[str] = set()
+        for name, kwargs in choices:
+            if name in fits_as_it_is:  # no switch is needed then
+                continue
+            try:
+                found = Environment.find(name, kwargs)
+            except EnvError:
+                continue
+            if found._fits(policy):
+                if kwargs == self.kwargs:
+                    fits_as_it_is.add(name)
+                yield found
+
+    def _name_beside(self, other: Environment) -> str:
+        if self.id == other.id and not self.kwargs:
+            return f"{self.id} without these arguments"
+        more = {k: v for k, v in self.kwargs.items() if other.kwargs.get(k) != v}
+        if FRAME_STACK in more:
+            return f"{self.id} with its last {more[FRAME_STACK]} observations (`frame_stack`)"
+        given = " and ".join(f"{name}={value}" for name, value in more.items())
+        return f"{self.id} with {given}" if given else self.id
+
+    def _changes_from(self, other: Environment) -> dict[str, Any] | None:
+        """The arguments that lead from one to the other; `None` if some would have to go."""
+        if other.kwargs.keys() - self.kwargs.keys():
+            return None
+        more = {k: v for k, v in self.kwargs.items() if other.kwargs.get(k) != v}
+        changes: dict[str, Any] = {} if self.id == other.id else {"env": self.id}
+        if FRAME_STACK in more:
+            changes["frame_stack"] = more.pop(FRAME_STACK)
+        return changes | ({"env_kwargs": more} if more else {})
 
     def _fits(self, policy: Sizes) -> bool:
         return (
@@ -145,17 +195,37 @@ def make_gymnasium(env_id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any,
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return gymnasium.make(env_id, disable_env_checker=True, **kwargs)
+            given = dict(kwargs)
+            stack = given.pop(FRAME_STACK, 1)
+            env = gymnasium.make(env_id, disable_env_checker=True, **given)
+            return env if stack == 1 else _stacked(env, stack)
     except gymnasium.error.UnregisteredEnv as error:
-        raise EnvError(f"unknown environment {env_id!r}{_hint(env_id)}") from error
+        raise EnvError(
+            f"unknown environment {env_id!r}{_hint(env_id)}", try_with=_instead(env_id)
+        ) from error
     except gymnasium.error.DependencyNotInstalled as error:
         raise EnvError(f"{env_id}: a package is missing: {error}") from error
     except ImportError as error:
-        raise EnvError(f"{env_id}: {error}{_hint(env_id)}") from error
+        raise EnvError(f"{env_id}: {error}{_hint(env_id)}", try_with=_instead(env_id)) from error
+    except gymnasium.error.DeprecatedEnv as error:
+        raise EnvError(f"{env_id} is retired: {error}", try_with=_instead(env_id)) from error
     except Exception as error:  # the environment's own constructor may raise anything
         if "must inherit from the gymnasium.Env class" in str(error):
             raise EnvError(f"{env_id} is not an environment of Gymnasium: {OLD_API}") from error
         raise EnvError(f"{env_id}{_with(kwargs)} cannot be made: {error}") from error
+
+
+def _stacked(env: gymnasium.Env[Any, Any], count: int) -> gymnasium.Env[Any, Any]:
+    """The environment with its last observations along the last axis."""
+    space = env.observation_space
+    if not isinstance(space, gymnasium.spaces.Box) or not space.shape:
+        raise EnvError(f"{type(space).__name__} observations are not stacked")
+    low, high = (np.concatenate([bound] * count, axis=-1) for bound in (space.low, space.high))
+    return gymnasium.wrappers.TransformObservation(
+        gymnasium.wrappers.FrameStackObservation(env, count, padding_type="zero"),
+        lambda stacked: np.concatenate(list(stacked), axis=-1),
+        gymnasium.spaces.Box(low, high, dtype=space.dtype.type),
+    )
 
 
 def _describe(
@@ -203,17 +273,21 @@ def _sibling_names(env_id: str) -> list[str]:
     return sorted(name for name in known if re.sub(r"-v\d+$", "", name) == base)
 
 
-def _alternatives(env_id: str, kwargs: Mapping[str, Any]) -> list[Environment]:
-    """What may fit instead: the environment without its arguments, and its other versions."""
-    choices: list[tuple[str, Mapping[str, Any]]] = [(env_id, {})] if kwargs else []
-    choices += [(name, kwargs) for name in _sibling_names(env_id)]
-    found = []
-    for name, arguments in choices:
-        try:
-            found.append(Environment.find(name, arguments))
-        except EnvError:
-            continue
-    return found
+def _switches(env_id: str) -> list[dict[str, bool]]:
+    """Each truth value that an environment's constructor takes, the other way round.
+
+    Versions differ in these, for example in whether contact forces are observed.
+    """
+    spec = gymnasium.registry.get(env_id)
+    if spec is None or spec.entry_point is None:
+        return []
+    try:
+        entry = spec.entry_point
+        make = entry if callable(entry) else load_env_creator(entry)
+        parameters = signature(make).parameters.values()
+    except Exception:  # a module that cannot be imported may raise anything
+        return []
+    return [{p.name: not p.default} for p in parameters if isinstance(p.default, bool)]
 
 
 def _sizes(of: Sizes) -> str:
@@ -229,7 +303,21 @@ def _with(kwargs: Mapping[str, Any]) -> str:
     return f" with {dict(kwargs)}" if kwargs else ""
 
 
-def _hint(env_id: str) -> str:
+def _instead(env_id: str) -> dict[str, Any] | None:
+    """The closest version of a retired or unknown environment that can be made."""
+    for name in _close(env_id):
+        try:
+            return {"env": Environment.find(name).id}
+        except EnvError:
+            continue
+    return None
+
+
+def _close(env_id: str) -> list[str]:
     known = sorted({*gymnasium.registry, *envpool_support.ids()} - {env_id})
-    close = _sibling_names(env_id) or difflib.get_close_matches(env_id, known, n=3)
+    return _sibling_names(env_id) or difflib.get_close_matches(env_id, known, n=3)
+
+
+def _hint(env_id: str) -> str:
+    close = _close(env_id)
     return f"; did you mean {' or '.join(close)}?" if close else "; is its package imported?"

@@ -135,7 +135,7 @@ class TestFineTuning:
         assert parse_spec("finetune:3m") == FineTuning(steps=1_800_000)
 
     @pytest.mark.parametrize(
-        "text", ["finetune:0", "finetune:5:rate=0", "finetune:5:deviation=2", "finetune:5:hold=-1"]
+        "text", ["finetune:0", "finetune:5:rate=-1", "finetune:5:deviation=2", "finetune:5:hold=-1"]
     )
     def test_numbers_out_of_range_are_refused(self, text: str) -> None:
         with pytest.raises(SpecError):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, final
+from functools import partial
+from typing import Any, ClassVar, Literal, Self, final
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +31,9 @@ from squeezerl.records import MethodRecord
 # What "30s" stands for, in steps of the environment.
 _STEPS_PER_SECOND = 10_000
 _SNAPSHOTS = 15
+# Rate and deviation, from a start whose return is near the agent's and from a worse one.
+_GENTLE, _BOLD = (3e-4, 0.05), (1e-3, 0.1)
+_NEAR, _FIRST_LOOK = 0.15, 8
 # PPO (Schulman et al. 2017, arXiv 1707.06347).
 _HORIZON, _EPOCHS, _MINIBATCH = 64, 10, 1024
 _GAMMA, _LAMBDA, _CLIP = 0.99, 0.95, 0.2
@@ -54,9 +59,10 @@ class FineTuning(Spec):
     Args:
         steps: of the environment. "30s" and "3m" stand for 10,000 steps a second.
         by: "ppo", or "es" for evolution strategies, which need no gradient.
-        rate: Adam's rate at first; it falls to 0 along a cosine.
+        rate: Adam's rate at first; it falls to 0 along a cosine. 0 chooses by the start: 0.0003
+            where the policy returns nearly what the agent does, and else 0.001.
         deviation: of the noise, in units of half the range of an action; of "es", that of the
-            parameters.
+            parameters. 0 chooses 0.05 or 0.1 in the same way.
         hold: how much the distance from the agent's actions weighs at first.
     """
 
@@ -68,16 +74,16 @@ class FineTuning(Spec):
 
     steps: int = 500_000
     by: Literal["ppo", "es"] = "ppo"
-    rate: float = 3e-4
-    deviation: float = 0.05
+    rate: float = 0.0
+    deviation: float = 0.0
     hold: float = 0.05
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise SpecError(f"steps of the environment must be at least 1, not {self.steps}")
         for name in ("rate", "deviation"):
-            if not 0 < getattr(self, name) <= 1:
-                raise SpecError(f"{name} must be above 0 and at most 1, not {getattr(self, name)}")
+            if not 0 <= getattr(self, name) <= 1:
+                raise SpecError(f"{name} must be at least 0 and at most 1: {getattr(self, name)}")
         if not 0 <= self.hold < math.inf:
             raise SpecError(f"hold must be at least 0, not {self.hold}")
 
@@ -111,20 +117,32 @@ class FineTuning(Spec):
                 "name the environment with `env`"
             )
         learn = _ppo if self.by == "ppo" else _evolve
-        snapshots = learn(self, network, given, given.visits)
+        snapshots = learn(self._chosen(network, given.teacher, given.visits), network, given)
         return race(
             [network, *snapshots],
             given.visits,
             on_progress=lambda done: given.on_progress(0.9 + 0.1 * done),
         )[0]
 
+    def _chosen(self, network: Network, teacher: Network, visits: Visits) -> Self:
+        """The spec with a rate and a deviation."""
+        policy, agent = (
+            float(visits.returns(partial(act, each), _FIRST_LOOK).mean())
+            for each in (network, teacher)
+        )
+        rate, deviation = _GENTLE if policy >= agent - _NEAR * abs(agent) else _BOLD
+        return dataclasses.replace(
+            self, rate=self.rate or rate, deviation=self.deviation or deviation
+        )
+
     def expect(self, layers: Sequence[ExpectedLayer]) -> list[ExpectedLayer]:
         """See `Spec`."""
         return list(layers)
 
 
-def _ppo(spec: FineTuning, network: Network, given: Given, visits: Visits) -> list[Network]:
-    rng = np.random.default_rng(given.seed)
+def _ppo(spec: FineTuning, network: Network, given: Given) -> list[Network]:
+    rng, visits = np.random.default_rng(given.seed), given.visits
+    assert visits is not None
     learner = _Learner(spec, network, given, rng)
     rounds = max(2, -(-spec.steps // (_HORIZON * visits.rows)))
     warm_up = max(1, round(rounds * _WARM_UP))
@@ -326,8 +344,9 @@ class _RunningReturns:
         return max(1e-4, math.sqrt(self._square / max(1, self._count)))
 
 
-def _evolve(spec: FineTuning, network: Network, given: Given, visits: Visits) -> list[Network]:
-    rng = np.random.default_rng(given.seed)
+def _evolve(spec: FineTuning, network: Network, given: Given) -> list[Network]:
+    rng, visits = np.random.default_rng(given.seed), given.visits
+    assert visits is not None
     student = Student(network)
     center, adam = student.parameters.copy(), Adam(student.parameters.size)
     played, number, next_mark = 0, 0, 1

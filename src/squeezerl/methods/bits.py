@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self, final
@@ -9,23 +10,33 @@ from typing import ClassVar, Literal, Self, final
 import numpy as np
 
 from squeezerl.methods.base import ExpectedLayer, Given, Need, Spec, check_keep, register_spec
-from squeezerl.methods.calibration import values_seen
+from squeezerl.methods.calibration import Calibration, range_of, values_seen
 from squeezerl.methods.integers import (
     affine_rounding,
     expect_integers,
-    fold_feature_ranges,
+    integer_bias,
+    integer_weight,
+    scale_features,
     symmetric_rounding,
-    with_integer_layers,
 )
-from squeezerl.network.network import TERNARY_BITS, AnyRounding, Network
+from squeezerl.methods.reconstruction import equalized, reconstructed
+from squeezerl.network.arithmetic import rounded
+from squeezerl.network.network import (
+    TERNARY_BITS,
+    Float,
+    IntegerTensor,
+    Layer,
+    Network,
+    Rounding,
+    as_float,
+)
 from squeezerl.records import MethodRecord
 
 Weights = Literal["8", "7", "6", "5", "4", "3", "2", "ternary"]
 _TERNARY = "ternary"
 _COLORS = {"8": "#009E73", "4": "#0072B2", "3": "#CC79A7", "2": "#D55E00", _TERNARY: "#E69F00"}
 _MARKERS = {"8": "P", "4": "X", "3": "p", "2": "h", _TERNARY: "d"}
-# Half range of a feature that never varied: what it does later hardly weighs.
-_LEAST_HALF_RANGE = np.float32(1e-6)
+_BIAS_BITS = 16
 
 
 @final
@@ -40,6 +51,10 @@ class Bits(Spec):
         activations: bits of what enters a layer, or "float" to round weights alone.
         inputs: whether each feature of the observation has a scale of its own, which becomes part
             of the normaliser ("feature"), or all have one ("tensor").
+        rounding: "gptq" chooses scales, integers and biases so that each layer gives what it gave
+            in the states that the agent visits; "nearest" rounds each weight for itself.
+        calibration: how the ranges of activations are found: see `range_of`.
+        equalize: scale hidden features so that weights and activations use their integers better.
         keep: names of layers that stay in float.
     """
 
@@ -53,6 +68,9 @@ class Bits(Spec):
     scales: Literal["channel", "tensor"] = "channel"
     activations: Literal["8", "float"] = "8"
     inputs: Literal["feature", "tensor"] = "feature"
+    rounding: Literal["gptq", "nearest"] = "gptq"
+    calibration: Calibration = "minmax"
+    equalize: bool = True
     keep: tuple[str, ...] = ()
 
     @property
@@ -83,14 +101,25 @@ class Bits(Spec):
     def apply(self, network: Network, given: Given) -> Network:
         """See `Spec`."""
         check_keep(self.keep, network)
-        network = self._with_scaled_inputs(network, given)
-        return with_integer_layers(
-            network,
-            self._roundings(network, given),
-            per_channel=self.scales == "channel",
-            bits=self.weight_bits,
-            keep=self.keep,
-        )
+        network = self._prepared(network, given)
+        names = {network.input_of(index) for index in range(len(network.layers))}
+        values = values_seen(network, given.observations, names)
+        made = network
+        for index, (name, layer) in enumerate(network.named_layers.items()):
+            if name in self.keep:
+                continue
+            value = network.input_of(index)
+            now = values_seen(made, given.observations, {value})[value]
+            rounding = self._rounding(network, index, values[value])
+            roundings = dict(made.roundings)
+            if rounding is not None:
+                roundings[value] = rounding
+                integers, scale = rounded(now, rounding)
+                now = integers.astype(np.float32) * scale
+            layers = list(made.layers)
+            layers[index] = self._quantized(layer, values[value], now, rounding)
+            made = made.replace(layers=tuple(layers), roundings=roundings)
+        return made
 
     def expect(self, layers: Sequence[ExpectedLayer]) -> list[ExpectedLayer]:
         """See `Spec`."""
@@ -101,29 +130,41 @@ class Bits(Spec):
             weight_dtype=_TERNARY if self.weights == _TERNARY else f"int{self.weights}",
         )
 
-    def _with_scaled_inputs(self, network: Network, given: Given) -> Network:
-        """Each feature that enters the first layer fills [-1, 1], as far as it was seen."""
+    def _prepared(self, network: Network, given: Given) -> Network:
+        """The same policy, with features that use the integers well."""
+        if self.equalize:
+            names = {network.input_of(index) for index in range(1, len(network.layers))}
+            network = equalized(network, values_seen(network, given.observations, names))
         first = network.input_of(0)
         seen = values_seen(network, given.observations, {first})[first]
-        if "layer0" in self.keep or self.inputs == "tensor" or self.activations == "float":
+        if "layer0" in self.keep or self.inputs == "tensor":
             return network
-        low, high = seen.min(axis=0), seen.max(axis=0)
-        half_range = np.maximum((high - low) / 2, _LEAST_HALF_RANGE)
-        return fold_feature_ranges(network, (low + high) / 2, half_range)
+        return scale_features(network, seen.min(axis=0), seen.max(axis=0))
 
-    def _roundings(self, network: Network, given: Given) -> dict[str, AnyRounding]:
-        """Of what enters each integer layer."""
+    def _rounding(self, network: Network, index: int, values: Float) -> Rounding | None:
+        """Of what enters a layer."""
         if self.activations == "float":
-            return {}
-        inputs = {
-            network.input_of(index)
-            for index, name in enumerate(network.named_layers)
-            if name not in self.keep
-        }
-        roundings: dict[str, AnyRounding] = {
-            name: affine_rounding(float(values.min()), float(values.max()))
-            for name, values in values_seen(network, given.observations, inputs).items()
-        }
-        if self.inputs == "feature" and "layer0" not in self.keep:
-            roundings[network.input_of(0)] = symmetric_rounding(1.0)
-        return roundings
+            return None
+        if index == 0 and self.inputs == "feature":
+            return symmetric_rounding(1.0)
+        return affine_rounding(*range_of(values, self.calibration))
+
+    def _quantized(
+        self, layer: Layer, values: Float, now: Float, rounding: Rounding | None
+    ) -> Layer:
+        """The layer in integers, for what it took and what it takes now, both (n, in)."""
+        per_channel = self.scales == "channel"
+        if self.rounding == "gptq":
+            layer = reconstructed(
+                layer, values, now, per_channel=per_channel, bits=self.weight_bits
+            )
+        else:
+            weight = integer_weight(
+                as_float(layer.weight), per_channel=per_channel, bits=self.weight_bits
+            )
+            layer = dataclasses.replace(layer, weight=weight)
+        if rounding is None:
+            return layer
+        assert isinstance(layer.weight, IntegerTensor)
+        bias = integer_bias(as_float(layer.bias), layer.weight, rounding, bits=_BIAS_BITS)
+        return dataclasses.replace(layer, bias=bias)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from squeezerl.methods.base import ExpectedLayer
 from squeezerl.network.network import (
@@ -28,6 +30,8 @@ BITS = 8
 LEVELS = 255
 ZERO_POINT = 128
 _BIAS_LIMIT = 2**31 - 1
+# Half range of a feature that never varied: what it does later hardly weighs.
+_LEAST_HALF_RANGE = np.float32(1e-6)
 
 
 def affine_rounding(low: float, high: float) -> Rounding:
@@ -46,22 +50,46 @@ def symmetric_rounding(bound: float) -> Rounding:
     return Rounding(scale=float(scale), zero_point=ZERO_POINT)
 
 
+def weight_limits(bits: float) -> tuple[int, int]:
+    """The lowest and the highest integer of a weight around its zero point.
+
+    In 8 bits they are -127 and 127, as most kernels for integers want it.
+    """
+    if bits == BITS:
+        return -LEVELS // 2 + 1, LEVELS // 2
+    zero = level_count(bits) // 2
+    return -zero, level_count(bits) - 1 - zero
+
+
+def step_by_row(scale: Float) -> Float:
+    """Scales (out,) or () so that they broadcast over weights (out, in)."""
+    return scale[:, np.newaxis] if scale.ndim else scale
+
+
 def integer_weight(weight: Float, *, per_channel: bool, bits: float = BITS) -> IntegerTensor:
     """A weight (out, in) in integers, with one scale per output neuron or one for all."""
     zero = level_count(bits) // 2
-    limit = (level_count(bits) - 1) // 2
+    limit = weight_limits(bits)[1]
     bound = np.abs(weight).max(axis=1) if per_channel else np.abs(weight).max()
     scale = np.asarray(bound / np.float32(limit), np.float32)
     scale = np.where(scale < np.finfo(np.float32).tiny, np.float32(1), scale)
-    step = scale[:, np.newaxis] if per_channel else scale
-    values = np.clip(np.rint(weight / step), -limit, limit) + zero
+    values = np.clip(np.rint(weight / step_by_row(scale)), -limit, limit) + zero
     return IntegerTensor(values.astype(np.uint8), scale, np.full(scale.shape, zero, np.uint8), bits)
 
 
-def integer_bias(bias: Float, weight: IntegerTensor, rounding: Rounding) -> IntegerTensor:
-    """A bias in int32, in the step of the products that it is added to."""
+def integer_bias(
+    bias: Float, weight: IntegerTensor, rounding: Rounding, *, bits: int = 32
+) -> IntegerTensor:
+    """A bias in int32, in the step of the products that it is added to.
+
+    With fewer `bits` it is a multiple of a power of two, so that so many bits say it all.
+    """
     scale = np.asarray(weight.scale * np.float32(rounding.scale), np.float32)
     values = np.clip(np.rint(bias.astype(np.float64) / scale), -_BIAS_LIMIT, _BIAS_LIMIT)
+    excess = max(0, int(np.abs(values).max(initial=0)).bit_length() + 1 - bits)
+    if excess:
+        most = 2 ** (bits - 1) - 1
+        values = np.clip(np.rint(values / 2**excess), -most, most) * 2**excess
     zero_point = np.zeros(scale.shape, np.int32)
     return IntegerTensor(values.astype(np.int32), scale, zero_point, 32)
 
@@ -71,19 +99,16 @@ def with_integer_layers(
     roundings: Mapping[str, AnyRounding],
     *,
     per_channel: bool,
-    bits: float = BITS,
     keep: Sequence[str] = (),
 ) -> Network:
     """The network with integer weights, and with its values rounded as given.
 
-    A layer keeps its bias in float where its input is not rounded, or rounded at run time: there is
-    no step for it yet.
+    A layer whose input is rounded at run time keeps its bias in float: there is no step for it yet.
 
     Args:
         network: in float.
-        roundings: by the name of the value.
+        roundings: by the name of the value; those of the inputs of all layers but `keep`.
         per_channel: one weight scale per output neuron.
-        bits: of each weight.
         keep: names of layers that stay in float.
     """
     layers = []
@@ -91,8 +116,8 @@ def with_integer_layers(
         if name in keep:
             layers.append(layer)
             continue
-        rounding = roundings.get(network.input_of(index))
-        weight = integer_weight(as_float(layer.weight), per_channel=per_channel, bits=bits)
+        rounding = roundings[network.input_of(index)]
+        weight = integer_weight(as_float(layer.weight), per_channel=per_channel)
         bias = as_float(layer.bias)
         layers.append(
             dataclasses.replace(
@@ -159,3 +184,33 @@ def fold_feature_ranges(network: Network, center: Float, half_range: Float) -> N
             mean=mean + center / inverse_std, inverse_std=inverse_std / half_range, clip=1.0
         ),
     )
+
+
+def scale_features(network: Network, low: Float, high: Float) -> Network:
+    """`fold_feature_ranges` for features in [low, high], with a normaliser of float16 numbers.
+
+    What its mean and factor lose in float16, the first layer's weights and bias take up.
+    """
+    mean, factor = np.zeros_like(low), np.ones_like(low)
+    if network.normalizer is not None:
+        mean = as_float(network.normalizer.mean)
+        factor = as_float(network.normalizer.inverse_std)
+    middle, half_range = (low + high) / 2, np.maximum((high - low) / 2, _LEAST_HALF_RANGE)
+    exact = mean + middle / factor
+    new_mean = as_half(exact)
+    near = np.abs(new_mean - exact) * factor < half_range / 64
+    new_mean = np.where(near, new_mean, exact).astype(np.float32)
+    center = (new_mean - mean) * factor
+    half_range = np.maximum(np.maximum(high - center, center - low), _LEAST_HALF_RANGE)
+    # The next smaller number of float16, so that the whole range fits into [-1, 1].
+    new_factor = as_half(factor / half_range * np.float32(1 - 2.0**-11))
+    folded = fold_feature_ranges(network, center, factor / new_factor)
+    return folded.replace(normalizer=Normalizer(mean=new_mean, inverse_std=new_factor, clip=1.0))
+
+
+def as_half(values: npt.NDArray[Any]) -> Float:
+    """The nearest numbers of float16, where that is precise; they take two bytes then."""
+    size = np.abs(values)
+    precise = (size == 0) | ((size > 2.0**-14) & (size < 60_000))
+    short: Float = np.clip(values, -60_000, 60_000).astype(np.float16).astype(np.float32)
+    return np.where(precise, short, values.astype(np.float32))

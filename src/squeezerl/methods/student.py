@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from squeezerl.methods.integers import integer_bias
+from squeezerl.methods.integers import integer_bias, weight_limits
 from squeezerl.network.activations import Activation
 from squeezerl.network.arithmetic import act, tanh_parts
 from squeezerl.network.network import (
@@ -23,7 +23,6 @@ from squeezerl.network.network import (
     Network,
     Rounding,
     as_float,
-    level_count,
 )
 
 _HALF_STEP = np.float32(1e-3)
@@ -240,9 +239,8 @@ def _layer(layer: Layer, parts: list[Float], rounding: Any) -> Layer:
         return dataclasses.replace(layer, weight=weight, bias=bias)
     stored = layer.weight
     scale = _scale(parts[2], stored)
-    limit = _limit(stored)
     steps = np.rint(weight / _by_row(scale))
-    values = np.clip(steps, -limit, limit) + _by_row(stored.zero_point)
+    values = np.clip(steps, *weight_limits(stored.bits)) + _by_row(stored.zero_point)
     integers = IntegerTensor(values.astype(np.uint8), scale, stored.zero_point, stored.bits)
     if not isinstance(layer.bias, IntegerTensor):
         return dataclasses.replace(layer, weight=integers, bias=bias)
@@ -253,11 +251,11 @@ def _effective_weight(layer: Layer, parts: list[Float]) -> tuple[Float, Any]:
     """The weight of the forward pass, and what its gradient needs."""
     if not isinstance(layer.weight, IntegerTensor):
         return parts[0], None
-    limit = _limit(layer.weight)
+    low, high = weight_limits(layer.weight.bits)
     scale = _by_row(_scale(parts[2], layer.weight))
     steps = parts[0] / scale
-    integers = np.clip(np.rint(steps), -limit, limit)
-    inside = np.abs(steps) <= limit
+    integers = np.clip(np.rint(steps), low, high)
+    inside = (steps >= low) & (steps <= high)
     return integers * scale, (inside, integers - steps * inside, scale)
 
 
@@ -277,11 +275,6 @@ def _weight_gradients(gradient: Float, layer: Layer, parts: list[Float], tape: A
     inside, of_scale, scale = tape
     of_log = gradient * of_scale * scale
     return [gradient * inside, of_log.sum(axis=1) if parts[2].ndim else of_log.sum()]
-
-
-def _limit(tensor: IntegerTensor) -> int:
-    """Weights lie from -limit to limit around their zero point."""
-    return (level_count(tensor.bits) - 1) // 2
 
 
 def _by_row(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

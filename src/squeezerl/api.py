@@ -25,6 +25,11 @@ from squeezerl.evaluation.reference_actors import RandomActor
 from squeezerl.formats.c.program import PROGRAM_FACTS, Program, c_program, check_name
 from squeezerl.host.facts import host_facts
 from squeezerl.measurement.meters.choose import choose_gpu_meter, choose_meter
+from squeezerl.measurement.microcontroller import (
+    PROCESSORS,
+    build_wasm,
+    measure_microcontroller,
+)
 from squeezerl.measurement.profile import profile_subjects
 from squeezerl.measurement.result import Profile
 from squeezerl.measurement.settings import (
@@ -38,7 +43,7 @@ from squeezerl.measurement.settings import (
 from squeezerl.measurement.subject import Subject
 from squeezerl.methods.recipe import Recipe, RecipeLike
 from squeezerl.pipeline.make import home_of, make_artifact, recorded_observations, with_opset
-from squeezerl.records import AgentSource, EvaluationRecord, Retention
+from squeezerl.records import AgentSource, EvaluationRecord, Retention, to_json
 from squeezerl.report.squeeze_report import squeeze_json, summary, write_squeeze_report
 from squeezerl.runtimes.base import RUNTIMES, Actor, Observations
 from squeezerl.search.result import SqueezeResult
@@ -169,7 +174,7 @@ def compress(
     return with_opset(artifact, opset)
 
 
-TARGETS = ("portable", "native")
+TARGETS = ("portable", "native", *PROCESSORS, "wasm32")
 
 
 def export_c(
@@ -192,12 +197,15 @@ def export_c(
         name: begins the names of the files and of all that other files can link to.
         target: "portable", C99 for any processor of 32 bits or more; or "native", for computers:
             GCC or Clang, with the vector instructions of x86-64 where the processor has them.
+            "cortex-m4" and "cortex-m0plus" are portable, and the program is also built and run in
+            an emulator; "wasm32" is portable, with `NAME.wasm` beside it.
         observations: for the self-test, (n, *observation_shape); unless given, those of an episode
             in the environment that the agent was trained on, or random ones where there is none.
         force: replace the program at `output`.
 
     Returns:
-        What `program.json` in the folder holds: name, target, files, constant and stack bytes.
+        What `program.json` in the folder holds: name, target, files, constant and stack bytes; for
+        microcontrollers also a `MicrocontrollerRecord`.
 
     Raises:
         FormatError: if C cannot hold the policy.
@@ -219,8 +227,15 @@ def export_c(
             f"{', '.join(map(str, shape))}) is needed"
         )
     program = _program(artifact, name, target, observations)
+    wasm = build_wasm(program) if target == "wasm32" else None
+    program.facts["target"] = target
+    if target in PROCESSORS:
+        measured = measure_microcontroller(program, target)
+        program.facts["microcontroller"] = to_json(measured)
     with new_folder(output, force=force, marker=PROGRAM_FACTS) as folder:
         program.write(folder)
+        if wasm is not None:
+            (folder / f"{name}.wasm").write_bytes(wasm)
     return program.facts
 
 

@@ -34,7 +34,8 @@ def export(
         str,
         typer.Option(
             help="portable: C99 for any processor of 32 bits. native: for computers, with the "
-            "vector instructions of x86-64."
+            "vector instructions of x86-64. cortex-m4, cortex-m0plus: portable, and built and run "
+            "in an emulator. wasm32: portable, and built for browsers."
         ),
     ] = "portable",
     name: Annotated[
@@ -75,6 +76,13 @@ def export(
     if as_json:
         print_json(facts)
         return
+    if "microcontroller" in facts:
+        found = facts["microcontroller"]
+        say(
+            f"{target}, emulated: {found['flash_bytes']:,} bytes of flash, {found['ram_bytes']:,} "
+            f"of RAM, {found['instructions']:,} instructions per decision (cycles differ); "
+            f"{'all' if not found['wrong'] else 'NOT all'} actions of the self-test agree"
+        )
     say(
         f"{output}: {name}.c and {name}.h, {facts['constant_bytes']:,} bytes of constants, about "
         f"{facts['stack_bytes']:,} bytes of stack\n"

@@ -41,10 +41,15 @@ _TAKEN = {
 
 @dataclass(frozen=True)
 class Program:
-    """The files by their names, and what `program.json` says of them."""
+    """The files by their names, what `program.json` says of them, and the values in templates."""
 
     files: Mapping[str, str]
     facts: dict[str, Any]
+    values: Mapping[str, str]
+
+    def bare_files(self) -> dict[str, str]:
+        """What a processor without an operating system and a C library needs besides."""
+        return {name: _filled(name, self.values) for name in ("start.c", "bare.ld", "string.h")}
 
     def write(self, folder: Path) -> None:
         """Write the files into a folder that exists."""
@@ -151,7 +156,7 @@ def c_program(
         "network_sha256": network.sha256,
         "files": sorted(files),
     }
-    return Program(files, facts)
+    return Program(files, facts, values)
 
 
 class _Source:
@@ -198,7 +203,7 @@ class _Source:
         parts = [
             f"/* {values['TITLE']}\n\n   Constants: {values['FLASH']} bytes. Stack: about "
             f"{values['RAM']} bytes. */",
-            "#include <math.h>\n#include <string.h>\n\n" + f'#include "{values["NAME"]}.h"',
+            f'{self._includes()}\n\n#include "{values["NAME"]}.h"',
             EXACT.strip(),
         ]
         if not self._vectors:
@@ -236,6 +241,12 @@ class _Source:
             ),
         ]
         return "\n\n".join(part.strip() for part in parts) + "\n"
+
+    def _includes(self) -> str:
+        """`INFINITY` is in math.h, which a bare processor's compiler may lack."""
+        lines = [*self._constants, *self._calls]
+        needs_math = any("INFINITY" in line for line in lines)
+        return "#include <math.h>\n" * needs_math + "#include <string.h>"
 
     def _body(self) -> str:
         aligned = " ALIGNED" if self._vectors else ""

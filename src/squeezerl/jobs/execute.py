@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
@@ -110,28 +111,20 @@ def execute(
 
 
 @final
+@dataclass(eq=False)
 class _Coordinator:
     """Follows the study and looks after its workers until the study is finished."""
 
-    def __init__(
-        self,
-        store: Store,
-        assignment: Assignment,
-        executor: Executor,
-        plan_more: Callable[[Store], None] | None,
-        on_progress: Callable[[Status], None],
-        should_stop: Callable[[], bool],
-    ) -> None:
-        self._store = store
-        self._assignment = assignment
-        self._executor = executor
-        self._plan_more = plan_more
-        self._on_progress = on_progress
-        self._should_stop = should_stop
-        self._planned_after = -1  # how many jobs had ended when the planner was last called
-        self._reading_s = 0.0
-        self._stopping = False
-        self._freed = time.monotonic()
+    store: Store
+    assignment: Assignment
+    executor: Executor
+    plan_more: Callable[[Store], None] | None
+    on_progress: Callable[[Status], None]
+    should_stop: Callable[[], bool]
+    planned_after: int = -1  # how many jobs had ended when the planner was last called
+    reading_s: float = 0.0
+    stopping: bool = False
+    freed: float = field(default_factory=time.monotonic)
 
     def run(self) -> None:
         interrupted = False
@@ -139,10 +132,10 @@ class _Coordinator:
             try:
                 if self._look():
                     break
-                pause = self._reading_s / _LOOKING_SHARE
-                self._executor.wait(min(max(pause, _SHORTEST_LOOK_S), _LONGEST_LOOK_S))
+                pause = self.reading_s / _LOOKING_SHARE
+                self.executor.wait(min(max(pause, _SHORTEST_LOOK_S), _LONGEST_LOOK_S))
             except KeyboardInterrupt:
-                if self._stopping:
+                if self.stopping:
                     raise
                 interrupted = True
                 self._ask_to_stop()
@@ -152,34 +145,34 @@ class _Coordinator:
     def _look(self) -> bool:
         """Look once; returns whether all is over."""
         start = time.monotonic()
-        status = self._store.status(self._assignment.study)
+        status = self.store.status(self.assignment.study)
         # Planning is not part of it: what was planned should be taken up soon.
-        self._reading_s = time.monotonic() - start
-        self._on_progress(status)
-        if not self._stopping:
+        self.reading_s = time.monotonic() - start
+        self.on_progress(status)
+        if not self.stopping:
             finished = not self._plan(status) and status.counts.open == 0
-            if finished or self._should_stop():
+            if finished or self.should_stop():
                 self._ask_to_stop()
-        self._executor.tend()
-        if self._stopping and self._executor.ended():
+        self.executor.tend()
+        if self.stopping and self.executor.ended():
             return True
-        if time.monotonic() - self._freed > self._assignment.lease_s / 4:
-            self._freed = time.monotonic()
-            free_dead(self._store, self._executor.names())
-            self._store.release_expired()
+        if time.monotonic() - self.freed > self.assignment.lease_s / 4:
+            self.freed = time.monotonic()
+            free_dead(self.store, self.executor.names())
+            self.store.release_expired()
         return False
 
     def _plan(self, status: Status) -> bool:
         """Let the planner see new results, if there are any; returns whether it was called."""
-        if self._plan_more is None or status.counts.ended == self._planned_after:
+        if self.plan_more is None or status.counts.ended == self.planned_after:
             return False
-        self._planned_after = status.counts.ended
-        self._plan_more(self._store)
+        self.planned_after = status.counts.ended
+        self.plan_more(self.store)
         return True
 
     def _ask_to_stop(self) -> None:
-        self._stopping = True
-        self._executor.ask_to_stop()
+        self.stopping = True
+        self.executor.ask_to_stop()
 
 
 def _absolute(url: str) -> str:

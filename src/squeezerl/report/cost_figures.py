@@ -33,11 +33,7 @@ def draw_quantized_costs(
 ) -> Any:
     """Figure 1: what quantization does to time, energy and memory, scaled by the baseline.
 
-    Args:
-        frame: rows of `scaled_costs` from one runtime and host.
-        methods: their records.
-        untrained: agents to draw hollow.
-        title: of the figure.
+    `frame` has the rows of `scaled_costs` from one runtime and host; `untrained` agents are hollow.
     """
     quantities = [name for name in QUANTITIES if (frame["quantity"] == name).any()]
     environments = in_order(frame["env_id"], ENVIRONMENTS)
@@ -112,11 +108,8 @@ def draw_pruned_costs(
 ) -> Any:
     """Figures 2 and 3: time, energy and memory against the share of neurons removed.
 
-    Args:
-        frame: rows of `scaled_costs` from one runtime and host.
-        untrained: agents to mark.
-        method: the pruning method.
-        title: of the figure.
+    `frame` has the rows of `scaled_costs` from one runtime and host; panels of `untrained` agents
+    are marked.
     """
     rows = frame[(frame["method"] == method) & frame["ratio"].notna()]
     with study_style():

@@ -34,11 +34,7 @@ def draw_retention(
 ) -> Any:
     """What is kept of the return against the share of neurons removed, with 95 % bands.
 
-    Args:
-        frame: of `retention_by_ratio`.
-        methods: their records.
-        untrained: agents to mark.
-        title: of the figure.
+    `frame` is that of `retention_by_ratio`; panels of `untrained` agents are marked.
     """
     with study_style():
         shown = ordered(frame["method"], methods)
@@ -80,12 +76,8 @@ def draw_curves(
 ) -> Any:
     """Learning curves: each training thin, the mean of each method thick.
 
-    Args:
-        curves: of `learning_curves`.
-        methods: their records.
-        levels: of `reference_levels`.
-        untrained: agents to mark.
-        title: of the figure.
+    `curves` are those of `learning_curves`, `levels` those of `reference_levels`; panels of
+    `untrained` agents are marked.
     """
     with study_style():
         steps = curves["timesteps"].max()
@@ -155,10 +147,7 @@ def _band(axes: Any, x: pd.Series, line: pd.DataFrame, style: Styled, size: floa
 def draw_iqm(aggregates: pd.DataFrame, methods: Methods, title: str) -> Any:
     """The interquartile mean over all trained cells, for each method with its 95 % interval.
 
-    Args:
-        aggregates: of `aggregate_table`.
-        methods: their records.
-        title: of the figure.
+    `aggregates` are those of `aggregate_table`.
     """
     rows = aggregates[~aggregates["method"].isin((RANDOM, CONSTANT))]
     by_ratio = [name for name in ordered(rows["method"], methods) if _has_ratios(rows, name)]
@@ -194,12 +183,7 @@ def draw_iqm(aggregates: pd.DataFrame, methods: Methods, title: str) -> Any:
 def draw_profiles(profiles: pd.DataFrame, methods: Methods, title: str) -> Any:
     """Performance profiles: the share of runs above a score, one panel for each pruning method.
 
-    Methods that remove no neurons share the first panel.
-
-    Args:
-        profiles: of `profile_table`.
-        methods: their records.
-        title: of the figure.
+    Methods that remove no neurons share the first panel. `profiles` are those of `profile_table`.
     """
     names = ordered(profiles["method"], methods)
     by_ratio = [name for name in names if _has_ratios(profiles, name)]

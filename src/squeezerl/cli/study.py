@@ -25,8 +25,6 @@ from squeezerl.errors import InvalidArgumentError, MissingArtifactsError, StudyE
 from squeezerl.records import to_json
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from squeezerl.jobs.job import Failure
 
 StudyArgument = Annotated[
@@ -234,6 +232,7 @@ def results(
     study_name, url = find_study(name, store)
     with open_existing(url) as opened:
         from squeezerl.analysis.cells import cells
+        from squeezerl.report.study_tables import cells_table
         from squeezerl.studies.results import load_study
 
         data = load_study(opened, study_name)
@@ -247,11 +246,7 @@ def results(
         ]
         console.print_json({"study": study_name, "cells": rows})
         return
-    console.print_table(
-        ("agent", "method", "bytes", "return [95 %]", "retention [95 %]", "verdict at 90 %"),
-        [_cell_row(row) for _, row in table.iterrows()],
-        left=(0, 1),
-    )
+    console.show((cells_table(table, data.methods),))
 
 
 @study.command(no_args_is_help=True)
@@ -304,31 +299,6 @@ def _failures(name: str, url: str) -> list[Failure]:
 
     with open_existing(url) as opened:
         return opened.failures(name)
-
-
-def _cell_row(row: pd.Series) -> tuple[str, ...]:
-    ratio = _plain(row["ratio"])
-    method = row["method"] if ratio is None else f"{row['method']} {ratio:.0%}"
-
-    def interval(name: str, times: float, digits: int, unit: str) -> str:
-        values = [_plain(row[f"{name}{bound}"]) for bound in ("", "_low", "_high")]
-        if values[0] is None:
-            return "–"
-        estimate, low, high = (
-            "–" if value is None else f"{value * times:,.{digits}f}" for value in values
-        )
-        return f"{estimate}{unit} [{low}, {high}]"
-
-    trained, verdict = _plain(row["trained"]), _plain(row["verdict"])
-    size = _plain(row["file_bytes"])
-    return (
-        str(row["agent"]),
-        method,
-        "–" if size is None else f"{size:,.0f}",
-        interval("mean_return", 1, 1, ""),
-        interval("retention", 100, 1, " %"),
-        "untrained" if trained is False else str(verdict or "–"),
-    )
 
 
 def _plain(value: Any) -> Any:

@@ -185,7 +185,7 @@ def test_episodes_of_fixed_length_cannot_explain_energy() -> None:
 def test_the_better_norm_is_found(l1: float, l2: float, verdict: str) -> None:
     finding = _found(_study(_kept(l1=l1, l2=l2)))["3a"]
     assert finding.verdict == verdict
-    assert finding.samples == 15
+    assert finding.cells == 15
 
 
 def test_equal_norms_are_seldom_told_apart() -> None:
@@ -225,7 +225,7 @@ def test_ten_percent_keeps_all_or_loses_one() -> None:
     exception = "ppo-HalfCheetah-v4"
     as_said = _found(_study(_ten_percent((exception,))))
     assert (as_said["3b"].verdict, as_said["3c"].verdict) == (SUPPORTED, SUPPORTED)
-    assert as_said["3b"].samples == 14
+    assert as_said["3b"].cells == 14
     one = _found(_study(_ten_percent(("sac-Ant-v4",))))
     assert (one["3b"].verdict, one["3c"].verdict) == (REFUTED, REFUTED)
     assert "sac-Ant-v4" in one["3b"].evidence
@@ -251,7 +251,7 @@ def test_without_qat_ptdq_can_be_refuted_and_not_supported() -> None:
 
 def test_why_ptsq_is_worse_is_never_decided() -> None:
     finding = _usual()["4c"]
-    assert (finding.verdict, finding.estimate, finding.samples) == (UNDECIDED, None, 0)
+    assert (finding.verdict, finding.estimate, finding.cells) == (UNDECIDED, None, 0)
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_how_many_survive_pruning() -> None:
     assert one_norm["6b"].verdict == REFUTED
     # Who was only pruned to 70 % may have survived less.
     coarse = _found(_study(lambda a, m, r: 0.3 if r else usual_truth(a, m, r), ratios=(0.7,)))
-    assert (coarse["6a"].samples, coarse["6b"].samples) == (0, 0)
+    assert (coarse["6a"].cells, coarse["6b"].cells) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -297,12 +297,12 @@ def test_winning_tickets(ticket: float, random: float, verdict: str) -> None:
 
 def test_without_random_tickets_nothing_is_known_of_winning_ones() -> None:
     finding = _found(_study(tickets=("ticket-l1",)))["6c"]
-    assert (finding.verdict, finding.samples) == (UNDECIDED, 0)
+    assert (finding.verdict, finding.cells) == (UNDECIDED, 0)
 
 
 def test_untrained_cells_are_left_out_and_counted() -> None:
     found = _found(_study(untrained=("sac-Ant-v4", "ppo-Hopper-v4")))
-    assert found["3a"].samples == _usual()["3a"].samples - 2
+    assert found["3a"].cells == _usual()["3a"].cells - 2
     for label, finding in found.items():
         told = "2 untrained cells are left out." in finding.evidence
         assert told == (label[0] in "2346")

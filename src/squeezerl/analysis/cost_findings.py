@@ -157,7 +157,7 @@ def models_get_smaller(costs: CellCosts) -> Finding:
         evidence=f"Times smaller: {listing(each)}."
         if known
         else f"Takes the sizes of files in at least {FEWEST_CELLS} cells.",
-        samples=_cells(costs, "file_times"),
+        cells=_cells(costs, "file_times"),
     )
 
 
@@ -191,7 +191,7 @@ def energy_falls_only_with_the_return(costs: CellCosts) -> Finding:
         f"lost: {listing(fallen)}; {_where(costs)}, {costs.energy}."
         if deciding
         else f"Takes {FEWEST_CELLS} cells with energy that keep their return: {costs.energy}.",
-        samples=int(frame[kept & frame.episode_times.notna()].agent.nunique()),
+        cells=int(frame[kept & frame.episode_times.notna()].agent.nunique()),
     )
 
 
@@ -229,7 +229,7 @@ def episodes_end_early(costs: CellCosts, rng: np.random.Generator) -> Finding:
         estimate=slope,
         verdict=verdict,
         evidence=evidence,
-        samples=cells,
+        cells=cells,
     )
 
 
@@ -251,7 +251,7 @@ def pruning_saves_1_percent_of_memory(costs: CellCosts) -> Finding:
         evidence=f"Pruned policies take {percent(less, 2)} less memory; {_where(costs)}."
         if less
         else "Takes the memory of pruned policies in several cells.",
-        samples=len(by_cell),
+        cells=len(by_cell),
     )
 
 
@@ -282,7 +282,7 @@ def quantization_may_use_more_memory(costs: CellCosts) -> Finding:
         evidence=f"More memory than the baseline: {shares}; {_where(costs)}."
         if known
         else "Takes the memory of PTDQ and PTSQ in several cells.",
-        samples=min((len(costs.logs("memory_times", method)) for method in methods), default=0),
+        cells=min((len(costs.logs("memory_times", method)) for method in methods), default=0),
     )
 
 
@@ -302,7 +302,7 @@ def _no_improvement(costs: CellCosts, kind: str, what: str, part: str, how: str)
         evidence=f"Times less {what}: {listing(each, 3)}; {_where(costs)}, {how}."
         if known
         else f"Takes the {what} in at least {FEWEST_CELLS} cells.",
-        samples=_cells(costs, f"{kind}_times"),
+        cells=_cells(costs, f"{kind}_times"),
     )
 
 

@@ -37,7 +37,7 @@ class Finding:
         estimate: with its 95 % interval; `None` if there is nothing to compute it from.
         verdict: "supported", "refuted" or "undecided".
         evidence: a sentence with the figures, or with what is missing.
-        samples: cells that went in.
+        cells: how many went in.
     """
 
     number: int
@@ -48,7 +48,7 @@ class Finding:
     estimate: Interval | None
     verdict: str
     evidence: str
-    samples: int
+    cells: int
 
     @property
     def label(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -107,6 +108,13 @@ class StudyData:
             for frame in frames
             for name in (frame[frame["ratio"].notna()] if with_ratio else frame)["method"]
         }
+
+
+def plain(value: Any) -> Any:
+    """A value of a frame for JSON: missing ones are `None`, NumPy's numbers are Python's."""
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def interval_of(row: Mapping[Any, Any], name: str) -> Interval | None:

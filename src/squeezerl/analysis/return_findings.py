@@ -79,7 +79,7 @@ def l2_beats_l1(agents: Sequence[AgentDraws]) -> Finding:
         f"{figure(over_cells(gains), 3)}."
         if improvement
         else too_few("pruned by L1 and L2", len(ahead)),
-        samples=len(ahead),
+        cells=len(ahead),
     )
 
 
@@ -113,7 +113,7 @@ def ten_percent_keeps(agents: Sequence[AgentDraws]) -> Finding:
         + f", {len(cells) - kept - lost} undecided."
         if cells
         else too_few("pruned to 10 % by L2", 0),
-        samples=len(cells),
+        cells=len(cells),
     )
 
 
@@ -146,7 +146,7 @@ def ppo_halfcheetah_is_the_exception(agents: Sequence[AgentDraws]) -> Finding:
         + (" One training says nothing about others." if once else "")
         if said
         else too_few("of PPO on HalfCheetah pruned to 10 % by L2", 0),
-        samples=len(cells),
+        cells=len(cells),
     )
 
 
@@ -184,7 +184,7 @@ def shift_explains_ptsq() -> Finding:
         verdict=UNDECIDED,
         evidence="Takes PTSQ with several calibration data of known distance from deployment, "
         "which no study holds; that PTSQ is worse would not show why.",
-        samples=0,
+        cells=0,
     )
 
 
@@ -246,7 +246,7 @@ def tickets_do_not_win(agents: Sequence[AgentDraws]) -> Finding:
         f"retention is higher than that of random tickets by {figure(gain)}."
         if gain
         else too_few("with tickets and random tickets, pruned, rewound and retrained", len(kept)),
-        samples=len(kept),
+        cells=len(kept),
     )
 
 
@@ -277,7 +277,7 @@ def _extreme(
         f"tied in {sum(v == 0 for v in values)} of {len(values)}"
         for other, values in outcomes.items()
     ]
-    samples = min((len(values) for values in outcomes.values() if values), default=0)
+    compared = min((len(values) for values in outcomes.values() if values), default=0)
     return Finding(
         number=4,
         part=part,
@@ -291,7 +291,7 @@ def _extreme(
         estimate=least,
         verdict=verdict,
         evidence=f"{method} against {'; '.join(against)} cells. {_best_shares(agents)}",
-        samples=samples,
+        cells=compared,
     )
 
 
@@ -382,5 +382,5 @@ def _survival(
         f"{cells - survived - fallen} undecided: {percent(share)} do not."
         if cells
         else too_few(f"with {what} in L1 or L2", cells),
-        samples=cells,
+        cells=cells,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -232,6 +232,7 @@ def results(
     study_name, url = find_study(name, store)
     with open_existing(url) as opened:
         from squeezerl.analysis.cells import cells
+        from squeezerl.analysis.frames import plain
         from squeezerl.report.study_tables import cells_table
         from squeezerl.studies.results import load_study
 
@@ -242,7 +243,7 @@ def results(
         return
     if as_json:
         rows = [
-            {key: _plain(value) for key, value in row.items()} for row in table.to_dict("records")
+            {key: plain(value) for key, value in row.items()} for row in table.to_dict("records")
         ]
         console.print_json({"study": study_name, "cells": rows})
         return
@@ -299,10 +300,3 @@ def _failures(name: str, url: str) -> list[Failure]:
 
     with open_existing(url) as opened:
         return opened.failures(name)
-
-
-def _plain(value: Any) -> Any:
-    """A value for JSON: missing ones become `None`, NumPy's numbers become Python's."""
-    if hasattr(value, "item"):
-        value = value.item()
-    return None if isinstance(value, float) and value != value else value

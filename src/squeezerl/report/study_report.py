@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -11,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from squeezerl.analysis.figure_data import untrained_agents
-from squeezerl.analysis.finding import Finding, overall_verdicts
-from squeezerl.analysis.frames import StudyData
+from squeezerl.analysis.finding import overall_verdicts
+from squeezerl.analysis.frames import StudyData, plain
 from squeezerl.analysis.published import SOURCE
 from squeezerl.analysis.study_analysis import StudyAnalysis, analyse
 from squeezerl.artifacts.output import new_folder
 from squeezerl.jobs.job import Failure
+from squeezerl.records import to_json
 from squeezerl.report import document as doc
 from squeezerl.report.paper_tables import comparison_tables, pruned_tables, returns_tables
 from squeezerl.report.renderers import render
@@ -118,7 +118,10 @@ def study_json(data: StudyData, analysis: StudyAnalysis, seed: int) -> dict[str,
         "seed": seed,
         "basis": analysis.basis,
         "findings": {
-            runtime: [_finding_json(finding) for finding in found]
+            runtime: [
+                to_json(one) | {"estimate": estimate(one.estimate), "ci95": bounds(one.estimate)}
+                for one in found
+            ]
             for runtime, found in analysis.findings.items()
         },
         "overall": {
@@ -126,30 +129,10 @@ def study_json(data: StudyData, analysis: StudyAnalysis, seed: int) -> dict[str,
             for runtime, found in analysis.findings.items()
         },
         "score_cards": [
-            {name: _plain(value) for name, value in row.items()}
+            {name: plain(value) for name, value in row.items()}
             for row in score_frame(analysis.cards).to_dict("records")
         ],
     }
-
-
-def _finding_json(finding: Finding) -> dict[str, Any]:
-    return {
-        "number": finding.number,
-        "part": finding.part,
-        "claim": finding.claim,
-        "hypothesis": finding.hypothesis,
-        "statistic": finding.statistic,
-        "estimate": estimate(finding.estimate),
-        "ci95": bounds(finding.estimate),
-        "verdict": finding.verdict,
-        "evidence": finding.evidence,
-        "cells": finding.samples,
-    }
-
-
-def _plain(value: Any) -> Any:
-    """As JSON has it; unknown is null."""
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def study_document(
@@ -292,7 +275,7 @@ def _findings(analysis: StudyAnalysis) -> list[doc.Block]:
                 finding.claim,
                 doc.Strong(finding.verdict),
                 finding.evidence,
-                str(finding.samples),
+                str(finding.cells),
             )
             for finding in several
         )

@@ -101,7 +101,7 @@ BAD_ARGUMENTS: list[tuple[str, str]] = [
     ("squeeze demo --recipe nope -o out", "unknown method 'nope'; known are float"),
     ("squeeze demo --recipe ptdq --recipe int8:dynamic -o out", "--recipe names ptdq twice"),
     ("squeeze demo --workers 0 -o out", "--workers must be at least 1"),
-    ("evaluate demo --runtime nope", "unknown runtime 'nope'; known are ort, sb3, torch"),
+    ("evaluate demo --runtime nope", "unknown runtime 'nope'; known are native, ort, sb3, torch"),
     ("evaluate demo --env CartPole-v1 --env-kwargs sutton_barto_reward:true", "other --env-kwargs"),
     ("squeeze missing -o out", "missing: no such file"),
     ("squeeze demo --env Nope-v1 -o out", "unknown environment 'Nope-v1'"),
@@ -125,7 +125,7 @@ BAD_ARGUMENTS: list[tuple[str, str]] = [
     ("profile demo missing", "missing: no such file"),
     ("profile not_an_artifact", "not_an_artifact"),
     ("profile not_a_zip.zip", "not a readable zip"),
-    ("profile demo --runtime nope", "unknown runtime 'nope'; known are ort, sb3, torch"),
+    ("profile demo --runtime nope", "unknown runtime 'nope'; known are native, ort, sb3, torch"),
     ("profile demo --runtime ort,,torch", "unknown runtime ''"),
     ("profile demo --runtime ort,ort", "--runtime must name each runtime once"),
     ("profile demo --batch 0", "--batch must be"),
@@ -176,7 +176,8 @@ def _is_refused(result: Any, exit_code: int, message: str) -> None:
     assert exit_code == 2, result.stderr
     assert result.stdout == ""
     assert result.stderr.startswith("error: ")
-    assert len(result.stderr.splitlines()) == 1
+    # At most one more line, with a command that does.
+    assert all(line.startswith("try: ") for line in result.stderr.splitlines()[1:])
     assert re.search(message, result.stderr.rstrip("\n"))
 
 
@@ -219,7 +220,7 @@ def test_policies_that_are_not_supported_yet_are_named(
     make_model(recipe, env, policy).save(own_folder / "agent.zip")
     before = tree(own_folder)
     result = invoke(verb, "agent.zip", *(["-o", "out"] if verb == "squeeze" else []))
-    _is_refused(result, result.exit_code, rf"agent\.zip: {name} .*not supported yet")
+    _is_refused(result, result.exit_code, rf"agent\.zip: .*{name}.* supported yet")
     assert tree(own_folder) == before
 
 

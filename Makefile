@@ -1,8 +1,10 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: demo test thorough quick lint types imports bench results profile-results study-results \
+.PHONY: demo test quick lint types imports bench results profile-results study-results \
 	published-results paper-small-results clean
 
 BIN := .venv/bin
+# Tests start hundreds of processes, which should not compile the source again each time.
+test quick: export PYTHONDONTWRITEBYTECODE :=
 DEMO_OUT ?= out/demo
 # Published reports keep their Markdown and PNG; the page and the SVG are large and made in seconds.
 slim = rm -f $(1)/index.html $(1)/figures/*.svg && \
@@ -20,11 +22,7 @@ demo: .venv/.installed  ## Squeeze the bundled agent, in a few minutes.
 
 test: .venv/.installed  ## The suite, on all cores.
 	@scripts/install_test_tools.sh
-	$(BIN)/pytest -n auto --dist worksteal -m "not thorough"
-
-thorough: .venv/.installed  ## The longest tests, which `make test` leaves out.
-	@scripts/install_test_tools.sh
-	$(BIN)/pytest -n auto --dist worksteal -m thorough
+	$(BIN)/pytest -n auto --dist worksteal
 
 quick: .venv/.installed  ## The fast tests, for the inner loop.
 	$(BIN)/pytest -n auto -m "not slow"

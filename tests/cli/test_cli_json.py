@@ -161,22 +161,26 @@ def test_an_untrained_baseline_gets_no_verdict(balancing_zip: Path, untrained_zi
 
 
 def test_squeeze_prints_what_it_writes(balancing_zip: Path, own_folder: Path) -> None:
+    recipes = ["prune:l1:0.5", "prune:l1:0.5 | int8:dynamic", "prune:l2:0.05"]
     result = run(
         "squeeze", balancing_zip, "--env", "CartPole-v1", *SHORT, *LENIENT, "--episodes", "5",
-        "--no-measure", "-o", "out", "--json",
+        *(f"--recipe={recipe}" for recipe in recipes), "--workers", "1", "--no-measure",
+        "-o", "out", "--json",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     data = the_object(result.stdout)
     assert data.keys() >= {"baseline", "candidates", "chosen"}
     assert lost_keys("squeeze", data) == set()
-    assert len(data["candidates"]) == 30
+    assert [candidate["recipe"] for candidate in data["candidates"]] == recipes
+    names = {path.name for path in (own_folder / "out" / "candidates").iterdir()}
+    assert names == {"float", "l1-50", "l1-50+ptdq", "l2-5"}
     for candidate in [*data["candidates"], data["chosen"]]:
         assert candidate.keys() >= CANDIDATE
         assert candidate["retention"].keys() >= RETENTION
         artifact = read_artifact(own_folder / candidate["artifact"])
         assert artifact.manifest.size.file_bytes == candidate["file_bytes"]
         assert artifact.manifest.size.weight_bytes == candidate["weight_bytes"]
-    assert (data["chosen"]["method"], data["chosen"]["ratio"]) in [("l1", 0.5), ("l2", 0.5)]
+    assert data["chosen"]["recipe"] in recipes[:2]
     assert data["chosen"]["artifact"] == "out"
     written = json.loads((own_folder / "out" / "results.json").read_text())
     assert written["chosen"] | {"artifact": "out"} == data["chosen"]

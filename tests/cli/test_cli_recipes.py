@@ -78,21 +78,6 @@ def test_a_recipe_acts_as_in_the_library(own_folder: Path) -> None:
     )
 
 
-def test_squeeze_tries_the_recipes_that_it_is_given(balancing_zip: Path, own_folder: Path) -> None:
-    result = run(
-        "squeeze", balancing_zip, "--env", "CartPole-v1", "--env-kwargs", "max_episode_steps:100",
-        "--retain", "0.7", "--episodes", "10", "--no-measure", "-o", "out", "--json",
-        "--recipe", "prune:l1:0.5 | int8:dynamic", "--recipe", "l2:0.05",
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    data = the_object(result.stdout)
-    recipes = ["prune:l1:0.5 | int8:dynamic", "prune:l2:0.05"]
-    assert [candidate["recipe"] for candidate in data["candidates"]] == recipes
-    assert data["chosen"]["recipe"] in recipes
-    names = {path.name for path in (own_folder / "out" / "candidates").iterdir()}
-    assert names == {"float", "l1-50+ptdq", "l2-5"}
-
-
 def test_torch_plays_as_onnx_runtime_does() -> None:
     # Few steps: the simulator makes a large difference of the smallest one.
     short = ("--episodes", "4", "--env-kwargs", "max_episode_steps:5", "--json")

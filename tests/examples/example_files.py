@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,10 +17,25 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 def run(folder: Path, *arguments: str | Path) -> str:
-    """The output of a command that must succeed, run in a folder."""
-    ended = subprocess.run([*map(str, arguments)], cwd=folder, capture_output=True, text=True)
+    """The output of a command that must succeed, run in a folder, on one core.
+
+    So a squeeze or a study starts one worker, unless it is told otherwise.
+    """
+    ended = subprocess.run(
+        [*map(str, arguments)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        preexec_fn=_stay_on_one_core if hasattr(os, "sched_setaffinity") else None,
+    )
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
+
+
+def _stay_on_one_core() -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    os.sched_setaffinity(0, {cores[number % len(cores)]})
 
 
 def squeezerl_with(plugin: str, folder: Path, *arguments: str | Path) -> Any:

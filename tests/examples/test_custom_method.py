@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,16 +18,15 @@ from squeezerl.methods.base import SPECS, Spec, parse_spec
 from squeezerl.network.network import as_float
 from squeezerl.search.squeeze import default_recipes
 
-pytestmark = [pytest.mark.slow, pytest.mark.thorough]
+pytestmark = pytest.mark.slow
 
 STUDY = """
 name: mine
-agents: [demo]
+agents: [{path: ppo.zip, env: Pendulum-v1}]
 methods:
   - ptdq
   - lowrank: {percent: [70, 90]}
 episodes: 4
-measure: {methods: [lowrank-70], seconds: 0.1, energy: none}
 """
 
 
@@ -69,7 +69,7 @@ def test_it_works_in_compress_evaluate_and_profile(tmp_path: Path) -> None:
     manifest = _squeezerl(tmp_path, "compress", "demo", "--recipe", recipe, "-o", "small")
     assert manifest["recipe"] == recipe
     assert [layer["out_features"] for layer in manifest["layers"]] == [128, 38, 128, 6]
-    found = _squeezerl(tmp_path, "evaluate", "small", "--against", "demo", "--episodes", "5")
+    found = _squeezerl(tmp_path, "evaluate", "small", "--against", "demo", "--episodes", "3")
     assert found["retention"]["normalized"] > 0.5
     quick = ("--runtime", "ort", "--seconds", "0.1", "--precision", "1", "--energy", "none")
     (row,) = _squeezerl(tmp_path, "profile", "small", *quick)["rows"]
@@ -83,7 +83,8 @@ def test_it_works_in_a_squeeze(tmp_path: Path) -> None:
     assert (result["chosen"]["method"], result["chosen"]["ratio"]) == ("lowrank", 0.7)
 
 
-def test_it_works_in_a_study_and_its_report(tmp_path: Path) -> None:
+def test_it_works_in_a_study_and_its_report(small_agent: Path, tmp_path: Path) -> None:
+    shutil.copy(small_agent, tmp_path / "ppo.zip")
     (tmp_path / "study.yaml").write_text(STUDY, encoding="utf-8")
     _squeezerl(tmp_path, "study", "run", "study.yaml")
     # Its results say how to show it, so the report needs no plugin.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from example_files import EXAMPLES, run
 
-pytestmark = [pytest.mark.slow, pytest.mark.thorough]
+pytestmark = pytest.mark.slow
 
 DOCS = EXAMPLES.parent / "docs"
 

@@ -44,18 +44,30 @@ def _is_whole(folder: Path, name: str) -> None:
 ONE = {"algorithms": ("ppo",), "environments": ("Hopper-v4",), "train_seeds": 1}
 
 
-@pytest.mark.parametrize("shape", [ONE, {}], ids=["one cell", "four"])
-def test_all_figures_are_drawn_for_any_number_of_cells(
-    shape: dict[str, Any], tmp_path: Path
-) -> None:
-    pictures = _draw(made_study(**(SMALL | shape)), tmp_path)
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Pictures]:
+    """The figures of one cell."""
+    folder = tmp_path_factory.mktemp("one")
+    return folder, _draw(made_study(**(SMALL | ONE)), folder)
+
+
+def test_all_figures_are_drawn_of_one_cell(one: tuple[Path, Pictures]) -> None:
+    folder, pictures = one
+    _are_all(pictures, folder)
+
+
+def test_all_figures_are_drawn_of_four_cells(tmp_path: Path) -> None:
+    _are_all(_draw(made_study(**SMALL), tmp_path), tmp_path)
+
+
+def _are_all(pictures: Pictures, folder: Path) -> None:
     assert list(pictures) == [
         "figure1", "figure2", "figure3", "retention", "iqm", "profiles", "curves", "curves-tickets",
     ]  # fmt: skip
     for name, picture in pictures.items():
         assert isinstance(picture, Figure)
         assert picture.caption
-        _is_whole(tmp_path, name)
+        _is_whole(folder, name)
 
 
 def test_what_is_missing_is_left_out_and_said(tmp_path: Path) -> None:
@@ -84,13 +96,11 @@ def test_hosts_and_runtimes_have_figures_of_their_own(tmp_path: Path) -> None:
     assert "(torch)" in torch.title
 
 
-def test_pictures_are_the_same_every_time(tmp_path: Path) -> None:
-    data = made_study(**(SMALL | ONE))
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        _draw(data, tmp_path / name)
-    for path in (tmp_path / "a" / "figures").iterdir():
-        assert path.read_bytes() == (tmp_path / "b" / "figures" / path.name).read_bytes(), path.name
+def test_pictures_are_the_same_every_time(one: tuple[Path, Pictures], tmp_path: Path) -> None:
+    before, _ = one
+    _draw(made_study(**(SMALL | ONE)), tmp_path)
+    for path in (tmp_path / "figures").iterdir():
+        assert path.read_bytes() == (before / "figures" / path.name).read_bytes(), path.name
 
 
 def test_what_is_drawn_is_what_was_measured() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from made_study import HOST, made_study
 from squeezerl.analysis import cells as cells_module
@@ -20,6 +21,7 @@ from squeezerl.analysis.frames import StudyData
 from squeezerl.analysis.hierarchy import AgentDraws, agent_draws
 from squeezerl.errors import OutputError
 from squeezerl.jobs.job import Failure, Job
+from squeezerl.report import study_figures
 from squeezerl.report.study_report import write_study_report
 
 pytestmark = pytest.mark.slow
@@ -40,6 +42,20 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = made_study(**SMALL, untrained=("sac-Hopper-v4",))
     write_study_report(data, folder, unfinished={"pending": 3, "running": 0}, failures=[FAILED])
     return folder
+
+
+@pytest.fixture
+def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn, but not painted into files, which takes longest.
+
+    What the files look like, and that they are the same every time, is in test_study_figures.py.
+    """
+
+    def save(figure: Figure, folder: Path, name: str) -> None:
+        for suffix in ("png", "svg"):
+            (folder / f"{name}.{suffix}").write_text("<svg></svg>", encoding="utf-8")
+
+    monkeypatch.setattr(study_figures, "save", save)
 
 
 def test_the_report_says_all_that_was_asked(report: Path) -> None:
@@ -126,6 +142,7 @@ def test_programs_read_the_findings_the_cards_and_the_whole_report(report: Path)
     assert all(card["score"] is None for card in untrained)
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_the_same_data_and_seed_give_the_same_files(tmp_path: Path) -> None:
     data = made_study(**SMALL, algorithms=("ppo",))
     for name in ("a", "b"):
@@ -140,6 +157,7 @@ def test_the_same_data_and_seed_give_the_same_files(tmp_path: Path) -> None:
     assert cells[0] != cells[1]
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_the_bootstrap_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
 
@@ -153,6 +171,7 @@ def test_the_bootstrap_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert drawn == ["made"]
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_whatever_was_run_is_in_the_report(tmp_path: Path) -> None:
     """A naive quantization and methods of the user's own stand beside the paper's."""
     own = {"quantized": ("ptdq", "ptdq-naive", "mine"), "pruned": ("l1", "l2", "mine-pruned")}
@@ -183,6 +202,7 @@ def test_findings_say_what_they_rest_on(report: Path) -> None:
     assert content["basis"].startswith(basis)
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_a_baseline_below_the_best_constant_action_is_untrained(tmp_path: Path) -> None:
     write_study_report(made_study(**SMALL, **ONE, constant=1.5), tmp_path / "report")
     text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
@@ -264,6 +284,7 @@ def test_a_study_is_reported_as_far_as_it_went(data: StudyData, tmp_path: Path) 
     assert (tmp_path / "report" / "index.html").stat().st_size > 1000
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_agents_that_share_algorithm_and_environment_are_told_apart(tmp_path: Path) -> None:
     data = made_study(**SMALL, **ONE)
     twins = data.returns[data.returns["method"] != "random"].assign(agent="other-ppo")
@@ -274,6 +295,7 @@ def test_agents_that_share_algorithm_and_environment_are_told_apart(tmp_path: Pa
     assert "| ppo-Hopper-v4 |" in text
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_only_a_report_is_replaced_and_only_with_force(report: Path, tmp_path: Path) -> None:
     data = made_study(**SMALL, **ONE, costs=False, tickets=())
     with pytest.raises(OutputError, match="not empty"):

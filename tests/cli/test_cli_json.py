@@ -161,7 +161,7 @@ def test_an_untrained_baseline_gets_no_verdict(balancing_zip: Path, untrained_zi
 
 
 def test_squeeze_prints_what_it_writes(balancing_zip: Path, own_folder: Path) -> None:
-    recipes = ["prune:l1:0.5", "prune:l1:0.5 | int8:dynamic", "prune:l2:0.05"]
+    recipes = ["prune:l1:0.5", "prune:l1:0.5 | int8:dynamic", "prune:l2:0.05", "int8:static"]
     result = run(
         "squeeze", balancing_zip, "--env", "CartPole-v1", *SHORT, *LENIENT, "--episodes", "5",
         *(f"--recipe={recipe}" for recipe in recipes), "--workers", "1", "--no-measure",
@@ -173,7 +173,7 @@ def test_squeeze_prints_what_it_writes(balancing_zip: Path, own_folder: Path) ->
     assert lost_keys("squeeze", data) == set()
     assert [candidate["recipe"] for candidate in data["candidates"]] == recipes
     names = {path.name for path in (own_folder / "out" / "candidates").iterdir()}
-    assert names == {"float", "l1-50", "l1-50+ptdq", "l2-5"}
+    assert names == {"float", "l1-50", "l1-50+ptdq", "l2-5", "ptsq"}
     for candidate in [*data["candidates"], data["chosen"]]:
         assert candidate.keys() >= CANDIDATE
         assert candidate["retention"].keys() >= RETENTION

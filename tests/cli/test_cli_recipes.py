@@ -102,7 +102,7 @@ def test_a_plugin_brings_a_runtime(own_folder: Path, monkeypatch: pytest.MonkeyP
     play = ("evaluate", "demo", "--runtime", "still", "--episodes", "2", "--json")
     refused = run(*play)
     assert refused.returncode == 2
-    assert "unknown runtime 'still'; known are ort, sb3, torch" in refused.stderr
+    assert "unknown runtime 'still'; known are native, ort, sb3, torch" in refused.stderr
     played = run("--plugin", "still.py", *play, "--env-kwargs", "max_episode_steps:20")
     assert played.returncode == 0, played.stderr
     assert the_object(played.stdout)["episode_lengths"] == [20, 20]

@@ -314,10 +314,11 @@ def evaluate(
             seed=seed,
             on_progress=lambda fraction: on_progress("episodes", fraction),
         )
+        _hint_at_lost_parts(source, place, record)
         return Evaluation(record=record)
     if isinstance(against, str | Path):
         against = read_policy(against)
-    baseline, _ = _actor(against, runtime, stochastic and isinstance(against, Agent))
+    baseline, origin = _actor(against, runtime, stochastic and isinstance(against, Agent))
     place.check_fits(baseline)
     random = RandomActor(place, seed)
     names = {id(actor): "policy", id(baseline): "baseline", id(random): "random policy"}
@@ -346,12 +347,33 @@ def evaluate(
         advice = _needs_its_noise(against, place, seed, episodes)
         if advice is not None:
             warnings.warn(SqueezeRLWarning(advice, try_with=_STOCHASTIC), stacklevel=2)
+    _hint_at_lost_parts(origin, place, baseline_record)
     return Evaluation(
         record=judgement.record,
         retention=judgement.retention,
         baseline=baseline_record,
         random=random_record,
     )
+
+
+def _hint_at_lost_parts(
+    source: AgentSource | None, place: Environment, record: EvaluationRecord
+) -> None:
+    """Warn where an agent returns much less than in its training."""
+    if source is None or source.trained_to is None or "max_episode_steps" in place.kwargs:
+        return
+    mean, deviation = source.trained_to
+    found = sum(record.returns) / len(record.returns)
+    if found < mean - max(0.5 * abs(mean), 2 * deviation):
+        warnings.warn(
+            f"{source.path}: its last episodes in training returned {mean:,.5g} ± "
+            f"{deviation:,.3g}, here it returns {found:,.5g}. Is this the environment that it was "
+            "trained in, with its wrappers? Was there a VecNormalize (`vecnormalize`)? Was an "
+            "activation exchanged after the policy was made? Does it need the noise of "
+            "its training (`stochastic`)?",
+            SqueezeRLWarning,
+            stacklevel=3,
+        )
 
 
 def _write_program(artifact: Artifact, place: Environment, folder: Path) -> None:

@@ -46,6 +46,10 @@ class AgentSource:
         env_kwargs: arguments of that environment.
         files: what was read, the checkpoint first.
         versions: of the libraries that wrote the files, as far as these say.
+        activation_from: what the name of the activation was read from, which need not be what the
+            policy computed in training; `None` if the files do not say.
+        trained_to: mean and standard deviation of the last returns in training, with actions as the
+            training drew them; `None` if the files do not say.
     """
 
     kind: str
@@ -55,6 +59,8 @@ class AgentSource:
     env_kwargs: dict[str, Any]
     files: tuple[SourceFile, ...]
     versions: dict[str, str] = field(default_factory=dict)
+    activation_from: str | None = None
+    trained_to: tuple[float, float] | None = None
 
     @property
     def label(self) -> str:
@@ -97,6 +103,9 @@ class AgentSource:
             env_kwargs=data["env_kwargs"],
             files=tuple(SourceFile(**file) for file in data["files"]),
             versions=dict(data["versions"]),
+            # Earlier releases did not write these.
+            activation_from=data.get("activation_from"),
+            trained_to=None if data.get("trained_to") is None else tuple(data["trained_to"]),
         )
 
 

@@ -35,7 +35,12 @@ def inspect(
         ("observation", str(data["observation_shape"])),
         ("action", f"{data['action_shape']}, {data['action_head']}"),
         ("distribution", _distribution(data["sampling"])),
-        ("normaliser", f"yes, clipped at ±{normalizer['clip']:g}" if normalizer else "no"),
+        (
+            "normaliser",
+            f"{normalizer['file']}, clipped at ±{normalizer['clip']:g}" if normalizer else "no",
+        ),
+        ("activation from", data["activation_from"] or "unknown"),
+        ("in training", _trained_to(data["trained_to"])),
         ("parameters", f"{data['parameters']:,}"),
         ("weight bytes", f"{data['weight_bytes']:,}, with normaliser and layout"),
     ]
@@ -54,6 +59,12 @@ def inspect(
             for layer in data["layers"]
         ],
     )
+
+
+def _trained_to(returns: list[float] | None) -> str:
+    if returns is None:
+        return "unknown"
+    return f"its last episodes returned {returns[0]:,.5g} ± {returns[1]:,.3g}"
 
 
 def _distribution(sampling: dict[str, Any] | None) -> str:
@@ -103,6 +114,8 @@ def _describe(agent: Agent) -> dict[str, Any]:
         "action_shape": list(network.action_shape),
         "action_head": network.head.kind,
         "sampling": _sampling(agent),
+        "activation_from": source.activation_from,
+        "trained_to": origin["trained_to"],
         "normalizer": None if clip is None else {"clip": clip, "file": origin["vecnormalize"]},
         "layers": [
             {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import stable_baselines3 as sb3
+import torch
 from checkpoint_files import change_metadata
 from gymnasium.spaces import Box
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
+import squeezerl
 from made_agents import SpacesOnly
 from onnx_runner import onnx_actions
 from squeezerl import load_agent
@@ -258,3 +261,32 @@ def test_a_cnn_is_still_refused(tmp_path: Path) -> None:
     model.save(tmp_path / "agent.zip")
     with pytest.raises(Exception, match="CNN"):
         load_agent(tmp_path / "agent.zip")
+
+
+# What a zip cannot tell
+
+
+def test_it_is_said_where_the_activation_came_from(tmp_path: Path) -> None:
+    model = _learn("PPO", gym.make("CartPole-v1"))
+    model.policy.mlp_extractor.policy_net[1] = torch.nn.ReLU()
+    model.save(tmp_path / "agent.zip")
+    agent = load_agent(tmp_path / "agent.zip")
+    assert agent.network.layers[0].activation == "Tanh"  # nothing in the zip says otherwise
+    assert str(agent.source.activation_from).startswith("the default")
+    _learn("PPO", gym.make("CartPole-v1"), activation_fn=torch.nn.ReLU).save(tmp_path / "named.zip")
+    assert load_agent(tmp_path / "named.zip").source.activation_from == "policy_kwargs in the zip"
+
+
+def test_a_return_far_below_that_of_the_training_is_noticed(tmp_path: Path) -> None:
+    model = _learn("PPO", gym.make("CartPole-v1"))
+    path = tmp_path / "agent.zip"
+    for returns, warns in ((np.full(20, 480.0), True), (np.linspace(8, 12, 20), False)):
+        model.ep_info_buffer.clear()
+        model.ep_info_buffer.extend({"r": float(r), "l": int(r), "t": 1.0} for r in returns)
+        model.save(path)
+        assert load_agent(path).source.trained_to == (returns.mean(), returns.std())
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            squeezerl.evaluate(path, env="CartPole-v1", episodes=3)
+        texts = [str(w.message) for w in said if issubclass(w.category, SqueezeRLWarning)]
+        assert any("in training returned 480" in text for text in texts) == warns

@@ -7,6 +7,8 @@ import zipfile
 from pathlib import Path
 from typing import final
 
+import numpy as np
+
 from squeezerl.agents.load import NO_NORMALIZER, SOURCES, Agent, Source, source_file
 from squeezerl.agents.sources.stable_baselines3.files import (
     MAX_METADATA_BYTES,
@@ -80,8 +82,16 @@ class StableBaselines3(Source):
             env_kwargs=files.env_kwargs,
             files=tuple(read),
             versions=versions,
+            activation_from="the default of the policy's class; the zip names none"
+            if metadata.activation_is_default
+            else "policy_kwargs in the zip",
+            trained_to=_mean_and_deviation(metadata.training_returns),
         )
         return Agent(network, source, sampled)
+
+
+def _mean_and_deviation(returns: tuple[float, ...]) -> tuple[float, float] | None:
+    return (float(np.mean(returns)), float(np.std(returns))) if returns else None
 
 
 def _find_normalizer(

@@ -46,6 +46,29 @@ def test_the_kernel_frees_it_when_its_process_is_killed(tmp_path: Path) -> None:
     lock.close()
 
 
+def test_the_last_to_close_it_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    first, second = HostLock(), HostLock()
+    with second.held(exclusive=False):
+        first.close()
+        third = HostLock()
+        with third.held(exclusive=True) as held:
+            assert not held
+    second.close()
+    assert list(tmp_path.iterdir()) == []
+    fourth = HostLock()
+    # The file that the third one has open is not there any more; both lock the new one.
+    with third.held(exclusive=True) as held:
+        assert held
+        with fourth.held(exclusive=True) as also:
+            assert not also
+    third.close()
+    fourth.close()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_of_others_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     folder = lock_folder()

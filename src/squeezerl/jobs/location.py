@@ -9,10 +9,12 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 import time
 import uuid
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -65,6 +67,18 @@ class Location:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return functools.partial(Location, cache=self._given_cache), (self.url,)
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """An empty folder for what is on its way here.
+
+        It lies within the location, or in the cache of one that is elsewhere, so that a process
+        that is killed leaves nothing in other places.
+        """
+        parent = Path(self.url) if self._is_local else self._cache()
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=parent) as name:
+            yield Path(name)
 
     def put(self, folder: Path) -> Stored:
         """Store what a job left in a folder, under the hash of its content.

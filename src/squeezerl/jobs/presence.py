@@ -25,6 +25,7 @@ from squeezerl.jobs.store import Store
 # Processes that a worker starts inherit this; they are found by it if the worker is killed.
 VARIABLE = "SQUEEZERL_WORKER"
 _PROC = Path("/proc")
+_TRIES = 100
 
 
 @cache
@@ -114,22 +115,48 @@ class HostLock:
     """One lock per host and user: jobs share it, and an exclusive job has it for itself.
 
     The kernel holds the lock for the process, and frees it when the process ends, however it ends.
-    Nothing here waits.
+    Nothing here waits. The last one to close it removes the file, and the folder unless given.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        path = (lock_folder() if folder is None else folder) / "host.lock"
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._folder = folder
+        self._open()
 
     def close(self) -> None:
         """Release the lock."""
+        with suppress(OSError), self.held(exclusive=True) as alone:
+            if alone:
+                self._path.unlink()
+                if self._folder is None:
+                    self._path.parent.rmdir()
         os.close(self._file)
+
+    def _open(self) -> None:
+        for _ in range(_TRIES):
+            folder = lock_folder() if self._folder is None else self._folder
+            self._path = folder / "host.lock"
+            # Between the two lines, another process can have removed the folder.
+            with suppress(FileNotFoundError):
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                return
+        raise ExecutionError(f"{self._path}: cannot be made")
+
+    def _is_removed(self) -> bool:
+        try:
+            return os.fstat(self._file).st_ino != self._path.stat().st_ino
+        except FileNotFoundError:
+            return True
 
     @contextmanager
     def held(self, *, exclusive: bool) -> Iterator[bool]:
         """Hold the lock, shared or exclusive, in the block; gives false if others have it."""
+        how = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
         try:
-            fcntl.flock(self._file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            fcntl.flock(self._file, how)
+            while self._is_removed():  # others would lock another file
+                os.close(self._file)
+                self._open()
+                fcntl.flock(self._file, how)
         except BlockingIOError:
             yield False
             return

@@ -46,6 +46,7 @@ def profile_subjects(
     settings: Settings,
     *,
     meter_problem: str | None = None,
+    scratch: Path | None = None,
     on_progress: Progress = lambda stage, fraction: None,
 ) -> Profile:
     """Measure each subject in each runtime; the first pair is the reference.
@@ -59,6 +60,7 @@ def profile_subjects(
         workloads: what each subject decides on, by its name.
         settings: how to measure.
         meter_problem: why there is no meter, if there is none.
+        scratch: folder for temporary files; unless given, the system's.
         on_progress: called with the current step and the share of the work that is done.
 
     Raises:
@@ -67,7 +69,7 @@ def profile_subjects(
             measured says why instead.
     """
     host = host_facts()
-    with tempfile.TemporaryDirectory(prefix="squeezerl-profile-") as name:
+    with tempfile.TemporaryDirectory(prefix="squeezerl-profile-", dir=scratch) as name:
         folder = Path(name)
         rows = _prepare(subjects, workloads, settings, folder)
         _measure(rows, settings, folder, on_progress)

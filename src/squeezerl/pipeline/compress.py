@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from squeezerl.agents.load import Agent, load_agent
@@ -36,8 +34,8 @@ def compress(job: Job, context: JobContext) -> Outcome:
             threads=context.threads,
             on_progress=progress,
         )
-    with tempfile.TemporaryDirectory(prefix="squeezerl-job-") as name:
-        folder = Path(name) / "artifact"
+    with context.location.scratch() as scratch:
+        folder = scratch / "artifact"
         artifact.save(folder)
         stored = context.location.put(folder)
     manifest = artifact.manifest

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 from squeezerl.agents.load import Agent
@@ -46,9 +44,9 @@ def agent_params(agent: Agent) -> dict[str, Any]:
 
 def put_agent(agent: Agent, location: Location) -> None:
     """Store an agent where all workers can fetch it."""
-    with tempfile.TemporaryDirectory(prefix="squeezerl-agent-") as name:
-        agent.save(Path(name))
-        location.put_input(agent.key, Path(name))
+    with location.scratch() as folder:
+        agent.save(folder)
+        location.put_input(agent.key, folder)
 
 
 def calibration_params(place: Place, seed: int) -> dict[str, Any]:

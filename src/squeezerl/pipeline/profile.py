@@ -63,7 +63,7 @@ def profile(job: Job, context: JobContext) -> Outcome:
         seed=params["seed"],
     )
     given = params["calibration"]
-    with stoppable(context) as progress:
+    with stoppable(context) as progress, context.location.scratch() as scratch:
         observations, _ = calibrate(
             RUNTIMES.get("ort").load(chosen[0].subject.artifact),
             Place.of(given).find(),
@@ -78,6 +78,7 @@ def profile(job: Job, context: JobContext) -> Outcome:
             {choice.subject.name: workload for choice in chosen},
             settings,
             meter_problem=meter_problem,
+            scratch=scratch,
             on_progress=lambda stage, fraction: progress(fraction),
         )
     return Outcome(content=_content(measured, chosen), arrays=_samples(measured))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -135,7 +136,7 @@ class OnnxRuntime(Runtime):
 
     def import_library(self, algorithm: str) -> None:
         """See `Runtime`."""
-        import onnxruntime  # noqa: F401
+        _library()
 
     def load(self, deployed: Deployed, *, threads: int = 1) -> OnnxActor:
         """See `Runtime`."""
@@ -162,9 +163,9 @@ def _session(
     model: bytes, threads: int, profile: Path | None = None
 ) -> onnxruntime.InferenceSession:
     """A session; `profile` begins the name of a file for ONNX Runtime's own profile, if wanted."""
-    import onnxruntime
+    onnxruntime = _library()
 
-    options: Any = onnxruntime.SessionOptions()
+    options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
@@ -177,3 +178,14 @@ def _session(
         providers=["CPUExecutionProvider"],
         enable_fallback=False,  # which would print, and try the same again
     )
+
+
+def _library() -> Any:
+    """The package, imported.
+
+    Without this variable it starts telemetry and leaves a file in the temporary directory.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime

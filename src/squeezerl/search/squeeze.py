@@ -223,6 +223,7 @@ class Search:
                     [(recipe, artifacts[recipe]) for recipe in _best(choice)],
                     self._environment,
                     self._settings,
+                    self._work,
                     lambda stage, fraction: on_progress(
                         stage, _PLAYING_SHARE + (1 - _PLAYING_SHARE) * fraction
                     ),
@@ -478,6 +479,7 @@ def _measure(
     artifacts: Sequence[tuple[Recipe, Path]],
     environment: Environment,
     settings: SqueezeSettings,
+    scratch: Path,
     on_progress: StageProgress,
 ) -> Profile:
     """What the artifacts cost, on observations of the first one's own episodes."""
@@ -491,5 +493,6 @@ def _measure(
         dict.fromkeys((subject.name for subject in subjects), workload),
         settings.measurement,
         meter_problem=settings.meter_problem,
+        scratch=scratch,
         on_progress=lambda stage, fraction: on_progress(f"measure {stage}", fraction),
     )

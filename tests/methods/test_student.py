@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from random_networks import networks
 from small_policies import compress, make_network, random_observations, with_layer
+from squeezerl.formats.packed import packed_size
 from squeezerl.methods.student import Adam, Student, features_of, outputs_of
 from squeezerl.network.arithmetic import act
 from squeezerl.network.network import IntegerTensor, Network, as_float
@@ -117,3 +118,11 @@ def test_the_regulariser_draws_the_neurons_most_that_weigh_least() -> None:
         difference = (regulariser(ahead, gammas) - regulariser(behind, gammas)) / 2e-4
         np.testing.assert_allclose(slope[place], difference, rtol=1e-3, atol=1e-4)
     assert max(gammas[0]) == pytest.approx(16)
+
+
+def test_biases_of_16_bits_stay_so_as_they_learn() -> None:
+    network = compress(_skipping(), "bits:4:tensor")
+    student = Student(network)
+    student.parameters += np.random.default_rng(0).normal(size=student.parameters.size) / 10
+    stored = [dtype for _, part, dtype in packed_size(student.network()).counts if part == "biases"]
+    assert stored == ["int16", "int16"]

@@ -7,13 +7,15 @@ calculus that a chain of layers needs.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from squeezerl.methods.integers import integer_bias, weight_limits
+from squeezerl.methods.integers import as_half, integer_bias, weight_limits
 from squeezerl.network.activations import Activation
 from squeezerl.network.arithmetic import act, tanh_parts
 from squeezerl.network.network import (
@@ -243,8 +245,18 @@ def _layer(layer: Layer, parts: list[Float], rounding: Any) -> Layer:
     values = np.clip(steps, *weight_limits(stored.bits)) + _by_row(stored.zero_point)
     integers = IntegerTensor(values.astype(np.uint8), scale, stored.zero_point, stored.bits)
     if not isinstance(layer.bias, IntegerTensor):
-        return dataclasses.replace(layer, weight=integers, bias=bias)
-    return dataclasses.replace(layer, weight=integers, bias=integer_bias(bias, integers, rounding))
+        return dataclasses.replace(layer, weight=integers, bias=as_half(bias))
+    bits = 16 if _is_short(layer.bias) else 32
+    return dataclasses.replace(
+        layer, weight=integers, bias=integer_bias(bias, integers, rounding, bits=bits)
+    )
+
+
+def _is_short(bias: IntegerTensor) -> bool:
+    """Whether 16 bits hold the integers, shifted by as many bits as all of them allow."""
+    integers = [int(value) for value in bias.centered]
+    every = functools.reduce(operator.or_, integers, 0)
+    return max(map(abs, integers), default=0) < 2**15 * max(1, every & -every)
 
 
 def _effective_weight(layer: Layer, parts: list[Float]) -> tuple[Float, Any]:
@@ -260,12 +272,9 @@ def _effective_weight(layer: Layer, parts: list[Float]) -> tuple[Float, Any]:
 
 
 def _scale(logarithm: Float, stored: IntegerTensor) -> Float:
-    """The scale now; in float16 if it was, where it takes two bytes."""
+    """The scale now, in float16 if it was."""
     scale = np.asarray(np.exp(logarithm), np.float32)
-    with np.errstate(over="ignore"):
-        short = scale.astype(np.float16).astype(np.float32)
-        was_short = (stored.scale.astype(np.float16) == stored.scale).all()
-    return short if was_short and np.isfinite(short).all() and (short > 0).all() else scale
+    return as_half(scale) if np.array_equal(stored.scale, as_half(stored.scale)) else scale
 
 
 def _weight_gradients(gradient: Float, layer: Layer, parts: list[Float], tape: Any) -> list[Float]:

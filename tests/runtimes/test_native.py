@@ -36,7 +36,10 @@ SPECIAL = [np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-40, 0.0, -0.0]
 
 class TestNative(RuntimeContract):
     runtime = NativeRuntime()
-    recipes = ("float", "prune:l2:0.3", *QUANTIZATIONS.values())
+    recipes = (
+        *("float", "prune:l2:0.3", "int4", "bits:2", "bits:ternary"),
+        *QUANTIZATIONS.values(),
+    )
     refused = ()
     runs_rows_at_once = False
 

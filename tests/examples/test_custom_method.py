@@ -31,6 +31,7 @@ episodes: 4
 
 
 class TestCustomMethod(SpecContract):
+    required: ClassVar = {"ratio": 0.5}
     specs: ClassVar = st.floats(0.1, 0.9).map(lambda ratio: parse_spec(f"lowrank:{ratio!r}"))
 
     @pytest.fixture(autouse=True, scope="class")

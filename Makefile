@@ -39,6 +39,7 @@ imports: .venv/.installed  ## The rules of the house: who may import whom.
 
 bench: .venv/.installed
 	$(BIN)/python benchmarks/evaluation_throughput.py
+	$(BIN)/python benchmarks/latency.py
 
 results: .venv/.installed  ## What README and docs show, with the host's facts.
 	$(BIN)/squeezerl squeeze demo --env HalfCheetah-v5 --output out/results --force

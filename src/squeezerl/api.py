@@ -47,7 +47,7 @@ from squeezerl.records import AgentSource, EvaluationRecord, Retention, to_json
 from squeezerl.report.squeeze_report import squeeze_json, summary, write_squeeze_report
 from squeezerl.runtimes.base import RUNTIMES, Actor, Observations
 from squeezerl.search.result import SqueezeResult
-from squeezerl.search.squeeze import Search, SqueezeSettings, StageProgress
+from squeezerl.search.squeeze import OnBest, Search, SqueezeSettings, StageProgress, seconds_of
 
 _SQUEEZE_SECONDS = 0.6
 _STOCHASTIC = {"stochastic": True}
@@ -397,7 +397,7 @@ class Squeezed:
     @property
     def recipe(self) -> Recipe:
         """The recipe that was chosen; "float" if nothing smaller keeps the return."""
-        return self.result.chosen
+        return self.result.chosen.recipe
 
     @property
     def artifact(self) -> Artifact:
@@ -420,6 +420,9 @@ def squeeze(
     env: Environment | str | None = None,
     retain: float = 0.95,
     recipes: Sequence[RecipeLike] = (),
+    budget: float | str = 0,
+    optimize: str = "bytes",
+    max_bytes: int | None = None,
     episodes: int = 100,
     max_episodes: int | None = None,
     seed: int = 0,
@@ -430,13 +433,14 @@ def squeeze(
     force: bool = False,
     opset: int | None = None,
     on_progress: StageProgress = lambda stage, fraction: None,
+    on_best: OnBest = lambda best, left_s: None,
 ) -> Squeezed:
     """Find the smallest artifact that keeps the return.
 
     `output` becomes the artifact. Beside it are `results.json`, `report.md`, `pareto.png`, all
     candidates, and in `c/` the chosen policy as a C program. It appears when all is done, or not at
-    all. What an interrupted squeeze has found is kept in a hidden folder beside `output`, and the
-    same call goes on from there.
+    all. What an interrupted squeeze has found is kept in a hidden folder beside `output`, the best
+    so far in `best` there, and the same call goes on from there.
 
     Example:
         >>> result = squeezerl.squeeze("ppo/Hopper-v3_1", env="Hopper-v4", output="out")
@@ -447,11 +451,18 @@ def squeeze(
         output: folder to write.
         env: an environment or its id; unless given, the one that the agent was trained on.
         retain: share of the random-normalised return to keep.
-        recipes: what to try; unless given, what every method offers, one shot each.
+        recipes: what to try; unless given, what every method offers, one shot each, and with a
+            budget small networks that learn from the agent.
+        budget: seconds, or a text such as "10m": most of it goes into students that learn. With 0,
+            none do.
+        optimize: what the artifact should have least of: "bytes" of its weights, or "macs", the
+            multiplications of one decision.
+        max_bytes: most bytes of weights that it may have.
         episodes: complete episodes for each recipe.
         max_episodes: limit for recipes that are undecided (see `Referee`).
         seed: of the first episode, and of all else that is random.
-        measure: also measure latency, memory and energy of the best recipes.
+        measure: also measure latency, memory and energy of the best recipes, and how the chosen one
+            behaves.
         watts_per_core: for an estimate of energy, where there is no sensor (see `profile`).
         workers: processes that compress and play side by side; unless given, one per core.
         stochastic: keep the distribution that the agent draws its actions from; it and everything
@@ -459,6 +470,7 @@ def squeeze(
         force: replace the artifact at `output`.
         opset: of the chosen artifact's ONNX file, for an older ONNX Runtime on the device.
         on_progress: called with what is being done and the share of the work that is done.
+        on_best: called with the best so far, smallest first, and the seconds that are left.
 
     Raises:
         SqueezeRLError: for bad input, as documented at `load_agent` and `Search`.
@@ -475,12 +487,16 @@ def squeeze(
         measurement=Settings(seconds=_SQUEEZE_SECONDS, meter=meter, seed=seed) if measure else None,
         meter_problem=meter_problem,
         workers=workers,
+        budget_s=seconds_of(budget),
+        optimize=optimize,
+        max_bytes=max_bytes,
+        behaviour=measure,
     )
     work = output.absolute().with_name(f".{output.absolute().name}.squeeze")
     place = _place(env, agent.source)
     search = Search(agent, place, settings, work)
     try:
-        search.run(on_progress)
+        search.run(on_progress, on_best)
         with new_folder(output, force=force) as folder:
             result = search.write(folder, on_progress)
             if opset is not None:

@@ -16,7 +16,7 @@ from spec_contract import SpecContract
 from squeezerl.errors import CompressionError
 from squeezerl.methods.base import SPECS, Spec, parse_spec
 from squeezerl.network.network import as_float
-from squeezerl.search.squeeze import default_recipes
+from squeezerl.search.candidates import default_recipes
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,8 @@ from squeezerl.evaluation.referee import Judgement
 from squeezerl.formats.base import SizeRecord
 from squeezerl.methods.recipe import Recipe
 from squeezerl.records import Calibration, Episode, EvaluationRecord, Host
+from squeezerl.search.candidates import BASELINE, Candidate
 from squeezerl.search.result import SqueezeResult, Trial
-from squeezerl.search.squeeze import BASELINE
 
 EPISODES = 12
 RETAIN = 0.7  # lenient enough that twelve episodes can say "keeps"
@@ -124,7 +124,7 @@ def make_result() -> SqueezeResult:
             make_trial("prune:l2:0.3", 4000, 1.0),
             make_trial("prune:l2:0.7", 1500, 0.5),
         ),
-        chosen=Recipe.of("ptdq"),
+        chosen=Candidate(Recipe.of("ptdq")),
         confirmation=make_judgement(0.98, seed=600_000_000),
         profile=None,
     )

@@ -72,8 +72,8 @@ def test_rows_say_size_share_and_verdict() -> None:
         row[0]: dict(zip(HEADER, row, strict=True))
         for row in candidates_table(make_result()).plain_rows
     }
-    assert rows["float"]["bytes"] == "8,000"
-    assert rows["ptdq"]["times smaller"] == "4.0"
+    assert rows["float"]["bytes"] == "7,850"
+    assert rows["ptdq"]["times smaller"] == "4.2"
     assert rows["ptdq"]["verdict"] == "keeps, chosen"
     assert rows["l2-30"]["verdict"] == "keeps"
     assert rows["l2-70"]["verdict"] == "loses"
@@ -152,13 +152,13 @@ def test_the_report_says_where_its_figures_come_from() -> None:
 
 def test_the_summary_says_what_was_chosen() -> None:
     text = summary(make_result())
-    assert "ptdq, 2,000 bytes (4.0 times smaller" in text
+    assert "ptdq, 1,850 bytes (4.2 times smaller" in text
     assert "over 12 episodes" in text
 
 
 def test_the_summary_says_so_if_nothing_was_confirmed() -> None:
     text = summary(make_float_result())
-    assert "the float policy is the artifact" in text
+    assert "The float policy is the artifact" in text
     assert "70%" in text
     assert "48 episodes" in text
     assert text in _markdown(make_float_result())
@@ -252,7 +252,7 @@ def test_points_are_the_candidates_that_have_a_retention() -> None:
         assert (point.retention, point.low, point.high) == (
             interval.estimate, interval.low, interval.high,
         )  # fmt: skip
-        assert point.file_bytes == trial.size.file_bytes
+        assert point.weight_bytes == trial.size.weight_bytes
         assert point.method == trial.recipe.record
     assert [point.chosen for point in points] == [True, False, False]
 

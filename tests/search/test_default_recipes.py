@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from squeezerl.search.squeeze import default_recipes
+from squeezerl.search.candidates import default_recipes
 
 PERCENTAGES = [5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import squeezerl.search.squeeze as search
+import squeezerl.search.writing as writing
 from balancing import RETAIN, balancing_agent, cart_pole, untrained_agent
 from made_profiles import make_process
 from squeezerl import api
@@ -44,7 +44,7 @@ def _squeeze(folder: Path, **settings: Any) -> SqueezeResult:
 
 
 def test_the_best_candidates_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "_MOST_MEASURED", 2)
+    monkeypatch.setattr(writing, "MOST_MEASURED", 2)
     monkeypatch.setattr(api, "_SQUEEZE_SECONDS", 0.1)
     monkeypatch.setattr(api, "Settings", functools.partial(Settings, precision=1.0))
     progress: list[tuple[str, float]] = []
@@ -62,7 +62,7 @@ def test_the_best_candidates_are_measured(tmp_path: Path, monkeypatch: pytest.Mo
         assert 1e-6 < measured["profile"]["latency_s"]["median"] < 1e-2
         assert measured["profile"]["memory_bytes"]["total"] > 10 * 2**20
     assert [c["method"] for c in results["candidates"] if c["profile"]] == [
-        result.chosen.record.name
+        result.chosen.recipe.record.name
     ]
     assert results["measurement_problem"] is None
     report = (tmp_path / "out" / "report.md").read_text()
@@ -113,11 +113,11 @@ def test_the_float_policy_the_chosen_and_the_smallest_that_may_keep_are_worth_it
     ]
     assert set(names[1:]) <= set(keeping)
     others = sorted(
-        sizes[name].file_bytes
+        sizes[name].weight_bytes
         for name in keeping
         if name != result.chosen.name  # type: ignore[union-attr]
     )
-    assert [sizes[name].file_bytes for name in names[2:]] == others[:4]  # type: ignore[union-attr]
+    assert [sizes[name].weight_bytes for name in names[2:]] == others[:4]  # type: ignore[union-attr]
     assert len({row.observations.sha256 for row in result.profile.rows}) == 1
 
 

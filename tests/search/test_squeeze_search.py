@@ -11,8 +11,8 @@ from squeezerl.api import load_actor, squeeze
 from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.errors import EnvError, EvaluationError, InvalidArgumentError, OutputError
 from squeezerl.evaluation.evaluate import play
+from squeezerl.search.candidates import BASELINE, default_recipes
 from squeezerl.search.result import Trial
-from squeezerl.search.squeeze import BASELINE, default_recipes
 
 pytestmark = pytest.mark.slow
 
@@ -65,10 +65,10 @@ def test_verdicts_are_as_the_agent_was_built(squeezed: Squeezed) -> None:
 def test_the_smallest_that_keeps_is_chosen_and_confirmed(squeezed: Squeezed) -> None:
     result = squeezed.result
     keeping = [trial for trial in result.trials if _verdict(trial) == "keeps"]
-    smallest = min(trial.size.file_bytes for trial in keeping if trial.size)
+    smallest = min(trial.size.weight_bytes for trial in keeping if trial.size)
     chosen = _trials(squeezed)[result.chosen.name]
     assert chosen.size is not None
-    assert chosen.size.file_bytes == smallest
+    assert chosen.size.weight_bytes == smallest
     assert result.chosen.name in ("l1-50", "l2-50")
     assert result.confirmation is not None
     assert result.confirmation.retention.verdict == "keeps"
@@ -179,13 +179,14 @@ def test_a_layer_too_small_is_reported_and_the_undecided_are_extended(tmp_path: 
 
     chosen = trials[result.chosen.name]
     assert chosen.size is not None
-    assert result.chosen.name in {f"{n}-{p}" for n in ("l1", "l2") for p in (25, 30, 35, 40)}
+    idle = {f"{n}-{p}" for n in ("l1", "l2") for p in (25, 30, 35, 40)}
+    assert result.chosen.name in idle | {"ptdq"}  # whose weights are the smallest of all
     for trial in trials.values():
         if trial.judgement is not None and trial.size is not None:
             episodes = trial.judgement.retention.episodes
-            if trial.size.file_bytes > chosen.size.file_bytes:
+            if trial.size.weight_bytes > chosen.size.weight_bytes:
                 assert episodes == 4  # a larger one need not be decided
-            if trial.size.file_bytes < chosen.size.file_bytes or trial == chosen:
+            if trial.size.weight_bytes < chosen.size.weight_bytes or trial == chosen:
                 assert 10 <= episodes <= 16
 
 

@@ -33,6 +33,7 @@ _NUMBER = re.compile(r"\s*[-+]?\d+(\.\d*)?[eE][-+]?\d+\s*")
 
 INTERRUPTED = 130
 BAD_INPUT = 2
+NOTHING_KEEPS = 3  # of a squeeze
 
 _json_stream: TextIO | None = None
 out = Console()
@@ -306,18 +307,23 @@ def _column_groups(
     return groups
 
 
-@contextmanager
-def progress_bar(description: str) -> Iterator[Callable[[str, float], None]]:
-    """A bar on standard error with time left; silent where that is not a terminal."""
-    with Progress(
+def bar_of_progress(console: Console, *, disable: bool = False) -> Progress:
+    """What is done, a bar, and the time left."""
+    return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeRemainingColumn(),
-        console=err,
+        console=console,
         transient=True,
-        disable=not err.is_terminal,
-    ) as progress:
+        disable=disable,
+    )
+
+
+@contextmanager
+def progress_bar(description: str) -> Iterator[Callable[[str, float], None]]:
+    """A bar on standard error with time left; silent where that is not a terminal."""
+    with bar_of_progress(err, disable=not err.is_terminal) as progress:
         task = progress.add_task(description, total=1.0)
 
         def update(stage: str, fraction: float) -> None:

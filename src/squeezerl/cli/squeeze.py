@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from squeezerl.cli import console
 from squeezerl.cli.stopping import interrupt_on_signals
+from squeezerl.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from squeezerl.search.result import BestSoFar
+    from squeezerl.search.squeeze import OnBest, StageProgress
 
 
 @console.reports_errors
@@ -29,8 +37,21 @@ def squeeze(
         list[str] | None,
         typer.Option(
             "--recipe",
+            "--recipes",
             help="Try this recipe; repeat for more. [dim]default: what every method offers[/dim]",
         ),
+    ] = None,
+    budget: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME", help="90s, 10m, ...: small networks learn from the agent; 0: none do."
+        ),
+    ] = "0",
+    optimize: Annotated[
+        str, typer.Option(help="What to have least of: bytes (of the weights) or macs.")
+    ] = "bytes",
+    max_bytes: Annotated[
+        str | None, typer.Option(metavar="BYTES", help="Most bytes of weights: 500, 2k, ...")
     ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Processes side by side. [dim]default: one per core[/dim]")
@@ -50,12 +71,15 @@ def squeeze(
     force: console.ForceOption = False,
     as_json: console.JsonOption = False,
 ) -> None:
-    """Try PTDQ, PTSQ, L1 and L2 at 5 to 70 %; keep the smallest that keeps the return.
+    """Find the smallest artifact that keeps the return, and prove it on fresh episodes.
 
-    DIR becomes the artifact (policy.onnx, manifest.json), with report.md, results.json,
-    pareto.png and all candidates beside it. If it is interrupted, the same command goes on.
+    Without a budget it tries PTDQ, PTSQ, L1 and L2 at 5 to 70 %. With one, small networks learn
+    from the agent as well. Exits with 3 if nothing smaller meets the demand.
 
-    Example: squeezerl squeeze demo --env HalfCheetah-v5 --retain 0.95 -o out
+    DIR becomes the artifact (policy.onnx, manifest.json), with report.md, results.json, pareto.png
+    and all candidates beside it. If it is interrupted, the same command goes on.
+
+    Example: squeezerl squeeze demo --env HalfCheetah-v5 --retain 0.95 --budget 10m -o out
     """
     from squeezerl.agents.load import load_agent
     from squeezerl.api import squeeze as squeeze_agent
@@ -72,12 +96,12 @@ def squeeze(
         max_episode_steps=max_episode_steps,
         frame_stack=frame_stack,
     )
-    interruption = interrupt_on_signals("interrupted; the same command goes on with what was found")
-    with (
-        interruption,
-        console.option_names(recipes="--recipe"),
-        console.progress_bar("squeeze") as update,
-    ):
+    interruption = interrupt_on_signals(
+        "interrupted; the same command goes on with what was found, the best of which is in "
+        f".{output.name}.squeeze/best"
+    )
+    names = console.option_names(recipes="--recipe")
+    with interruption, names, best_so_far() as (update, on_best):
         squeezed = squeeze_agent(
             loaded,
             env=environment,
@@ -90,13 +114,62 @@ def squeeze(
             retain=retain,
             episodes=episodes,
             max_episodes=max_episodes,
+            budget=budget,
+            optimize=optimize,
+            max_bytes=None if max_bytes is None else bytes_of(max_bytes),
             seed=seed,
             measure=measure,
             watts_per_core=watts_per_core,
             on_progress=update,
+            on_best=on_best,
         )
     if as_json:
         console.print_json(squeezed.to_json())
+    else:
+        console.show(squeeze_result(squeezed.result).blocks)
+        console.say(f"{output}: policy.onnx, manifest.json, report.md, results.json, pareto.png")
+    if squeezed.result.confirmation is None:
+        raise typer.Exit(console.NOTHING_KEEPS)
+
+
+def bytes_of(text: str) -> int:
+    """ "500", "2k" and "1.5M" as bytes.
+
+    Raises:
+        InvalidArgumentError: if it is no such text.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kM]?)", text.strip())
+    if found is None:
+        raise InvalidArgumentError(f"--max-bytes {text!r} is not of the form 500, 2k or 1M")
+    return round(float(found[1]) * {"": 1, "k": 1_000, "M": 1_000_000}[found[2]])
+
+
+@contextmanager
+def best_so_far() -> Iterator[tuple[StageProgress, OnBest]]:
+    """A live table of the best so far above a bar, on standard error; silent unless a terminal."""
+    from rich.console import Group
+    from rich.live import Live
+    from rich.table import Table
+
+    from squeezerl.report.text import format_return
+
+    bar = console.bar_of_progress(console.err)
+    task = bar.add_task("squeeze", total=1.0)
+    if not console.err.is_terminal:
+        yield (lambda stage, fraction: None), (lambda best, left_s: None)
         return
-    console.show(squeeze_result(squeezed.result).blocks)
-    console.say(f"{output}: policy.onnx, manifest.json, report.md, results.json, pareto.png")
+    with Live(bar, console=console.err, transient=True, refresh_per_second=4) as live:
+
+        def update(stage: str, fraction: float) -> None:
+            bar.update(task, description=stage, completed=fraction)
+
+        def on_best(best: Sequence[BestSoFar], left_s: float) -> None:
+            left = f", {left_s:,.0f} s left" if left_s else ""
+            table = Table("bytes", "return [95 %]", "retention", title=f"best so far{left}")
+            for row in best:
+                table.add_row(
+                    f"{row.weight_bytes:,}", format_return(row.record), f"{row.retention:.1%}"
+                )
+            live.update(Group(table, bar))
+
+        yield update, on_best

@@ -33,7 +33,8 @@ class Environment:
     """An environment that exists and can be made, and the sizes of what it gives and takes.
 
     `action_count` is `None` for continuous actions; then `action_low` and `action_high` have
-    `action_shape`. `max_episode_steps` is `None` if the environment sets no limit.
+    `action_shape`. `max_episode_steps` is `None` if the environment sets no limit. `change` is done
+    to each environment of Gymnasium's that is made.
     """
 
     id: str
@@ -45,6 +46,14 @@ class Environment:
     action_high: npt.NDArray[np.float32] | None
     max_episode_steps: int | None
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    change: Callable[[gymnasium.Env[Any, Any]], None] | None = None
+
+    def make(self) -> gymnasium.Env[Any, Any]:
+        """One of Gymnasium's environments; see `make_gymnasium`."""
+        env = make_gymnasium(self.id, self.kwargs)
+        if self.change is not None:
+            self.change(env)
+        return env
 
     @classmethod
     def find(

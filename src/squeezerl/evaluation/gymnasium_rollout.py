@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from squeezerl.evaluation import stepping
-from squeezerl.evaluation.environment import Environment, make_gymnasium
+from squeezerl.evaluation.environment import Environment
 from squeezerl.records import Episode
 from squeezerl.runtimes.base import Actor, Observations
 
@@ -67,7 +67,7 @@ def run_gymnasium(
     try:
         slots = []
         for row in range(min(_SLOTS, len(seeds))):
-            envs.append(make_gymnasium(name, environment.kwargs))
+            envs.append(environment.make())
             slots.append(start(row, envs[-1], waiting.pop()))
         step = 0
         while slots:

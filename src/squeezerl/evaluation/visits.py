@@ -10,7 +10,7 @@ from typing import Any, Self, final
 import numpy as np
 import numpy.typing as npt
 
-from squeezerl.evaluation.environment import Environment, make_gymnasium
+from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.rollout import rollout
 from squeezerl.methods.base import Act, Transitions
 from squeezerl.runtimes.base import Actions, Actor, Observations, Rows
@@ -101,9 +101,7 @@ class EnvironmentVisits:
             else:
                 from gymnasium.vector import SyncVectorEnv
 
-                make: list[Callable[[], Any]] = [
-                    lambda: make_gymnasium(environment.id, environment.kwargs)
-                ] * _ROWS
+                make: list[Callable[[], Any]] = [environment.make] * _ROWS
                 self._env = SyncVectorEnv(make)
                 observations, _ = self._env.reset(seed=seeds)
         self._observations = observations.astype(np.float32)

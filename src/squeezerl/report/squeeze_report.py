@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from squeezerl.analysis.retention import fewest_to_keep
 from squeezerl.evaluation.referee import Judgement
 from squeezerl.records import MethodRecord, Retention, to_json
+from squeezerl.report.behaviour_report import behaviour_blocks, behaviour_json
 from squeezerl.report.document import (
     Block,
     Code,
@@ -28,8 +29,8 @@ from squeezerl.report.profile_report import (
 )
 from squeezerl.report.renderers import render
 from squeezerl.report.text import DASH, format_interval, format_return, more_needed
+from squeezerl.search.candidates import BASELINE
 from squeezerl.search.result import SqueezeResult, Trial
-from squeezerl.search.squeeze import BASELINE
 
 
 def write_squeeze_report(result: SqueezeResult, folder: Path) -> None:
@@ -46,7 +47,7 @@ def squeeze_json(result: SqueezeResult, root: Path) -> dict[str, Any]:
 
     `profile` is the row of `profile_json`, null for candidates that were not measured.
     """
-    trials = {trial.recipe: trial for trial in result.trials}
+    trials = {trial.candidate: trial for trial in result.trials}
     profile = measured_json(result)
     measured = {row["artifact"]: row for row in profile["rows"]} if profile else {}
     if result.chosen == BASELINE:
@@ -90,6 +91,11 @@ def squeeze_json(result: SqueezeResult, root: Path) -> dict[str, Any]:
         "candidates": [_trial_json(trial, root, measured) for trial in result.trials],
         "chosen": chosen
         | {"artifact": str(root), "confirmation": _confirmation_json(result.confirmation)},
+        "front": [candidate.name for candidate in result.front],
+        "behaviour": {name: behaviour_json(found) for name, found in result.behaviour.items()}
+        or None,
+        "budget_s": result.budget_s,
+        "max_bytes": result.max_bytes,
         "host": to_json(result.host),
         "energy_problem": profile["energy_problem"] if profile else None,
         "measurement_problem": result.measurement_problem,
@@ -99,13 +105,14 @@ def squeeze_json(result: SqueezeResult, root: Path) -> dict[str, Any]:
 def _trial_json(trial: Trial, root: Path, measured: dict[str, Any]) -> dict[str, Any]:
     return {
         "recipe": trial.recipe.text,
+        "attempt": trial.attempt,
         "method": trial.recipe.record.name,
         "ratio": trial.recipe.ratio,
         "weight_bytes": trial.size.weight_bytes if trial.size else None,
         "file_bytes": trial.size.file_bytes if trial.size else None,
         "retention": retention_json(trial.judgement.retention) if trial.judgement else None,
         "artifact": str(root / trial.artifact) if trial.artifact else None,
-        "profile": measured.get(trial.recipe.name),
+        "profile": measured.get(trial.name),
         "problem": trial.problem,
         **(evaluation_summary(trial.judgement.record) if trial.judgement else {}),
     }
@@ -142,6 +149,7 @@ def squeeze_document(result: SqueezeResult) -> Document:
                 "The first line gives the chosen candidate's retention on other episodes than "
                 "those of the table."
             ),
+            *behaviour_blocks(result.behaviour),
             *_measurements(measured, result.measurement_problem),
             _facts(result),
         ),
@@ -175,12 +183,13 @@ def candidates_table(result: SqueezeResult, measured: dict[str, Any] | None = No
     columns = measured_columns(measured)
     cells = measured_cells(measured)
     none = (DASH,) * len(columns)
-    header = ("candidate", "bytes", "times smaller", "return [95 %]", "retention [95 %]",
+    header = ("candidate", "bytes", "times smaller", "file", "return [95 %]", "retention [95 %]",
               "ratio [95 %]", "episodes", *columns, "verdict")  # fmt: skip
     baseline = (
         BASELINE.name,
-        f"{result.baseline_size.file_bytes:,}",
+        f"{result.baseline_size.weight_bytes:,}",
         "1.0",
+        f"{result.baseline_size.file_bytes:,}",
         format_return(result.baseline_record),
         "100 %",
         "100 %",
@@ -188,43 +197,67 @@ def candidates_table(result: SqueezeResult, measured: dict[str, Any] | None = No
         *cells.get(BASELINE.name, none),
         "baseline",
     )
-    trials = sorted(result.trials, key=lambda t: -(t.size.file_bytes if t.size else 0))
-    rows = (_row(trial, result, cells.get(trial.recipe.name, none)) for trial in trials)
+    trials = sorted(result.trials, key=lambda t: -(t.size.weight_bytes if t.size else 0))
+    rows = (_row(trial, result, cells.get(trial.name, none)) for trial in trials)
     return Table(header=header, rows=(baseline, *rows), left=(0, len(header) - 1))
 
 
 def _row(trial: Trial, result: SqueezeResult, measured: tuple[str, ...]) -> tuple[str, ...]:
     if trial.judgement is None or trial.size is None:
-        return (trial.recipe.name, *(DASH,) * 6, *measured, trial.problem or "failed")
+        return (trial.name, *(DASH,) * 7, *measured, trial.problem or "failed")
     retention = trial.judgement.retention
     return (
-        trial.recipe.name,
+        trial.name,
+        f"{trial.size.weight_bytes:,}",
+        f"{result.baseline_size.weight_bytes / trial.size.weight_bytes:,.1f}",
         f"{trial.size.file_bytes:,}",
-        f"{result.baseline_size.file_bytes / trial.size.file_bytes:.1f}",
         format_return(trial.judgement.record),
         format_interval(retention.normalized),
         format_interval(retention.ratio),
         str(retention.episodes),
         *measured,
         f"{retention.verdict}{more_needed(retention)}"
-        + (", chosen" if trial.recipe == result.chosen else ""),
+        + (", chosen" if trial.candidate == result.chosen else ""),
     )
 
 
 def summary(result: SqueezeResult) -> str:
     """What was chosen and why, in a sentence or two."""
     if result.confirmation is None:
-        return (
-            f"Nothing smaller was confirmed to keep {result.retain:.0%} of the return within "
-            f"{result.max_episodes} episodes; the float policy is the artifact."
-        )
-    trial = next(trial for trial in result.trials if trial.recipe == result.chosen)
+        return f"{_nothing(result)} The float policy is the artifact."
+    trial = next(trial for trial in result.trials if trial.candidate == result.chosen)
     assert trial.size is not None
-    size, float_size = trial.size.file_bytes, result.baseline_size.file_bytes
+    size, before = trial.size.weight_bytes, result.baseline_size.weight_bytes
     return (
-        f"Chosen: {result.chosen.name}, {size:,} bytes ({float_size / size:.1f} times smaller than "
-        f"the float policy's {float_size:,}). On fresh seeds it keeps "
-        f"{_confirmed(result.confirmation.retention)}."
+        f"Chosen: {result.chosen.name}, {size:,} bytes ({before / size:,.1f} times smaller than "
+        f"the float policy's {before:,}; the file has {trial.size.file_bytes:,}). On fresh seeds "
+        f"it keeps {_confirmed(result.confirmation.retention)}."
+    )
+
+
+def _nothing(result: SqueezeResult) -> str:
+    """That nothing meets the demand, and what comes nearest to it."""
+    limit = "" if result.max_bytes is None else f" of at most {result.max_bytes:,} bytes"
+    text = (
+        f"Nothing smaller{limit} was confirmed to keep {result.retain:.0%} of the return within "
+        f"{result.max_episodes} episodes."
+    )
+    near = [
+        (kept.estimate, trial)
+        for trial in result.trials
+        if trial.size is not None
+        and trial.judgement is not None
+        and (kept := trial.judgement.retention.normalized) is not None
+        and trial.size.weight_bytes <= (result.max_bytes or result.baseline_size.weight_bytes)
+    ]
+    if not near:
+        return text
+    _, best = max(near, key=lambda each: each[0])
+    assert best.judgement is not None and best.size is not None  # noqa: PT018
+    retention = best.judgement.retention
+    return (
+        f"{text} The best is {best.name} ({best.size.weight_bytes:,} bytes, in {best.artifact}): "
+        f"{_confirmed(retention)}{more_needed(retention)}."
     )
 
 
@@ -271,11 +304,11 @@ def _facts(result: SqueezeResult) -> Table:
 
 
 class ParetoPoint(NamedTuple):
-    """A candidate's bytes on disk, and its normalised retention with its interval."""
+    """The bytes of a candidate's weights, and its normalised retention with its interval."""
 
     name: str
     method: MethodRecord
-    file_bytes: int
+    weight_bytes: int
     retention: float
     low: float
     high: float
@@ -292,13 +325,13 @@ def pareto_points(result: SqueezeResult) -> tuple[ParetoPoint, ...]:
         if interval is not None:
             points.append(
                 ParetoPoint(
-                    trial.recipe.name,
+                    trial.name,
                     trial.recipe.record,
-                    trial.size.file_bytes,
+                    trial.size.weight_bytes,
                     interval.estimate,
                     interval.low,
                     interval.high,
-                    trial.recipe == result.chosen,
+                    trial.candidate == result.chosen,
                 )
             )
     return tuple(points)
@@ -320,7 +353,7 @@ def draw_pareto(result: SqueezeResult, path: Path) -> None:
         chosen = [point for point in points if point.method == method]
         retentions = [point.retention for point in chosen]
         axes.errorbar(
-            [point.file_bytes / 1000 for point in chosen],
+            [point.weight_bytes / 1000 for point in chosen],
             retentions,
             # A percentile interval may exclude the estimate by a hair.
             yerr=[
@@ -331,24 +364,24 @@ def draw_pareto(result: SqueezeResult, path: Path) -> None:
             capsize=2, linewidth=1,
         )  # fmt: skip
     axes.plot(
-        result.baseline_size.file_bytes / 1000, 1.0, marker="*", markersize=14, color="black",
+        result.baseline_size.weight_bytes / 1000, 1.0, marker="*", markersize=14, color="black",
         linestyle="none", label="float policy",
     )  # fmt: skip
     for point in points:
         if point.chosen:
             axes.annotate(
-                f"chosen: {point.name}, {point.file_bytes:,} bytes\n{fresh}",
-                (point.file_bytes / 1000, point.retention),
+                f"chosen: {point.name}, {point.weight_bytes:,} bytes\n{fresh}",
+                (point.weight_bytes / 1000, point.retention),
                 xytext=(12, -34), textcoords="offset points",
                 arrowprops={"arrowstyle": "->", "color": "0.3"},
             )  # fmt: skip
     axes.set_xscale("log")
-    ticks = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+    ticks = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
     low, high = axes.get_xlim()
     axes.set_xticks([t for t in ticks if low <= t <= high], minor=False)
     axes.get_xaxis().set_major_formatter(lambda value, _: f"{value:g}")
     axes.get_xaxis().set_minor_formatter(lambda value, _: "")
-    axes.set_xlabel("policy.onnx (kB, logarithmic)")
+    axes.set_xlabel("weights, biases, scales and normaliser (kB, logarithmic)")
     axes.set_ylabel("retention: 0 is random, 1 is the float policy")
     axes.set_title(f"{result.source.label.upper()} on {result.environment.id}", loc="left")
     axes.grid(visible=True, color="0.9")

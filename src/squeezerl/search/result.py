@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from squeezerl.evaluation.behaviour import Behaviour
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.referee import Judgement
 from squeezerl.formats.base import SizeRecord
 from squeezerl.measurement.result import Profile
 from squeezerl.methods.recipe import Recipe
 from squeezerl.records import AgentSource, Calibration, EvaluationRecord, Host
+from squeezerl.search.candidates import Candidate
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One recipe that was tried. `artifact` is relative to the squeeze's folder.
+    """One recipe that was tried. `artifact` is relative to the squeeze's folder; `attempt` counts
+    how often the recipe learned before, from other seeds.
 
     `judgement` is `None` where the recipe could not treat the policy; `problem` says why.
     """
@@ -24,6 +28,17 @@ class Trial:
     size: SizeRecord | None
     judgement: Judgement | None
     problem: str | None = None
+    attempt: int = 0
+
+    @property
+    def candidate(self) -> Candidate:
+        """What was tried."""
+        return Candidate(self.recipe, self.attempt)
+
+    @property
+    def name(self) -> str:
+        """For folders and tables."""
+        return self.candidate.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +47,10 @@ class SqueezeResult:
 
     `confirmation` is the chosen recipe's judgement on fresh seeds; it is `None` where nothing
     smaller than the float policy was confirmed to keep the return, and the float policy is chosen.
-    `profile` has what was measured of the float policy and the best recipes, each in a row of the
-    recipe's name; `measurement_problem` says why nothing could be measured.
+    `front` are the candidates than which none is both smaller and better, by size. `behaviour` is
+    that of the float policy and of the chosen candidate, by their names. `profile` has what was
+    measured of the float policy and the best candidates, each in a row of its name;
+    `measurement_problem` says why nothing could be measured.
     """
 
     source: AgentSource
@@ -48,7 +65,21 @@ class SqueezeResult:
     baseline_record: EvaluationRecord
     random_record: EvaluationRecord
     trials: tuple[Trial, ...]
-    chosen: Recipe
+    chosen: Candidate
     confirmation: Judgement | None
     profile: Profile | None
     measurement_problem: str | None = None
+    front: tuple[Candidate, ...] = ()
+    behaviour: Mapping[str, Behaviour] = field(default_factory=dict)
+    max_bytes: int | None = None
+    budget_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class BestSoFar:
+    """A row of what a search has found so far: bytes of the weights, the return and retention."""
+
+    name: str
+    weight_bytes: int
+    record: EvaluationRecord
+    retention: float

@@ -2,81 +2,84 @@
 
 It is a planner on the job engine. Recipes are compressed and played by workers side by side, and
 what was found is kept in a small store: whatever is interrupted or killed, the same squeeze goes
-on.
+on. What to learn next is decided in `planner`, what keeps its return in `judging`, and what is
+written in `writing`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import fcntl
+import math
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, final
+from typing import final
 
 from squeezerl.agents.load import Agent
-from squeezerl.analysis.sequential import ERROR
 from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.errors import (
     EvaluationError,
-    ExecutionError,
     InvalidArgumentError,
     MeasurementError,
     OutputError,
 )
 from squeezerl.evaluation.environment import Environment
-from squeezerl.evaluation.evaluate import CONFIRMATION_SEED_OFFSET, calibrate, check_numbers
-from squeezerl.evaluation.referee import Judgement, Referee
-from squeezerl.formats.base import SizeRecord
+from squeezerl.evaluation.evaluate import CONFIRMATION_SEED_OFFSET, check_numbers
+from squeezerl.host.cores import count_cores
 from squeezerl.host.facts import host_facts
 from squeezerl.jobs.execute import execute
-from squeezerl.jobs.job import Job, Status, StoredResult
+from squeezerl.jobs.job import Status
 from squeezerl.jobs.location import Location
 from squeezerl.jobs.open import open_store
 from squeezerl.jobs.store import Store
-from squeezerl.measurement.profile import profile_subjects
-from squeezerl.measurement.result import Profile
-from squeezerl.measurement.settings import Settings, Workload
-from squeezerl.measurement.subject import Subject
-from squeezerl.methods.base import SPECS
+from squeezerl.measurement.settings import Settings
 from squeezerl.methods.recipe import Recipe
-from squeezerl.pipeline.evaluate import record_of
-from squeezerl.pipeline.kinds import (
-    COMPRESS,
-    EVALUATE,
-    agent_params,
-    calibration_params,
-    put_agent,
-    registrations,
-)
+from squeezerl.pipeline.kinds import agent_params, put_agent, registrations
 from squeezerl.pipeline.place import Place
 from squeezerl.records import EvaluationRecord
-from squeezerl.runtimes.base import RUNTIMES
-from squeezerl.search.result import SqueezeResult, Trial
+from squeezerl.search.board import STUDY, Board
+from squeezerl.search.candidates import (
+    BASELINE,
+    Candidate,
+    default_recipes,
+    learning_s,
+    learns,
+    quick_recipes,
+    students,
+)
+from squeezerl.search.judging import RANDOM, Choice, Judge, NotYet, Player, gather
+from squeezerl.search.planner import Seen, generations
+from squeezerl.search.result import BestSoFar, SqueezeResult, Trial
+from squeezerl.search.writing import artifact_path, measure, place_artifacts, watch, worth_measuring
 
-BASELINE = Recipe()
-_RANDOM = "random"
-_STUDY = "squeeze"
-# A recipe that clearly loses over the first of its episodes gets no more of them.
-_GLANCE_SHARE, _FEWEST_AT_A_GLANCE = 0.25, 20
 _PLAYING_SHARE = 0.9  # of the progress bar; the rest is measuring
-_MOST_MEASURED = 6
-# The end of a traceback, where the error is one that a method raised.
-_OUR_ERROR = re.compile(r"^squeezerl\.errors\.\w+: (.+)\Z", re.MULTILINE | re.DOTALL)
-
+# Of the budget, what is kept for judging, confirming and measuring.
+_JUDGING_SHARE = 0.25
 StageProgress = Callable[[str, float], None]
-# The float policy and the recipes, and the random policy by its name.
-_Player = Recipe | str
-_P = TypeVar("_P")
-_R = TypeVar("_R")
+# Called with the best so far, smallest first, and the seconds that are left.
+OnBest = Callable[[Sequence[BestSoFar], float], None]
 
 
-def default_recipes() -> tuple[Recipe, ...]:
-    """What every registered method offers to try, one shot each."""
-    return tuple(Recipe((spec,)) for method in SPECS for spec in method.candidates())
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smh]?)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+def seconds_of(budget: float | str) -> float:
+    """The seconds of a number or of a text: "90", "90s", "10m", "1h".
+
+    Raises:
+        InvalidArgumentError: if it is no such text.
+    """
+    if isinstance(budget, str):
+        found = _DURATION.fullmatch(budget.strip())
+        if found is None:
+            raise InvalidArgumentError(f"`budget` {budget!r} is not of the form 90s, 10m or 1h")
+        budget = float(found[1]) * _SECONDS[found[2]]
+    return float(budget)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +95,11 @@ class SqueezeSettings:
         measurement: how to measure latency, memory and energy of the best, if at all.
         meter_problem: why there is no energy among it.
         workers: processes; unless given, one per core.
+        budget_s: seconds, most of which go into students that learn; with 0, none do.
+        optimize: what the chosen candidate has least of: "bytes" of the weights, or "macs", the
+            multiplications of one decision.
+        max_bytes: most bytes of the weights that the chosen candidate may have.
+        behaviour: whether the chosen candidate is disturbed and watched.
     """
 
     retain: float = 0.95
@@ -102,43 +110,29 @@ class SqueezeSettings:
     measurement: Settings | None = None
     meter_problem: str | None = None
     workers: int | None = None
-
-
-class _NotYet(Exception):  # noqa: N818 - it is not an error
-    """Jobs must be done before the search can go on."""
-
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        super().__init__(f"{len(jobs)} jobs are to be done")
-        self.jobs = jobs
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """The recipes as they were judged in the end, and the one that was chosen."""
-
-    trials: tuple[Trial, ...]
-    chosen: Recipe
-    confirmation: Judgement | None
+    budget_s: float = 0.0
+    optimize: str = "bytes"
+    max_bytes: int | None = None
+    behaviour: bool = True
 
 
 @final
 class Search:
-    """Tries recipes and finds the smallest artifact that keeps the return.
+    """Tries recipes and finds the cheapest artifact that keeps the return.
 
-    Every recipe is compressed, written, read back and judged as the artifact that would be
-    deployed, on the same seeds as the baseline. From the smallest upwards, those that are undecided
-    get up to `max_episodes` (see `Referee`), and the first that keeps its return must do so again
-    on fresh seeds, since the best of thirty looks better than it is.
+    Every candidate is compressed, written, read back and judged as the artifact that would be
+    deployed, on the same seeds as the baseline (see `Judge`). With a budget, students learn first
+    (see `planner`).
 
-    The search is a function of the results so far: `_choose` runs it from the start, and where a
-    result is missing it raises `_NotYet` with the jobs that would give it. It is called again
-    whenever jobs have ended, and remembers what it judged.
+    The search is a function of the results so far: `_explore` and `_choose` run it from the start,
+    and where a result is missing they raise `NotYet` with the jobs that would give it. They are
+    called again whenever jobs have ended; the judge remembers what it judged.
 
     Args:
         agent: what to squeeze.
         environment: where its return counts.
         settings: what is asked for.
-        work: folder for what an interrupted search goes on from.
+        work: folder for what an interrupted search goes on from, and with the best so far.
 
     Raises:
         EnvError: if environment and agent do not fit.
@@ -151,61 +145,112 @@ class Search:
         check_numbers(settings.episodes, settings.seed)
         if settings.workers is not None and settings.workers < 1:
             raise InvalidArgumentError(f"`workers` must be at least 1, not {settings.workers}")
+        if settings.budget_s < 0:
+            raise InvalidArgumentError(f"`budget` must not be negative, not {settings.budget_s}")
+        if settings.max_bytes is not None and settings.max_bytes < 1:
+            raise InvalidArgumentError(f"`max_bytes` must be at least 1, not {settings.max_bytes}")
+        if settings.optimize not in ("bytes", "macs"):
+            raise InvalidArgumentError(
+                f"`optimize` must be bytes or macs, not {settings.optimize!r}"
+            )
         self._agent, self._environment, self._settings = agent, environment, settings
-        self._place = Place(
-            env_id=environment.id, env_kwargs=environment.kwargs, backend=environment.backend
-        )
-        self._recipes = settings.recipes or default_recipes()
-        names = [recipe.name for recipe in (BASELINE, *self._recipes)]
+        given = settings.recipes
+        if settings.budget_s:
+            self._students = tuple(filter(learns, given)) if given else students(agent.network)
+            tried = given or quick_recipes()
+        else:
+            self._students, tried = (), given or default_recipes()
+        self._tried = (*tried, *self._students)
+        names = [recipe.name for recipe in (BASELINE.recipe, *tried)]
         if twice := {name for name in names if names.count(name) > 1}:
             raise InvalidArgumentError(f"`recipes` names {sorted(twice)[0]} twice")
+        # Recipes that learn are tried at the lengths that the planner gives them.
+        self._fixed = tuple(Candidate(recipe) for recipe in tried if recipe not in self._students)
         environment.check_fits(agent.network)
         self._url = f"sqlite:///{work / 'jobs.db'}"
         self._location = Location(str(work / "artifacts"), cache=work / "cache")
-        glance = max(_FEWEST_AT_A_GLANCE, round(_GLANCE_SHARE * settings.episodes))
-        self._referee = self._new_referee(settings.seed, glance=glance)
-        # The best of thirty looks better than it is: other episodes must confirm it.
-        self._fresh = settings.seed + CONFIRMATION_SEED_OFFSET
-        self._confirming: list[Referee[_Player]] = []
-        self._results: dict[str, StoredResult] = {}
-        self._problems: dict[str, str] = {}
+        self._place = Place(
+            env_id=environment.id, env_kwargs=environment.kwargs, backend=environment.backend
+        )
+        self._board = Board(
+            agent_params(agent),
+            self._place,
+            self._location,
+            seed=settings.seed,
+            fresh=settings.seed + CONFIRMATION_SEED_OFFSET,
+            episodes=settings.episodes,
+        )
+        self._judge = Judge(
+            self._board.play,
+            retain=settings.retain,
+            seed=settings.seed,
+            episodes=settings.episodes,
+            max_episodes=settings.max_episodes,
+        )
         work.mkdir(parents=True, exist_ok=True)
         self._work = work
+        self._watch = _Watch(work / "seconds")
+        self._explored: list[Candidate] = []
+        self._best: Candidate | None = None
 
-    def run(self, on_progress: StageProgress) -> None:
+    def run(self, on_progress: StageProgress, on_best: OnBest = lambda best, left_s: None) -> None:
         """Do the jobs that the search needs, until it can choose.
 
         Args:
             on_progress: called with what is being done and the share of the work that is done.
+            on_best: called with the best so far whenever something has been found.
 
         Raises:
             EvaluationError: if the agent is not clearly better than random.
         """
         put_agent(self._agent, self._location)
+        with _alone(self._work):
+            if self._students:
+                self._work_on(self._explore, on_progress, on_best, self._time_is_up)
+                with open_store(self._url) as store:
+                    self._board.read(store)
+                self._explore()  # the last time: no more than what was made
+            self._work_on(self._choose, on_progress, on_best, lambda: False)
+        self._choose()
+
+    def _work_on(
+        self,
+        plan: Callable[[], object],
+        on_progress: StageProgress,
+        on_best: OnBest,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        """Let workers do the jobs that a plan asks for, until it asks for no more."""
         with open_store(self._url) as store:
-            if _STUDY in store.study_names():
-                store.retry_failed(_STUDY)
-            # Jobs of an earlier call that this one does not need are not done; results are kept.
-            store.put_study(_STUDY, {}, [])
+            if STUDY in store.study_names():
+                store.retry_failed(STUDY)
+                self._board.read(store)
+            # Jobs of an earlier plan that this one does not need are not done; results are kept.
+            store.put_study(STUDY, {}, [])
+
+        def plan_more(store: Store) -> None:
+            self._board.read(store)
+            with suppress(NotYet):
+                self._tell_best(on_best)
+            try:
+                plan()
+            except NotYet as wait:
+                store.add_jobs(STUDY, [(job, self._board.label(job)) for job in wait.jobs])
 
         def tell(status: Status) -> None:
-            counts = status.counts
-            # More will be asked for than is known by now: for undecided recipes, and to confirm.
-            share = counts.done / (max(counts.total, 2 * len(self._recipes)) + 4)
-            stage = status.running[0].label.get("stage", _STUDY) if status.running else _STUDY
-            on_progress(str(stage), _PLAYING_SHARE * min(1.0, share))
+            stage = status.running[0].label.get("stage", STUDY) if status.running else STUDY
+            on_progress(str(stage), _PLAYING_SHARE * self._share_done(status))
 
-        with _alone(self._work):
-            execute(
-                self._url,
-                _STUDY,
-                location=self._location,
-                workers=self._settings.workers,
-                plan_more=self._plan_more,
-                on_progress=tell,
-                setup=registrations((self._place,), self._recipes),
-            )
-        self._choose()
+        execute(
+            self._url,
+            STUDY,
+            location=self._location,
+            workers=self._settings.workers,
+            plan_more=plan_more,
+            on_progress=tell,
+            should_stop=should_stop,
+            setup=registrations((self._place,), self._tried),
+        )
 
     def write(self, folder: Path, on_progress: StageProgress) -> SqueezeResult:
         """Write what was found, after `run`, and measure the best if that was asked for.
@@ -214,230 +259,268 @@ class Search:
             folder: empty; gets `policy.onnx`, `manifest.json` and `candidates/`.
             on_progress: as for `run`.
         """
-        choice = self._choose()
-        artifacts = self._place_artifacts(folder, choice.chosen)
+        settings, choice = self._settings, self._choose()
+        found = {
+            candidate: artifact
+            for candidate in (BASELINE, *self._candidates())
+            if (artifact := self._board.artifact(candidate)) is not None
+        }
+        places = place_artifacts(folder, found, choice.chosen)
+        trials = self._trials(choice)
+
+        def tell(stage: str, fraction: float) -> None:
+            on_progress(stage, _PLAYING_SHARE + (1 - _PLAYING_SHARE) * fraction)
+
         profile, problem = None, None
-        if self._settings.measurement is not None:
+        if settings.measurement is not None:
             try:
-                profile = _measure(
-                    [(recipe, artifacts[recipe]) for recipe in _best(choice)],
+                profile = measure(
+                    worth_measuring(trials, choice.chosen),
+                    places,
                     self._environment,
-                    self._settings,
-                    self._work,
-                    lambda stage, fraction: on_progress(
-                        stage, _PLAYING_SHARE + (1 - _PLAYING_SHARE) * fraction
-                    ),
+                    settings.measurement,
+                    settings.seed,
+                    settings.meter_problem,
+                    tell,
                 )
             except (MeasurementError, InvalidArgumentError) as error:
                 problem = str(error)  # a failed measurement must not cost the squeeze
-        found = self._result(choice, artifacts)
-        return dataclasses.replace(found, profile=profile, measurement_problem=problem)
-
-    def _choose(self) -> _Choice:
-        """Judge all recipes and choose.
-
-        Raises:
-            _NotYet: if jobs must be done before that.
-            EvaluationError: if the baseline is no better than random.
-        """
-        references: tuple[_Player, ...] = (BASELINE, _RANDOM)
-        self._all(lambda player: self._referee.record(player, self._settings.episodes), references)
-        self._check_trained()
-        self._all(self._artifact, self._recipes)
-        sizes = {recipe: self._size(recipe) for recipe in (BASELINE, *self._recipes)}
-        treated = [recipe for recipe in self._recipes if sizes[recipe] is not None]
-        judged = dict(zip(treated, self._all(self._referee.judge, treated), strict=True))
-        chosen, confirmation, attempts = BASELINE, None, 0
-        for recipe in sorted(treated, key=lambda recipe: _bytes(sizes[recipe])):
-            if _bytes(sizes[recipe]) >= _bytes(sizes[BASELINE]):
-                break
-            if judged[recipe].retention.verdict == "loses":
-                continue
-            judged[recipe] = self._referee.decide(recipe)
-            if judged[recipe].retention.verdict != "keeps":
-                continue
-            confirmation = self._confirm(recipe, attempts)
-            attempts += 1
-            if confirmation.retention.verdict == "keeps":
-                chosen = recipe
-                break
-            confirmation = None
-        trials = tuple(
-            Trial(
-                recipe=recipe,
-                artifact=None if sizes[recipe] is None else _artifact_path(recipe),
-                size=sizes[recipe],
-                judgement=judged.get(recipe),
-                problem=self._problems.get(self._compress_job(recipe).id),
-            )
-            for recipe in self._recipes
-        )
-        return _Choice(trials, chosen, confirmation)
-
-    def _place_artifacts(self, folder: Path, chosen: Recipe) -> Mapping[Recipe, Path]:
-        """Copy all artifacts to `folder`, the chosen one to its root; gives their folders."""
-        places = {}
-        for recipe in (BASELINE, *self._recipes):
-            name = self._artifact(recipe)
-            if name is not None:
-                places[recipe] = folder / _artifact_path(recipe)
-                shutil.copytree(self._location.fetch(name), places[recipe])
-        for file in places[chosen].iterdir():
-            shutil.copyfile(file, folder / file.name)
-        return places
-
-    def _result(self, choice: _Choice, artifacts: Mapping[Recipe, Path]) -> SqueezeResult:
-        """What was found, without what is measured."""
-        settings = self._settings
-        baseline, random = self._referee.references(settings.episodes)
-        calibrated = [r for r in artifacts if "observations" in r.needs]
-        size = self._size(BASELINE)
+        baseline, random = self._judge.referee.references(settings.episodes)
+        calibrated = [c for c in places if "observations" in c.recipe.needs]
+        size = self._board.size(BASELINE)
         assert size is not None
         return SqueezeResult(
             source=self._agent.source,
             environment=self._environment,
             retain=settings.retain,
             episodes=settings.episodes,
-            max_episodes=self._referee.max_episodes,
+            max_episodes=self._judge.referee.max_episodes,
             seed=settings.seed,
-            calibration=read_artifact(artifacts[calibrated[0]]).manifest.calibration
+            calibration=read_artifact(places[calibrated[0]]).manifest.calibration
             if calibrated
             else None,
             host=host_facts(),
             baseline_size=size,
             baseline_record=baseline,
             random_record=random,
-            trials=choice.trials,
+            trials=trials,
             chosen=choice.chosen,
             confirmation=choice.confirmation,
-            profile=None,
+            profile=profile,
+            measurement_problem=problem,
+            front=self._front(choice),
+            behaviour=watch(choice.chosen, places, self._environment, self._judge.fresh, tell)
+            if settings.behaviour
+            else {},
+            max_bytes=settings.max_bytes,
+            budget_s=settings.budget_s,
         )
 
-    def _plan_more(self, store: Store) -> None:
-        for row in store.results(_STUDY, arrays=True):
-            if row.job.id not in self._results:
-                self._results[row.job.id] = StoredResult(
-                    content=row.content, arrays=row.arrays, host_id=row.host_id, seconds=row.seconds
-                )
-        baseline = self._compress_job(BASELINE).id
-        for failure in store.failures(_STUDY):
-            refused = _OUR_ERROR.search(failure.error)
-            if failure.job.kind != COMPRESS.name or not refused or failure.job.id == baseline:
-                last = failure.error.strip().splitlines()[-1]
-                raise ExecutionError(f"{failure.label['stage']}: {last}")
-            self._problems[failure.job.id] = refused[1].strip()
-        try:
-            self._choose()
-        except _NotYet as wait:
-            store.add_jobs(_STUDY, [(job, self._label(job)) for job in wait.jobs])
+    def _explore(self) -> None:
+        """Let students learn, generation after generation, while there is time.
 
-    def _all(self, find: Callable[[_P], _R], players: Sequence[_P]) -> list[_R]:
-        """`find` for each; all jobs that are missing for them are asked for at once."""
-        found: list[_R] = []
-        missing: list[Job] = []
-        for player in players:
-            try:
-                found.append(find(player))
-            except _NotYet as wait:
-                missing += wait.jobs
-        if missing:
-            raise _NotYet(missing)
-        return found
-
-    def _confirm(self, recipe: Recipe, attempt: int) -> Judgement:
-        """The judgement on fresh seeds; the first attempt is number 0.
-
-        Each attempt may err half as often as the one before, so that all of them together confirm
-        what does not keep its return in at most 5 % of squeezes.
+        Raises:
+            NotYet: if jobs must be done before that.
+            EvaluationError: if the baseline is no better than random.
         """
-        while len(self._confirming) <= attempt:
-            error = ERROR / 2 ** len(self._confirming)
-            self._confirming.append(self._new_referee(self._fresh, error=error))
-        episodes = self._settings.episodes
-        players: tuple[_Player, ...] = (recipe, BASELINE, _RANDOM)
-        self._all(lambda player: self._play(player, self._fresh, episodes), players)
-        return self._confirming[attempt].decide(recipe)
+        self._check_references()
+        seen: dict[Candidate, Seen] = {}
+        self._explored = []
+        settings = self._settings
+        workers = settings.workers or count_cores()
+        for generation in generations(
+            self._students,
+            seen,
+            core_s=(1 - _JUDGING_SHARE) * settings.budget_s * workers,
+            workers=workers,
+            retain=settings.retain,
+            most=settings.max_bytes if settings.max_bytes and self._by_bytes else math.inf,
+        ):
+            late = self._time_is_up() or (seen and not self._has_time_for(generation, workers))
+            if not late:
+                gather(self._see, generation)
+            made = [candidate for candidate in generation if self._is_made(candidate)]
+            self._explored += made
+            for candidate in made:
+                if self._is_seen(candidate) and (found := self._see(candidate)) is not None:
+                    seen[candidate] = found
+            if len(made) < len(generation):
+                return
 
-    def _new_referee(
-        self, seed: int, *, glance: int | None = None, error: float = ERROR
-    ) -> Referee[_Player]:
-        return Referee(
-            self._play,
-            BASELINE,
-            _RANDOM,
-            threshold=self._settings.retain,
-            seed=seed,
-            episodes=self._settings.episodes,
-            max_episodes=self._settings.max_episodes,
-            glance=glance,
-            error=error,
+    def _see(self, candidate: Candidate) -> Seen | None:
+        """What a candidate costs, and keeps at a glance; `None` if it cannot be made."""
+        if self._board.size(candidate) is None:
+            return None
+        glance = self._glance(candidate)
+        baseline, random = self._judge.referee.references(self._judge.referee.glance)
+        gain = baseline.mean_return - random.mean_return
+        return Seen(
+            cost=self._cost(candidate), retention=(glance.mean_return - random.mean_return) / gain
         )
 
-    def _play(self, player: _Player, first: int, count: int) -> EvaluationRecord:
-        """Episodes of a player, once they have been played."""
-        players = [player]
-        seed = self._fresh if first >= self._fresh else self._referee.seed
-        if first >= seed + self._settings.episodes:
-            # When a recipe gets more episodes, the others get them, too: ask for all at once.
-            players += [other for other in (BASELINE, _RANDOM) if other != player]
-        jobs = {each: self._evaluate_job(each, first, count) for each in players}
-        makers = [self._compress_job(each) for each in players if isinstance(each, Recipe)]
-        missing = [job for job in (*makers, *jobs.values()) if job.id not in self._results]
-        if missing:
-            raise _NotYet(missing)
-        return record_of(jobs[player], self._results[jobs[player].id])
+    def _glance(self, candidate: Candidate) -> EvaluationRecord:
+        referee = self._judge.referee
+        return referee.record(candidate, referee.glance)
 
-    def _check_trained(self) -> None:
-        if self._referee.baseline_is_trained():
+    def _is_made(self, candidate: Candidate) -> bool:
+        try:
+            self._board.size(candidate)
+        except NotYet:
+            return False
+        return True
+
+    def _is_seen(self, candidate: Candidate) -> bool:
+        try:
+            self._see(candidate)
+        except NotYet:
+            return False
+        return True
+
+    def _choose(self) -> Choice:
+        """Judge all candidates and choose.
+
+        Raises:
+            NotYet: if jobs must be done before that.
+            EvaluationError: if the baseline is no better than random.
+        """
+        self._check_references()
+        candidates = self._candidates()
+        gather(self._board.size, candidates)
+        treated = [c for c in candidates if self._board.size(c) is not None]
+        cheaper = [c for c in treated if self._cost(c) < self._cost(BASELINE)]
+        if (most := self._settings.max_bytes) is not None:
+            cheaper = [c for c in cheaper if self._board.weight_bytes(c) <= most]
+        return self._judge.choose(treated, sorted(cheaper, key=self._cost))
+
+    def _candidates(self) -> tuple[Candidate, ...]:
+        return (*self._fixed, *self._explored)
+
+    def _trials(self, choice: Choice) -> tuple[Trial, ...]:
+        return tuple(
+            Trial(
+                recipe=candidate.recipe,
+                attempt=candidate.attempt,
+                artifact=None if size is None else artifact_path(candidate),
+                size=size,
+                judgement=choice.judged.get(candidate),
+                problem=self._board.problem(candidate),
+            )
+            for candidate in self._candidates()
+            for size in [self._board.size(candidate)]
+        )
+
+    def _front(self, choice: Choice) -> tuple[Candidate, ...]:
+        """The candidates than which no cheaper one has a higher return."""
+        front: list[Candidate] = []
+        best = -math.inf
+        for candidate in sorted(choice.judged, key=self._cost):
+            kept = choice.judged[candidate].retention.normalized
+            if kept is not None and kept.estimate > best:
+                best = kept.estimate
+                front.append(candidate)
+        return tuple(front)
+
+    def _tell_best(self, on_best: OnBest) -> None:
+        """Show the front of what was seen, and keep the best of it in the folder of the work."""
+        referee = self._judge.referee
+        references: tuple[Player, ...] = (BASELINE, RANDOM)
+        gather(lambda player: referee.record(player, referee.glance), references)
+        seen = [
+            (found.cost, candidate, found)
+            for candidate in self._candidates()
+            if self._is_seen(candidate) and (found := self._see(candidate)) is not None
+        ]
+        rows, best = [], -math.inf
+        for _, candidate, found in sorted(seen, key=lambda each: each[0]):
+            if found.retention > best:
+                best = found.retention
+                glance = self._glance(candidate)
+                rows.append((candidate, glance, found.retention))
+        if not rows:
             return
-        episodes = self._settings.episodes
-        baseline, random = self._referee.references(episodes)
+        enough = [row for row in rows if row[2] >= self._settings.retain]
+        self._keep(enough[0][0] if enough else rows[-1][0])
+        on_best(
+            [
+                BestSoFar(c.name, self._board.weight_bytes(c), glance, kept)
+                for c, glance, kept in rows
+            ],
+            max(0.0, self._settings.budget_s - self._watch.seconds()),
+        )
+
+    def _keep(self, candidate: Candidate) -> None:
+        if candidate == self._best:
+            return
+        artifact = self._board.artifact(candidate)
+        assert artifact is not None
+        target = self._work / "best"
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(artifact, target)
+        self._best = candidate
+
+    def _time_is_up(self) -> bool:
+        limit = (1 - _JUDGING_SHARE) * self._settings.budget_s
+        return self._watch.seconds() >= limit
+
+    def _has_time_for(self, generation: Sequence[Candidate], workers: int) -> bool:
+        """Whether it will be done in time, going by how long the others took."""
+        taken, expected = 0.0, 0.0
+        for candidate in self._explored:
+            if self._board.problem(candidate) is not None:
+                continue
+            taken += self._board.seconds(candidate)
+            expected += learning_s(candidate.recipe)
+        needed = sum(learning_s(c.recipe) for c in generation) * taken / max(expected, 1e-9)
+        left = (1 - _JUDGING_SHARE) * self._settings.budget_s - self._watch.seconds()
+        return needed / min(workers, len(generation)) <= left
+
+    def _share_done(self, status: Status) -> float:
+        # More will be asked for than is known by now: for undecided recipes, and to confirm.
+        counts = status.counts
+        share = counts.done / (max(counts.total, 2 * len(self._fixed)) + 4)
+        if self._settings.budget_s:
+            share = max(share, self._watch.seconds() / self._settings.budget_s)
+        return min(1.0, share)
+
+    def _check_references(self) -> None:
+        """Play the float and the random policy, which must differ."""
+        episodes, referee = self._settings.episodes, self._judge.referee
+        references: tuple[Player, ...] = (BASELINE, RANDOM)
+        gather(lambda player: referee.record(player, episodes), references)
+        if referee.baseline_is_trained():
+            return
+        baseline, random = referee.references(episodes)
         raise EvaluationError(
             f"{self._agent.source.path} is not clearly better than random in "
             f"{self._environment.id} over {episodes} episodes ({baseline.mean_return:.1f} against "
             f"{random.mean_return:.1f}): untrained, so there is no return to keep"
         )
 
-    def _artifact(self, recipe: Recipe) -> str | None:
-        """The name of a recipe's artifact at the location; `None` if it could not be made."""
-        job = self._compress_job(recipe)
-        if job.id in self._problems:
-            return None
-        if job.id not in self._results:
-            raise _NotYet([job])
-        return str(self._results[job.id].content["artifact"])
+    @property
+    def _by_bytes(self) -> bool:
+        return self._settings.optimize == "bytes"
 
-    def _size(self, recipe: Recipe) -> SizeRecord | None:
-        job = self._compress_job(recipe)
-        if job.id in self._problems:
-            return None
-        return SizeRecord(**self._results[job.id].content["size"])
+    def _cost(self, candidate: Candidate) -> float:
+        """What the choice is to have least of."""
+        if self._by_bytes:
+            return self._board.weight_bytes(candidate)
+        return self._board.macs(candidate)
 
-    def _compress_job(self, recipe: Recipe) -> Job:
-        plays = recipe.needs_environment
-        params = {
-            "agent": agent_params(self._agent),
-            "specs": recipe.to_json(),
-            "calibration": calibration_params(self._place, self._settings.seed) if plays else None,
-        }
-        return COMPRESS.job(params)
 
-    def _evaluate_job(self, player: _Player, first: int, count: int) -> Job:
-        params = {**self._place.params, "episodes": count, "seed": first}
-        if isinstance(player, str):
-            return EVALUATE.job({"policy": {_RANDOM: first}, **params})
-        compressed = self._compress_job(player).id
-        policy = {"job": compressed, "folder": ""}
-        return EVALUATE.job({"policy": policy, **params}, needs=(compressed,))
+class _Watch:
+    """The seconds that a search has taken, over all calls of it."""
 
-    def _label(self, job: Job) -> Mapping[str, str]:
-        """What the progress bar says of a job."""
-        names = {self._compress_job(r).id: r.name for r in (BASELINE, *self._recipes)}
-        if job.kind == COMPRESS.name:
-            return {"stage": f"compress {names[job.id]}"}
-        name = names.get(job.params["policy"].get("job"), "random policy")
-        fresh = job.params["seed"] >= self._fresh
-        return {"stage": f"confirm {name}" if fresh else f"play {name}"}
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._before = 0.0
+        with suppress(OSError, ValueError):
+            self._before = float(file.read_text(encoding="utf-8"))
+        self._start = time.monotonic()
+
+    def seconds(self) -> float:
+        seconds = self._before + time.monotonic() - self._start
+        self._file.write_text(f"{seconds:.1f}", encoding="utf-8")
+        return seconds
 
 
 @contextmanager
@@ -453,46 +536,3 @@ def _alone(work: Path) -> Iterator[None]:
         except OSError as error:
             raise OutputError(f"{work}: another squeeze with the same output is running") from error
         yield
-
-
-def _artifact_path(recipe: Recipe) -> str:
-    return f"candidates/{recipe.name}"
-
-
-def _bytes(size: SizeRecord | None) -> int:
-    assert size is not None
-    return size.file_bytes
-
-
-def _best(choice: _Choice) -> list[Recipe]:
-    """What is worth measuring: the float policy, the chosen, the smallest others that may keep."""
-    keeping = [
-        trial
-        for trial in choice.trials
-        if trial.judgement is not None and trial.judgement.retention.verdict != "loses"
-    ]
-    keeping.sort(key=lambda trial: (trial.recipe != choice.chosen, _bytes(trial.size)))
-    return [BASELINE, *(trial.recipe for trial in keeping[: _MOST_MEASURED - 1])]
-
-
-def _measure(
-    artifacts: Sequence[tuple[Recipe, Path]],
-    environment: Environment,
-    settings: SqueezeSettings,
-    scratch: Path,
-    on_progress: StageProgress,
-) -> Profile:
-    """What the artifacts cost, on observations of the first one's own episodes."""
-    assert settings.measurement is not None
-    subjects = [Subject(recipe.name, read_artifact(path)) for recipe, path in artifacts]
-    baseline = RUNTIMES.get("ort").load(subjects[0].artifact)
-    observations, _ = calibrate(baseline, environment, seed=settings.seed)
-    workload = Workload(env_id=environment.id, observations=observations)
-    return profile_subjects(
-        subjects,
-        dict.fromkeys((subject.name for subject in subjects), workload),
-        settings.measurement,
-        meter_problem=settings.meter_problem,
-        scratch=scratch,
-        on_progress=lambda stage, fraction: on_progress(f"measure {stage}", fraction),
-    )

@@ -46,13 +46,19 @@ def quick_recipes() -> tuple[Recipe, ...]:
     return tuple(recipe for recipe in default_recipes() if recipe.ratio is None)
 
 
+def finished(recipe: Recipe) -> Recipe:
+    """The recipe of a student that learns from the reward in the end, too."""
+    return Recipe((*recipe.steps, *Recipe.of("finetune").steps))
+
+
 def students(network: Network) -> tuple[Recipe, ...]:
     """Recipes of small networks that learn from the agent, of fewer than half its weights."""
     recipes = []
     for widths in _WIDTHS:
         for activation, given, bits in _KINDS if widths != "0" else _KINDS[:1]:
-            quantized = f"bits:{bits}:tensor | recover" if "bits" in SPECS else "int8:static"
-            recipe = Recipe.of(f"distill:{widths}:{activation}:{given} | {quantized}")
+            recipe = Recipe.of(
+                f"distill:{widths}:{activation}:{given} | bits:{bits}:tensor | recover"
+            )
             if _weights(recipe, network) < network.parameter_count / 2:
                 recipes.append(recipe)
     return tuple(recipes)

@@ -8,7 +8,7 @@ that may still meet the demand learn again from other seeds.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from squeezerl.methods.recipe import Recipe
@@ -31,6 +31,10 @@ class Seen:
     retention: float
 
 
+def _as_it_is(recipe: Recipe) -> Recipe:
+    return recipe
+
+
 def generations(
     recipes: Sequence[Recipe],
     seen: Mapping[Candidate, Seen],
@@ -39,6 +43,7 @@ def generations(
     workers: int,
     retain: float,
     most: float = math.inf,
+    finish: Callable[[Recipe], Recipe] = _as_it_is,
 ) -> Iterator[list[Candidate]]:
     """What to learn, one generation after the other, without end.
 
@@ -50,6 +55,7 @@ def generations(
         workers: how many learn side by side.
         retain: the retention that is asked for.
         most: the highest cost that is allowed.
+        finish: makes a recipe what it is from the last round on.
     """
     total_s = sum(map(learning_s, recipes))
     times = max(_SHARE * core_s, _SHORTEST_S * len(recipes)) / total_s
@@ -65,8 +71,9 @@ def generations(
             if before is None or found.retention >= before[0].retention:
                 known[recipe] = (found, times)
 
-    for _ in range(ROUNDS):
-        generation = {recipe: Candidate(lengthened(recipe, times)) for recipe in alive}
+    for number in range(ROUNDS):
+        complete = finish if number == ROUNDS - 1 else _as_it_is
+        generation = {recipe: Candidate(lengthened(complete(recipe), times)) for recipe in alive}
         yield list(generation.values())
         take_in(generation)
         alive = promising(known, times * FACTOR, retain, most)
@@ -83,7 +90,8 @@ def generations(
             known, times, retain, most
         )
         generation = {
-            recipe: Candidate(lengthened(recipe, times), attempt) for recipe in chosen[:workers]
+            recipe: Candidate(lengthened(finish(recipe), times), attempt)
+            for recipe in chosen[:workers]
         }
         yield list(generation.values())
         take_in(generation)

@@ -46,6 +46,7 @@ from squeezerl.search.candidates import (
     BASELINE,
     Candidate,
     default_recipes,
+    finished,
     learning_s,
     learns,
     quick_recipes,
@@ -334,6 +335,7 @@ class Search:
             core_s=(1 - _JUDGING_SHARE) * settings.budget_s * workers,
             workers=workers,
             retain=settings.retain,
+            finish=_as_given if settings.recipes else finished,
             most=settings.max_bytes if settings.max_bytes and self._by_bytes else math.inf,
         ):
             late = self._time_is_up() or (seen and not self._has_time_for(generation, workers))
@@ -505,6 +507,10 @@ class Search:
         if self._by_bytes:
             return self._board.weight_bytes(candidate)
         return self._board.macs(candidate)
+
+
+def _as_given(recipe: Recipe) -> Recipe:
+    return recipe
 
 
 class _Watch:

@@ -212,7 +212,8 @@ def single(pool: Pool, limit: int, trials: int, rng: np.random.Generator) -> dic
     found: dict[str, Any] = {}
     for name, target in TARGETS.items():
         differences = pool.differences(target)
-        low, high = (1.2 * float(bound) for bound in (differences.min(), differences.max()))
+        low = min(1.2 * float(differences.min()), -0.01)
+        high = max(1.2 * float(differences.max()), 0.01)
         tests: dict[str, tuple[Decide, int]] = {
             "group-sequential": (sequential(limit), trials),
             "bootstrap, Bonferroni": (bootstrap(limit, rng), trials // 5),

@@ -108,3 +108,13 @@ def test_a_longer_recipe_is_the_same_with_more_steps() -> None:
 def test_quick_recipes_are_no_grids() -> None:
     assert set(quick_recipes()) < set(default_recipes())
     assert not any(recipe.ratio for recipe in quick_recipes())
+
+
+def test_rounds_of_few_recipes_fit_into_the_time_as_well() -> None:
+    seen: dict[Candidate, Seen] = {}
+    plan = generations(RECIPES[3:5], seen, core_s=CORE_S, workers=WORKERS, retain=RETAIN)
+    total = 0.0
+    for generation, _ in zip(plan, range(ROUNDS), strict=False):
+        seen |= {candidate: _law(candidate) for candidate in generation}
+        total += sum(learning_s(candidate.recipe) for candidate in generation)
+    assert total == pytest.approx(0.6 * CORE_S, rel=0.01)

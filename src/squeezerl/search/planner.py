@@ -15,10 +15,9 @@ from squeezerl.methods.recipe import Recipe
 from squeezerl.search.candidates import Candidate, learning_s, lengthened
 
 ROUNDS, FACTOR = 3, 4
-# Of the time for learning, the first round gets this share, the others somewhat more, and attempts
-# with other seeds what is left.
-_SHARE = 0.15
-_SHORTEST_S = 2.0
+# Of the time for learning, the rounds get this share, and attempts with other seeds what is left.
+_SHARE = 0.6
+_SHORTEST_S = 1.0
 # What a student lacks falls about like one over the root of the time that it learns.
 _GAINS = 0.5
 
@@ -57,8 +56,18 @@ def generations(
         most: the highest cost that is allowed.
         finish: makes a recipe what it is from the last round on.
     """
-    total_s = sum(map(learning_s, recipes))
-    times = max(_SHARE * core_s, _SHORTEST_S * len(recipes)) / total_s
+    sizes = [len(recipes)]
+    for _ in range(ROUNDS - 1):
+        sizes.append(min(sizes[-1], max(workers, math.ceil(sizes[-1] / FACTOR))))
+    first_s, last_s = (
+        sum(learning_s(complete(recipe)) for recipe in recipes) / len(recipes)
+        for complete in (_as_it_is, finish)
+    )
+    rounds_s = sum(
+        size * FACTOR**number * (first_s if number < ROUNDS - 1 else last_s)
+        for number, size in enumerate(sizes)
+    )
+    times = max(_SHARE * core_s / rounds_s, _SHORTEST_S / first_s)
     alive = list(recipes)
     known: dict[Recipe, tuple[Seen, float]] = {}
 
@@ -76,12 +85,12 @@ def generations(
         generation = {recipe: Candidate(lengthened(complete(recipe), times)) for recipe in alive}
         yield list(generation.values())
         take_in(generation)
-        alive = promising(known, times * FACTOR, retain, most)
-        alive = alive[: max(workers, math.ceil(len(generation) / FACTOR))]
+        if number == ROUNDS - 1:
+            break
+        alive = promising(known, times * FACTOR, retain, most)[: sizes[number + 1]]
         if not alive:
             return
         times *= FACTOR
-    times /= FACTOR
     attempt = 1
     while True:
         met = [found.cost for found, _ in known.values() if found.retention >= retain]

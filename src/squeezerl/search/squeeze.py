@@ -210,7 +210,8 @@ class Search:
                 self._work_on(self._explore, on_progress, on_best, self._time_is_up)
                 with open_store(self._url) as store:
                     self._board.read(store)
-                self._explore()  # the last time: no more than what was made
+                with suppress(NotYet):  # there was no time for anything
+                    self._explore()  # the last time: no more than what was made
             self._work_on(self._choose, on_progress, on_best, lambda: False)
         self._choose()
 

@@ -133,7 +133,7 @@ def squeeze(
 
 
 def bytes_of(text: str) -> int:
-    """ "500", "2k" and "1.5M" as bytes.
+    """Bytes of texts such as "500", "2k" and "1.5M".
 
     Raises:
         InvalidArgumentError: if it is no such text.

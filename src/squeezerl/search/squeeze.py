@@ -283,6 +283,7 @@ class Search:
                     settings.measurement,
                     settings.seed,
                     settings.meter_problem,
+                    self._work,
                     tell,
                 )
             except (MeasurementError, InvalidArgumentError) as error:

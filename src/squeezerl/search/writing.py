@@ -58,6 +58,7 @@ def measure(
     settings: Settings,
     seed: int,
     meter_problem: str | None,
+    scratch: Path,
     on_progress: Callable[[str, float], None],
 ) -> Profile:
     """What the artifacts cost, on observations of the first one's own episodes."""
@@ -72,6 +73,7 @@ def measure(
         dict.fromkeys((subject.name for subject in subjects), workload),
         settings,
         meter_problem=meter_problem,
+        scratch=scratch,
         on_progress=lambda stage, fraction: on_progress(f"measure {stage}", fraction),
     )
 

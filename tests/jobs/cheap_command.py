@@ -24,7 +24,7 @@ def main(url: str, study: str, folder: Path, executor: str) -> int:
         url,
         study,
         location=Location(str(folder / "artifacts")),
-        workers=3 if executor == "local" else 2,
+        workers=2,
         executor=executor,
         scratch=folder / "scratch",
         plan_more=plan_more if study == "search" else None,

@@ -125,7 +125,7 @@ def test_ctrl_c_stops_and_a_second_one_kills(url: str, tmp_path: Path) -> None:
     put(url, *(cheap_job(n, seconds=60) for n in range(3)))
     command = Command(url, "s", tmp_path)
     try:
-        _wait_until_running(url, 3)
+        _wait_until_running(url, 2)
         workers = command.workers()
         command.process.send_signal(signal.SIGINT)
         time.sleep(0.5)

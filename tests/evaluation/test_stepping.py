@@ -17,6 +17,7 @@ from squeezerl.evaluation import envpool_rollout
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import evaluate
 from squeezerl.evaluation.timed_episode import timed_episode
+from squeezerl.evaluation.visits import EnvironmentVisits
 
 _DOCS = Path(__file__).parents[2] / "docs"
 
@@ -197,6 +198,15 @@ def test_an_observation_of_envpool_that_is_nan_is_an_error(
     monkeypatch.setattr(envpool_rollout.library(), "make", Diverging)
     with pytest.raises(EnvError, match="observation of step 4 in the episode with seed 7 is NaN"):
         evaluate(constant(0.0, (17,), (6,)), "HalfCheetah-v5", episodes=1, seed=7)
+
+
+def test_a_policy_that_learns_in_a_faulty_environment_is_stopped() -> None:
+    for kwargs in ({"reward": float("nan")}, {"observation": np.full(4, np.nan, np.float32)}):
+        with (
+            EnvironmentVisits(Environment.find(FAULTY, kwargs), 0) as visits,
+            pytest.raises(EnvError, match="while the policy learned"),
+        ):
+            visits.roll(lambda batch: np.zeros((len(batch), 1), np.float32), 6)
 
 
 @pytest.mark.parametrize("version", [0, 1])

@@ -10,6 +10,7 @@ from typing import Any, Self, final
 import numpy as np
 import numpy.typing as npt
 
+from squeezerl.errors import EnvError
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.rollout import rollout
 from squeezerl.methods.base import Act, Transitions
@@ -114,6 +115,11 @@ class EnvironmentVisits:
             order = np.argsort(info["env_id"])
             observations, rewards = observations[order], rewards[order]
             terminated, truncated = terminated[order], truncated[order]
+        if np.isnan(observations).any() or not np.isfinite(rewards).all():
+            raise EnvError(
+                f"{self._environment.id}: an observation with NaN, or a reward that is not finite, "
+                "while the policy learned"
+            )
         return observations.astype(np.float32), rewards, terminated, truncated
 
 

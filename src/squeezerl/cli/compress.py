@@ -40,6 +40,13 @@ def compress(
     calibration_episodes: Annotated[
         int, typer.Option(help="Episodes that static quantization takes its observations from.")
     ] = 10,
+    by_layer: Annotated[
+        int | None,
+        typer.Option(
+            metavar="EPISODES",
+            help="Keep each layer in float in turn, play so many episodes, and show the return.",
+        ),
+    ] = None,
     seed: console.SeedOption = 0,
     env_kwargs: console.EnvKwargsOption = None,
     max_episode_steps: console.MaxEpisodeStepsOption = None,
@@ -63,7 +70,10 @@ def compress(
     from squeezerl.artifacts.output import check_output
     from squeezerl.formats.base import FORMATS
     from squeezerl.formats.packed import packed_size
+    from squeezerl.pipeline.layer_costs import layer_costs
     from squeezerl.pipeline.make import make_artifact, with_opset
+    from squeezerl.records import to_json
+    from squeezerl.report.text import format_number_interval
 
     steps = _recipe(recipe, method, ratio, naive)
     loaded = load_agent(agent, vecnormalize=vecnormalize)
@@ -71,7 +81,7 @@ def compress(
         loaded = loaded.stochastic()
     check_output(output, force=force)
     environment = None
-    if env is not None or steps.needs_environment:
+    if env is not None or steps.needs_environment or by_layer is not None:
         environment = console.find_environment(
             env,
             loaded.source,
@@ -92,10 +102,22 @@ def compress(
             on_progress=lambda fraction: update(doing, fraction),
         )
         artifact = with_opset(artifact, opset)
+    costs = []
+    if by_layer is not None and environment is not None:
+        with console.progress_bar("layers") as update:
+            costs = layer_costs(
+                loaded,
+                steps,
+                environment,
+                episodes=by_layer,
+                seed=seed,
+                on_progress=lambda fraction: update("layers", fraction),
+            )
     artifact.save(output, force=force)
     manifest = artifact.manifest
     if as_json:
-        console.print_json(json.loads(manifest.dumps()))
+        found = {"layer_costs": to_json(costs)} if by_layer is not None else {}
+        console.print_json(json.loads(manifest.dumps()) | found)
         return
     console.print_table(
         ("layer", "before", "after", "dtype", "bytes before", "bytes after"),
@@ -112,6 +134,15 @@ def compress(
             for before, after in zip_longest(manifest.layers_before, manifest.layers)
         ],
     )
+    if costs:
+        console.say()
+        console.print_table(
+            ("in float", "deviation of actions", f"return, less float ({by_layer} episodes)"),
+            [
+                (cost.in_float, f"{cost.deviation:.4f}", format_number_interval(cost.difference))
+                for cost in costs
+            ],
+        )
     float_weights = packed_size(loaded.network).total
     float_bytes = len(FORMATS.get("onnx").write(loaded.network))
     said = _bytes_on_disk(manifest.size, float_weights, float_bytes)

@@ -96,10 +96,7 @@ def squeeze(
         max_episode_steps=max_episode_steps,
         frame_stack=frame_stack,
     )
-    interruption = interrupt_on_signals(
-        "interrupted; the same command goes on with what was found, the best of which is in "
-        f".{output.name}.squeeze/best"
-    )
+    interruption = interrupt_on_signals("interrupted; the same command goes on with what was found")
     names = console.option_names(recipes="--recipe")
     with interruption, names, best_so_far() as (update, on_best):
         squeezed = squeeze_agent(

@@ -312,7 +312,14 @@ class Search:
             profile=profile,
             measurement_problem=problem,
             front=self._front(choice),
-            behaviour=watch(choice.chosen, places, self._environment, self._judge.fresh, tell)
+            behaviour=watch(
+                choice.chosen,
+                places,
+                self._environment,
+                settings.seed,
+                self._judge.fresh,
+                tell,
+            )
             if settings.behaviour
             else {},
             max_bytes=settings.max_bytes,

@@ -83,9 +83,10 @@ def watch(
     places: Places,
     environment: Environment,
     seed: int,
+    fresh: int,
     on_progress: Callable[[str, float], None],
 ) -> dict[str, Behaviour]:
-    """How the float policy and the chosen candidate behave, by their names."""
+    """How the float policy and the chosen candidate behave on fresh seeds, by their names."""
     load = RUNTIMES.get("ort").load
     teacher = load(read_artifact(places[BASELINE]))
     observations, _ = calibrate(teacher, environment, seed=seed)
@@ -95,7 +96,7 @@ def watch(
             teacher,
             environment,
             observations,
-            seed=seed,
+            seed=fresh,
             on_progress=lambda fraction, name=candidate.name: on_progress(  # type: ignore[misc]
                 f"disturb {name}", fraction
             ),

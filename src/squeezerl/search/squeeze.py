@@ -32,7 +32,7 @@ from squeezerl.evaluation.evaluate import CONFIRMATION_SEED_OFFSET, check_number
 from squeezerl.host.cores import count_cores
 from squeezerl.host.facts import host_facts
 from squeezerl.jobs.execute import execute
-from squeezerl.jobs.job import Status
+from squeezerl.jobs.job import Job, Label, Status
 from squeezerl.jobs.location import Location
 from squeezerl.jobs.open import open_store
 from squeezerl.jobs.store import Store
@@ -224,11 +224,13 @@ class Search:
     ) -> None:
         """Let workers do the jobs that a plan asks for, until it asks for no more."""
         with open_store(self._url) as store:
+            done: list[tuple[Job, Label]] = []
             if STUDY in store.study_names():
                 store.retry_failed(STUDY)
                 self._board.read(store)
+                done = [(row.job, row.label) for row in store.results(STUDY, arrays=False)]
             # Jobs of an earlier plan that this one does not need are not done; results are kept.
-            store.put_study(STUDY, {}, [])
+            store.put_study(STUDY, {}, done)
 
         def plan_more(store: Store) -> None:
             self._board.read(store)

@@ -315,10 +315,16 @@ def _with(kwargs: Mapping[str, Any]) -> str:
 def _instead(env_id: str) -> dict[str, Any] | None:
     """The closest version of a retired or unknown environment that can be made."""
     for name in _close(env_id):
+        if envpool_support.find_spaces(name, {}) is not None:
+            return {"env": name}
         try:
-            return {"env": Environment.find(name).id}
-        except EnvError:
+            # Not `make_gymnasium`, whose own error would look for the closest of this one.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                gymnasium.make(name, disable_env_checker=True).close()
+        except Exception:  # the environment's own constructor may raise anything
             continue
+        return {"env": name}
     return None
 
 

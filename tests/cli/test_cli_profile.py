@@ -270,6 +270,7 @@ def test_doctor_prints_one_object() -> None:
     assert 0 < data["noise"]["usual_s"] <= data["noise"]["median_s"] <= data["noise"]["max_s"]
     assert {runtime["name"] for runtime in data["runtimes"]} == {
         "ort",
+        "native",
         "torch",
         "torch-cuda",
         "sb3",

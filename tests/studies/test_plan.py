@@ -21,6 +21,7 @@ from squeezerl.jobs.job import Job
 from squeezerl.methods.recipe import Recipe
 from squeezerl.pipeline.place import Place
 from squeezerl.records import AgentSource, SourceFile
+from squeezerl.search.candidates import Candidate
 from squeezerl.search.squeeze import Search, SqueezeSettings
 from squeezerl.studies.plan import Plan, plan_study
 from squeezerl.studies.reading.study_file import read_study
@@ -257,7 +258,7 @@ def test_a_study_and_a_squeeze_give_equal_work_to_one_job(tmp_path: Path) -> Non
     )
     search = Search(agent, environment, SqueezeSettings(seed=5, recipes=(recipe,)), tmp_path)
 
-    assert {search._compress_job(r).id for r in (Recipe(), recipe)} == {
+    assert {search._board.compress_job(Candidate(r)).id for r in (Recipe(), recipe)} == {
         job.id for job in plan_study(study).jobs if job.kind == "compress"
     }
 

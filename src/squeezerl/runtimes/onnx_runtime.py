@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from squeezerl.errors import ArtifactError
 from squeezerl.formats.base import FORMATS
-from squeezerl.formats.onnx import to_onnx
 from squeezerl.network.activations import Activation
 from squeezerl.network.network import NOISE, Network
 from squeezerl.runtimes.base import RUNTIMES, Actions, Actor, Deployed, Observations, Rows, Runtime
@@ -64,6 +63,9 @@ class OnnxActor(Actor):
         """
         if not self._network.is_dynamic:
             return self
+        # A deployed policy that plays single observations needs no `onnx`.
+        from squeezerl.formats.onnx import to_onnx
+
         model = to_onnx(self._network, separate_rows=True).SerializeToString()
         twin = copy.copy(self)
         twin._run_batch = _session(model, self._threads).run

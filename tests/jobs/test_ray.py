@@ -166,6 +166,7 @@ def test_workers_end_when_their_driver_is_killed(tmp_path: Path) -> None:
 
 
 def test_an_unreachable_cluster_is_an_error(tmp_path: Path) -> None:
+    # Not "auto", which would find the cluster of a test beside this one.
     pytest.importorskip("ray")
     url = f"sqlite:///{tmp_path}/store.db"
     with Store.open(url) as store:
@@ -177,7 +178,7 @@ def test_an_unreachable_cluster_is_an_error(tmp_path: Path) -> None:
         "from squeezerl.jobs.location import Location\n"
         "try:\n"
         "    execute(sys.argv[1], 's', location=Location(sys.argv[2]), executor='ray',\n"
-        "            address='auto')\n"
+        "            address='nowhere')\n"
         "except ExecutionError as error:\n    print(error)"
     )
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
@@ -189,4 +190,4 @@ def test_an_unreachable_cluster_is_an_error(tmp_path: Path) -> None:
         check=True,
         env=environment,
     )
-    assert "no Ray cluster at auto" in done.stdout, done.stderr
+    assert "no Ray cluster at nowhere" in done.stdout, done.stderr

@@ -5,10 +5,12 @@ import pytest
 from plain_actors import PlainActor, Shapes, constant, toppling
 from task_envs import MIRROR
 
+import squeezerl
 from squeezerl.evaluation.behaviour import behaviour, changed_physics
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import evaluate, play
 from squeezerl.runtimes.base import Actor
+from squeezerl.runtimes.onnx_runtime import load_network
 
 OBSERVATIONS = np.random.default_rng(0).standard_normal((50, 1)).astype(np.float32)
 
@@ -31,6 +33,20 @@ def test_a_policy_does_not_deviate_from_itself() -> None:
     assert found.ended_early == 0.0
     assert found.mean_length == 30
     assert found.record.episodes == play(actor, _pendulum(), episodes=3, seed=0).episodes
+
+
+def test_a_policy_that_draws_its_actions_is_watched_with_the_noise_of_its_episodes() -> None:
+    network = squeezerl.load("demo").stochastic().network
+    place = Environment.find("HalfCheetah-v5", {"max_episode_steps": 15})
+    seen = np.zeros((2, 17), np.float32)  # all alike, so the sensors have no noise
+    actor, teacher = load_network(network), load_network(network)
+    played = play(load_network(network), place, episodes=3, seed=5)
+    for _ in range(2):  # a teacher whose noise runs on would differ the second time
+        found = behaviour(actor, teacher, place, seen, seed=5, episodes=3)
+        assert found.deviation == 0.0
+        assert (found.record.episodes, found.record.noise_seed) == (played.episodes, 5)
+        assert found.disturbed["5% observation noise"].episodes == played.episodes
+    assert behaviour(actor, actor, place, seen, seed=5, episodes=3).deviation == 0.0
 
 
 def test_deviation_is_in_half_ranges_of_the_action() -> None:

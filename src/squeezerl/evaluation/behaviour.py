@@ -7,7 +7,7 @@ is left of the return where sensors are noisy, actions come late, or bodies weig
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -140,12 +140,33 @@ def _model(env: gymnasium.Env[Any, Any]) -> Any:
     return model if hasattr(model, "geom_friction") else None
 
 
-class _Watched(Actor):
-    """A policy whose actions are compared with its teacher's and with its own before."""
+class _Around(Actor):
+    """A policy to which something is done; where it draws its actions, the noise is its own."""
+
+    def __init__(self, actor: Actor) -> None:
+        super().__init__(actor)
+        self._actor = actor
+
+    @property
+    def draws(self) -> bool:
+        return self._actor.draws
+
+    def seed_noise(self, rows: Rows, seeds: Sequence[int]) -> None:
+        self._actor.seed_noise(rows, seeds)
+
+    def start(self, rows: Rows) -> None:
+        self._actor.start(rows)
+
+
+class _Watched(_Around):
+    """A policy whose actions are compared with its teacher's and with its own before.
+
+    A teacher that draws its actions gets the same noise.
+    """
 
     def __init__(self, actor: Actor, teacher: Actor, environment: Environment) -> None:
         super().__init__(actor)
-        self._actor, self._teacher = actor, teacher
+        self._teacher = teacher
         self._half_range: Floats | float = 1.0
         if environment.action_low is not None and environment.action_high is not None:
             half = (environment.action_high.astype(np.float64) - environment.action_low) / 2
@@ -153,14 +174,20 @@ class _Watched(Actor):
         self._before: dict[int, list[Floats]] = {}
         self._squares = {"deviation": [0.0, 0], "jerk": [0.0, 0]}
 
+    def seed_noise(self, rows: Rows, seeds: Sequence[int]) -> None:
+        super().seed_noise(rows, seeds)
+        self._teacher.seed_noise(rows, seeds)
+
     def start(self, rows: Rows) -> None:
         self._before |= {row: [] for row in rows.tolist()}
-        self._actor.start(rows)
+        super().start(rows)
         self._teacher.start(rows)
 
     def act(self, observations: Observations, rows: Rows | None = None) -> Actions:
         actions = self._actor.act(observations, rows)
-        wanted = self._teacher.act(observations, rows)
+        # A policy that is its own teacher must not draw twice.
+        is_own = self._teacher is self._actor
+        wanted = actions if is_own else self._teacher.act(observations, rows)
         if self.action_count is not None:
             self._note("deviation", (actions != wanted).astype(np.float64))
             return actions
@@ -188,33 +215,29 @@ class _Watched(Actor):
         noted[1] += values.size
 
 
-class _Noisy(Actor):
+class _Noisy(_Around):
     """A policy whose sensors are noisy."""
 
     def __init__(self, actor: Actor, deviation: Floats, rng: np.random.Generator) -> None:
         super().__init__(actor)
-        self._actor, self._deviation, self._rng = actor, deviation, rng
-
-    def start(self, rows: Rows) -> None:
-        self._actor.start(rows)
+        self._deviation, self._rng = deviation, rng
 
     def act(self, observations: Observations, rows: Rows | None = None) -> Actions:
         noise = self._rng.standard_normal(observations.shape) * self._deviation
         return self._actor.act((observations + noise).astype(np.float32), rows)
 
 
-class _Delayed(Actor):
+class _Delayed(_Around):
     """A policy whose actions come one step late; the first one is done twice."""
 
     def __init__(self, actor: Actor) -> None:
         super().__init__(actor)
-        self._actor = actor
         self._before: dict[int, Any] = {}
 
     def start(self, rows: Rows) -> None:
         for row in rows.tolist():
             self._before.pop(row, None)
-        self._actor.start(rows)
+        super().start(rows)
 
     def act(self, observations: Observations, rows: Rows | None = None) -> Actions:
         actions = self._actor.act(observations, rows)

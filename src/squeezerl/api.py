@@ -363,7 +363,7 @@ def _hint_at_lost_parts(
     if source is None or source.trained_to is None or "max_episode_steps" in place.kwargs:
         return
     mean, deviation = source.trained_to
-    found = sum(record.returns) / len(record.returns)
+    found = record.mean_return
     if found < mean - max(0.5 * abs(mean), 2 * deviation):
         warnings.warn(
             f"{source.path}: its last episodes in training returned {mean:,.5g} ± "

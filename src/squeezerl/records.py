@@ -266,8 +266,8 @@ class Retention:
     (R - R_random) / (R_baseline - R_random). `verdict` is "keeps", "loses" or "undecided" for
     `threshold`, wrong with a probability of at most 1 - `verdict_confidence` over all looks at
     growing numbers of episodes; where it is "undecided", about `more_episodes` would decide it if
-    what was seen so far holds, `None` if a million would not. It and `normalized` are `None` where
-    the baseline is not clearly better than random (`baseline_trained` false).
+    what was seen so far holds, `None` if a million would not. `verdict` and `normalized` are
+    `None` where the baseline is not clearly better than random (`baseline_trained` false).
     """
 
     ratio: Interval | None

@@ -13,7 +13,7 @@ from gymnasium.spaces import Box, Discrete
 from plain_actors import PlainActor, Shapes, constant
 
 from squeezerl.errors import EnvError
-from squeezerl.evaluation import envpool_rollout
+from squeezerl.evaluation import envpool_support
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import evaluate
 from squeezerl.evaluation.timed_episode import timed_episode
@@ -179,7 +179,7 @@ def test_an_observation_of_envpool_that_is_nan_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its simulations do not diverge on demand, so what it returns is changed on the way."""
-    make = envpool_rollout.library().make
+    make = envpool_support.library().make
 
     class Diverging:
         def __init__(self, *given: Any, **kwargs: Any) -> None:
@@ -195,7 +195,7 @@ def test_an_observation_of_envpool_that_is_nan_is_an_error(
                 observations[0, 2] = np.nan
             return (observations, *others)
 
-    monkeypatch.setattr(envpool_rollout.library(), "make", Diverging)
+    monkeypatch.setattr(envpool_support.library(), "make", Diverging)
     with pytest.raises(EnvError, match="observation of step 4 in the episode with seed 7 is NaN"):
         evaluate(constant(0.0, (17,), (6,)), "HalfCheetah-v5", episodes=1, seed=7)
 

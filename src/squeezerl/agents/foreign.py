@@ -21,7 +21,7 @@ _BEGINNINGS = (
     (b"\x7fELF", "a compiled program or library"),
     (b"{", "JSON"),
 )
-# Names in a zip, whole or as the end of one → what it is; the first that fits counts.
+# Ends of names in a zip → what it is; the first that fits counts.
 _ZIPPED = (
     ("parameter_list", "a checkpoint of Stable Baselines 2 (TensorFlow); convert it to "
      "Stable-Baselines3"),
@@ -89,7 +89,7 @@ def _what_is_zipped(path: Path) -> str:
     if broken:
         return "a zip that breaks off, so the download was cut short"
     for end, what in _ZIPPED:
-        if any(name == end or name.endswith(end) for name in names):
+        if any(name.endswith(end) for name in names):
             return what
     shown = ", ".join(names[:5]) or "nothing"
     return f"a zip with {shown}" + (f" and {len(names) - 5} more" if len(names) > 5 else "")

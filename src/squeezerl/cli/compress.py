@@ -26,7 +26,7 @@ def compress(
         str | None, typer.Option(help="Steps and their values, e.g. 'prune:l2:0.3 | int8:static'.")
     ] = None,
     method: Annotated[
-        str | None, typer.Option(help="Short for a recipe: ptdq, ptsq, l1, l2, float.")
+        str | None, typer.Option(help="Short for a recipe: ptdq, ptsq, int8, int4, l1, l2, float.")
     ] = None,
     env: console.EnvOption = None,
     ratio: Annotated[
@@ -164,7 +164,7 @@ def compress(
 
 
 def _bytes_on_disk(size: SizeRecord, float_weights: int, float_bytes: int) -> str:
-    """What the file has, and how it compares with the file of the policy in float."""
+    """How many bytes the policy and its file have, and the same of the policy in float."""
     smaller = float_bytes / size.file_bytes
     compared = (
         f"{smaller:.1f} times smaller than"

@@ -43,7 +43,9 @@ def evaluate(
     frame_stack: console.FrameStackOption = None,
     stochastic: console.StochasticOption = False,
     backend: console.BackendOption = "auto",
-    runtime: Annotated[str, typer.Option(help="Runtime that plays: ort, torch, sb3.")] = "ort",
+    runtime: Annotated[
+        str, typer.Option(help="Runtime that plays: ort, native, torch, sb3.")
+    ] = "ort",
     vecnormalize: console.VecNormalizeOption = None,
     against_vecnormalize: Annotated[
         Path | None, typer.Option(help="The same for the agent of --against.")

@@ -7,28 +7,20 @@ from typing import Annotated
 
 import typer
 
-from squeezerl.cli.console import (
-    JsonOption,
-    OutputOption,
-    option_names,
-    print_json,
-    reports_errors,
-    say,
-)
+from squeezerl.cli import console
 from squeezerl.errors import InvalidArgumentError
 
 
-@reports_errors
+@console.reports_errors
 def export(
     policy: Annotated[
         str,
         typer.Argument(
             metavar="AGENT_OR_ARTIFACT",
             help="An artifact (a folder), or an agent, whose policy is exported in float32.",
-            show_default=False,
         ),
     ],
-    output: OutputOption,
+    output: console.OutputOption,
     to: Annotated[str, typer.Option("--to", help="The language: c.")] = "c",
     target: Annotated[
         str,
@@ -46,11 +38,10 @@ def export(
         typer.Option(
             metavar="FILE.npy",
             help="For the self-test. [dim]default: recorded in the agent's environment[/dim]",
-            show_default=False,
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the program at DIR.")] = False,
-    as_json: JsonOption = False,
+    as_json: console.JsonOption = False,
 ) -> None:
     """Write a policy as C source with a self-test, a build file, a sketch and a README.
 
@@ -64,26 +55,25 @@ def export(
 
     if to != "c":
         raise InvalidArgumentError(f"--to is {to!r}; known is c")
-    with option_names():
-        facts = export_c(
-            policy,
-            output,
-            name=name,
-            target=target,
-            observations=None if observations is None else read_observations(observations),
-            force=force,
-        )
+    facts = export_c(
+        policy,
+        output,
+        name=name,
+        target=target,
+        observations=None if observations is None else read_observations(observations),
+        force=force,
+    )
     if as_json:
-        print_json(facts)
+        console.print_json(facts)
         return
     if "microcontroller" in facts:
         found = facts["microcontroller"]
-        say(
+        console.say(
             f"{target}, emulated: {found['flash_bytes']:,} bytes of flash, {found['ram_bytes']:,} "
             f"of RAM, {found['instructions']:,} instructions per decision (cycles differ); "
             f"{'all' if not found['wrong'] else 'NOT all'} actions of the self-test agree"
         )
-    say(
+    console.say(
         f"{output}: {name}.c and {name}.h, {facts['constant_bytes']:,} bytes of constants, about "
         f"{facts['stack_bytes']:,} bytes of stack\n"
         f"Test it: cmake -S {output} -B {output}/build && cmake --build {output}/build && "

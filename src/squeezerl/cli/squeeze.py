@@ -73,8 +73,8 @@ def squeeze(
 ) -> None:
     """Find the smallest artifact that keeps the return, and prove it on fresh episodes.
 
-    Without a budget it tries PTDQ, PTSQ, L1 and L2 at 5 to 70 %. With one, small networks learn
-    from the agent as well. Exits with 3 if nothing smaller meets the demand.
+    Without a budget it tries PTDQ, PTSQ, 8 and 4 bits, and L1 and L2 at 5 to 70 %. With one, small
+    networks learn from the agent as well. Exits with 3 if nothing smaller meets the demand.
 
     DIR becomes the artifact (policy.onnx, manifest.json), with report.md, results.json, pareto.png
     and all candidates beside it. If it is interrupted, the same command goes on.

@@ -254,7 +254,7 @@ def results(
 @console.reports_errors
 def report(
     name: StudyArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")],
+    output: console.OutputOption,
     store: StoreOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the report at DIR.")] = False,
 ) -> None:

@@ -154,7 +154,7 @@ class Environment:
     def _name_beside(self, other: Environment) -> str:
         if self.id == other.id and not self.kwargs:
             return f"{self.id} without these arguments"
-        more = {k: v for k, v in self.kwargs.items() if other.kwargs.get(k) != v}
+        more = self._more_than(other)
         if FRAME_STACK in more:
             return f"{self.id} with its last {more[FRAME_STACK]} observations (`frame_stack`)"
         given = " and ".join(f"{name}={value}" for name, value in more.items())
@@ -164,11 +164,15 @@ class Environment:
         """The arguments that lead from one to the other; `None` if some would have to go."""
         if other.kwargs.keys() - self.kwargs.keys():
             return None
-        more = {k: v for k, v in self.kwargs.items() if other.kwargs.get(k) != v}
+        more = self._more_than(other)
         changes: dict[str, Any] = {} if self.id == other.id else {"env": self.id}
         if FRAME_STACK in more:
             changes["frame_stack"] = more.pop(FRAME_STACK)
         return changes | ({"env_kwargs": more} if more else {})
+
+    def _more_than(self, other: Environment) -> dict[str, Any]:
+        """The arguments that the other does not have, or has otherwise."""
+        return {k: v for k, v in self.kwargs.items() if other.kwargs.get(k) != v}
 
     def _fits(self, policy: Sizes) -> bool:
         return (

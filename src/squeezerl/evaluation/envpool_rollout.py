@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from squeezerl.evaluation import stepping
 from squeezerl.evaluation.environment import Environment
-from squeezerl.evaluation.envpool_support import library
+from squeezerl.evaluation.envpool_support import make_pool
 from squeezerl.records import Episode
 from squeezerl.runtimes.base import Actions, Actor, Observations, Rows
 
@@ -27,14 +27,7 @@ class _Pool:
     def __init__(
         self, environment: Environment, seeds: Sequence[int], threads: int, first_row: int
     ) -> None:
-        self._env: Any = library().make(
-            environment.id,
-            env_type="gymnasium",
-            num_envs=len(seeds),
-            seed=list(seeds),
-            num_threads=min(threads, len(seeds)),
-            **environment.kwargs,
-        )
+        self._env = make_pool(environment.id, environment.kwargs, seeds, threads)
         self.seeds, self._first_row = seeds, first_row
         self._id = environment.id
         self.ids: npt.NDArray[np.int32] = np.arange(len(seeds), dtype=np.int32)

@@ -6,7 +6,7 @@ import functools
 import importlib
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import ModuleType
@@ -60,6 +60,18 @@ def ids() -> frozenset[str]:
         return frozenset()
     importlib.import_module("envpool.entry")
     return frozenset(library().list_all_envs())
+
+
+def make_pool(env_id: str, kwargs: Mapping[str, Any], seeds: Sequence[int], threads: int) -> Any:
+    """An environment for each seed, stepped together by so many threads at most."""
+    return library().make(
+        env_id,
+        env_type="gymnasium",
+        num_envs=len(seeds),
+        seed=list(seeds),
+        num_threads=min(threads, len(seeds)),
+        **kwargs,
+    )
 
 
 def _has(env_id: str) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from squeezerl.errors import EnvError
+from squeezerl.evaluation import envpool_support
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.rollout import rollout
 from squeezerl.methods.base import Act, Transitions
@@ -18,7 +19,8 @@ from squeezerl.runtimes.base import Actions, Actor, Observations, Rows
 
 # No evaluation uses these seeds; EnvPool takes 32 bits.
 _SEED_OFFSET = 1_700_000_000
-_SEED_RANGE = 400_000_000
+# Where the seeds of `returns` begin, behind all those of `roll`.
+_RETURNS_OFFSET = 200_000_000
 _ROWS = 32
 
 
@@ -37,7 +39,7 @@ class EnvironmentVisits:
     def __init__(self, environment: Environment, seed: int, threads: int | None = None) -> None:
         self.rows = _ROWS
         self._environment, self._threads = environment, threads or os.cpu_count() or 1
-        self._first = _SEED_OFFSET + seed * 1_009 % (_SEED_RANGE - 200_000_000)
+        self._first = _SEED_OFFSET + seed * 1_009 % _RETURNS_OFFSET
         self._env: Any = None
         self._observations: Observations = np.empty(0, np.float32)
         self._ended = np.zeros(_ROWS, np.bool_)
@@ -73,7 +75,7 @@ class EnvironmentVisits:
 
     def returns(self, act: Act, episodes: int, first: int = 0) -> npt.NDArray[np.float64]:
         """See `Visits`."""
-        start = self._first + 200_000_000 + first
+        start = self._first + _RETURNS_OFFSET + first
         played = rollout(
             _Acting(self._environment, act),
             self._environment,
@@ -88,15 +90,8 @@ class EnvironmentVisits:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "Box low's precision lowered"
             if environment.backend == "envpool":
-                import envpool
-
-                self._env = envpool.make(
-                    environment.id,
-                    env_type="gymnasium",
-                    num_envs=_ROWS,
-                    seed=seeds,
-                    num_threads=self._threads,
-                    **environment.kwargs,
+                self._env = envpool_support.make_pool(
+                    environment.id, environment.kwargs, seeds, self._threads
                 )
                 observations, _ = self._env.reset()
             else:

@@ -26,7 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from squeezerl.errors import AuditError, FormatError
 from squeezerl.formats.base import FORMATS, Format, SizeRecord
-from squeezerl.formats.packed import size_record
+from squeezerl.formats.packed import read_exactly
 from squeezerl.network.activations import GELU_CUBE, GELU_ROOT, SQRT_2, Activation
 from squeezerl.network.arithmetic import tanh_parts
 from squeezerl.network.network import (
@@ -47,6 +47,7 @@ from squeezerl.network.network import (
     Rounding,
     Sampling,
     Tensor,
+    product_step,
 )
 
 OPSET = 17
@@ -100,19 +101,13 @@ class OnnxFormat(Format):
 
     def read(self, content: bytes) -> tuple[Network, SizeRecord]:
         """See `Format`."""
-        try:
-            model = onnx.load_model_from_string(content)
-            network = _read(model)
-            same = _bytes(to_onnx(network, model.opset_import[0].version))
-        except Exception as error:  # a hostile model can make the reader fail in any way
-            reason = str(error) or type(error).__name__
-            raise AuditError(f"not a policy that this release writes: {reason}") from error
-        if same != content:
-            raise AuditError(
-                "not a policy that this release writes: the network that was read from the graph "
-                "makes another file"
-            )
-        return network, size_record(network, len(content))
+        return read_exactly(content, _parsed)
+
+
+def _parsed(content: bytes) -> tuple[Network, bytes]:
+    model = onnx.load_model_from_string(content)
+    network = _read(model)
+    return network, _bytes(to_onnx(network, model.opset_import[0].version))
 
 
 FORMATS.register("onnx", OnnxFormat())
@@ -329,7 +324,7 @@ class _Graph:
             self.rounded = parts
             return
         if rounding.bits != _BITS:
-            # What lies beyond the integers that there are becomes the last of them.
+            # Numbers beyond the range of the integers become the first or the last integer.
             bounds = [
                 self.constant(f"{name}_{end}", _scalar(bound))
                 for end, bound in zip(("low", "high"), _range(rounding), strict=True)
@@ -645,7 +640,7 @@ def _with_step(layer: Layer, rounding: AnyRounding | None) -> Tensor:
     assert isinstance(weight, IntegerTensor)
     if not isinstance(rounding, Rounding):
         raise AuditError("a bias in integers behind values that are not")
-    scale = np.asarray(weight.scale * np.float32(rounding.scale), np.float32)
+    scale = product_step(weight, rounding)
     return IntegerTensor(bias.values, scale, np.zeros(scale.shape, np.int32), 32)
 
 

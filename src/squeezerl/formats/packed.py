@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -38,6 +38,7 @@ from squeezerl.network.network import (
     Sampling,
     Tensor,
     level_count,
+    product_step,
 )
 
 MAGIC = b"SQZ\x01"
@@ -106,6 +107,26 @@ def size_record(network: Network, file_bytes: int) -> SizeRecord:
     )
 
 
+def read_exactly(
+    content: bytes, parse: Callable[[bytes], tuple[Network, bytes]]
+) -> tuple[Network, SizeRecord]:
+    """`Format.read` of a file, by a function that gives the network and the file that it makes.
+
+    Raises:
+        AuditError: if the file cannot be parsed, or is another one than the network makes.
+    """
+    try:
+        network, same = parse(content)
+    except Exception as error:  # a hostile file can make the reader fail in any way
+        reason = str(error) or type(error).__name__
+        raise AuditError(f"not a policy that this release writes: {reason}") from error
+    if same != content:
+        raise AuditError(
+            "not a policy that this release writes: the network that was read makes another file"
+        )
+    return network, size_record(network, len(content))
+
+
 class PackedFormat(Format):
     """`policy.sqz`, for programs in C and for whoever counts bytes."""
 
@@ -117,20 +138,13 @@ class PackedFormat(Format):
 
     def read(self, content: bytes) -> tuple[Network, SizeRecord]:
         """See `Format`."""
-        try:
-            if not content.startswith(MAGIC):
-                raise AuditError("it does not begin as one")
-            network = _read(_Reader(content[len(MAGIC) :]))
-            same = self.write(network)
-        except Exception as error:  # a hostile file can make the reader fail in any way
-            reason = str(error) or type(error).__name__
-            raise AuditError(f"not a policy that this release writes: {reason}") from error
-        if same != content:
-            raise AuditError(
-                "not a policy that this release writes: the network that was read makes another "
-                "file"
-            )
-        return network, size_record(network, len(content))
+        return read_exactly(content, self._parsed)
+
+    def _parsed(self, content: bytes) -> tuple[Network, bytes]:
+        if not content.startswith(MAGIC):
+            raise AuditError("it does not begin as one")
+        network = _read(_Reader(content[len(MAGIC) :]))
+        return network, self.write(network)
 
 
 FORMATS.register("packed", PackedFormat())
@@ -333,7 +347,7 @@ def _write_layer(writer: _Writer, layer: Layer, rounding: AnyRounding | None) ->
 def _step(weight: Tensor, rounding: AnyRounding | None) -> Float | None:
     """The scale of products, which a bias in integers has."""
     if isinstance(weight, IntegerTensor) and isinstance(rounding, Rounding):
-        return np.asarray(weight.scale * np.float32(rounding.scale), np.float32)
+        return product_step(weight, rounding)
     return None
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import struct
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,11 +78,7 @@ def measure_microcontroller(program: Program, processor: str) -> Microcontroller
         raise MeasurementError(
             "the emulator Unicorn is not installed: pip install 'squeezerl[microcontrollers]'"
         )
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        program.write(folder)
-        for file, content in program.bare_files().items():
-            (folder / file).write_text(content, encoding="utf-8")
+    with _written(program) as folder:
         alone = _Image(_build(program, PROCESSORS[processor], folder, "-DWITHOUT_TEST"))
         emulated = _emulate(_Image(_build(program, PROCESSORS[processor], folder)), processor)
     return MicrocontrollerRecord(
@@ -101,11 +99,7 @@ def build_wasm(program: Program) -> bytes:
     Raises:
         CompilerError: if zig is not installed, or fails.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        program.write(folder)
-        for file, content in program.bare_files().items():
-            (folder / file).write_text(content, encoding="utf-8")
+    with _written(program) as folder:
         policy, target = program.facts["name"], folder / "policy.wasm"
         exports = [f"-Wl,--export={symbol}" for symbol in (f"{policy}_act", "__heap_base")]
         flags = ["-O2", "-std=c99", "-ffp-contract=off", "-nostdlib", "-Wl,--no-entry", "-s"]
@@ -117,6 +111,17 @@ def build_wasm(program: Program) -> bytes:
             ]
         )
         return target.read_bytes()
+
+
+@contextmanager
+def _written(program: Program) -> Iterator[Path]:
+    """A temporary folder with the program and what it needs without an operating system."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        program.write(folder)
+        for file, content in program.bare_files().items():
+            (folder / file).write_text(content, encoding="utf-8")
+        yield folder
 
 
 def _build(program: Program, processor: Processor, folder: Path, *flags: str) -> bytes:

@@ -33,6 +33,6 @@ def artifact_size(artifact: Artifact) -> ModelSize:
         gzip_bytes=len(gzip.compress(artifact.model, compresslevel=9, mtime=0)),
         weight_bytes=packed.total,
         weight_bytes_by_dtype=packed.by_dtype,
-        parameters=sum(layer.parameter_count for layer in layers),
+        parameters=artifact.network.parameter_count,
         macs=sum(layer.in_features * layer.out_features for layer in layers),
     )

@@ -147,8 +147,8 @@ class Spec(ABC):
 
     @property
     def estimate_s(self) -> float:
-        """Roughly the seconds that it takes."""
-        return 0.05
+        """Roughly the seconds that it takes: those of its steps of learning, if it has any."""
+        return sum(getattr(self, name) / rate for name, rate in self.rates.items()) or 0.05
 
     @abstractmethod
     def apply(self, network: Network, given: Given) -> Network:

@@ -25,7 +25,8 @@ from squeezerl.network.network import Network, Normalizer, as_float
 from squeezerl.records import MethodRecord
 
 _ACTIVATIONS = {"relu": "ReLU", "hardtanh": "Hardtanh", "tanh": "Tanh"}
-# Of a normaliser that the agent does not have itself.
+# For an agent without a normaliser: where the new one clips, and the deviation below which a
+# feature counts as constant.
 _CLIP = 10.0
 _CONSTANT = 1e-6
 
@@ -85,11 +86,6 @@ class Distillation(Spec):
             color="#56B4E9",
             marker="X",
         )
-
-    @property
-    def estimate_s(self) -> float:
-        """See `Spec`."""
-        return self.steps / STEPS_PER_SECOND
 
     def apply(self, network: Network, given: Given) -> Network:
         """See `Spec`."""

@@ -33,13 +33,15 @@ _STEPS_PER_SECOND = 10_000
 _SNAPSHOTS = 15
 # Rate and deviation, from a start whose return is near the agent's and from a worse one.
 _GENTLE, _BOLD = (3e-4, 0.05), (1e-3, 0.1)
+# Near: within this share of the agent's return, over so many episodes.
 _NEAR, _FIRST_LOOK = 0.15, 8
 # PPO (Schulman et al. 2017, arXiv 1707.06347).
 _HORIZON, _EPOCHS, _MINIBATCH = 64, 10, 1024
 _GAMMA, _LAMBDA, _CLIP = 0.99, 0.95, 0.2
 _MOST_KL, _MOST_GRADIENT = 0.03, 0.5
 _VALUE_WIDTHS, _VALUE_RATE = (64, 64), 1e-3
-# The policy waits while its value is learned; then the agent holds it for a while.
+# Shares of all rounds: in the first, only the value function learns; until the second, the agent's
+# actions hold the policy back.
 _WARM_UP, _HELD = 0.08, 0.5
 # Evolution strategies (Salimans et al. 2017, arXiv 1703.03864).
 _PAIRS, _EPISODES = 16, 2
@@ -103,11 +105,6 @@ class FineTuning(Spec):
     def named_fields(self) -> tuple[str, ...]:
         """See `Spec`."""
         return ("by",)
-
-    @property
-    def estimate_s(self) -> float:
-        """See `Spec`."""
-        return self.steps / _STEPS_PER_SECOND
 
     def apply(self, network: Network, given: Given) -> Network:
         """See `Spec`."""

@@ -24,6 +24,7 @@ from squeezerl.network.network import (
     Rounding,
     as_float,
     level_count,
+    product_step,
 )
 
 BITS = 8
@@ -61,9 +62,9 @@ def weight_limits(bits: float) -> tuple[int, int]:
     return -zero, level_count(bits) - 1 - zero
 
 
-def step_by_row(scale: Float) -> Float:
-    """Scales (out,) or () so that they broadcast over weights (out, in)."""
-    return scale[:, np.newaxis] if scale.ndim else scale
+def step_by_row(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Scales or zero points, (out,) or (), so that they broadcast over weights (out, in)."""
+    return array[:, np.newaxis] if array.ndim else array
 
 
 def integer_weight(weight: Float, *, per_channel: bool, bits: float = BITS) -> IntegerTensor:
@@ -84,7 +85,7 @@ def integer_bias(
 
     With fewer `bits` it is a multiple of a power of two, so that so many bits say it all.
     """
-    scale = np.asarray(weight.scale * np.float32(rounding.scale), np.float32)
+    scale = product_step(weight, rounding)
     values = np.clip(np.rint(bias.astype(np.float64) / scale), -_BIAS_LIMIT, _BIAS_LIMIT)
     excess = max(0, int(np.abs(values).max(initial=0)).bit_length() + 1 - bits)
     if excess:

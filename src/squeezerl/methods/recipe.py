@@ -30,7 +30,7 @@ from squeezerl.network.network import Network
 from squeezerl.records import LayerRecord, MethodRecord
 
 _SEPARATOR = " | "
-# Of a policy that has learned, in each of its environments.
+# After a step that learns, later steps calibrate on so many steps in each environment.
 _STEPS_AFTER = 100
 _FLOAT_RECORD = MethodRecord(
     name=FLOAT, label=FLOAT, short=FLOAT, group="reference", color="#000000", marker="*"
@@ -118,7 +118,7 @@ class Recipe:
         records = [step.record for step in self.steps]
         several = self.ratio is None
         return MethodRecord(
-            name="+".join(s.name for s in self.steps) if several else self._name_without_ratio,
+            name=self.name if several else self._name_without_ratio,
             label=" + ".join(record.label for record in records),
             short=" + ".join(record.short for record in records),
             group=records[-1].group,

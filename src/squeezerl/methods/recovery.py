@@ -66,11 +66,6 @@ class Recovery(Spec):
         """See `Spec`."""
         return ()
 
-    @property
-    def estimate_s(self) -> float:
-        """See `Spec`."""
-        return self.steps / STEPS_PER_SECOND
-
     def apply(self, network: Network, given: Given) -> Network:
         """See `Spec`."""
         check_given(self, given)

@@ -7,15 +7,13 @@ calculus that a chain of layers needs.
 from __future__ import annotations
 
 import dataclasses
-import functools
-import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from squeezerl.methods.integers import as_half, integer_bias, weight_limits
+from squeezerl.methods.integers import as_half, integer_bias, step_by_row, weight_limits
 from squeezerl.network.activations import Activation
 from squeezerl.network.arithmetic import act, tanh_parts
 from squeezerl.network.network import (
@@ -241,8 +239,8 @@ def _layer(layer: Layer, parts: list[Float], rounding: Any) -> Layer:
         return dataclasses.replace(layer, weight=weight, bias=bias)
     stored = layer.weight
     scale = _scale(parts[2], stored)
-    steps = np.rint(weight / _by_row(scale))
-    values = np.clip(steps, *weight_limits(stored.bits)) + _by_row(stored.zero_point)
+    steps = np.rint(weight / step_by_row(scale))
+    values = np.clip(steps, *weight_limits(stored.bits)) + step_by_row(stored.zero_point)
     integers = IntegerTensor(values.astype(np.uint8), scale, stored.zero_point, stored.bits)
     if not isinstance(layer.bias, IntegerTensor):
         return dataclasses.replace(layer, weight=integers, bias=as_half(bias))
@@ -255,7 +253,7 @@ def _layer(layer: Layer, parts: list[Float], rounding: Any) -> Layer:
 def _is_short(bias: IntegerTensor) -> bool:
     """Whether 16 bits hold the integers, shifted by as many bits as all of them allow."""
     integers = [int(value) for value in bias.centered]
-    every = functools.reduce(operator.or_, integers, 0)
+    every = int(np.bitwise_or.reduce(bias.centered, initial=0))
     return max(map(abs, integers), default=0) < 2**15 * max(1, every & -every)
 
 
@@ -264,7 +262,7 @@ def _effective_weight(layer: Layer, parts: list[Float]) -> tuple[Float, Any]:
     if not isinstance(layer.weight, IntegerTensor):
         return parts[0], None
     low, high = weight_limits(layer.weight.bits)
-    scale = _by_row(_scale(parts[2], layer.weight))
+    scale = step_by_row(_scale(parts[2], layer.weight))
     steps = parts[0] / scale
     integers = np.clip(np.rint(steps), low, high)
     inside = (steps >= low) & (steps <= high)
@@ -284,10 +282,6 @@ def _weight_gradients(gradient: Float, layer: Layer, parts: list[Float], tape: A
     inside, of_scale, scale = tape
     of_log = gradient * of_scale * scale
     return [gradient * inside, of_log.sum(axis=1) if parts[2].ndim else of_log.sum()]
-
-
-def _by_row(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return array[:, np.newaxis] if array.ndim else array
 
 
 def _rounded(value: Float, rounding: Rounding) -> tuple[Float, npt.NDArray[np.bool_]]:

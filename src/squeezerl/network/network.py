@@ -134,6 +134,11 @@ class Rounding:
             raise NetworkError(f"zero point {self.zero_point} does not fit {self.bits} bits")
 
 
+def product_step(weight: IntegerTensor, rounding: Rounding) -> Float:
+    """The scale of the products of a weight and what it multiplies, which an integer bias has."""
+    return np.asarray(weight.scale * np.float32(rounding.scale), np.float32)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DynamicRounding:
     """The same with a scale and a zero point that are computed from each row at run time.

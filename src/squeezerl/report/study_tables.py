@@ -165,7 +165,7 @@ def costs_table(costs: pd.DataFrame, methods: Methods) -> Table:
             *((str(row["host_id"]),) if hosts else ()),
             _si(row, "latency_s", "s"),
             _times(row, "latency_times"),
-            _si(row, "energy_j", "J") + (" ~" if _known(row["energy_estimated"]) else ""),
+            _si(row, "energy_j", "J") + (" ~" if _known_true(row["energy_estimated"]) else ""),
             _times(row, "energy_times"),
             _si(row, "memory_bytes", "B"),
             _times(row, "memory_times"),
@@ -345,7 +345,7 @@ def _times(row: Any, name: str) -> str:
     return DASH if pd.isna(row[name]) else f"{row[name]:.2f}x"
 
 
-def _known(value: Any) -> bool:
+def _known_true(value: Any) -> bool:
     """Whether a truth value is known and true."""
     return not pd.isna(value) and bool(value)
 

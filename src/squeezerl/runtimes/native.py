@@ -9,7 +9,7 @@ import ctypes
 import math
 import sys
 from functools import cache
-from typing import Any, Literal, final
+from typing import Any, Literal, final, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from squeezerl.runtimes.base import RUNTIMES, Actions, Actor, Deployed, Observat
 
 FLAGS = ("-O3", "-std=gnu99", "-fPIC", "-shared", "-ffp-contract=off")
 Level = Literal["portable", "avx2", "avx-vnni", "avx512-vnni"]
-LEVELS: tuple[Level, ...] = ("portable", "avx2", "avx-vnni", "avx512-vnni")
+LEVELS: tuple[Level, ...] = get_args(Level)
 _ALIGNMENT = 64
 _OTHERS = ("quantize_row", "keep", "join", "sums")
 _CODES = {

@@ -17,7 +17,7 @@ from squeezerl.pipeline.kinds import COMPRESS, EVALUATE, calibration_params
 from squeezerl.pipeline.place import Place
 from squeezerl.records import EvaluationRecord
 from squeezerl.search.candidates import BASELINE, Candidate, learning_s
-from squeezerl.search.judging import RANDOM, NotYet, Player
+from squeezerl.search.judging import RANDOM, REFERENCES, NotYet, Player
 
 STUDY = "squeeze"
 # The end of a traceback, where the error is one that a method raised.
@@ -90,20 +90,20 @@ class Board:
         return None if result is None else SizeRecord(**result.content["size"])
 
     def weight_bytes(self, candidate: Candidate) -> int:
-        """Of one that could be made."""
+        """Of a candidate that could be made."""
         size = self.size(candidate)
         assert size is not None
         return size.weight_bytes
 
     def macs(self, candidate: Candidate) -> int:
-        """The multiplications of one decision of one that could be made."""
+        """The multiplications of one decision, for a candidate that could be made."""
         result = self._made(candidate)
         assert result is not None
         layers = result.content["layers"]
         return sum(layer["in_features"] * layer["out_features"] for layer in layers)
 
     def seconds(self, candidate: Candidate) -> float:
-        """How long it took to make one that could be made."""
+        """How long it took to make a candidate that could be made."""
         result = self._made(candidate)
         assert result is not None
         return result.seconds
@@ -114,7 +114,7 @@ class Board:
         seed = self._fresh if first >= self._fresh else self._seed
         if first >= seed + self._episodes:
             # When a candidate gets more episodes, the others get them, too: ask for all at once.
-            players += [other for other in (BASELINE, RANDOM) if other != player]
+            players += [other for other in REFERENCES if other != player]
         jobs = {each: self._evaluate_job(each, first, count) for each in players}
         makers = [self.compress_job(each) for each in players if isinstance(each, Candidate)]
         if any(job.id not in self._results for job in (*makers, *jobs.values())):

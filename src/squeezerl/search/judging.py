@@ -20,6 +20,7 @@ from squeezerl.search.candidates import BASELINE, Candidate
 RANDOM = "random"
 # The float policy and the candidates, and the random policy by its name.
 Player = Candidate | str
+REFERENCES: tuple[Player, ...] = (BASELINE, RANDOM)
 # A candidate that clearly loses over the first of its episodes gets no more of them.
 _GLANCE_SHARE, _FEWEST_AT_A_GLANCE = 0.25, 20
 _P = TypeVar("_P")
@@ -117,7 +118,7 @@ class Judge:
         while len(self._confirming) <= attempt:
             error = ERROR / 2 ** len(self._confirming)
             self._confirming.append(self._referee(self.fresh, error=error))
-        players: tuple[Player, ...] = (candidate, BASELINE, RANDOM)
+        players = (candidate, *REFERENCES)
         gather(lambda player: self._play(player, self.fresh, self.episodes), players)
         return self._confirming[attempt].decide(candidate)
 

@@ -30,7 +30,8 @@ class Seen:
     retention: float
 
 
-def _as_it_is(recipe: Recipe) -> Recipe:
+def as_given(recipe: Recipe) -> Recipe:
+    """The recipe itself."""
     return recipe
 
 
@@ -42,7 +43,7 @@ def generations(
     workers: int,
     retain: float,
     most: float = math.inf,
-    finish: Callable[[Recipe], Recipe] = _as_it_is,
+    finish: Callable[[Recipe], Recipe] = as_given,
 ) -> Iterator[list[Candidate]]:
     """What to learn, one generation after the other, without end.
 
@@ -61,7 +62,7 @@ def generations(
         sizes.append(min(sizes[-1], max(workers, math.ceil(sizes[-1] / FACTOR))))
     first_s, last_s = (
         sum(learning_s(complete(recipe)) for recipe in recipes) / len(recipes)
-        for complete in (_as_it_is, finish)
+        for complete in (as_given, finish)
     )
     rounds_s = sum(
         size * FACTOR**number * (first_s if number < ROUNDS - 1 else last_s)
@@ -81,7 +82,7 @@ def generations(
                 known[recipe] = (found, times)
 
     for number in range(ROUNDS):
-        complete = finish if number == ROUNDS - 1 else _as_it_is
+        complete = finish if number == ROUNDS - 1 else as_given
         generation = {recipe: Candidate(lengthened(complete(recipe), times)) for recipe in alive}
         yield list(generation.values())
         take_in(generation)

@@ -13,7 +13,7 @@ import math
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,8 +52,8 @@ from squeezerl.search.candidates import (
     quick_recipes,
     students,
 )
-from squeezerl.search.judging import RANDOM, Choice, Judge, NotYet, Player, gather
-from squeezerl.search.planner import Seen, generations
+from squeezerl.search.judging import REFERENCES, Choice, Judge, NotYet, gather
+from squeezerl.search.planner import Seen, as_given, generations
 from squeezerl.search.result import BestSoFar, SqueezeResult, Trial
 from squeezerl.search.writing import artifact_path, measure, place_artifacts, watch, worth_measuring
 
@@ -313,7 +313,13 @@ class Search:
             confirmation=choice.confirmation,
             profile=profile,
             measurement_problem=problem,
-            front=self._front(choice),
+            front=self._front(
+                {
+                    candidate: judgement.retention.normalized.estimate
+                    for candidate, judgement in choice.judged.items()
+                    if judgement.retention.normalized is not None
+                }
+            ),
             behaviour=watch(
                 choice.chosen,
                 places,
@@ -343,10 +349,10 @@ class Search:
         for generation in generations(
             self._students,
             seen,
-            core_s=(1 - _JUDGING_SHARE) * settings.budget_s * workers,
+            core_s=self._exploring_s * workers,
             workers=workers,
             retain=settings.retain,
-            finish=_as_given if settings.recipes else finished,
+            finish=as_given if settings.recipes else finished,
             most=settings.max_bytes if settings.max_bytes and self._by_bytes else math.inf,
         ):
             late = self._time_is_up() or (seen and not self._has_time_for(generation, workers))
@@ -355,7 +361,7 @@ class Search:
             made = [candidate for candidate in generation if self._is_made(candidate)]
             self._explored += made
             for candidate in made:
-                if self._is_seen(candidate) and (found := self._see(candidate)) is not None:
+                if (found := self._seen(candidate)) is not None:
                     seen[candidate] = found
             if len(made) < len(generation):
                 return
@@ -382,12 +388,12 @@ class Search:
             return False
         return True
 
-    def _is_seen(self, candidate: Candidate) -> bool:
+    def _seen(self, candidate: Candidate) -> Seen | None:
+        """What `_see` says; `None` also where it is not known yet."""
         try:
-            self._see(candidate)
+            return self._see(candidate)
         except NotYet:
-            return False
-        return True
+            return None
 
     def _choose(self) -> Choice:
         """Judge all candidates and choose.
@@ -422,41 +428,33 @@ class Search:
             for size in [self._board.size(candidate)]
         )
 
-    def _front(self, choice: Choice) -> tuple[Candidate, ...]:
-        """The candidates than which no cheaper one has a higher return."""
+    def _front(self, kept: Mapping[Candidate, float]) -> tuple[Candidate, ...]:
+        """The candidates that keep more of the return than any cheaper one, the cheapest first."""
         front: list[Candidate] = []
         best = -math.inf
-        for candidate in sorted(choice.judged, key=self._cost):
-            kept = choice.judged[candidate].retention.normalized
-            if kept is not None and kept.estimate > best:
-                best = kept.estimate
+        for candidate in sorted(kept, key=self._cost):
+            if kept[candidate] > best:
+                best = kept[candidate]
                 front.append(candidate)
         return tuple(front)
 
     def _tell_best(self, on_best: OnBest) -> None:
         """Show the front of what was seen, and keep the best of it in the folder of the work."""
-        referee = self._judge.referee
-        references: tuple[Player, ...] = (BASELINE, RANDOM)
-        gather(lambda player: referee.record(player, referee.glance), references)
-        seen = [
-            (found.cost, candidate, found)
+        self._play_references(self._judge.referee.glance)
+        kept = {
+            candidate: found.retention
             for candidate in self._candidates()
-            if self._is_seen(candidate) and (found := self._see(candidate)) is not None
-        ]
-        rows, best = [], -math.inf
-        for _, candidate, found in sorted(seen, key=lambda each: each[0]):
-            if found.retention > best:
-                best = found.retention
-                glance = self._glance(candidate)
-                rows.append((candidate, glance, found.retention))
-        if not rows:
+            if (found := self._seen(candidate)) is not None
+        }
+        front = self._front(kept)
+        if not front:
             return
-        enough = [row for row in rows if row[2] >= self._settings.retain]
-        self._keep(enough[0][0] if enough else rows[-1][0])
+        enough = [candidate for candidate in front if kept[candidate] >= self._settings.retain]
+        self._keep(enough[0] if enough else front[-1])
         on_best(
             [
-                BestSoFar(c.name, self._board.weight_bytes(c), glance, kept)
-                for c, glance, kept in rows
+                BestSoFar(c.name, self._board.weight_bytes(c), self._glance(c), kept[c])
+                for c in front
             ],
             max(0.0, self._settings.budget_s - self._watch.seconds()),
         )
@@ -471,9 +469,13 @@ class Search:
         shutil.copytree(artifact, target)
         self._best = candidate
 
+    @property
+    def _exploring_s(self) -> float:
+        """The part of the budget in which students learn."""
+        return (1 - _JUDGING_SHARE) * self._settings.budget_s
+
     def _time_is_up(self) -> bool:
-        limit = (1 - _JUDGING_SHARE) * self._settings.budget_s
-        return self._watch.seconds() >= limit
+        return self._watch.seconds() >= self._exploring_s
 
     def _has_time_for(self, generation: Sequence[Candidate], workers: int) -> bool:
         """Whether it will be done in time, going by how long the others took."""
@@ -484,7 +486,7 @@ class Search:
             taken += self._board.seconds(candidate)
             expected += learning_s(candidate.recipe)
         needed = sum(learning_s(c.recipe) for c in generation) * taken / max(expected, 1e-9)
-        left = (1 - _JUDGING_SHARE) * self._settings.budget_s - self._watch.seconds()
+        left = self._exploring_s - self._watch.seconds()
         return needed / min(workers, len(generation)) <= left
 
     def _share_done(self, status: Status) -> float:
@@ -498,8 +500,7 @@ class Search:
     def _check_references(self) -> None:
         """Play the float and the random policy, which must differ."""
         episodes, referee = self._settings.episodes, self._judge.referee
-        references: tuple[Player, ...] = (BASELINE, RANDOM)
-        gather(lambda player: referee.record(player, episodes), references)
+        self._play_references(episodes)
         if referee.baseline_is_trained():
             return
         baseline, random = referee.references(episodes)
@@ -508,6 +509,10 @@ class Search:
             f"{self._environment.id} over {episodes} episodes ({baseline.mean_return:.1f} against "
             f"{random.mean_return:.1f}): untrained, so there is no return to keep"
         )
+
+    def _play_references(self, episodes: int) -> None:
+        """Ask for episodes of the float and of the random policy at once."""
+        gather(lambda player: self._judge.referee.record(player, episodes), REFERENCES)
 
     @property
     def _by_bytes(self) -> bool:
@@ -518,10 +523,6 @@ class Search:
         if self._by_bytes:
             return self._board.weight_bytes(candidate)
         return self._board.macs(candidate)
-
-
-def _as_given(recipe: Recipe) -> Recipe:
-    return recipe
 
 
 class _Watch:

@@ -50,7 +50,7 @@ class GraduallyPrunedActor:
 
     @property
     def recipe(self) -> Recipe:
-        """How artifacts of this actor came about."""
+        """The recipe of the artifacts that are made of this actor."""
         return Recipe((self._spec,))
 
     def follow(self, done: float) -> None:

@@ -298,11 +298,14 @@ class _Run:
 
     def _deployed(self) -> Network:
         network = network_of(self._model, self._training.algorithm)
+        return network if self._shaped is None else self._shaped.export(network)
+
+    @property
+    def _shaped(self) -> FakeQuantizedActor | GraduallyPrunedActor | None:
+        """The actor that makes the artifact, once it computes as the artifact will."""
         if self._qat is not None and self._qat.is_enabled:
-            return self._qat.export(network)
-        if self._pruned is not None and self._pruned.is_complete:
-            return self._pruned.export(network)
-        return network
+            return self._qat
+        return self._pruned if self._pruned is not None and self._pruned.is_complete else None
 
     def _evaluate(self, steps: int) -> None:
         """Evaluate the policy as it would be deployed now."""
@@ -314,9 +317,7 @@ class _Run:
             seed=EVALUATION_SEED,
         )
         # In a training for int8, only an int8 policy can be the best, and so with pruning.
-        counts = (self._qat is None or self._qat.is_enabled) and (
-            self._pruned is None or self._pruned.is_complete
-        )
+        counts = (self._qat is None and self._pruned is None) or self._shaped is not None
         if self._evaluations.add(steps, record, may_be_best=counts):
             self._save(BEST)
         self._folder.save_evaluations(self._evaluations)
@@ -327,10 +328,8 @@ class _Run:
 
     def _save(self, name: str) -> None:
         self._folder.save_model(self._model, name)
-        if self._qat is not None and self._qat.is_enabled:
-            self._folder.save_artifact(self._deployed(), self._qat.recipe, name)
-        if self._pruned is not None and self._pruned.is_complete:
-            self._folder.save_artifact(self._deployed(), self._pruned.recipe, name)
+        if self._shaped is not None:
+            self._folder.save_artifact(self._deployed(), self._shaped.recipe, name)
 
     def _save_checkpoint(self) -> None:
         save_checkpoint(

@@ -140,13 +140,9 @@ class EnvPoolVecEnv(VecEnv):  # type: ignore[misc]
         return [False for _ in self._get_indices(indices)]
 
     def _make_pool(self) -> Any:
-        return envpool_support.library().make(
-            self._environment.id,
-            env_type="gymnasium",
-            num_envs=self.num_envs,
-            seed=[seed % _SEEDS for seed in self._seeds],
-            num_threads=min(_THREADS, self.num_envs),
-            **self._environment.kwargs,
+        seeds = [seed % _SEEDS for seed in self._seeds]
+        return envpool_support.make_pool(
+            self._environment.id, self._environment.kwargs, seeds, _THREADS
         )
 
     def _cast(self, observations: Array) -> Array:

@@ -389,7 +389,7 @@ def _number(number: Any) -> str:
 
 
 def _dtype(weight: Any) -> str:
-    return f"int{weight.bits}" if isinstance(weight, IntegerTensor) else "float32"
+    return weight.dtype_name if isinstance(weight, IntegerTensor) else "float32"
 
 
 def _tolerance(network: Network) -> str:

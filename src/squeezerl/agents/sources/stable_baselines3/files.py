@@ -21,7 +21,7 @@ MAX_WEIGHTS_BYTES = 512 * 2**20
 _MAX_EXPANSION = 100
 _MAX_YAML_BYTES = 2**20
 _NORMALIZER_NAMES = ("vecnormalize.pkl", "vec_normalize.pkl")
-_OTHER_NORMALIZERS = ("vec*norm*.pkl", "*normalize*.pkl", "*normalizer*.pkl")
+_OTHER_NORMALIZERS = ("vec*norm*.pkl", "*normalize*.pkl")
 
 
 @dataclass(frozen=True)

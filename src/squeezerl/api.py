@@ -484,7 +484,11 @@ def squeeze(
         max_episodes=max_episodes,
         seed=seed,
         recipes=tuple(map(Recipe.of, recipes)),
-        measurement=Settings(seconds=_SQUEEZE_SECONDS, meter=meter, seed=seed) if measure else None,
+        measurement=Settings(
+            runtimes=("ort", "native"), seconds=_SQUEEZE_SECONDS, meter=meter, seed=seed
+        )
+        if measure
+        else None,
         meter_problem=meter_problem,
         workers=workers,
         budget_s=seconds_of(budget),
@@ -543,7 +547,8 @@ def profile(
             agent. Unless given, the one that the agent was trained on.
         observations: recorded elsewhere, (n, *observation_shape), instead of an environment: an
             array or the path of a .npy file.
-        runtimes: names of registered runtimes; a list, or a string with commas.
+        runtimes: names of registered runtimes; a list, or a string with commas. "cortex-m4" and
+            "cortex-m0plus" are emulated: flash, RAM and instructions of the policy as a C program.
         batch: observations for each `act`.
         threads: of the runtime.
         seconds: of timed decisions for each policy in each runtime.
@@ -572,11 +577,12 @@ def profile(
         runtimes = [name.strip() for name in runtimes.split(",")]
     meter, meter_problem = choose_meter(host_facts(), energy=energy, watts_per_core=watts_per_core)
     gpu_meter = None
-    if any(RUNTIMES.get(runtime).is_gpu for runtime in runtimes):
+    if any(RUNTIMES.get(name).is_gpu for name in runtimes if name not in PROCESSORS):
         gpu_meter, gpu_problem = choose_gpu_meter(host_facts())
         meter_problem = " ".join(filter(None, (meter_problem, gpu_problem))) or None
     settings = Settings(
-        runtimes=tuple(runtimes),
+        runtimes=tuple(name for name in runtimes if name not in PROCESSORS),
+        processors=tuple(name for name in runtimes if name in PROCESSORS),
         batch=batch,
         threads=threads,
         seconds=seconds,

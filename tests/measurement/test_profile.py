@@ -419,3 +419,29 @@ def test_a_damaged_artifact_is_refused_before_any_process(
 
 def test_the_profile_is_a_public_name() -> None:
     assert squeezerl.profile is profile
+
+
+def test_microcontrollers_are_emulated_beside_or_without_runtimes(
+    artifacts: dict[str, str],
+) -> None:
+    pytest.importorskip("ziglang")
+    pytest.importorskip("unicorn")
+    chosen = [artifacts["float"], artifacts["ptdq"]]
+    found = profile(chosen, observations=SEEN, runtimes="cortex-m4")
+    data = profile_json(found)
+    assert (data["rows"], data["reference"]) == ([], None)
+    small, smaller = data["microcontrollers"]
+    assert (small["wrong"], smaller["wrong"]) == (0, 0)
+    assert smaller["flash_bytes"] > 0
+    assert small["instructions"] > 0
+    text = profile_markdown(data)
+    assert f"{smaller['instructions']:,}" in text
+    assert "cycles differ" in text
+
+
+def test_a_processor_that_cannot_be_emulated_says_why(
+    artifacts: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MeasurementError, match=r"Unicorn is not installed: pip install"):
+        profile([artifacts["float"]], observations=SEEN, runtimes="cortex-m4")

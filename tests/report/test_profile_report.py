@@ -465,6 +465,21 @@ def test_candidates_that_were_measured_get_columns() -> None:
     }
 
 
+def test_each_runtime_has_a_column_and_memory_is_that_of_the_first() -> None:
+    fast = [make_process(number, usual_ns=1000, anonymous=(0,) * 7) for number in range(6)]
+    data = _data(
+        make_row("float"),
+        make_row("float", fast, runtime="native"),
+        make_row("drawn"),
+        make_row("drawn", runtime="native", problem="it cannot"),
+    )
+    assert measured_columns(data) == ("ort latency", "native latency", "model memory")
+    assert measured_cells(data) == {
+        "float": ("20.0 µs", "1.00 µs", "8.00 B"),
+        "drawn": ("20.0 µs", "–", "8.00 B"),
+    }
+
+
 @pytest.mark.parametrize(
     ("paths", "names"),
     [

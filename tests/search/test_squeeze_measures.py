@@ -53,21 +53,25 @@ def test_the_best_candidates_are_measured(tmp_path: Path, monkeypatch: pytest.Mo
     )
     profile = result.profile
     assert profile is not None
-    assert [row.name for row in profile.rows] == ["float", result.chosen.name]
+    assert [(row.name, row.runtime) for row in profile.rows] == [
+        (name, runtime) for name in ("float", result.chosen.name) for runtime in ("ort", "native")
+    ]
     for row in profile.rows:
-        assert (row.runtime, row.problem, row.env_id) == ("ort", None, "CartPole-v1")
+        assert (row.problem, row.env_id) == (None, "CartPole-v1")
         assert len(row.processes) >= 6
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     for measured in (results["baseline"], results["chosen"]):
         assert 1e-6 < measured["profile"]["latency_s"]["median"] < 1e-2
         assert measured["profile"]["memory_bytes"]["total"] > 10 * 2**20
+        native = measured["native_profile"]["latency_s"]["median"]
+        assert 1e-8 < native < measured["profile"]["latency_s"]["median"]
     assert [c["method"] for c in results["candidates"] if c["profile"]] == [
         result.chosen.recipe.record.name
     ]
     assert results["measurement_problem"] is None
     report = (tmp_path / "out" / "report.md").read_text()
     assert "## Measured" in report
-    assert "| latency | model memory |" in report
+    assert "| ort latency | native latency | model memory |" in report
     fractions = [fraction for _, fraction in progress]
     assert 0 <= min(fractions) <= max(fractions) <= 1
     measuring = [number for number, (stage, _) in enumerate(progress) if "measure " in stage]
@@ -102,8 +106,8 @@ def test_the_float_policy_the_chosen_and_the_smallest_that_may_keep_are_worth_it
     problems = [row.problem for row in result.profile.rows]
     assert [problem for problem in problems if problem] == ["only this one"]
     assert "only this one" in (tmp_path / "out" / "report.md").read_text()
-    names = [row.name for row in result.profile.rows]
-    assert len(names) == len(set(names)) == 6
+    names = [row.name for row in result.profile.rows if row.runtime == "ort"]
+    assert len(names) == len(set(names)) == writing.MOST_MEASURED
     assert names[:2] == ["float", result.chosen.name]
     sizes = {trial.recipe.name: trial.size for trial in result.trials}
     keeping = [
@@ -117,7 +121,7 @@ def test_the_float_policy_the_chosen_and_the_smallest_that_may_keep_are_worth_it
         for name in keeping
         if name != result.chosen.name  # type: ignore[union-attr]
     )
-    assert [sizes[name].weight_bytes for name in names[2:]] == others[:4]  # type: ignore[union-attr]
+    assert [sizes[name].weight_bytes for name in names[2:]] == others[:2]  # type: ignore[union-attr]
     assert len({row.observations.sha256 for row in result.profile.rows}) == 1
 
 

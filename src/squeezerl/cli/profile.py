@@ -24,7 +24,11 @@ def profile(
         ),
     ],
     runtime: Annotated[
-        str, typer.Option(help="Names of runtimes with commas, as squeezerl doctor lists them.")
+        str,
+        typer.Option(
+            help="Names of runtimes with commas, as squeezerl doctor lists them. cortex-m4 and "
+            "cortex-m0plus are emulated: flash, RAM and instructions per decision."
+        ),
     ] = "ort,torch,sb3",
     batch: Annotated[int, typer.Option(help="Observations for each call of the policy.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads of the runtime, pinned to cores.")] = 1,
@@ -93,10 +97,9 @@ def profile(
     from squeezerl.report.document import Items
     from squeezerl.report.profile_report import (
         beside,
-        episodes_table,
         profile_json,
         profile_notes,
-        profile_table,
+        profile_tables,
         read_profile,
         short_names,
     )
@@ -145,5 +148,4 @@ def profile(
     if as_json:
         console.print_json(data)
         return
-    tables = (profile_table(data), *((episodes_table(data),) if episodes else ()))
-    console.show((*tables, Items(tuple(profile_notes(data)))))
+    console.show((*profile_tables(data), Items(tuple(profile_notes(data)))))

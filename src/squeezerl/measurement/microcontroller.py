@@ -14,6 +14,7 @@ from typing import Any
 from squeezerl.errors import MeasurementError
 from squeezerl.formats.c.program import Program
 from squeezerl.host.compiler import run_compiler, zig
+from squeezerl.measurement.result import MicrocontrollerRecord
 
 _FLASH, _RAM = 0x0000_0000, 0x2000_0000
 _FLASH_BYTES, _RAM_BYTES = 64 << 20, 16 << 20
@@ -36,35 +37,17 @@ class Processor:
 
 
 PROCESSORS = {
+    # zig's cortex_m4 alone has no floating point unit.
     "cortex-m4": Processor(
-        "thumb-freestanding-eabihf", "cortex_m4", "UC_CPU_ARM_CORTEX_M4", has_floats=True
+        "thumb-freestanding-eabihf",
+        "cortex_m4+vfp4d16sp",
+        "UC_CPU_ARM_CORTEX_M4",
+        has_floats=True,
     ),
     "cortex-m0plus": Processor(
         "thumb-freestanding-eabi", "cortex_m0plus", "UC_CPU_ARM_CORTEX_M0", has_floats=False
     ),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class MicrocontrollerRecord:
-    """What a policy needs on a processor.
-
-    Args:
-        flash_bytes: code and constants of the linked image, without the self-test.
-        ram_bytes: variables, observation and action of that image, and the most stack that a
-            decision used.
-        instructions: of one decision, for an observation of zeros. Cycles differ: a
-            multiplication, a load or a jump can take several.
-        wrong: actions of the self-test that differ from the recorded ones.
-        checksum: of the bits of all its actions, the same on every processor.
-    """
-
-    processor: str
-    flash_bytes: int
-    ram_bytes: int
-    instructions: int
-    wrong: int
-    checksum: int
 
 
 def measure_microcontroller(program: Program, processor: str) -> MicrocontrollerRecord:

@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from squeezerl.analysis.timing import FEWEST_FOR_INTERVAL
-from squeezerl.errors import InvalidArgumentError, MeasurementError
+from squeezerl.errors import InvalidArgumentError, MeasurementError, SqueezeRLError
+from squeezerl.formats.c.program import c_program
 from squeezerl.host.facts import host_facts
 from squeezerl.measurement.measuring import gauge_times
+from squeezerl.measurement.microcontroller import measure_microcontroller
 from squeezerl.measurement.processes import ProbeJob, run_probe
-from squeezerl.measurement.result import ProcessRecord, Profile, ProfileRow
+from squeezerl.measurement.result import MicrocontrollerRow, ProcessRecord, Profile, ProfileRow
 from squeezerl.measurement.settings import EpisodesJob, Settings, Workload
 from squeezerl.measurement.subject import Subject, artifact_size
 from squeezerl.measurement.summary import latency_of, usual_gauge_ns
@@ -72,9 +74,12 @@ def profile_subjects(
     with tempfile.TemporaryDirectory(prefix="squeezerl-profile-", dir=scratch) as name:
         folder = Path(name)
         rows = _prepare(subjects, workloads, settings, folder)
-        _measure(rows, settings, folder, on_progress)
-    if not any(row.processes for row in rows):
-        raise MeasurementError(f"nothing could be measured: {rows[0].problem}")
+        if rows:
+            _measure(rows, settings, folder, on_progress)
+    emulated = _emulate(subjects, workloads, settings, on_progress)
+    if not any(row.processes for row in rows) and not any(row.record for row in emulated):
+        problem = (rows[0] if rows else emulated[0]).problem
+        raise MeasurementError(f"nothing could be measured: {problem}")
     return Profile(
         host=host,
         batch=settings.batch,
@@ -96,7 +101,34 @@ def profile_subjects(
             )
             for row in rows
         ),
+        microcontrollers=emulated,
     )
+
+
+def _emulate(
+    subjects: Sequence[Subject],
+    workloads: Mapping[str, Workload],
+    settings: Settings,
+    on_progress: Progress,
+) -> tuple[MicrocontrollerRow, ...]:
+    """Each subject as a C program on each emulated processor."""
+    rows = []
+    for subject in subjects:
+        for processor in settings.processors:
+            on_progress(f"{Path(subject.name).name} on {processor}, emulated", 1.0)
+            record, problem = None, None
+            try:
+                seen = workloads[subject.name].observations
+                program = c_program(subject.artifact.network, "policy", seen)
+                record = measure_microcontroller(program, processor)
+            except SqueezeRLError as error:
+                problem = str(error)
+            rows.append(
+                MicrocontrollerRow(
+                    name=subject.name, processor=processor, record=record, problem=problem
+                )
+            )
+    return tuple(rows)
 
 
 def _prepare(

@@ -158,10 +158,42 @@ class ProfileRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MicrocontrollerRecord:
+    """What a policy needs on a processor.
+
+    Args:
+        flash_bytes: code and constants of the linked image, without the self-test.
+        ram_bytes: variables, observation and action of that image, and the most stack that a
+            decision used.
+        instructions: of one decision, for an observation of zeros. Cycles differ: a
+            multiplication, a load or a jump can take several.
+        wrong: actions of the self-test that differ from the recorded ones.
+        checksum: of the bits of all its actions, the same on every processor.
+    """
+
+    processor: str
+    flash_bytes: int
+    ram_bytes: int
+    instructions: int
+    wrong: int
+    checksum: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MicrocontrollerRow:
+    """A policy on an emulated processor. Without a record, `problem` says why."""
+
+    name: str
+    processor: str
+    record: MicrocontrollerRecord | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Profile:
     """All rows of one run on one host; the first row is the reference.
 
-    `meter_problem` says why there are no joules.
+    `meter_problem` says why there are no joules. `microcontrollers` are emulated, and not timed.
     """
 
     host: Host
@@ -172,6 +204,7 @@ class Profile:
     seed: int
     meter_problem: str | None
     rows: tuple[ProfileRow, ...]
+    microcontrollers: tuple[MicrocontrollerRow, ...] = ()
 
 
 def samples_npz(profile: Profile) -> bytes:

@@ -25,6 +25,7 @@ class Settings:
 
     Args:
         runtimes: their names.
+        processors: microcontrollers, which are emulated: names of `PROCESSORS`.
         batch: observations for each call of `act`.
         threads: of the runtime, each pinned to a core.
         seconds: for which decisions of each row are timed, 60 at most; the energy of decisions is
@@ -37,6 +38,7 @@ class Settings:
     """
 
     runtimes: tuple[str, ...] = ("ort",)
+    processors: tuple[str, ...] = ()
     batch: int = 1
     threads: int = 1
     seconds: float = 5.0
@@ -48,7 +50,8 @@ class Settings:
     def __post_init__(self) -> None:
         for name in self.runtimes:
             RUNTIMES.get(name)
-        if not self.runtimes or len(set(self.runtimes)) < len(self.runtimes):
+        names = (*self.runtimes, *self.processors)
+        if not names or len(set(names)) < len(names):
             raise InvalidArgumentError("`runtimes` must name each runtime once, at least one")
         if not 1 <= self.batch <= 65536:
             raise InvalidArgumentError(f"`batch` must be 1 to 65,536, not {self.batch}")

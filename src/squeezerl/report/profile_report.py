@@ -33,20 +33,36 @@ _MOST_BYTES = 2**26
 
 
 def profile_json(profile: Profile) -> dict[str, Any]:
-    """The profile without the samples; the first measured row is the reference of all ratios."""
+    """The profile without the samples.
+
+    The first measured row is the reference of all ratios; there is none if only microcontrollers
+    were emulated.
+    """
     processes = [process for row in profile.rows for process in row.processes]
-    gauge = usual_gauge_ns(processes, profile.threads)
-    reference = next(row for row in profile.rows if row.processes)
+    gauge = usual_gauge_ns(processes, profile.threads) if processes else math.inf
+    reference = next((row for row in profile.rows if row.processes), None)
     return {
         "host": to_json(profile.host) | {"id": profile.host.id},
         "seconds": profile.seconds,
         "precision": profile.precision,
         "seed": profile.seed,
         "usual_gauge_s": gauge / 1e9 if math.isfinite(gauge) else None,
-        "reference": {"artifact": reference.name, "runtime": reference.runtime},
+        "reference": reference and {"artifact": reference.name, "runtime": reference.runtime},
         "energy_problem": profile.meter_problem,
         "rows": [_row_json(row, reference, profile, gauge) for row in profile.rows],
+        "microcontrollers": [
+            {
+                "artifact": row.name,
+                "processor": row.processor,
+                **{key: getattr(row.record, key, None) for key in _EMULATED},
+                "problem": row.problem,
+            }
+            for row in profile.microcontrollers
+        ],
     }
+
+
+_EMULATED = ("flash_bytes", "ram_bytes", "instructions", "wrong", "checksum")
 
 
 def beside(data: dict[str, Any], other: dict[str, Any], label: str) -> dict[str, Any]:
@@ -57,12 +73,15 @@ def beside(data: dict[str, Any], other: dict[str, Any], label: str) -> dict[str,
         other: what `profile_json` gave before, perhaps on another machine.
         label: goes behind the names of its rows, where shortening keeps it; without slashes.
     """
-    rows = [
-        row | {"artifact": f"{row['artifact']} ({label})", "reference_ratio": None}
-        for row in other["rows"]
-    ]
+
+    def labelled(key: str) -> list[dict[str, Any]]:
+        rows = other.get(key, [])
+        return [row | {"artifact": f"{row['artifact']} ({label})"} for row in rows]
+
+    rows = [row | {"reference_ratio": None} for row in labelled("rows")]
     return data | {
         "rows": [*data["rows"], *rows],
+        "microcontrollers": [*data.get("microcontrollers", []), *labelled("microcontrollers")],
         "other_hosts": [
             *data.get("other_hosts", []),
             other["host"],
@@ -92,7 +111,7 @@ def read_profile(path: Path) -> dict[str, Any]:
 
 
 def _row_json(
-    row: ProfileRow, reference: ProfileRow, profile: Profile, gauge: float
+    row: ProfileRow, reference: ProfileRow | None, profile: Profile, gauge: float
 ) -> dict[str, Any]:
     return {
         "artifact": row.name,
@@ -105,7 +124,7 @@ def _row_json(
         "observations": to_json(row.observations),
         **to_json(row.size),
         **(_measured_json(row, profile, gauge) if row.processes else _UNMEASURED),
-        "reference_ratio": _ratios_json(reference, row, gauge),
+        "reference_ratio": reference and _ratios_json(reference, row, gauge),
         "problem": row.problem,
     }
 
@@ -221,7 +240,7 @@ _MIXED = "(~ estimate)"
 def profile_table(data: dict[str, Any]) -> Table:
     """One line for each policy in each runtime; the title of joules says if they are estimated."""
     names = short_names([row["artifact"] for row in data["rows"]])
-    reference = (data["reference"]["artifact"], data["reference"]["runtime"])
+    reference = tuple((data["reference"] or {}).values())
     shaky = any(
         row["latency_s"] and not row["latency_s"]["stable"]
         for row in data["rows"]
@@ -272,16 +291,65 @@ def episodes_table(data: dict[str, Any]) -> Table:
     return Table(header=header, rows=tuple(rows), left=(0, 1))
 
 
+def microcontrollers_table(data: dict[str, Any]) -> Table:
+    """What the policies need on emulated processors, and how many times less than the first."""
+    rows = data.get("microcontrollers", [])
+    names = short_names([row["artifact"] for row in rows])
+    first: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if row["instructions"]:
+            first.setdefault(row["processor"], row)
+    cells = []
+    for row in rows:
+        title = (names[row["artifact"]], row["processor"])
+        if row["instructions"] is None:
+            cells.append((*title, *[DASH] * 6))
+            continue
+        reference = first[row["processor"]]
+        flash, count = row["flash_bytes"], row["instructions"]
+        cells.append(
+            (
+                *title,
+                f"{flash:,}",
+                f"{row['ram_bytes']:,}",
+                f"{count:,}",
+                _times(reference["flash_bytes"] / flash),
+                _times(reference["instructions"] / count),
+                "agree" if not row["wrong"] else f"{row['wrong']} differ",
+            )
+        )
+    header = ("policy", "processor, emulated", "flash bytes", "RAM bytes", "instructions/decision",
+              "less flash", "fewer instructions", "self-test")  # fmt: skip
+    return Table(header=header, rows=tuple(cells), left=(0, 1))
+
+
+def profile_tables(data: dict[str, Any]) -> tuple[Table, ...]:
+    """Those of decisions, of episodes and of microcontrollers, as far as there are any."""
+    tables = (profile_table(data), episodes_table(data), microcontrollers_table(data))
+    return tuple(table for table in tables if table.rows)
+
+
 def profile_notes(data: dict[str, Any]) -> list[str]:
     """What a reader must know beside the table: what is missing, noisy or estimated."""
     names = short_names([row["artifact"] for row in data["rows"]])
-    first, reference = data["rows"][0], data["reference"]
-    notes = [
-        f"batch {first['batch']}, threads {first['threads']}, {data['seconds']:g} s for each row, "
-        f"seed {data['seed']}; the reference is {names[reference['artifact']]} in "
-        f"{reference['runtime']}; smaller, faster and less are its figures divided by a row's"
-    ]
-    problems: dict[str, list[str]] = {}
+    notes, problems = [], dict[str, list[str]]()
+    if (reference := data["reference"]) is not None:
+        first = data["rows"][0]
+        notes.append(
+            f"batch {first['batch']}, threads {first['threads']}, {data['seconds']:g} s for each "
+            f"row, seed {data['seed']}; the reference is {names[reference['artifact']]} in "
+            f"{reference['runtime']}; smaller, faster and less are its figures divided by a row's"
+        )
+    if emulated := data.get("microcontrollers", []):
+        notes.append(
+            "microcontrollers are emulated: flash is code and constants of the linked image, RAM "
+            "includes the stack, and instructions are counted; cycles differ, since a "
+            "multiplication, a load or a jump can take several"
+        )
+    for row in emulated:
+        if row["problem"]:
+            title = f"{Path(row['artifact']).name} on {row['processor']}"
+            problems.setdefault(row["problem"], []).append(title)
     for row in data["rows"]:
         title = f"{names[row['artifact']]} in {row['runtime']}"
         if row["problem"]:
@@ -293,7 +361,7 @@ def profile_notes(data: dict[str, Any]) -> list[str]:
     notes += [f"{', '.join(titles)}: {problem}" for problem, titles in problems.items()]
     sources = sorted({row["energy_source"] for row in data["rows"] if row["energy_source"]})
     notes += [f"energy: {source}" for source in sources]
-    if data["energy_problem"]:
+    if data["energy_problem"] and data["rows"]:
         notes.append(f"no energy: {data['energy_problem']}")
     for host in data.get("other_hosts", []):
         if host.get("id") != data["host"]["id"]:
@@ -306,12 +374,10 @@ def profile_blocks(data: dict[str, Any]) -> tuple[Block, ...]:
     host = data["host"]
     load = "unknown" if host["load"] is None else f"{host['load']:.2f}"
     libraries = ", ".join(f"{name} {version}" for name, version in host["libraries"].items())
-    episodes = episodes_table(data)
     return (
-        profile_table(data),
-        *((episodes,) if episodes.rows else ()),
+        *profile_tables(data),
         Items(tuple(profile_notes(data))),
-        Paragraph(_LEGEND),
+        *((Paragraph(_LEGEND),) if data["rows"] else ()),
         Paragraph(
             f"Host: {host['cpu']}, {host['cores']} cores, {' '.join(host['cpu_flags'])}, "
             f"{'virtual machine, ' if host['virtual_machine'] else ''}governor "
@@ -331,27 +397,47 @@ def profile_markdown(data: dict[str, Any]) -> str:
 
 
 def measured_columns(data: dict[str, Any] | None) -> tuple[str, ...]:
-    """Titles that a table of candidates gets from a profile of some of them."""
+    """Titles that a table of candidates gets from a profile of some of them.
+
+    Each runtime has a latency; memory and joules are those of the first one.
+    """
     if data is None:
         return ()
     has_energy = any(row["energy_source"] for row in data["rows"])
-    return ("latency", "model memory", *((_energy_title(data),) if has_energy else ()))
+    first, *others = _runtimes(data)
+    latencies = (f"{name} latency" for name in (first, *others)) if others else ("latency",)
+    return (*latencies, "model memory", *((_energy_title(data),) if has_energy else ()))
+
+
+def _runtimes(data: dict[str, Any]) -> list[str]:
+    return list(dict.fromkeys(row["runtime"] for row in data["rows"]))
 
 
 def measured_cells(data: dict[str, Any] | None) -> dict[str, tuple[str, ...]]:
     """The cells of those columns, by candidate; those that could not be measured are left out."""
-    width = len(measured_columns(data))
+    if data is None:
+        return {}
+    width, runtimes = len(measured_columns(data)), _runtimes(data)
+    rows = {(row["artifact"], row["runtime"]): row for row in data["rows"]}
     cells = {}
-    for row in data["rows"] if data else ():
-        if (latency := row["latency_s"]) is None:
+    for artifact in dict.fromkeys(artifact for artifact, _ in rows):
+        first = rows[artifact, runtimes[0]]
+        latencies = [rows[artifact, runtime]["latency_s"] for runtime in runtimes]
+        if not any(latencies):
             continue
-        energy = row["energy_j_per_decision"]
-        cells[row["artifact"]] = (
-            format_si(latency["median"], "s") + ("" if latency["stable"] else " !"),
-            _bytes((row["memory_bytes"] or {}).get("model")),
+        energy = first["energy_j_per_decision"]
+        cells[artifact] = (
+            *map(_median, latencies),
+            _bytes((first["memory_bytes"] or {}).get("model")),
             DASH if energy is None else format_si(energy["mean"], "J"),
         )[:width]
     return cells
+
+
+def _median(latency: dict[str, Any] | None) -> str:
+    if latency is None:
+        return DASH
+    return format_si(latency["median"], "s") + ("" if latency["stable"] else " !")
 
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:

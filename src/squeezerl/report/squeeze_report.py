@@ -45,11 +45,14 @@ def write_squeeze_report(result: SqueezeResult, folder: Path) -> None:
 def squeeze_json(result: SqueezeResult, root: Path) -> dict[str, Any]:
     """A squeeze; artifacts are given as paths below `root`.
 
-    `profile` is the row of `profile_json`, null for candidates that were not measured.
+    `profile` is the row of `profile_json` for ONNX Runtime and `native_profile` that for the native
+    runtime, null for candidates that were not measured.
     """
     trials = {trial.candidate: trial for trial in result.trials}
     profile = measured_json(result)
-    measured = {row["artifact"]: row for row in profile["rows"]} if profile else {}
+    measured: _Measured = {}
+    for row in profile["rows"] if profile else ():
+        measured.setdefault(row["artifact"], {})[_PROFILES[row["runtime"]]] = row
     if result.chosen == BASELINE:
         chosen: dict[str, Any] = {
             "method": BASELINE.name,
@@ -57,7 +60,7 @@ def squeeze_json(result: SqueezeResult, root: Path) -> dict[str, Any]:
             "weight_bytes": result.baseline_size.weight_bytes,
             "file_bytes": result.baseline_size.file_bytes,
             "retention": None,
-            "profile": measured.get(BASELINE.name),
+            **_profiles(measured, BASELINE.name),
         }
     else:
         # The confirmation is the honest figure: the choice was made among thirty by the other.
@@ -84,7 +87,7 @@ def squeeze_json(result: SqueezeResult, root: Path) -> dict[str, Any]:
             "weight_bytes": result.baseline_size.weight_bytes,
             "file_bytes": result.baseline_size.file_bytes,
             "artifact": str(root / "candidates" / BASELINE.name),
-            "profile": measured.get(BASELINE.name),
+            **_profiles(measured, BASELINE.name),
             **evaluation_summary(result.baseline_record),
         },
         "random": evaluation_summary(result.random_record),
@@ -102,7 +105,16 @@ def squeeze_json(result: SqueezeResult, root: Path) -> dict[str, Any]:
     }
 
 
-def _trial_json(trial: Trial, root: Path, measured: dict[str, Any]) -> dict[str, Any]:
+# A row of the profile's JSON, by the candidate and the key that it has in the squeeze's.
+_Measured = dict[str, dict[str, Any]]
+_PROFILES = {"ort": "profile", "native": "native_profile"}
+
+
+def _profiles(measured: _Measured, name: str) -> dict[str, Any]:
+    return {key: measured.get(name, {}).get(key) for key in _PROFILES.values()}
+
+
+def _trial_json(trial: Trial, root: Path, measured: _Measured) -> dict[str, Any]:
     return {
         "recipe": trial.recipe.text,
         "attempt": trial.attempt,
@@ -112,7 +124,7 @@ def _trial_json(trial: Trial, root: Path, measured: dict[str, Any]) -> dict[str,
         "file_bytes": trial.size.file_bytes if trial.size else None,
         "retention": retention_json(trial.judgement.retention) if trial.judgement else None,
         "artifact": str(root / trial.artifact) if trial.artifact else None,
-        "profile": measured.get(trial.name),
+        **_profiles(measured, trial.name),
         "problem": trial.problem,
         **(evaluation_summary(trial.judgement.record) if trial.judgement else {}),
     }
@@ -279,8 +291,9 @@ def _measurements(measured: dict[str, Any] | None, problem: str | None) -> tuple
     return (
         Heading("Measured"),
         Paragraph(
-            "One decision in ONNX Runtime on this host, for the float policy, the chosen candidate "
-            "and the smallest others that do not lose the return."
+            "One decision on this host, in ONNX Runtime (ort) and in SqueezeRL's own runtime "
+            "(native), for the float policy, the chosen candidate and the smallest others that do "
+            "not lose the return."
         ),
         *profile_blocks(measured),
     )

@@ -18,7 +18,7 @@ from squeezerl.runtimes.base import RUNTIMES
 from squeezerl.search.candidates import BASELINE, Candidate
 from squeezerl.search.result import Trial
 
-MOST_MEASURED = 6
+MOST_MEASURED = 4
 Places = Mapping[Candidate, Path]
 
 

@@ -17,6 +17,7 @@ from squeezerl.registry import Registry
 
 DEMO = "demo"
 NO_NORMALIZER = Path("none")  # in the place of a normaliser's file
+_MAX_BYTES = 512 * 2**20
 _NETWORK, _SOURCE = "network.npz", "source.json"
 
 
@@ -48,6 +49,11 @@ class Agent:
                 "DQN, QR-DQN, TD3 and DDPG agents are deterministic"
             )
         return Agent(self.sampled, self.source)
+
+    @property
+    def env_id(self) -> str | None:
+        """The environment that it was trained on; `None` if its files do not say."""
+        return self.source.env_id
 
     @property
     def key(self) -> str:
@@ -106,6 +112,7 @@ class Source(ABC):
 
 
 def _import_built_in() -> None:
+    import squeezerl.agents.sources.onnx_graph
     import squeezerl.agents.sources.stable_baselines3.source  # noqa: F401
 
 
@@ -157,6 +164,29 @@ def source_file(role: str, path: Path) -> SourceFile:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return SourceFile(role=role, name=path.name, sha256=digest)
+
+
+def read_limited(path: Path) -> bytes:
+    """The content of a checkpoint's file.
+
+    Raises:
+        CheckpointError: if it cannot be read, or is larger than any checkpoint.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise CheckpointError(f"{path}: larger than any policy, {_MAX_BYTES:,} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror}") from error
+
+
+def refuse_normalizer(path: Path, normalizer: Path | None) -> None:
+    """Refuse the file of a normaliser where a policy has its own inside, if it has one."""
+    if normalizer is not None and normalizer != NO_NORMALIZER:
+        raise CheckpointError(
+            f"{path}: such a policy has its normaliser inside; `vecnormalize` is for agents of "
+            "Stable-Baselines3"
+        )
 
 
 def _source_of(path: Path) -> Source:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from squeezerl.cli import console
@@ -22,7 +23,8 @@ def inspect(
     """
     from squeezerl.agents.load import load_agent
 
-    data = _describe(load_agent(agent, vecnormalize=vecnormalize))
+    loaded = load_agent(agent, vecnormalize=vecnormalize)
+    data = _describe(loaded)
     if as_json:
         console.print_json(data)
         return
@@ -33,11 +35,11 @@ def inspect(
         ("trained on", data["env_id"] or "unknown"),
         ("written by", ", ".join(f"{k} {v}" for k, v in data["versions"].items()) or "unknown"),
         ("observation", str(data["observation_shape"])),
-        ("action", f"{data['action_shape']}, {data['action_head']}"),
+        ("action", f"{data['action_shape']}, {_head(loaded)}"),
         ("distribution", _distribution(data["sampling"])),
         (
             "normaliser",
-            f"{normalizer['file']}, clipped at ±{normalizer['clip']:g}" if normalizer else "no",
+            _normalizer(normalizer),
         ),
         ("activation from", data["activation_from"] or "unknown"),
         ("in training", _trained_to(data["trained_to"])),
@@ -59,6 +61,23 @@ def inspect(
             for layer in data["layers"]
         ],
     )
+
+
+def _normalizer(normalizer: dict[str, Any] | None) -> str:
+    if normalizer is None:
+        return "no"
+    clip = normalizer["clip"]
+    return f"{normalizer['file'] or 'inside'}, " + (
+        "not clipped" if clip is None else f"clipped at ±{clip:g}"
+    )
+
+
+def _head(agent: Agent) -> str:
+    head = agent.network.head
+    has_no_bounds = (
+        head.kind == "clip" and not (abs(head.low) + abs(head.high) < float("inf")).any()
+    )
+    return "without bounds" if has_no_bounds else head.kind
 
 
 def _trained_to(returns: list[float] | None) -> str:
@@ -101,7 +120,10 @@ def _describe(agent: Agent) -> dict[str, Any]:
 
     network, source = agent.network, agent.source
     origin = source.to_json()
-    clip = None if network.normalizer is None else network.normalizer.clip
+    normalizer = None
+    if network.normalizer is not None:
+        clip = network.normalizer.clip
+        normalizer = {"clip": clip if math.isfinite(clip) else None, "file": origin["vecnormalize"]}
     return {
         "kind": source.kind,
         "algorithm": source.algorithm,
@@ -116,7 +138,7 @@ def _describe(agent: Agent) -> dict[str, Any]:
         "sampling": _sampling(agent),
         "activation_from": source.activation_from,
         "trained_to": origin["trained_to"],
-        "normalizer": None if clip is None else {"clip": clip, "file": origin["vecnormalize"]},
+        "normalizer": normalizer,
         "layers": [
             {
                 "name": name,

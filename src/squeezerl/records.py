@@ -13,6 +13,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+# Among an environment's arguments: so many observations behind each other, as SB3's VecFrameStack
+# has them; the oldest comes first, and zeros stand for those before the first, or the padding.
+FRAME_STACK = "vec_frame_stack"
+FRAME_PADDING = "vec_frame_padding"
+
 
 def to_json(record: Any) -> Any:
     """Turn records, tuples and mappings into what `json.dumps` takes."""

@@ -166,7 +166,6 @@ def test_workers_end_when_their_driver_is_killed(tmp_path: Path) -> None:
 
 
 def test_an_unreachable_cluster_is_an_error(tmp_path: Path) -> None:
-    # Not "auto", which would find the cluster of a test beside this one.
     pytest.importorskip("ray")
     url = f"sqlite:///{tmp_path}/store.db"
     with Store.open(url) as store:
@@ -176,12 +175,14 @@ def test_an_unreachable_cluster_is_an_error(tmp_path: Path) -> None:
         "from squeezerl.errors import ExecutionError\n"
         "from squeezerl.jobs.execute import execute\n"
         "from squeezerl.jobs.location import Location\n"
-        "try:\n"
-        "    execute(sys.argv[1], 's', location=Location(sys.argv[2]), executor='ray',\n"
-        "            address='nowhere')\n"
-        "except ExecutionError as error:\n    print(error)"
+        "for address in ('nowhere', '127.0.0.1:1', 'ray://127.0.0.1:1', 'auto'):\n"
+        "    try:\n"
+        "        execute(sys.argv[1], 's', location=Location(sys.argv[2]), executor='ray',\n"
+        "                address=address)\n"
+        "    except ExecutionError as error:\n        print(error)"
     )
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    # "auto" takes this address, and does not find the cluster of a test beside this one.
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "RAY_ADDRESS": "127.0.0.1:1"}
     done = subprocess.run(
         [sys.executable, "-c", code, url, str(tmp_path)],
         capture_output=True,
@@ -190,4 +191,7 @@ def test_an_unreachable_cluster_is_an_error(tmp_path: Path) -> None:
         check=True,
         env=environment,
     )
-    assert "no Ray cluster at nowhere" in done.stdout, done.stderr
+    first, *others = done.stdout.splitlines()
+    assert "no Ray cluster at nowhere" in first, done.stderr
+    assert len(others) == 3
+    assert all("127.0.0.1:1: [Errno 111] Connection refused" in line for line in others)

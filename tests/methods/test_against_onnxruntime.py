@@ -30,6 +30,7 @@ from small_policies import (
     random_observations,
 )
 from squeezerl.formats.onnx import to_onnx
+from squeezerl.methods.integers import centered_outputs
 from squeezerl.methods.recipe import Recipe
 from squeezerl.network.arithmetic import act
 from squeezerl.network.network import IntegerTensor, Network, Rounding
@@ -38,7 +39,8 @@ NETWORKS = {
     "demo": lambda: (demo_network(), demo_observations()),
     "tanh": lambda: _random(7, 40, 30, 3, head="tanh", activation="Tanh"),
     "stretched": lambda: _random(5, 24, 2, head="tanh", bounds=([-2, 0], [2, 3])),
-    "argmax": lambda: _random(5, 24, 4, head="argmax", activation="ELU"),
+    # With centred outputs, which ours have and the library's have not.
+    "argmax": lambda: _centered(5, 24, 4, head="argmax", activation="ELU"),
     "clip": lambda: _random(5, 24, 3, normalized=False, bounds=(-0.5, 0.5)),
     "linear": lambda: _random(5, 3),
 }
@@ -55,6 +57,11 @@ KINDS = [
     "int8:static:layers_only=no",
     "int8:static:per_channel=no:layers_only=no",
 ]
+
+
+def _centered(*widths: int, **settings: Any) -> tuple[Network, Floats]:
+    network, observations = _random(*widths, **settings)
+    return centered_outputs(network), observations
 
 
 def _random(*widths: int, **settings: Any) -> tuple[Network, Floats]:

@@ -23,7 +23,7 @@ from small_policies import (
 from spec_contract import KEEP, SpecContract
 from squeezerl.errors import CompressionError
 from squeezerl.methods.dynamic_int8 import DynamicQuantization
-from squeezerl.methods.integers import affine_rounding, symmetric_rounding
+from squeezerl.methods.integers import affine_rounding, centered_outputs, symmetric_rounding
 from squeezerl.methods.static_int8 import StaticQuantization
 from squeezerl.methods.trained_int8 import QuantizationAwareTraining
 from squeezerl.network.arithmetic import act
@@ -32,6 +32,8 @@ from squeezerl.runtimes.onnx_runtime import load_network
 
 PER_TENSOR = [name for name, text in QUANTIZATIONS.items() if "per_channel=no" in text]
 PER_CHANNEL = [name for name in QUANTIZATIONS if name not in PER_TENSOR]
+# The others do as ONNX Runtime's quantizer does, or were trained.
+CENTERING = [QUANTIZATIONS[name] for name in ("ptdq", "ptsq", "ptsq-per-tensor")]
 KINDS = ["int8:dynamic", "int8:static", "int8:trained"]
 FLAGS = {"per_channel": st.booleans(), "keep": KEEP}
 
@@ -66,6 +68,8 @@ def test_weights_are_int8_and_within_half_a_step_of_the_float_weights(
     recipe: str, network: Network
 ) -> None:
     quantized = compress(network, recipe)
+    if recipe in CENTERING:
+        network = centered_outputs(network)
     for index, layer in enumerate(network.layers):
         weight = _weight(quantized, index)
         assert (weight.values.dtype, weight.bits) == (np.uint8, 8)
@@ -275,3 +279,26 @@ def test_products_of_large_integers_do_not_saturate(recipe: str) -> None:
     quantized = compress(network, recipe, observations)
     for actions in (act(quantized, observations), load_network(quantized).act(observations)):
         np.testing.assert_allclose(actions, 0.9 * observations[:, :2], atol=0.01)
+
+
+# Discrete actions.
+
+
+def _nearly_equal_values() -> Network:
+    """A Q-network as they are learned: its values have much more in common than they differ by."""
+    network = make_network(4, 64, 64, 2, head="argmax", normalized=False)
+    last, common = network.layers[-1], np.linspace(0, 5, 64, dtype=np.float32)
+    weight = common + as_float(last.weight) / 20
+    return with_layer(network, 2, weight=weight, bias=np.zeros(2, np.float32))
+
+
+@pytest.mark.parametrize("recipe", ["ptsq", "ptdq", "bits:8"])
+def test_what_all_actions_have_in_common_costs_no_precision(recipe: str) -> None:
+    network = _nearly_equal_values()
+    observations = random_observations(network, 500)
+    wanted = act(network, observations)
+    assert (act(centered_outputs(network), observations) == wanted).mean() > 0.99
+    found = act(compress(network, recipe, observations), observations)
+    assert (found == wanted).mean() > 0.9
+    naive = act(compress(network, "ptdq-naive", observations), observations)
+    assert (naive == wanted).mean() < 0.8

@@ -345,7 +345,8 @@ def find_environment(
 
     The arguments that the agent was trained with are the default, as in rl-zoo.
     """
-    from squeezerl.evaluation.environment import FRAME_STACK, Environment
+    from squeezerl.evaluation.environment import Environment
+    from squeezerl.records import FRAME_STACK
 
     env_id = env or source.env_id
     if env_id is None:

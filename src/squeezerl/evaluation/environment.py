@@ -20,12 +20,10 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 from squeezerl.errors import EnvError, InvalidArgumentError
 from squeezerl.evaluation import envpool_support
 from squeezerl.evaluation.stepping import OLD_API
+from squeezerl.records import FRAME_PADDING, FRAME_STACK
 from squeezerl.runtimes.base import Sizes
 
 BACKENDS = ("auto", "envpool", "gymnasium")
-# Among an environment's arguments: so many observations behind each other, as SB3's VecFrameStack
-# has them; the oldest comes first, and zeros stand for those before the first.
-FRAME_STACK = "vec_frame_stack"
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,8 @@ class Environment:
         Args:
             env_id: a registered id, or `module:Id` for one that a module of yours registers.
             kwargs: passed to the environment; but `max_episode_steps` limits its episodes, and
-                `vec_frame_stack` stacks so many observations.
+                `vec_frame_stack` stacks so many observations, `vec_frame_padding` standing for
+                those before the first.
             backend: "envpool" or "gymnasium" to insist on one.
 
         Raises:
@@ -209,9 +208,9 @@ def make_gymnasium(env_id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any,
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             given = dict(kwargs)
-            stack = given.pop(FRAME_STACK, 1)
+            stack, padding = given.pop(FRAME_STACK, 1), given.pop(FRAME_PADDING, 0)
             env = gymnasium.make(env_id, disable_env_checker=True, **given)
-            return env if stack == 1 else _stacked(env, stack)
+            return env if stack == 1 else _stacked(env, stack, padding)
     except gymnasium.error.UnregisteredEnv as error:
         raise EnvError(
             f"unknown environment {env_id!r}{_hint(env_id)}", try_with=_instead(env_id)
@@ -228,14 +227,15 @@ def make_gymnasium(env_id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any,
         raise EnvError(f"{env_id}{_with(kwargs)} cannot be made: {error}") from error
 
 
-def _stacked(env: gymnasium.Env[Any, Any], count: int) -> gymnasium.Env[Any, Any]:
+def _stacked(env: gymnasium.Env[Any, Any], count: int, padding: Any) -> gymnasium.Env[Any, Any]:
     """The environment with its last observations along the last axis."""
     space = env.observation_space
     if not isinstance(space, gymnasium.spaces.Box) or not space.shape:
         raise EnvError(f"{type(space).__name__} observations are not stacked")
     low, high = (np.concatenate([bound] * count, axis=-1) for bound in (space.low, space.high))
+    before = np.broadcast_to(np.asarray(padding, space.dtype), space.shape)
     return gymnasium.wrappers.TransformObservation(
-        gymnasium.wrappers.FrameStackObservation(env, count, padding_type="zero"),
+        gymnasium.wrappers.FrameStackObservation(env, count, padding_type=before),
         lambda stacked: np.concatenate(list(stacked), axis=-1),
         gymnasium.spaces.Box(low, high, dtype=space.dtype.type),
     )

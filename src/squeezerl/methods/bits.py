@@ -13,6 +13,7 @@ from squeezerl.methods.base import ExpectedLayer, Given, Need, Spec, check_keep,
 from squeezerl.methods.calibration import Calibration, range_of, values_seen
 from squeezerl.methods.integers import (
     affine_rounding,
+    centered_outputs,
     expect_integers,
     integer_bias,
     integer_weight,
@@ -101,7 +102,7 @@ class Bits(Spec):
     def apply(self, network: Network, given: Given) -> Network:
         """See `Spec`."""
         check_keep(self.keep, network)
-        network = self._prepared(network, given)
+        network = self._prepared(centered_outputs(network, self.keep), given)
         names = {network.input_of(index) for index in range(len(network.layers))}
         values = values_seen(network, given.observations, names)
         made = network

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Self, final
 
 from squeezerl.methods.base import ExpectedLayer, Given, Spec, check_keep, register_spec
-from squeezerl.methods.integers import expect_integers, with_integer_layers
+from squeezerl.methods.integers import (
+    centered_outputs,
+    expect_integers,
+    with_integer_layers,
+)
 from squeezerl.network.network import DynamicRounding, Network
 from squeezerl.records import MethodRecord
 
@@ -61,7 +65,7 @@ class DynamicQuantization(Spec):
             if name not in self.keep
         ]
         return with_integer_layers(
-            network,
+            centered_outputs(network, self.keep) if self.per_channel else network,
             dict.fromkeys(inputs, DynamicRounding()),
             per_channel=self.per_channel,
             keep=self.keep,

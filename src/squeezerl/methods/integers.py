@@ -132,6 +132,20 @@ def with_integer_layers(
     return network.replace(layers=tuple(layers), roundings=roundings)
 
 
+def centered_outputs(network: Network, keep: Sequence[str] = ()) -> Network:
+    """The same policy, whose outputs for discrete actions have a mean of 0 in every state.
+
+    Only their differences decide. Q-values of 104 and 104.1 have them in the second decimal, which
+    integers would lose in what all actions have in common.
+    """
+    last, name = network.layers[-1], [*network.named_layers][-1]
+    if not network.head.is_discrete or last.activation is not None or name in keep:
+        return network
+    weight, bias = as_float(last.weight), as_float(last.bias)
+    last = dataclasses.replace(last, weight=weight - weight.mean(axis=0), bias=bias - bias.mean())
+    return network.replace(layers=(*network.layers[:-1], last))
+
+
 def expect_integers(
     layers: Sequence[ExpectedLayer],
     *,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self, final
 
@@ -15,6 +16,7 @@ from squeezerl.methods.integers import (
     BITS,
     LEVELS,
     affine_rounding,
+    centered_outputs,
     expect_integers,
     with_integer_layers,
 )
@@ -25,6 +27,7 @@ from squeezerl.network.network import (
     IntegerTensor,
     Network,
     Normalizer,
+    Rounding,
     as_float,
 )
 from squeezerl.records import MethodRecord
@@ -104,6 +107,21 @@ class StaticQuantization(Spec):
                     clip=normalizer.clip,
                 )
             )
+        if not self.layers_only or not network.head.is_discrete:
+            return self._in_integers(network, roundings)
+        network = centered_outputs(network, self.keep)
+        made = self._in_integers(network, roundings)
+        name, last = [*network.named_layers.items()][-1]
+        if name in self.keep:
+            return made
+        # What rounding adds on average would decide between actions that are nearly equal.
+        before, after = (
+            values_seen(of, given.observations, {name})[name].mean(axis=0) for of in (network, made)
+        )
+        last = dataclasses.replace(last, bias=as_float(last.bias) + before - after)
+        return self._in_integers(network.replace(layers=(*network.layers[:-1], last)), roundings)
+
+    def _in_integers(self, network: Network, roundings: Mapping[str, Rounding]) -> Network:
         return with_integer_layers(network, roundings, per_channel=self.per_channel, keep=self.keep)
 
     def expect(self, layers: Sequence[ExpectedLayer]) -> list[ExpectedLayer]:

@@ -15,7 +15,7 @@ from squeezerl.pipeline.make import CALIBRATION_EPISODES, CALIBRATION_OBSERVATIO
 from squeezerl.pipeline.place import Place
 
 TRAIN = register_kind("train", version=2, run="squeezerl.pipeline.train:train")
-COMPRESS = register_kind("compress", version=2, run="squeezerl.pipeline.compress:compress")
+COMPRESS = register_kind("compress", version=3, run="squeezerl.pipeline.compress:compress")
 EVALUATE = register_kind("evaluate", version=2, run="squeezerl.pipeline.evaluate:evaluate")
 PROFILE = register_kind("profile", version=3, run="squeezerl.pipeline.profile:profile")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import threading
 import time
@@ -21,6 +22,7 @@ from squeezerl.registry import PLUGINS_VARIABLE
 
 # How often it warns of workers for which the cluster has no room.
 WAIT_S = 60.0
+_REACH_S = 10.0
 _LOG = logging.getLogger(__name__)
 
 
@@ -208,6 +210,8 @@ def _connect(address: str | None, cores: int) -> tuple[Any, bool]:
         ) from error
     if ray.is_initialized():
         return ray, False
+    if address is not None:
+        _reach(address)
     # Workers can import what this process can, if their host has it.
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     try:
@@ -219,9 +223,23 @@ def _connect(address: str | None, cores: int) -> tuple[Any, bool]:
             include_dashboard=False if address is None else None,
             runtime_env={"env_vars": {"PYTHONPATH": path}},
         )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ExecutionError(f"no Ray cluster at {address or 'this machine'}: {error}") from error
+    except (OSError, RuntimeError, ValueError, SystemExit) as error:
+        # Ray ends the process where nothing answers as a cluster does.
+        reason = "nothing answers there" if isinstance(error, SystemExit) else error
+        raise ExecutionError(f"no Ray cluster at {address or 'this machine'}: {reason}") from error
     return ray, True
+
+
+def _reach(address: str) -> None:
+    """Raise an `ExecutionError` if nobody listens there; Ray itself would wait for 80 seconds."""
+    target = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+    host, colon, port = target.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return  # Ray says what is wrong with it
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
+    except (OSError, OverflowError) as error:
+        raise ExecutionError(f"no Ray cluster at {target}: {error}") from error
 
 
 EXECUTORS.register("ray", RayExecutor)

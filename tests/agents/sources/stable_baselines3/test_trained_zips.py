@@ -15,13 +15,13 @@ import stable_baselines3 as sb3
 import torch
 from checkpoint_files import change_metadata
 from gymnasium.spaces import Box
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 
 import squeezerl
 from made_agents import SpacesOnly
 from onnx_runner import onnx_actions
 from squeezerl import load_agent
-from squeezerl.errors import CheckpointError, SqueezeRLWarning
+from squeezerl.errors import CheckpointError, EnvError, SqueezeRLWarning
 from squeezerl.network.arithmetic import act
 
 Make = Callable[..., Path]
@@ -220,6 +220,47 @@ def test_a_path_stands_once_in_each_message(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="larger than any") as caught:
         load_agent(path)
     assert str(caught.value).count(str(file)) == 1
+
+
+# Stacked observations
+
+
+@pytest.mark.parametrize("settings", ["", "frame_stack: 3"])
+@pytest.mark.parametrize("normalizes", [True, False])
+def test_an_agent_of_the_zoo_plays_with_stacked_observations_as_it_was_trained(
+    tmp_path: Path, settings: str, normalizes: bool
+) -> None:
+    env = DummyVecEnv([lambda: gym.make("CartPole-v1")])
+    normalized = VecNormalize(env, norm_reward=False) if normalizes else env
+    stacked = VecFrameStack(normalized, 3)
+    model = _learn("PPO", stacked)
+    folder = tmp_path / "ppo" / "CartPole-v1_1"
+    path, beside = folder / "CartPole-v1.zip", folder / "CartPole-v1"
+    model.save(path)
+    beside.mkdir()
+    normalize = f"normalize: {normalizes}"
+    (beside / "config.yml").write_text(f"{normalize}\n{settings}\n")
+    (beside / "args.yml").write_text("env: CartPole-v1\n")
+    if normalizes:
+        normalized.training = False
+        normalized.save(beside / "vecnormalize.pkl")
+    elif not settings:  # nothing says that observations were stacked, but there is the advice
+        with pytest.raises(EnvError) as caught:
+            squeezerl.evaluate(folder, episodes=1)
+        assert caught.value.try_with == {"frame_stack": 3}
+        return
+    expected = []
+    for seed in range(5):
+        stacked.seed(seed)
+        observations, done, count = stacked.reset(), [False], 0
+        while not done[0]:
+            action = model.predict(observations, deterministic=True)[0]
+            observations, _, done, _ = stacked.step(action)
+            count += 1
+        expected.append(count)
+    assert squeezerl.evaluate(folder, episodes=5).record.returns == expected
+    small = squeezerl.compress(folder, "bits:8")
+    assert small.network.observation_shape == (12,)
 
 
 # Images

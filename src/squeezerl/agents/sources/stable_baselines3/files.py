@@ -14,6 +14,7 @@ import yaml
 
 from squeezerl.agents.foreign import what_it_is
 from squeezerl.errors import CheckpointError, UnsupportedPolicyError
+from squeezerl.records import FRAME_STACK
 
 MAX_METADATA_BYTES = 64 * 2**20
 MAX_WEIGHTS_BYTES = 512 * 2**20
@@ -33,7 +34,7 @@ class AgentFiles:
         vecnormalize: its normaliser, by a name that is usual.
         others: what may be its normaliser, by other names.
         env_id: what the settings say of the environment.
-        env_kwargs: what the settings say of its arguments.
+        env_kwargs: what the settings say of its arguments, and of stacked observations.
         normalized: whether the settings say that observations are normalised; `None` if they say
             nothing of it.
     """
@@ -111,19 +112,20 @@ def find_agent(path: Path) -> AgentFiles:
     found = [folder / name for folder in folders for name in _NORMALIZER_NAMES]
     own = [checkpoint.parent / name for name in _own_names(checkpoint)]
     vecnormalize = next((file for file in (*own, *found) if file.is_file()), None)
-    for key in ("env_wrapper", "frame_stack"):
-        if settings.get(key):
-            raise UnsupportedPolicyError(
-                f"{checkpoint}: trained with {key}, which changes what the policy observes; "
-                "not supported yet"
-            )
-    env_id = settings.get("env")
+    if settings.get("env_wrapper"):
+        raise UnsupportedPolicyError(
+            f"{checkpoint}: trained with env_wrapper {settings['env_wrapper']}, which changes what "
+            "the policy observes; not supported yet"
+        )
+    env_id, stack = settings.get("env"), settings.get("frame_stack")
+    if stack is not None and not (isinstance(stack, int) and stack >= 1):
+        raise CheckpointError(f"{checkpoint}: its settings have the frame_stack {stack!r}")
     return AgentFiles(
         checkpoint,
         vecnormalize,
         () if vecnormalize else _other_normalizers(folders),
         env_id if isinstance(env_id, str) else None,
-        _plain_kwargs(settings.get("env_kwargs")),
+        _plain_kwargs(settings.get("env_kwargs")) | ({FRAME_STACK: stack} if stack else {}),
         _says_normalized(settings["normalize"]) if "normalize" in settings else None,
     )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 import zipfile
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 
@@ -22,7 +23,8 @@ from squeezerl.agents.sources.stable_baselines3.network import build_network, bu
 from squeezerl.agents.sources.stable_baselines3.vecnormalize import read_vecnormalize
 from squeezerl.agents.torch_file import read_state_dict
 from squeezerl.errors import CheckpointError, SqueezeRLError, SqueezeRLWarning
-from squeezerl.records import AgentSource
+from squeezerl.network.network import Normalizer, as_float
+from squeezerl.records import FRAME_PADDING, FRAME_STACK, AgentSource
 
 _VERSION = "_stable_baselines3_version"
 _MEMBERS = {"data", "policy.pth", _VERSION}
@@ -61,9 +63,12 @@ class StableBaselines3(Source):
             metadata = parse_metadata(data)
             normalizer = _find_normalizer(files, metadata, normalizer)
             state = read_state_dict(weights, "policy.pth")
-            network = build_network(
-                metadata, state, read_vecnormalize(normalizer) if normalizer else None
-            )
+            statistics = read_vecnormalize(normalizer) if normalizer else None
+            kwargs = files.env_kwargs
+            if statistics is not None:
+                statistics, more = _of_stacked(statistics, metadata.observation_space.shape)
+                kwargs = kwargs | more
+            network = build_network(metadata, state, statistics)
             sampled = build_sampled(metadata, state, network)
         except SqueezeRLError as error:
             if str(error).startswith((f"{files.checkpoint}:", f"{normalizer}:")):
@@ -79,7 +84,7 @@ class StableBaselines3(Source):
             path=str(path),
             algorithm=metadata.algorithm,
             env_id=files.env_id,
-            env_kwargs=files.env_kwargs,
+            env_kwargs=kwargs,
             files=tuple(read),
             versions=versions,
             activation_from="the default of the policy's class; the zip names none"
@@ -88,6 +93,31 @@ class StableBaselines3(Source):
             trained_to=_mean_and_deviation(metadata.training_returns),
         )
         return Agent(network, source, sampled)
+
+
+def _of_stacked(
+    normalizer: Normalizer, shape: tuple[int, ...]
+) -> tuple[Normalizer, dict[str, Any]]:
+    """The normaliser of stacked observations, where it is that of a single one.
+
+    And what the environment needs to know: rl-zoo stacks what it has normalised, so that the mean
+    stands for the observations before the first.
+    """
+    mean, inverse_std = as_float(normalizer.mean), as_float(normalizer.inverse_std)
+    width, features = mean.size, math.prod(shape)
+    if not shape or features == width or features % width or shape[-1] % (features // width):
+        return normalizer, {}
+    count = features // width
+    single = (*shape[:-1], shape[-1] // count)
+    padding = mean.reshape(single).tolist()
+    mean, inverse_std = (
+        np.concatenate([values.reshape(single)] * count, axis=-1).ravel()
+        for values in (mean, inverse_std)
+    )
+    return (
+        Normalizer(mean=mean, inverse_std=inverse_std, clip=normalizer.clip),
+        {FRAME_STACK: count, FRAME_PADDING: padding},
+    )
 
 
 def _mean_and_deviation(returns: tuple[float, ...]) -> tuple[float, float] | None:

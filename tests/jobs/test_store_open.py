@@ -6,39 +6,19 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 from postgresql_server import PostgreSQLServer
 from squeezerl.errors import StoreError, StoreUnreachableError
-from squeezerl.jobs import schema
 from squeezerl.jobs.database import make_engine, parse_url
-from squeezerl.jobs.schema import REVISION, VERSION_TABLE, metadata
+from squeezerl.jobs.schema import revisions
 from squeezerl.jobs.store import Store
-
-
-def test_the_migrations_make_the_tables_that_the_code_knows(store_url: str) -> None:
-    Store.open(store_url).close()
-    engine = make_engine(parse_url(store_url))
-    with engine.connect() as connection:
-        context = MigrationContext.configure(
-            connection, opts={"version_table": VERSION_TABLE, "compare_type": True}
-        )
-        assert compare_metadata(context, metadata) == []
-    engine.dispose()
-
-
-def test_the_latest_revision_is_the_one_that_the_code_names() -> None:
-    folder = Path(schema.__file__).with_name("migrations")
-    assert ScriptDirectory(str(folder)).get_current_head() == REVISION
 
 
 def test_a_newer_schema_is_refused(store_url: str) -> None:
     Store.open(store_url).close()
     engine = make_engine(parse_url(store_url))
     with engine.execution_options(writes=True).begin() as connection:
-        connection.execute(sa.text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
+        connection.execute(sa.text(f"UPDATE {revisions.name} SET version_num = '9999'"))
     with pytest.raises(StoreError, match=r"newer SqueezeRL.*9999"):
         Store.open(store_url)
     engine.dispose()

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from squeezerl.errors import StoreError, StoreUnreachableError
-from squeezerl.jobs.schema import REVISION, VERSION_TABLE
+from squeezerl.jobs.schema import REVISION, metadata, revisions
 
 PATIENCE_S = 60.0
 T = TypeVar("T")
@@ -23,7 +23,6 @@ _SQLSTATES = ("40P01", "40001", "53300", "55P03", "57P", "08", "25P03")
 _REFUSALS = ("authentication failed", "does not exist", "no password", "not known", "pg_hba.conf")
 _SQLITE_BUSY_S = 30
 _SCHEMES = "sqlite:///FILE or postgresql://USER@HOST/DATABASE"
-_FOLDER = Path(__file__).with_name("migrations")
 _LOCK = 0x5153_7265  # an arbitrary number of our own, for PostgreSQL's advisory lock
 
 
@@ -112,15 +111,15 @@ def _postgresql(url: sa.URL) -> sa.Engine:
     return engine
 
 
-def migrate(engine: sa.Engine, where: str) -> None:
-    """Make the tables, or update them; several processes may do so at once.
+def make_tables(engine: sa.Engine, where: str) -> None:
+    """Make the tables where there are none; several processes may do so at once.
 
     Raises:
-        StoreError: if a newer version of this library made the tables, or if the database holds
+        StoreError: if another version of this library made the tables, or if the database holds
             tables of something else.
     """
     with engine.begin() as connection:
-        if _is_current(connection, where):
+        if _has_tables(connection, where):
             return
     if engine.dialect.name == "sqlite":
         _write_ahead(engine)
@@ -128,8 +127,9 @@ def migrate(engine: sa.Engine, where: str) -> None:
         with engine.execution_options(writes=True).begin() as connection:
             if engine.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-            if not _is_current(connection, where):
-                _upgrade(connection)
+            if not _has_tables(connection, where):
+                metadata.create_all(connection, checkfirst=False)
+                connection.execute(sa.insert(revisions).values(version_num=REVISION))
     except sa.exc.DBAPIError as error:
         if "already exists" in str(error.orig):
             raise StoreError(f"{where}: the database holds tables of something else") from error
@@ -148,30 +148,16 @@ def _write_ahead(engine: sa.Engine) -> None:
         connection.close()
 
 
-def _is_current(connection: sa.Connection, where: str) -> bool:
-    if not sa.inspect(connection).has_table(VERSION_TABLE):
+def _has_tables(connection: sa.Connection, where: str) -> bool:
+    if not sa.inspect(connection).has_table(revisions.name):
         return False
-    version = sa.text(f"SELECT version_num FROM {VERSION_TABLE}")
-    current = connection.execute(version).scalar()
-    # Revisions are numbers with leading zeros.
-    if current is not None and current > REVISION:
+    current = connection.execute(sa.select(revisions.c.version_num)).scalar()
+    if current != REVISION:  # there is no older one
         raise StoreError(
             f"{where}: written by a newer SqueezeRL (schema {current}, this one knows up to "
             f"{REVISION}); install that version"
         )
-    return bool(current == REVISION)
-
-
-def _upgrade(connection: sa.Connection) -> None:
-    # Imported here: workers find the schema up to date and need not load it.
-    from alembic import command
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    config.attributes.update(connection=connection, version_table=VERSION_TABLE)
-    command.upgrade(config, "head")
+    return True
 
 
 def patiently(action: Callable[[], T], patience_s: float, where: str) -> T:

@@ -1,4 +1,8 @@
-"""The tables. A change here needs a revision in `migrations/versions`; a test compares the two."""
+"""The tables.
+
+A change here needs another `REVISION`, and in `make_tables` what turns the tables of the one before
+into these.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,11 @@ from sqlalchemy.sql.functions import FunctionElement
 
 metadata = sa.MetaData()
 
-# The latest revision in `migrations/versions`, and the table in which a database names its own.
+# A database names its own.
 REVISION = "0001"
-VERSION_TABLE = "squeezerl_schema"
+revisions = sa.Table(
+    "squeezerl_schema", metadata, sa.Column("version_num", sa.String(32), primary_key=True)
+)
 
 # As literals in the query's text, so that the databases see which partial index fits.
 PENDING = sa.literal_column("'pending'", sa.String)

@@ -11,7 +11,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, final
 import sqlalchemy as sa
 
 from squeezerl.jobs import claims, planning, reading
-from squeezerl.jobs.database import PATIENCE_S, make_engine, migrate, parse_url, patiently
+from squeezerl.jobs.database import PATIENCE_S, make_engine, make_tables, parse_url, patiently
 from squeezerl.jobs.encode import clean, pack, to_text
 from squeezerl.jobs.job import Claim, Counts, Job, Label, Outcome
 from squeezerl.jobs.schema import NOW
@@ -65,7 +65,7 @@ class Store:
 
     @classmethod
     def open(cls, url: str, *, patience_s: float = PATIENCE_S) -> Store:
-        """Open a store, and make or update its tables; several processes may do so at once.
+        """Open a store, and make its tables; several processes may do so at once.
 
         Args:
             url: sqlite:///FILE or postgresql://USER@HOST/DATABASE.
@@ -78,7 +78,7 @@ class Store:
         where = parsed.set(drivername=parsed.get_backend_name()).render_as_string()
         made = make_engine(parsed)
         try:
-            patiently(lambda: migrate(made, where), patience_s, where)
+            patiently(lambda: make_tables(made, where), patience_s, where)
         except BaseException:
             made.dispose()
             raise

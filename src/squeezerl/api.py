@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from squeezerl.agents.load import Agent, load_agent
 from squeezerl.artifacts.artifact import Artifact, is_artifact, read_artifact
@@ -46,8 +46,10 @@ from squeezerl.pipeline.make import home_of, make_artifact, recorded_observation
 from squeezerl.records import AgentSource, EvaluationRecord, Retention, to_json
 from squeezerl.report.squeeze_report import squeeze_json, summary, write_squeeze_report
 from squeezerl.runtimes.base import RUNTIMES, Actor, Observations
-from squeezerl.search.result import SqueezeResult
-from squeezerl.search.squeeze import OnBest, Search, SqueezeSettings, StageProgress, seconds_of
+
+if TYPE_CHECKING:
+    from squeezerl.search.result import SqueezeResult
+    from squeezerl.search.squeeze import OnBest, StageProgress
 
 _SQUEEZE_SECONDS = 0.6
 _STOCHASTIC = {"stochastic": True}
@@ -475,6 +477,8 @@ def squeeze(
     Raises:
         SqueezeRLError: for bad input, as documented at `load_agent` and `Search`.
     """
+    from squeezerl.search.squeeze import Search, SqueezeSettings, seconds_of  # with a database
+
     agent, output = as_agent(agent, stochastic=stochastic), Path(output)
     check_output(output, force=force)
     meter, meter_problem = choose_meter(host_facts(), watts_per_core=watts_per_core)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special  # scipy.stats takes a second to import
+import scipy  # loads its parts, half a second of imports, where they are first used
 
 from squeezerl.records import Interval
 
@@ -74,7 +74,7 @@ def student_interval(values: Array, count: int, confidence: float = CONFIDENCE) 
         confidence: that is asked for.
     """
     error = float(values[1:].std()) * math.sqrt(count / (count - 1))
-    reach = float(special.stdtrit(count - 1, (1 + confidence) / 2)) * error
+    reach = float(scipy.special.stdtrit(count - 1, (1 + confidence) / 2)) * error
     estimate = float(values[0])
     return Interval(estimate=estimate, low=estimate - reach, high=estimate + reach)
 
@@ -90,8 +90,10 @@ def expanded_interval(values: Array, count: int) -> Interval:
         values: (1 + resamples,), the estimate first.
         count: of what was resampled, at least 2.
     """
-    reach = float(special.stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * math.sqrt(count / (count - 1))
-    return percentile_interval(values[0], values[1:], float(special.erf(reach / math.sqrt(2))))
+    quantile = float(scipy.special.stdtrit(count - 1, (1 + CONFIDENCE) / 2))
+    reach = quantile * math.sqrt(count / (count - 1))
+    confidence = float(scipy.special.erf(reach / math.sqrt(2)))
+    return percentile_interval(values[0], values[1:], confidence)
 
 
 def mean_interval(returns: npt.ArrayLike, rng: np.random.Generator) -> Interval:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+import scipy
 
 from squeezerl.analysis.bootstrap import CONFIDENCE
 from squeezerl.analysis.hierarchy import AgentDraws, Key
@@ -102,8 +102,8 @@ def share_interval(least: int, most: int, cells: int, comparisons: int = 1) -> I
     least to the high of the most. `comparisons` as in `over_cells`.
     """
     error = (1 - CONFIDENCE) / comparisons / 2
-    low = special.betaincinv(least, cells - least + 1, error) if least else 0.0
-    high = special.betaincinv(most + 1, cells - most, 1 - error) if most < cells else 1.0
+    low = scipy.special.betaincinv(least, cells - least + 1, error) if least else 0.0
+    high = scipy.special.betaincinv(most + 1, cells - most, 1 - error) if most < cells else 1.0
     return Interval(estimate=(least + most) / 2 / cells, low=float(low), high=float(high))
 
 

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special
+import scipy
 
 ERROR = 0.025  # of each side: a 95 % interval's two sides together
 Array = npt.NDArray[np.float64]
@@ -29,7 +29,7 @@ _REACH = 8.0  # standard deviations that the integration covers
 
 def obrien_fleming(share: float, error: float) -> float:
     """Spends next to nothing early (Lan & DeMets 1983), so that early looks cost no power."""
-    return float(2 - 2 * special.ndtr(special.ndtri(1 - error / 2) / math.sqrt(share)))
+    return float(2 - 2 * scipy.special.ndtr(scipy.special.ndtri(1 - error / 2) / math.sqrt(share)))
 
 
 def pocock(share: float, error: float) -> float:
@@ -74,10 +74,8 @@ class SequentialTest:
         if count < 2:
             return None
         mean, error = float(differences.mean()), float(differences.std(ddof=1)) / math.sqrt(count)
-        above, below = (
-            -float(special.stdtrit(count - 1, special.ndtr(-self.critical[side][which])))
-            for side in ("above", "below")
-        )
+        normal = [-self.critical[side][which] for side in ("above", "below")]
+        above, below = -scipy.special.stdtrit(count - 1, scipy.special.ndtr(normal))
         if mean >= above * error:  # also where all differences are zero
             return "above"
         return "below" if mean < -below * error else None
@@ -131,6 +129,6 @@ def _bound(points: Array, masses: Array, step: float, top: float, error: float) 
     """Where the motion ends up above with probability `error` after a step; `top` at most."""
 
     def surplus(bound: float) -> float:
-        return float(masses @ special.ndtr((points - bound) / step)) - error
+        return float(masses @ scipy.special.ndtr((points - bound) / step)) - error
 
-    return float(optimize.brentq(surplus, -top, top)) if surplus(top) < 0 else top
+    return float(scipy.optimize.brentq(surplus, -top, top)) if surplus(top) < 0 else top

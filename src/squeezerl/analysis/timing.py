@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special  # scipy.stats takes a second to import
+import scipy
 
 from squeezerl.analysis.bootstrap import CONFIDENCE
 from squeezerl.records import Interval
@@ -29,7 +29,7 @@ def median_interval(values: npt.ArrayLike) -> Interval | None:
     if count < FEWEST_FOR_INTERVAL:
         return None
     # The highest rank (from 0) below which the median lies with at most half the error.
-    below = special.bdtr(np.arange(count + 1), count, 0.5)
+    below = scipy.special.bdtr(np.arange(count + 1), count, 0.5)
     rank = int((below < (1 - CONFIDENCE) / 2).sum()) - 1
     return Interval(
         estimate=float(np.median(ordered)),
@@ -48,7 +48,7 @@ def mean_t_interval(values: npt.ArrayLike, confidence: float = CONFIDENCE) -> In
         return None
     mean = float(sample.mean())
     error = float(sample.std(ddof=1)) / math.sqrt(len(sample))
-    half = error * float(special.stdtrit(len(sample) - 1, (1 + confidence) / 2))
+    half = error * float(scipy.special.stdtrit(len(sample) - 1, (1 + confidence) / 2))
     return Interval(estimate=mean, low=mean - half, high=mean + half)
 
 

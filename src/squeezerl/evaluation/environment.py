@@ -83,10 +83,8 @@ class Environment:
         if FRAME_STACK in kwargs and backend == "envpool":
             raise InvalidArgumentError("observations are stacked in Gymnasium only, not in EnvPool")
         if backend != "gymnasium" and FRAME_STACK not in kwargs:
-            space = envpool_support.find_spaces(env_id, kwargs)
-            if space is not None and (
-                backend == "envpool" or _is_gymnasiums_own(env_id, space, kwargs)
-            ):
+            space = _find_in_envpool(env_id, kwargs, insist=backend == "envpool")
+            if space is not None:
                 return _describe(
                     env_id, "envpool", space.observation, space.action, space.max_steps, kwargs
                 )
@@ -204,13 +202,11 @@ def make_gymnasium(env_id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any,
     Raises:
         EnvError: if it is unknown or cannot be made.
     """
+    given = dict(kwargs)
+    stack, padding = given.pop(FRAME_STACK, 1), given.pop(FRAME_PADDING, 0)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            given = dict(kwargs)
-            stack, padding = given.pop(FRAME_STACK, 1), given.pop(FRAME_PADDING, 0)
-            env = gymnasium.make(env_id, disable_env_checker=True, **given)
-            return env if stack == 1 else _stacked(env, stack, padding)
+        env = _make_muted(env_id, given)
+        return env if stack == 1 else _stacked(env, stack, padding)
     except gymnasium.error.UnregisteredEnv as error:
         raise EnvError(
             f"unknown environment {env_id!r}{_hint(env_id)}", try_with=_instead(env_id)
@@ -225,6 +221,12 @@ def make_gymnasium(env_id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any,
         if "must inherit from the gymnasium.Env class" in str(error):
             raise EnvError(f"{env_id} is not an environment of Gymnasium: {OLD_API}") from error
         raise EnvError(f"{env_id}{_with(kwargs)} cannot be made: {error}") from error
+
+
+def _make_muted(env_id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return gymnasium.make(env_id, disable_env_checker=True, **kwargs)
 
 
 def _stacked(env: gymnasium.Env[Any, Any], count: int, padding: Any) -> gymnasium.Env[Any, Any]:
@@ -265,18 +267,20 @@ def _describe(
     )
 
 
-def _is_gymnasiums_own(
-    env_id: str, spaces: envpool_support.Spaces, kwargs: Mapping[str, Any]
-) -> bool:
-    """Whether EnvPool's environment stands for Gymnasium's of that name, not for another."""
-    spec = gymnasium.registry.get(env_id)
+def _find_in_envpool(
+    env_id: str, kwargs: Mapping[str, Any], *, insist: bool
+) -> envpool_support.Spaces | None:
+    """EnvPool's environment; unless one insists, `None` if it stands for another of that name."""
+    spec = None if insist else gymnasium.registry.get(env_id)
     if spec is None:
-        return True
-    if callable(spec.entry_point):  # how Gymnasium says that it retired HalfCheetah-v3
-        return str(spec.entry_point.__module__).startswith("gymnasium.")
-    own = str(spec.entry_point).startswith("gymnasium.envs.")
+        return envpool_support.find_spaces(env_id, kwargs)
+    entry = spec.entry_point
+    retired = callable(entry)  # how Gymnasium says that it retired HalfCheetah-v3
+    if not (entry.__module__ if callable(entry) else str(entry)).startswith("gymnasium.envs"):
+        return None
+    spaces = envpool_support.find_spaces(env_id, kwargs)
     limit = kwargs.get("max_episode_steps", spec.max_episode_steps)
-    return own and bool(limit == spaces.max_steps)
+    return spaces if retired or (spaces is not None and limit == spaces.max_steps) else None
 
 
 def _sibling_names(env_id: str) -> list[str]:
@@ -323,9 +327,7 @@ def _instead(env_id: str) -> dict[str, Any] | None:
             return {"env": name}
         try:
             # Not `make_gymnasium`, whose own error would look for the closest of this one.
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                gymnasium.make(name, disable_env_checker=True).close()
+            _make_muted(name, {}).close()
         except Exception:  # the environment's own constructor may raise anything
             continue
         return {"env": name}

@@ -76,7 +76,7 @@ def make_pool(env_id: str, kwargs: Mapping[str, Any], seeds: Sequence[int], thre
 
 def _has(env_id: str) -> bool:
     known = library() is not None and env_id in library().list_all_envs()
-    return known or env_id in ids()
+    return known or (":" not in env_id and env_id in ids())  # `module:Id` is Gymnasium's
 
 
 def find_spaces(env_id: str, kwargs: Mapping[str, Any]) -> Spaces | None:

@@ -107,7 +107,7 @@ def _sampling(agent: Agent) -> dict[str, Any] | None:
     if agent.sampled is None:
         return None
     head = agent.sampled.head
-    deviation = None if head.sampling is None else head.sampling.deviation
+    deviation = head.deviation
     return {
         "noise": head.noise,
         "deviation": None if deviation is None else deviation.tolist(),

@@ -28,7 +28,7 @@ from squeezerl.errors import AuditError, FormatError
 from squeezerl.formats.base import FORMATS, Format, SizeRecord
 from squeezerl.formats.packed import read_exactly
 from squeezerl.network.activations import GELU_CUBE, GELU_ROOT, SQRT_2, Activation
-from squeezerl.network.arithmetic import tanh_parts
+from squeezerl.network.arithmetic import tanh_steps
 from squeezerl.network.network import (
     ACTION,
     LOG_DEVIATION,
@@ -73,6 +73,12 @@ _OPERATORS = {
     "Hardtanh": ("Clip",),
     "Softsign": ("Softsign",),
     "PReLU": ("PRelu",),
+}
+# What `tanh_steps` names → operator, the node's name, and that of its constant.
+_TANH_STEPS = {
+    np.tanh: ("Tanh", "head.tanh"),
+    np.multiply: ("Mul", "head.stretch", "head.half_range"),
+    np.add: ("Add", "head.shift", "head.center"),
 }
 # What is said of an input in the file.
 _DOCS = {
@@ -207,7 +213,6 @@ class _Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self.value = self.unrounded = OBSERVATION
-        self.is_rounded = False
         self.rounded: tuple[str, str, str] | None = None
         self.has_row_scales = False
 
@@ -306,7 +311,6 @@ class _Graph:
         """The latest result is this value of the network's chain; round it if that is due."""
         self.rounded, self.unrounded, self.has_row_scales = None, self.value, False
         rounding = self._roundings.get(value)
-        self.is_rounded = rounding is not None
         if rounding is None:
             return
         source = self.value
@@ -415,7 +419,7 @@ def _add_layer(graph: _Graph, index: int, layer: Layer) -> None:
             "Gemm",
             name,
             graph.floats(f"{name}.weight", weight)
-            if isinstance(weight, IntegerTensor) and not graph.is_rounded
+            if isinstance(weight, IntegerTensor) and graph.value == graph.unrounded
             else graph.tensor(f"{name}.weight", weight, transposed=True),
             graph.tensor(f"{name}.bias", layer.bias),
         )
@@ -527,7 +531,8 @@ def _add_head(graph: _Graph, network: Network) -> None:
     else:
         graph.add("Max", "head.clip_low", graph.constant("head.low", head.low))
         graph.add("Min", "head.clip_high", graph.constant("head.high", head.high))
-    graph.end(ACTION)
+    if head.kind != "tanh":
+        graph.end(ACTION)
     if not head.is_discrete and len(network.action_shape) != 1:
         shape = np.array([-1, *network.action_shape], dtype=np.int64)
         graph.add("Reshape", "reshape", graph.constant("action_shape", shape))
@@ -536,8 +541,7 @@ def _add_head(graph: _Graph, network: Network) -> None:
 
 def _add_sample(graph: _Graph, network: Network) -> None:
     """The latest value becomes a draw: its mean and, times the deviation, the noise."""
-    sampling, width = network.head.sampling, network.noise_width
-    assert sampling is not None
+    width = network.noise_width
     assert width is not None
     noise = NOISE
     if network.head.has_own_deviation:
@@ -557,8 +561,8 @@ def _add_sample(graph: _Graph, network: Network) -> None:
         graph.add("Exp", "head.deviation")
         graph.add("Mul", "head.noise", NOISE)
         noise, graph.value = graph.value, "head.mean.out"
-    elif sampling.deviation is not None:
-        deviation = graph.constant("head.deviation", sampling.deviation)
+    elif network.head.deviation is not None:
+        deviation = graph.constant("head.deviation", network.head.deviation)
         graph.node("Mul", "head.noise", [NOISE, deviation], ["head.noise.out"])
         noise = "head.noise.out"
     graph.add("Add", "head.sample", noise)
@@ -573,15 +577,10 @@ def _add_tanh(graph: _Graph, head: Head) -> None:
             graph.constant("head.mean_low", _scalar(-head.clip_mean)),
             graph.constant("head.mean_high", _scalar(head.clip_mean)),
         )
-    half_range, center = tanh_parts(head)
-    stretched, shifted = bool((half_range != 1).any()), bool((center != 0).any())
-    graph.add("Tanh", "head.tanh")
-    if stretched:
-        graph.end("head.tanh")
-        graph.add("Mul", "head.stretch", graph.constant("head.half_range", half_range))
-    if shifted:
-        graph.end("head.stretch" if stretched else "head.tanh")
-        graph.add("Add", "head.shift", graph.constant("head.center", center))
+    for value, operation, numbers in tanh_steps(head):
+        operator, name, *constants = _TANH_STEPS[operation]
+        graph.add(operator, name, *map(graph.constant, constants, numbers))
+        graph.end(value)
 
 
 _Constants = Mapping[str, npt.NDArray[Any]]

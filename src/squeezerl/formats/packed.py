@@ -306,8 +306,8 @@ def _write(network: Network) -> _Writer:
     if not head.is_discrete:
         if head.sampling is not None:
             writer.byte(head.has_own_deviation)
-            if head.sampling.deviation is not None:
-                writer.floats(head.sampling.deviation, "biases")
+            if head.deviation is not None:
+                writer.floats(head.deviation, "biases")
         writer.floats(-head.low, "layout")  # -1 is the usual bound
         writer.floats(head.high, "layout")
         if head.clip_mean is not None:
@@ -469,9 +469,9 @@ def _read(reader: _Reader) -> Network:
             inverse_std=reader.tensor((features,)),
             clip=reader.number(),
         )
-    head, actions = _read_head(reader, flags, layers[-1].out_features)
+    head = _read_head(reader, flags, layers[-1].out_features)
     if plain and not head.is_discrete:
-        action_shape = (actions,)
+        action_shape = head.low.shape
     network = Network(
         layers=tuple(layers),
         head=head,
@@ -509,10 +509,9 @@ def _read_layer(
     return Layer(weight=weight, bias=bias, activation=activation, skip=skip)
 
 
-def _read_head(reader: _Reader, flags: int, outputs: int) -> tuple[Head, int]:
-    """The head, and how many actions it gives."""
+def _read_head(reader: _Reader, flags: int, outputs: int) -> Head:
     if _HEADS[flags & 3] == "argmax":
-        return Head(kind="argmax", sampling=Sampling() if flags & 32 else None), outputs
+        return Head(kind="argmax", sampling=Sampling() if flags & 32 else None)
     own = bool(flags & 32) and bool(reader.byte())
     shape = (outputs // 2 if own else outputs,)
     sampling = None
@@ -521,4 +520,4 @@ def _read_head(reader: _Reader, flags: int, outputs: int) -> tuple[Head, int]:
     low, high = -reader.floats(shape), reader.floats(shape)
     clip_mean = reader.number() if flags & 64 else None
     kind: Any = _HEADS[flags & 3]
-    return Head(kind=kind, low=low, high=high, clip_mean=clip_mean, sampling=sampling), shape[0]
+    return Head(kind=kind, low=low, high=high, clip_mean=clip_mean, sampling=sampling)

@@ -20,7 +20,7 @@ from squeezerl.methods.integers import (
     expect_integers,
     with_integer_layers,
 )
-from squeezerl.network.arithmetic import tanh_parts
+from squeezerl.network.arithmetic import tanh_steps
 from squeezerl.network.network import (
     ACTION,
     Float,
@@ -155,12 +155,8 @@ def _rounded_by_naive_use(network: Network, keep: Sequence[str]) -> set[str]:
     if network.head.kind == "clip":
         values.add(ACTION)
     elif network.head.kind == "tanh":
-        half_range, center = tanh_parts(network.head)
-        stretched, shifted = bool((half_range != 1).any()), bool((center != 0).any())
-        if stretched or shifted:
-            values |= {"head.tanh", ACTION}
-        if stretched and shifted:
-            values.add("head.stretch")
+        names = {name for name, _, _ in tanh_steps(network.head)}
+        values |= names if len(names) > 1 else set()
     return values
 
 

@@ -126,16 +126,15 @@ def _linear(layer: Layer, chain: _Chain) -> Float:
 
 
 def _draw(network: Network, chain: _Chain, noise: Float | None) -> None:
-    width, sampling, outputs = network.noise_width, network.head.sampling, chain.value
+    width, outputs = network.noise_width, chain.value
     assert width is not None
-    assert sampling is not None
     if noise is None:
         noise = np.zeros((len(outputs), width), np.float32)
     if network.head.has_own_deviation:
         low, high = map(np.float32, LOG_DEVIATION)
         noise = noise * np.exp(np.clip(outputs[:, width:], low, high))
-    elif sampling.deviation is not None:
-        noise = noise * sampling.deviation
+    elif network.head.deviation is not None:
+        noise = noise * network.head.deviation
     chain.put("head.sample", outputs[:, :width] + noise)
 
 
@@ -146,18 +145,25 @@ def _apply_head(head: Head, chain: _Chain) -> None:
     outputs = chain.value
     if head.clip_mean is not None:
         outputs = np.clip(outputs, -np.float32(head.clip_mean), np.float32(head.clip_mean))
+    for name, operation, numbers in tanh_steps(head):
+        chain.put(name, operation(outputs, *numbers))
+        outputs = chain.value
+
+
+def tanh_steps(head: Head) -> list[tuple[str, np.ufunc, list[Float]]]:
+    """The values of a tanh head in order, each with the operation and the numbers that give it.
+
+    The operations are tanh, multiply by half the range, and add the centre of the bounds; the last
+    two are left out where they change nothing.
+    """
     half_range, center = tanh_parts(head)
-    names = ["head.tanh"]
+    steps: list[tuple[str, np.ufunc, list[Float]]] = [("head.tanh", np.tanh, [])]
     if (half_range != 1).any():
-        names.append("head.stretch")
+        steps.append(("head.stretch", np.multiply, [half_range]))
     if (center != 0).any():
-        names.append("head.shift")
-    names[-1] = ACTION
-    chain.put(names.pop(0), np.tanh(outputs))
-    if (half_range != 1).any():
-        chain.put(names.pop(0), chain.value * half_range)
-    if (center != 0).any():
-        chain.put(names.pop(0), chain.value + center)
+        steps.append(("head.shift", np.add, [center]))
+    steps[-1] = (ACTION, *steps[-1][1:])
+    return steps
 
 
 def tanh_parts(head: Head) -> tuple[Float, Float]:

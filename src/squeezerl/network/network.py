@@ -261,13 +261,14 @@ class Head:
         return "gumbel" if self.is_discrete else "normal"
 
     @property
+    def deviation(self) -> Float | None:
+        """See `Sampling`; `None` as well where actions are not drawn."""
+        return None if self.sampling is None else self.sampling.deviation
+
+    @property
     def has_own_deviation(self) -> bool:
         """Whether the second half of the outputs says how far actions are spread."""
-        return (
-            self.noise == "normal"
-            and self.sampling is not None
-            and (self.sampling.deviation is None)
-        )
+        return self.noise == "normal" and self.deviation is None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -316,8 +317,8 @@ class Network:
             (name, tensor) for name, tensor in self.tensors() if isinstance(tensor, np.ndarray)
         ]
         floats += [("low", self.head.low), ("high", self.head.high)]
-        if self.head.sampling is not None and self.head.sampling.deviation is not None:
-            floats.append(("deviation", self.head.sampling.deviation))
+        if self.head.deviation is not None:
+            floats.append(("deviation", self.head.deviation))
         for name, array in floats:
             array.flags.writeable = False
             if array.dtype != np.float32:
@@ -480,7 +481,7 @@ class Network:
             width //= 2
         if self.head.sampling is not None and self.head.clip_mean is not None:
             raise NetworkError("actions whose mean is bounded by clip_mean are not drawn")
-        deviation = None if self.head.sampling is None else self.head.sampling.deviation
+        deviation = self.head.deviation
         if deviation is not None:
             if self.head.is_discrete:
                 raise NetworkError("draws of discrete actions have no deviation")
@@ -519,8 +520,8 @@ class Network:
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
         arrays: dict[str, npt.NDArray[Any]] = {"low": self.head.low, "high": self.head.high}
-        if self.head.sampling is not None and self.head.sampling.deviation is not None:
-            arrays["deviation"] = self.head.sampling.deviation
+        if self.head.deviation is not None:
+            arrays["deviation"] = self.head.deviation
         for name, tensor in self.tensors():
             if isinstance(tensor, IntegerTensor):
                 arrays[f"{name}.values"] = tensor.values

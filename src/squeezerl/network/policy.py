@@ -68,7 +68,7 @@ class ActionHead(nn.Module):
         super().__init__()
         self.kind, self.clip_mean = head.kind, head.clip_mean
         self.has_own_deviation = head.has_own_deviation
-        fixed = None if head.sampling is None else head.sampling.deviation
+        fixed = head.deviation
         self.register_buffer("deviation", None if fixed is None else _tensor(fixed))
         self.register_buffer("low", _tensor(head.low))
         self.register_buffer("high", _tensor(head.high))

@@ -109,7 +109,6 @@ def c_program(
         "OBSERVATIONS": str(math.prod(network.observation_shape)),
         "ACTIONS": str(source.actions),
         "TYPE": "int32_t" if discrete else "float",
-        "MEANING": "The action for an observation.",
         "FLATTENED": ""
         if len(network.observation_shape) == 1
         else f", flattened from {'x'.join(map(str, network.observation_shape))} in C order",
@@ -123,7 +122,6 @@ def c_program(
         "FLASH": f"{source.constant_bytes:,}",
         "RAM": f"{source.stack_bytes:,}",
         "COUNT": str(len(recorded)),
-        "CHECKSUM_NOTE": "",
         "STANDARD": "gnu99" if vectors else "c99",
         "EXTENSIONS": "ON" if vectors else "OFF",
         "LANGUAGE": "C99 with the extensions of GCC and Clang, without libraries"
@@ -140,14 +138,15 @@ def c_program(
         else "const float error = action[k] - actions[i][k];\n"
         f"            differs |= !(error <= {tolerance} && -error <= {tolerance});"
     )
-    files = {
-        f"{name}.h": _filled("policy.h", values),
-        f"{name}.c": source.text(values),
-        f"{name}_test.c": _filled("test.c", values),
-        "CMakeLists.txt": _filled("CMakeLists.txt", values),
-        f"{name}_sketch.ino": _filled("sketch.ino", values),
-        "README.md": _filled("README.md", values),
+    templates = {
+        f"{name}.h": "policy.h",
+        f"{name}_test.c": "test.c",
+        "CMakeLists.txt": "CMakeLists.txt",
+        f"{name}_sketch.ino": "sketch.ino",
+        "README.md": "README.md",
     }
+    files = {file: _filled(template, values) for file, template in templates.items()}
+    files[f"{name}.c"] = source.text(values)
     facts = {
         "name": name,
         "target": "native" if vectors else "portable",
@@ -220,9 +219,9 @@ class _Source:
             kernels(self._kernels),
             kernels(self._host_kernels, "host.c"),
             x86_kernels(x86),
-            re.sub(
-                r"@([A-Z_0-9]+)@",
-                lambda match: {
+            _filled(
+                "vectors.c",
+                {
                     "TYPE": values["TYPE"],
                     "BODY": self._body(),
                     "ACT": act,
@@ -236,8 +235,7 @@ class _Source:
                     "UNUSED": ""
                     if floats and integers
                     else f"    (void){'integers' if floats else 'floats'};\n",
-                }[match[1]],
-                text("templates/vectors.c"),
+                },
             ),
         ]
         return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -357,7 +355,7 @@ class _Source:
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:
-    return re.sub(r"@([A-Z_]+)@", lambda match: values[match[1]], text(f"templates/{template}"))
+    return re.sub(r"@([A-Z_0-9]+)@", lambda match: values[match[1]], text(f"templates/{template}"))
 
 
 def _lines(numbers: npt.NDArray[Any]) -> list[str]:

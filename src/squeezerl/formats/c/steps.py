@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from squeezerl.errors import FormatError
 from squeezerl.network.activations import Activation
-from squeezerl.network.arithmetic import tanh_parts
+from squeezerl.network.arithmetic import tanh_steps
 from squeezerl.network.network import (
     ACTION,
     OBSERVATION,
@@ -44,6 +44,12 @@ _KERNELS = {
     "Hardtanh": "clamp",
     "Softsign": "softsign",
     "PReLU": "leaky_relu",
+}
+# What `tanh_steps` names → kernel, and the name of its constant.
+_TANH_STEPS = {
+    np.tanh: ("tanh_each",),
+    np.multiply: ("multiply", "head_half_range"),
+    np.add: ("add", "head_center"),
 }
 
 
@@ -220,17 +226,10 @@ class _Lowering:
             return
         if head.clip_mean is not None:
             self.elementwise("clamp", -head.clip_mean, head.clip_mean)
-        half_range, center = tanh_parts(head)
-        later = [("multiply", "head.stretch", {"head_half_range": half_range})] * bool(
-            (half_range != 1).any()
-        ) + [("add", "head.shift", {"head_center": center})] * bool((center != 0).any())
-        names = ["head.tanh", *(name for _, name, _ in later)]
-        names[-1] = ACTION
-        self.elementwise("tanh_each")
-        self.end(names[0])
-        for (kernel, _, arrays), name in zip(later, names[1:], strict=True):
-            self.elementwise(kernel, **arrays)
-            self.end(name)
+        for value, operation, numbers in tanh_steps(head):
+            kernel, *names = _TANH_STEPS[operation]
+            self.elementwise(kernel, **dict(zip(names, numbers, strict=True)))
+            self.end(value)
 
     def _bounds(self, kernel: str, **arrays: Array) -> None:
         """With one pair of bounds for all values where they are the same."""

@@ -15,7 +15,7 @@
 extern "C" {
 #endif
 
-/* @MEANING@
+/* The action for an observation.
 
    observation: as the environment gives it, before any normalisation@FLATTENED@.
    action: @ACTION@. */

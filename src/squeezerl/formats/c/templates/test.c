@@ -18,7 +18,7 @@ static const @TYPE@ actions[COUNT][@UPPER@_ACTIONS] = {
 int @NAME@_test(uint32_t *checksum);
 
 /* How many of the actions differ. The checksum is over the bits of all actions: it is the same on
-   every processor@CHECKSUM_NOTE@. */
+   every processor. */
 int @NAME@_test(uint32_t *checksum)
 {
     int wrong = 0;

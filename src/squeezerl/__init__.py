@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from squeezerl.agents.load import load_agent as load_agent
     from squeezerl.api import Evaluation as Evaluation
     from squeezerl.api import Squeezed as Squeezed
+    from squeezerl.api import compare_actions as compare_actions
     from squeezerl.api import compress as compress
     from squeezerl.api import evaluate as evaluate
     from squeezerl.api import export_c as export_c
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     from squeezerl.artifacts.artifact import Artifact as Artifact
     from squeezerl.artifacts.artifact import read_artifact as read_artifact
     from squeezerl.errors import SqueezeRLError as SqueezeRLError
+    from squeezerl.evaluation.actions import KeepActions as KeepActions
     from squeezerl.evaluation.environment import Environment as Environment
+    from squeezerl.evaluation.log import Log as Log
+    from squeezerl.evaluation.log import read_log as read_log
     from squeezerl.measurement.result import Profile as Profile
     from squeezerl.methods.distillation import Distillation as Distillation
     from squeezerl.methods.dynamic_int8 import DynamicQuantization as DynamicQuantization
@@ -58,6 +62,8 @@ _HOMES = {
     "Environment": "squeezerl.evaluation.environment",
     "Evaluation": "squeezerl.api",
     "FineTuning": "squeezerl.methods.finetuning",
+    "KeepActions": "squeezerl.evaluation.actions",
+    "Log": "squeezerl.evaluation.log",
     "Network": "squeezerl.network.network",
     "Profile": "squeezerl.measurement.result",
     "QatConfig": "squeezerl.training.config",
@@ -72,6 +78,7 @@ _HOMES = {
     "TicketConfig": "squeezerl.training.config",
     "TrainConfig": "squeezerl.training.config",
     "TrainingResult": "squeezerl.training.result",
+    "compare_actions": "squeezerl.api",
     "compress": "squeezerl.api",
     "evaluate": "squeezerl.api",
     "export_c": "squeezerl.api",
@@ -83,6 +90,7 @@ _HOMES = {
     "profile_json": "squeezerl.report.profile_report",
     "profile_markdown": "squeezerl.report.profile_report",
     "read_artifact": "squeezerl.artifacts.artifact",
+    "read_log": "squeezerl.evaluation.log",
     "run_study": "squeezerl.studies.run",
     "squeeze": "squeezerl.api",
     "train": "squeezerl.training.train",

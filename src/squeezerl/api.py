@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy.typing as npt
+
 from squeezerl.agents.load import Agent, load_agent
 from squeezerl.artifacts.artifact import Artifact, is_artifact, read_artifact
 from squeezerl.artifacts.output import check_output, new_folder
@@ -18,8 +20,16 @@ from squeezerl.errors import (
     InvalidArgumentError,
     SqueezeRLWarning,
 )
+from squeezerl.evaluation.actions import (
+    KEEP_ACTIONS,
+    ActionReferee,
+    ActionRetention,
+    KeepActions,
+    check_length,
+)
 from squeezerl.evaluation.environment import Environment, make_gymnasium
 from squeezerl.evaluation.evaluate import calibrate, check_numbers, play
+from squeezerl.evaluation.log import Log, find_log
 from squeezerl.evaluation.referee import Referee
 from squeezerl.evaluation.reference_actors import RandomActor
 from squeezerl.formats.c.program import PROGRAM_FACTS, Program, c_program, check_name
@@ -37,8 +47,6 @@ from squeezerl.measurement.settings import (
     EpisodesJob,
     Settings,
     Workload,
-    as_observations,
-    find_observations,
 )
 from squeezerl.measurement.subject import Subject
 from squeezerl.methods.recipe import Recipe, RecipeLike
@@ -138,7 +146,7 @@ def compress(
     recipe: RecipeLike = "float",
     *,
     env: Environment | str | None = None,
-    observations: Observations | str | Path | None = None,
+    observations: Log | npt.ArrayLike | str | Path | None = None,
     seed: int = 0,
     stochastic: bool = False,
     opset: int | None = None,
@@ -154,8 +162,9 @@ def compress(
         recipe: a text, a spec, a sequence of specs, or a `Recipe`.
         env: where a recipe that needs observations gets them, an environment or its id; unless
             given, the one that the agent was trained on.
-        observations: recorded elsewhere, (n, *observation_shape), instead of an environment: an
-            array or the path of a .npy file. The manifest says which they were.
+        observations: recorded elsewhere, instead of an environment: an array
+            (n, *observation_shape), or the path of a log (see `read_log`). The manifest says which
+            they were.
         seed: of the episodes that observations are taken from.
         stochastic: keep the distribution that the agent draws its actions from. The artifact then
             takes noise as a second input (docs/artifacts.md).
@@ -171,8 +180,8 @@ def compress(
     if observations is None:
         artifact = make_artifact(agent, recipe, environment=place, seed=seed)
     else:
-        seen, origin = find_observations(observations)
-        artifact = make_artifact(agent, recipe, observations=seen, origin=origin)
+        log = find_log(observations).fitted_to(agent.network)
+        artifact = make_artifact(agent, recipe, log=log)
     return with_opset(artifact, opset)
 
 
@@ -185,7 +194,7 @@ def export_c(
     *,
     name: str = "policy",
     target: str = "portable",
-    observations: Observations | None = None,
+    observations: Log | npt.ArrayLike | str | Path | None = None,
     force: bool = False,
 ) -> dict[str, Any]:
     """Write a policy as a C program with a self-test, and say what it needs.
@@ -201,8 +210,8 @@ def export_c(
             GCC or Clang, with the vector instructions of x86-64 where the processor has them.
             "cortex-m4" and "cortex-m0plus" are portable, and the program is also built and run in
             an emulator; "wasm32" is portable, with `NAME.wasm` beside it.
-        observations: for the self-test, (n, *observation_shape); unless given, those of an episode
-            in the environment that the agent was trained on, or random ones where there is none.
+        observations: for the self-test, as for `compress`; unless given, those of an episode in the
+            environment that the agent was trained on, or random ones where there is none.
         force: replace the program at `output`.
 
     Returns:
@@ -221,14 +230,8 @@ def export_c(
     network = artifact.network
     if observations is None:
         observations = recorded_observations(artifact)
-    shape = network.observation_shape
-    observations = as_observations(observations)
-    if not len(observations) or observations.shape[1:] != shape:
-        raise InvalidArgumentError(
-            f"`observations` have the shape {observations.shape}; (n, "
-            f"{', '.join(map(str, shape))}) is needed"
-        )
-    program = _program(artifact, name, target, observations)
+    seen = find_log(observations).fitted_to(network).observations
+    program = _program(artifact, name, target, seen)
     wasm = build_wasm(program) if target == "wasm32" else None
     program.facts["target"] = target
     if target in PROCESSORS:
@@ -356,6 +359,40 @@ def evaluate(
         baseline=baseline_record,
         random=random_record,
     )
+
+
+def compare_actions(
+    policy: Policy | Actor,
+    *,
+    against: Policy,
+    observations: Log | npt.ArrayLike | str | Path,
+    keep_actions: KeepActions | str = KEEP_ACTIONS,
+    runtime: str = "ort",
+) -> ActionRetention:
+    """How near a policy's actions are to the original's, on a log of observations.
+
+    It says nothing of the return. The exact bounds are those of rows that played no part in making
+    or choosing the policy: give it another log than the one that the policy was fitted to.
+
+    Example:
+        >>> found = squeezerl.compare_actions("out", against="policy.pt", observations="log.npz")
+        >>> found.share.low
+
+    Args:
+        policy: an agent, an artifact, the path of one, or an actor.
+        against: the original.
+        observations: an array (n, *observation_shape), or the path of a log (see `read_log`).
+        keep_actions: what is asked for (see `KeepActions`).
+        runtime: that runs the policy.
+
+    Raises:
+        SqueezeRLError: for bad input, or a log that is too short.
+    """
+    original, demand = as_artifact(against).network, KeepActions.of(keep_actions)
+    log = find_log(observations).fitted_to(original)
+    check_length(log, demand)
+    actor, _ = _actor(policy, runtime, stochastic=False)
+    return ActionReferee(original, log, demand).judge(actor)
 
 
 def _hint_at_lost_parts(
@@ -526,7 +563,7 @@ def profile(
     policies: Sequence[Policy],
     *,
     env: Environment | str | Callable[[AgentSource], Environment] | None = None,
-    observations: Observations | str | Path | None = None,
+    observations: Log | npt.ArrayLike | str | Path | None = None,
     runtimes: str | Sequence[str] = ("ort", "torch", "sb3"),
     batch: int = 1,
     threads: int = 1,
@@ -549,8 +586,7 @@ def profile(
         policies: agents and artifacts; the first, in the first runtime, is the reference.
         env: where the policies' observations are recorded; a function is asked for that of each
             agent. Unless given, the one that the agent was trained on.
-        observations: recorded elsewhere, (n, *observation_shape), instead of an environment: an
-            array or the path of a .npy file.
+        observations: recorded elsewhere, as for `compress`, instead of an environment.
         runtimes: names of registered runtimes; a list, or a string with commas. "cortex-m4" and
             "cortex-m0plus" are emulated: flash, RAM and instructions of the policy as a C program.
         batch: observations for each `act`.
@@ -575,7 +611,7 @@ def profile(
                 "recorded `observations` take the place of an environment; give no `env` and no "
                 "`episodes` with them"
             )
-        seen, origin = find_observations(observations)
+        log = find_log(observations)
     check_numbers(1, seed)
     if isinstance(runtimes, str):
         runtimes = [name.strip() for name in runtimes.split(",")]
@@ -600,7 +636,10 @@ def profile(
     recorded: dict[tuple[object, ...], Workload] = {}
     for subject in subjects:
         if observations is not None:
-            workloads[subject.name] = Workload(env_id=None, observations=seen, origin=origin)
+            seen = log.fitted_to(subject.artifact.network)
+            workloads[subject.name] = Workload(
+                env_id=None, observations=seen.observations, origin=seen.origin
+            )
             continue
         source = subject.source
         place = env(source) if callable(env) else _place(env, source)

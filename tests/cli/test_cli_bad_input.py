@@ -153,7 +153,7 @@ BAD_ARGUMENTS: list[tuple[str, str]] = [
     ("profile demo --observations missing.npy", "missing.npy: cannot be read as observations"),
     ("profile demo --observations not_a_zip.zip", "cannot be read as observations"),
     ("profile demo --observations empty", "cannot be read as observations"),
-    ("profile demo --observations seen.npy", r"takes observations of shape \(17,\), not \(3,\)"),
+    ("profile demo --observations seen.npy", r"this policy needs \(n, 17\)"),
     ("profile demo --observations seen.npy --env Ant-v5", "takes the place of --env"),
     (
         "profile demo --observations seen.npy --episodes",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from squeezerl.cli import console
-from squeezerl.errors import SpecError
+from squeezerl.errors import InvalidArgumentError, SpecError
 
 if TYPE_CHECKING:
     from squeezerl.formats.base import SizeRecord
@@ -47,6 +47,7 @@ def compress(
             help="Keep each layer in float in turn, play so many episodes, and show the return.",
         ),
     ] = None,
+    observations: console.ObservationsOption = None,
     seed: console.SeedOption = 0,
     env_kwargs: console.EnvKwargsOption = None,
     max_episode_steps: console.MaxEpisodeStepsOption = None,
@@ -68,6 +69,7 @@ def compress(
     """
     from squeezerl.agents.load import load_agent
     from squeezerl.artifacts.output import check_output
+    from squeezerl.evaluation.log import read_log
     from squeezerl.formats.base import FORMATS
     from squeezerl.formats.packed import packed_size
     from squeezerl.pipeline.layer_costs import layer_costs
@@ -80,8 +82,16 @@ def compress(
     if stochastic:
         loaded = loaded.stochastic()
     check_output(output, force=force)
-    environment = None
-    if env is not None or steps.needs_environment or by_layer is not None:
+    environment, log = None, None
+    if observations is not None:
+        given = (env, env_kwargs, max_episode_steps, frame_stack, by_layer)
+        if any(value is not None for value in given):
+            raise InvalidArgumentError(
+                "--observations takes the place of an environment; give no --env, no options of "
+                "one and no --by-layer with it"
+            )
+        log = read_log(observations).fitted_to(loaded.network)
+    elif env is not None or steps.needs_environment or by_layer is not None:
         environment = console.find_environment(
             env,
             loaded.source,
@@ -97,6 +107,7 @@ def compress(
             loaded,
             steps,
             environment=environment,
+            log=log,
             episodes=calibration_episodes,
             seed=seed,
             on_progress=lambda fraction: update(doing, fraction),
@@ -147,6 +158,11 @@ def compress(
     float_bytes = len(FORMATS.get("onnx").write(loaded.network))
     said = _bytes_on_disk(manifest.size, float_weights, float_bytes)
     console.say(f"\n{output}: {said}")
+    if observations is not None:
+        compared = ["--against", agent, "--observations", str(observations)]
+        command = shlex.join(["squeezerl", "evaluate", str(output), *compared])
+        console.say(f"How near its actions are, better on another log: {command}")
+        return
     if env is None and loaded.source.env_id is None:
         console.say("What that cost shows in its environment; the agent does not name it (--env)")
         return

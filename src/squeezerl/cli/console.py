@@ -94,6 +94,22 @@ OpsetOption = Annotated[
 OutputOption = Annotated[
     Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")
 ]
+ObservationsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="LOG",
+        help="Recorded observations in order of time (.npz, .npy, .csv, .parquet), in the place of "
+        "an environment.",
+    ),
+]
+KeepActionsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SHARE:TOLERANCE",
+        help="With --observations: share of decisions to keep, and how far they may deviate, of "
+        "the action's range or (:units) in its units. [dim]default: 0.99:0.02[/dim]",
+    ),
+]
 BackendOption = Annotated[str, typer.Option(help="auto, envpool or gymnasium.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace the artifact at DIR.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the first episode.")]

@@ -38,6 +38,8 @@ def evaluate(
             help="Limit while undecided. [dim]default: 4 x episodes, or what --retain needs[/dim]"
         ),
     ] = None,
+    observations: console.ObservationsOption = None,
+    keep_actions: console.KeepActionsOption = None,
     env_kwargs: console.EnvKwargsOption = None,
     max_episode_steps: console.MaxEpisodeStepsOption = None,
     frame_stack: console.FrameStackOption = None,
@@ -58,11 +60,15 @@ def evaluate(
     verdict on the retention comes from a sequential test, never from the mean. Actions are
     deterministic unless agents are --stochastic; artifacts act as they were made.
 
+    Without an environment, --observations compares the actions of both sides instead, on a log.
+
     Example: squeezerl evaluate out --env HalfCheetah-v5 --against demo
     """
     from squeezerl.agents.load import Agent
+    from squeezerl.api import compare_actions, read_policy
     from squeezerl.api import evaluate as evaluate_policy
-    from squeezerl.api import read_policy
+    from squeezerl.evaluation.actions import KeepActions
+    from squeezerl.report.action_report import action_document, action_json
     from squeezerl.report.evaluation_report import (
         comparison_document,
         evaluation_document,
@@ -79,6 +85,24 @@ def evaluate(
     if against is not None:
         with console.option_names(vecnormalize="--against-vecnormalize"):
             baseline = read_policy(against, vecnormalize=against_vecnormalize)
+    if observations is not None or keep_actions is not None:
+        if observations is None or baseline is None or env is not None or env_kwargs:
+            raise InvalidArgumentError(
+                "actions are compared with --observations LOG, --against AGENT and no --env; "
+                "--keep-actions is for that"
+            )
+        kept = compare_actions(
+            loaded,
+            against=baseline,
+            observations=observations,
+            keep_actions=keep_actions or KeepActions(),
+            runtime=runtime,
+        )
+        if as_json:
+            console.print_json(action_json(kept))
+        else:
+            console.show(action_document(kept).blocks)
+        return
     with console.progress_bar("episodes") as update:
         found = evaluate_policy(
             loaded,

@@ -36,7 +36,7 @@ def export(
     observations: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.npy",
+            metavar="LOG",
             help="For the self-test. [dim]default: recorded in the agent's environment[/dim]",
         ),
     ] = None,
@@ -51,7 +51,6 @@ def export(
     Example: squeezerl export out --to c --name walker -o walker
     """
     from squeezerl.api import export_c
-    from squeezerl.measurement.settings import read_observations
 
     if to != "c":
         raise InvalidArgumentError(f"--to is {to!r}; known is c")
@@ -60,7 +59,7 @@ def export(
         output,
         name=name,
         target=target,
-        observations=None if observations is None else read_observations(observations),
+        observations=observations,
         force=force,
     )
     if as_json:

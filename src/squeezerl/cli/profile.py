@@ -56,13 +56,7 @@ def profile(
     env_kwargs: console.EnvKwargsOption = None,
     max_episode_steps: console.MaxEpisodeStepsOption = None,
     frame_stack: console.FrameStackOption = None,
-    observations: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.npy",
-            help="Observations recorded elsewhere, for a machine without the environment.",
-        ),
-    ] = None,
+    observations: console.ObservationsOption = None,
     seed: console.SeedOption = 0,
     vecnormalize: console.VecNormalizeOption = None,
     earlier: Annotated[

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.host.cores import cores_for
@@ -16,7 +14,6 @@ from squeezerl.records import ObservationsRecord
 from squeezerl.runtimes.base import RUNTIMES, Observations
 
 PRECISION = 0.05
-_MOST_BYTES = 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,48 +98,3 @@ class Workload:
     def record(self) -> ObservationsRecord:
         """Which observations these are."""
         return ObservationsRecord.of(self.observations, self.origin)
-
-
-def read_observations(path: Path) -> Observations:
-    """Observations (n, *shape) from a .npy file, as float32.
-
-    Raises:
-        InvalidArgumentError: if it is not one.
-    """
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ValueError("larger than 1 GiB")
-        return as_observations(np.load(path, allow_pickle=False))
-    except Exception as error:  # a damaged file can make NumPy fail in any way
-        raise InvalidArgumentError(f"{path}: cannot be read as observations ({error})") from error
-
-
-def find_observations(given: npt.ArrayLike | str | Path) -> tuple[Observations, str]:
-    """Observations from an array or a .npy file, and their origin as in `ObservationsRecord`.
-
-    Raises:
-        InvalidArgumentError: if they are none.
-    """
-    if isinstance(given, str | Path):
-        return read_observations(Path(given)), Path(given).name
-    return as_observations(given), "array"
-
-
-def as_observations(values: npt.ArrayLike) -> Observations:
-    """Observations (n, *observation_shape) as float32.
-
-    Raises:
-        InvalidArgumentError: if they are not numbers of such a shape.
-    """
-    try:
-        array = np.asarray(values)
-        with np.errstate(over="ignore"):  # what becomes infinite is refused by `Workload`
-            observations: Observations = array.astype(np.float32, casting="same_kind")
-    except (TypeError, ValueError) as error:
-        raise InvalidArgumentError(f"`observations` must be numbers ({error})") from error
-    if observations.ndim < 2:
-        raise InvalidArgumentError(
-            "`observations` must be an array of the shape (n, *observation_shape), "
-            f"not {observations.shape}"
-        )
-    return observations

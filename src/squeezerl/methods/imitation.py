@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,10 @@ _LEAST_SLOPE = np.float32(0.05)
 _MOST_WEIGHT = np.float32(5)
 # Weight of the error of a deviation's logarithm.
 _OF_DEVIATION = np.float32(0.1)
+# Where there are only observations, one in so many of them, the last ones, choose the snapshot.
+_HELD_OUT = 5
+# States beside those of a log: so much of the difference between two others is added to each.
+_SPREAD = 0.1
 # How fast the average of the parameters follows them.
 _AVERAGED = 0.001
 
@@ -66,7 +71,8 @@ def imitate(
 ) -> Network:
     """The network with parameters that act as the teacher's; the best snapshot in the environment.
 
-    Without an environment it learns on the observations that are given, and the last one counts.
+    Without an environment it learns on the observations that are given, but for the last ones: the
+    snapshot whose actions there are nearest to the teacher's counts.
 
     Args:
         network: where it starts.
@@ -79,7 +85,12 @@ def imitate(
     rng = np.random.default_rng(given.seed)
     student, visits = Student(network), given.visits
     memory = _Memory(student, teacher)
-    memory.add(teacher_states(given))
+    states = teacher_states(given)
+    held_out = states[-max(1, len(states) // _HELD_OUT) :]
+    if visits is None:
+        states = states[: max(1, len(states) - len(states) // _HELD_OUT)]
+        memory.add(_beside(states, rng))
+    memory.add(states)
     error = ActionError(network.head, teacher.head)
     adam, average = Adam(student.parameters.size), student.parameters.copy()
     snapshots: list[Network] = []
@@ -103,7 +114,8 @@ def imitate(
         if step % _VISIT_EVERY == 0:
             given.on_progress(0.9 * step / lesson.steps)
     if visits is None:
-        return snapshots[-1]
+        wanted = act(teacher, held_out)
+        return min([*also, *snapshots], key=lambda n: error.mean(act(n, held_out), wanted))
     return race(
         [*also, *snapshots],
         visits,
@@ -154,6 +166,17 @@ def teacher_states(given: Given) -> npt.NDArray[np.float32]:
         return given.visits.roll(partial(act, teacher), _TEACHER_STEPS).visited
     assert given.observations is not None
     return given.observations
+
+
+def _beside(states: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """States beside those that are given, spread as these are.
+
+    A student strays from the states of its teacher. Where it cannot be watched doing so, it learns
+    beside them what the teacher would do (compare DART, Laskey et al. 2017, arXiv 1703.09327).
+    """
+    one, other = (states[rng.permutation(len(states))] for _ in range(2))
+    beside: npt.NDArray[np.float32] = states + np.float32(_SPREAD) * (one - other)
+    return beside
 
 
 class _Memory:
@@ -235,6 +258,18 @@ class ActionError:
         margin = np.float32(_NEAR_BOUND) * half
         self._low = np.where(finite, teacher.low + margin, -np.inf).astype(np.float32)
         self._high = np.where(finite, teacher.high - margin, np.inf).astype(np.float32)
+
+    def mean(self, actions: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> float:
+        """Of actions (n, *action_shape): the mean square in half ranges, or the share that differ.
+
+        Args:
+            actions: of the student.
+            wanted: those of the teacher.
+        """
+        if self._head.is_discrete:
+            return float((actions != wanted).mean())
+        far = (actions - wanted).reshape(len(actions), -1)[:, : len(self.half)] / self.half
+        return float(np.square(far, dtype=np.float64).mean())
 
     def slope(self, outputs: Float, targets: Float) -> Float:
         """The gradient (n, outputs) for outputs and for the targets of `lesson_of`."""

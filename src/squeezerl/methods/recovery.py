@@ -22,7 +22,7 @@ class Recovery(Spec):
 
     A quantized network learns in the integers that it has, by straight-through estimates. If no
     snapshot plays better than the network did before, that one is kept. Without an environment it
-    learns on the observations that are given, and the last snapshot is kept.
+    learns on the observations that are given, and the last fifth of them chooses the snapshot.
 
     Args:
         steps: of learning, with 512 states each. "30s" and "2m" stand for 1,000 steps a second.

@@ -15,6 +15,7 @@ from squeezerl.artifacts.artifact import Artifact, build_artifact
 from squeezerl.errors import AuditError, EnvError, InvalidArgumentError
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import calibrate
+from squeezerl.evaluation.log import Log
 from squeezerl.evaluation.visits import EnvironmentVisits
 from squeezerl.formats.onnx import OnnxFormat
 from squeezerl.methods.base import Given
@@ -35,8 +36,7 @@ def make_artifact(
     recipe: RecipeLike = "float",
     *,
     environment: Environment | None = None,
-    observations: Observations | None = None,
-    origin: str = "array",
+    log: Log | None = None,
     episodes: int = CALIBRATION_EPISODES,
     count: int = CALIBRATION_OBSERVATIONS,
     seed: int = 0,
@@ -50,8 +50,7 @@ def make_artifact(
         recipe: text, specs or `Recipe`; "float" gives the policy in float32.
         environment: where a recipe that needs observations gets them, and where one that learns
             visits; unless given, the one that the agent was trained on.
-        observations: recorded elsewhere, (n, *observation_shape), instead of an environment.
-        origin: of these observations, as in `ObservationsRecord`.
+        log: observations that were recorded elsewhere, instead of an environment.
         episodes: of calibration.
         count: of the observations that are taken from them.
         seed: of calibration and of learning.
@@ -64,6 +63,7 @@ def make_artifact(
         EnvError: if environment and agent do not fit.
     """
     recipe = Recipe.of(recipe)
+    observations = None if log is None else log.observations
     calibration = record = visits = learning = None
     learns = "visits" in recipe.needs
     calibrating = _CALIBRATING if learns else 1.0
@@ -80,7 +80,6 @@ def make_artifact(
                     seed=seed,
                 )
             if "observations" in recipe.needs:
-                origin = "episodes"
                 observations, calibration = calibrate(
                     load_network(agent.network),
                     environment,
@@ -91,7 +90,7 @@ def make_artifact(
                     on_progress=lambda fraction: on_progress(calibrating * fraction),
                 )
         if recipe.needs_environment and observations is not None:
-            record = ObservationsRecord.of(observations, origin)
+            record = ObservationsRecord.of(observations, "episodes" if log is None else log.origin)
         network = recipe.apply(
             agent.network,
             Given(

@@ -17,6 +17,8 @@ from typing import Any, Self
 # has them; the oldest comes first, and zeros stand for those before the first, or the padding.
 FRAME_STACK = "vec_frame_stack"
 FRAME_PADDING = "vec_frame_padding"
+# Images get their channels first, as by SB3's VecTransposeImage, if they have them last.
+CHANNELS_FIRST = "vec_channels_first"
 
 
 def to_json(record: Any) -> Any:

@@ -20,7 +20,7 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 from squeezerl.errors import EnvError, InvalidArgumentError
 from squeezerl.evaluation import envpool_support
 from squeezerl.evaluation.stepping import OLD_API
-from squeezerl.records import FRAME_PADDING, FRAME_STACK
+from squeezerl.records import CHANNELS_FIRST, FRAME_PADDING, FRAME_STACK
 from squeezerl.runtimes.base import Sizes
 
 BACKENDS = ("auto", "envpool", "gymnasium")
@@ -63,7 +63,7 @@ class Environment:
             env_id: a registered id, or `module:Id` for one that a module of yours registers.
             kwargs: passed to the environment; but `max_episode_steps` limits its episodes, and
                 `vec_frame_stack` stacks so many observations, `vec_frame_padding` standing for
-                those before the first.
+                those before the first, and `vec_channels_first` transposes images.
             backend: "envpool" or "gymnasium" to insist on one.
 
         Raises:
@@ -80,9 +80,12 @@ class Environment:
             if not isinstance(number, int) or number < 1:
                 name = key.removeprefix("vec_")
                 raise EnvError(f"`{name}` must be a positive number, not {number!r}")
-        if FRAME_STACK in kwargs and backend == "envpool":
-            raise InvalidArgumentError("observations are stacked in Gymnasium only, not in EnvPool")
-        if backend != "gymnasium" and FRAME_STACK not in kwargs:
+        changed = not {FRAME_STACK, CHANNELS_FIRST}.isdisjoint(kwargs)
+        if changed and backend == "envpool":
+            raise InvalidArgumentError(
+                "observations are stacked and transposed in Gymnasium only, not in EnvPool"
+            )
+        if backend != "gymnasium" and not changed:
             space = _find_in_envpool(env_id, kwargs, insist=backend == "envpool")
             if space is not None:
                 return _describe(
@@ -129,6 +132,8 @@ class Environment:
         choices: list[tuple[str, Mapping[str, Any]]] = []
         if shape[:-1] == wanted[:-1] and shape and wanted[-1] % shape[-1] == 0:
             choices.append((self.id, {**self.kwargs, FRAME_STACK: wanted[-1] // shape[-1]}))
+        if len(shape) == len(wanted) == 3:
+            choices.append((self.id, {**self.kwargs, CHANNELS_FIRST: True}))
         choices += [(self.id, {**self.kwargs, **switch}) for switch in _switches(self.id)]
         choices += [(self.id, {})] if self.kwargs else []
         choices += [(name, self.kwargs) for name in names]
@@ -204,9 +209,11 @@ def make_gymnasium(env_id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any,
     """
     given = dict(kwargs)
     stack, padding = given.pop(FRAME_STACK, 1), given.pop(FRAME_PADDING, 0)
+    channels_first = given.pop(CHANNELS_FIRST, False)
     try:
         env = _make_muted(env_id, given)
-        return env if stack == 1 else _stacked(env, stack, padding)
+        env = env if stack == 1 else _stacked(env, stack, padding)
+        return _with_channels_first(env) if channels_first else env
     except gymnasium.error.UnregisteredEnv as error:
         raise EnvError(
             f"unknown environment {env_id!r}{_hint(env_id)}", try_with=_instead(env_id)
@@ -240,6 +247,23 @@ def _stacked(env: gymnasium.Env[Any, Any], count: int, padding: Any) -> gymnasiu
         gymnasium.wrappers.FrameStackObservation(env, count, padding_type=before),
         lambda stacked: np.concatenate(list(stacked), axis=-1),
         gymnasium.spaces.Box(low, high, dtype=space.dtype.type),
+    )
+
+
+def _with_channels_first(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    """The environment with its images as Stable-Baselines3's policies see them.
+
+    It takes the shortest of the three sides for the channels.
+    """
+    space = env.observation_space
+    if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 3:
+        return env
+    if space.dtype != np.uint8 or np.argmin(space.shape) == 0:
+        return env
+    return gymnasium.wrappers.TransformObservation(
+        env,
+        lambda image: np.transpose(image, (2, 0, 1)),
+        gymnasium.spaces.Box(*(np.transpose(x, (2, 0, 1)) for x in (space.low, space.high))),
     )
 
 

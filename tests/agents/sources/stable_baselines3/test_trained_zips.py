@@ -14,7 +14,7 @@ import pytest
 import stable_baselines3 as sb3
 import torch
 from checkpoint_files import change_metadata
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 
 import squeezerl
@@ -22,6 +22,7 @@ from made_agents import SpacesOnly
 from onnx_runner import onnx_actions
 from squeezerl import load_agent
 from squeezerl.errors import CheckpointError, EnvError, SqueezeRLWarning
+from squeezerl.evaluation.environment import Environment
 from squeezerl.network.arithmetic import act
 
 Make = Callable[..., Path]
@@ -285,6 +286,53 @@ def test_an_mlp_over_images_acts_as_in_stable_baselines3(
     assert np.ptp(expected) > 0
     for actions in (act(network, observations), onnx_actions(network, observations)):
         np.testing.assert_allclose(actions, expected, rtol=0, atol=1e-5)
+
+
+class Patches(gym.Env[Any, Any]):
+    """Images of noise; what an action earns stands in their corner."""
+
+    action_space = Discrete(3)
+
+    def __init__(self, shape: tuple[int, ...], render_mode: str | None = None) -> None:
+        self.observation_space = Box(0, 255, shape, np.uint8)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        return self._image(), {}
+
+    def step(self, action: Any) -> Any:
+        earned = float(self._now.reshape(-1)[action])
+        return self._image(), earned, False, False, {}
+
+    def _image(self) -> Any:
+        self._now = self.np_random.integers(0, 256, self.observation_space.shape, dtype=np.uint8)
+        return self._now
+
+
+gym.register("Patches-v0", Patches, max_episode_steps=20)
+
+
+@pytest.mark.parametrize("shape", [(6, 8, 3), (3, 6, 8), (8, 8, 1), (4, 4, 4)])
+def test_an_mlp_over_images_plays_wherever_their_channels_stand(
+    tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    env = DummyVecEnv([lambda: gym.make("Patches-v0", shape=shape)])
+    model = _learn("PPO", env)
+    model.save(tmp_path / "agent.zip")
+    expected = []
+    for seed in range(3):
+        env.seed(seed)
+        observations, done, earned = env.reset(), [False], 0.0
+        while not done[0]:
+            action = model.predict(observations, deterministic=True)[0]
+            observations, reward, done, _ = env.step(action)
+            earned += float(reward[0])
+        expected.append(earned)
+    agent = load_agent(tmp_path / "agent.zip")
+    place = Environment.find("Patches-v0", {**agent.source.env_kwargs, "shape": shape})
+    assert squeezerl.evaluate(agent, env=place, episodes=3).record.returns == expected
+    small = squeezerl.compress(agent, "bits:8", env=place)
+    assert squeezerl.evaluate(small, env=place, episodes=3).mean_return > 0
 
 
 def test_bytes_in_three_dimensions_with_other_bounds_are_no_image(tmp_path: Path) -> None:

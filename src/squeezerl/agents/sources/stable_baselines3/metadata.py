@@ -74,6 +74,7 @@ class CheckpointMetadata:
         activation: as `Layer` has it; of a PReLU only the name.
         squashed_gsde: whether a tanh bounds the actions of an actor-critic policy.
         clip_mean: bound of a gSDE actor's mean before the tanh.
+        has_images: whether observations are images, which Stable-Baselines3 turns channels first.
         is_image: whether the policy divides observations by 255 first.
         normalized: by a VecNormalize in training: observations, something (perhaps only rewards),
             nothing, or unknown.
@@ -88,6 +89,7 @@ class CheckpointMetadata:
     activation: str | None
     squashed_gsde: bool
     clip_mean: float | None
+    has_images: bool = False
     is_image: bool = False
     normalized: Normalized = "unknown"
     activation_is_default: bool = False
@@ -133,6 +135,7 @@ def parse_metadata(content: bytes) -> CheckpointMetadata:
         activation=_activation(kwargs.get("activation_fn"), default_activation),
         squashed_gsde=use_sde and bool(kwargs.get("squash_output")),
         clip_mean=_clip_mean(kwargs) if use_sde else None,
+        has_images=is_image(observation_space),
         is_image=is_image(observation_space) and kwargs.get("normalize_images") is not False,
         normalized=_normalized(family, last, original, observation_space),
         activation_is_default=kwargs.get("activation_fn") is None,

@@ -24,7 +24,7 @@ from squeezerl.agents.sources.stable_baselines3.vecnormalize import read_vecnorm
 from squeezerl.agents.torch_file import read_state_dict
 from squeezerl.errors import CheckpointError, SqueezeRLError, SqueezeRLWarning
 from squeezerl.network.network import Normalizer, as_float
-from squeezerl.records import FRAME_PADDING, FRAME_STACK, AgentSource
+from squeezerl.records import CHANNELS_FIRST, FRAME_PADDING, FRAME_STACK, AgentSource
 
 _VERSION = "_stable_baselines3_version"
 _MEMBERS = {"data", "policy.pth", _VERSION}
@@ -64,7 +64,7 @@ class StableBaselines3(Source):
             normalizer = _find_normalizer(files, metadata, normalizer)
             state = read_state_dict(weights, "policy.pth")
             statistics = read_vecnormalize(normalizer) if normalizer else None
-            kwargs = files.env_kwargs
+            kwargs = files.env_kwargs | ({CHANNELS_FIRST: True} if metadata.has_images else {})
             if statistics is not None:
                 statistics, more = _of_stacked(statistics, metadata.observation_space.shape)
                 kwargs = kwargs | more

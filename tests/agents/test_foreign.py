@@ -38,7 +38,6 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "torch.save from before": lambda path: torch.save(
         WEIGHTS, path, _use_new_zipfile_serialization=False
     ),
-    "TorchScript": lambda path: torch.jit.save(torch.jit.script(torch.nn.Linear(2, 3)), path),
     "safetensors": lambda path: safetensors.numpy.save_file({"a": np.zeros(3)}, path),
     "ONNX": lambda path: onnx.save(to_onnx(make_network(3, 4, 2)), path),
     "pickle": lambda path: path.write_bytes(pickle.dumps({"a": 1})),

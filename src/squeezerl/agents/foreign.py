@@ -25,7 +25,6 @@ _BEGINNINGS = (
 _ZIPPED = (
     ("parameter_list", "a checkpoint of Stable Baselines 2 (TensorFlow); convert it to "
      "Stable-Baselines3"),
-    ("constants.pkl", "a TorchScript model; export the policy as a Stable-Baselines3 zip"),
     ("data.pkl", "a file of torch.save, such as another trainer's weights (.pt, .pth)"),
     ("model.weights.h5", "a Keras model (.keras)"),
     ("keras_metadata.pb", "a Keras model"),
@@ -47,7 +46,7 @@ _FOLDERS = {
 
 
 def what_it_is(path: Path) -> str | None:
-    """A few words on a file or folder, for example "a TorchScript model"; `None` if unknown.
+    """A few words on a file or folder, for example "an ONNX model"; `None` if unknown.
 
     Nothing in it is executed or unpacked.
     """

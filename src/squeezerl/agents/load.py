@@ -113,7 +113,8 @@ class Source(ABC):
 
 def _import_built_in() -> None:
     import squeezerl.agents.sources.onnx_graph
-    import squeezerl.agents.sources.stable_baselines3.source  # noqa: F401
+    import squeezerl.agents.sources.stable_baselines3.source
+    import squeezerl.agents.sources.torchscript  # noqa: F401
 
 
 SOURCES: Registry[Source] = Registry("source", built_in=_import_built_in)

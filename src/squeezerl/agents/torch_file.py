@@ -24,7 +24,7 @@ from squeezerl.network.network import Layer
 Array = npt.NDArray[Any]
 State = Mapping[str, Array]
 
-_REBUILD, _ORDERED_DICT = "torch._utils._rebuild_tensor_v2", "collections.OrderedDict"
+REBUILD_TENSOR, ORDERED_DICT = "torch._utils._rebuild_tensor_v2", "collections.OrderedDict"
 # Storage class → the dtype of its numbers. NumPy has no bfloat16, the upper half of a float32.
 _DTYPES = {
     "Float": "f4",
@@ -40,8 +40,9 @@ _DTYPES = {
     "ComplexFloat": "c8",
     "ComplexDouble": "c16",
 }
-_STORAGE = re.compile(rf"torch\.({'|'.join(_DTYPES)})Storage")
-_ALLOWED = re.compile(f"{re.escape(_REBUILD)}|{re.escape(_ORDERED_DICT)}|{_STORAGE.pattern}")
+STORAGE = re.compile(rf"torch\.({'|'.join(_DTYPES)})Storage")
+TENSOR_NAMES = f"{re.escape(REBUILD_TENSOR)}|{re.escape(ORDERED_DICT)}|{STORAGE.pattern}"
+_ALLOWED = re.compile(TENSOR_NAMES)
 
 
 def read_state_dict(content: bytes, name: str) -> dict[str, Array]:
@@ -59,7 +60,7 @@ def read_state_dict(content: bytes, name: str) -> dict[str, Array]:
     try:
         if content.startswith(b"PK\x03\x04"):
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                return _TensorReader(archive).read()
+                return _tensors(TorchArchive(archive))
         return _read_legacy(content)
     except Exception as error:  # a hostile file can make the reader fail in any way
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -94,38 +95,52 @@ class _Unpickler(InertUnpickler):
         return Inert(*pid)
 
 
-class _TensorReader:
-    """Reads the tensors of one torch zip; tensors that share a storage share its memory."""
+def is_tensor(record: Any) -> bool:
+    """Whether a record of a pickle stands for a tensor."""
+    return isinstance(record, Inert) and record.name == REBUILD_TENSOR
+
+
+class TorchArchive:
+    """The pickles and tensors of one torch zip; tensors that share a storage share its memory.
+
+    Raises:
+        CheckpointError: if the zip has none, or several sets of them.
+    """
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
+        self._names = set(archive.namelist())
         found = [n for n in archive.namelist() if re.fullmatch(r"[^/]+/data\.pkl", n)]
         if len(found) != 1:
             raise CheckpointError("it holds no tensors, or several sets of them")
         self._folder = found[0].rpartition("/")[0]
-        order = f"{self._folder}/byteorder"
-        written = archive.read(order) if order in archive.namelist() else b"little"
+        written = self.read("byteorder") if "byteorder" in self else b"little"
         if written not in (b"little", b"big"):
             raise CheckpointError(f"unknown byte order {written[:20]!r}")
         self._order: Literal["<", ">"] = "<" if written == b"little" else ">"
         self._storages: dict[tuple[str, str], Array] = {}
 
-    def read(self) -> dict[str, Array]:
-        """All tensors by name."""
-        content = self._archive.read(f"{self._folder}/data.pkl")
-        record = _Unpickler(content, allowed=_ALLOWED, what="a file of plain weights").load()
-        if isinstance(record, Inert) and record.name == _ORDERED_DICT and not record.arguments:
-            record = record.items
-        if not isinstance(record, dict) or not all(
-            isinstance(key, str) and isinstance(value, Inert) and value.name == _REBUILD
-            for key, value in record.items()
-        ):
-            raise CheckpointError("it does not hold a mapping of names to tensors")
-        return {name: self._tensor(name, *value.arguments) for name, value in record.items()}
+    def __contains__(self, name: str) -> bool:
+        return f"{self._folder}/{name}" in self._names
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a member."""
+        return self._archive.read(f"{self._folder}/{name}")
+
+    def records(
+        self, name: str, allowed: re.Pattern[str], what: str, *, any_class: bool = False
+    ) -> Any:
+        """What the pickle of a name holds, as `InertUnpickler` reads it."""
+        return _Unpickler(self.read(name), allowed=allowed, what=what, any_class=any_class).load()
+
+    def tensor(self, record: Inert, name: str, folder: str = "data") -> Array:
+        """The tensor that a record stands for; `folder` has its storage, `name` is for messages."""
+        return self._tensor(name, folder, *record.arguments)
 
     def _tensor(
         self,
         name: str,
+        folder: str,
         storage: Inert,
         offset: int,
         size: tuple[int, ...],
@@ -139,7 +154,7 @@ class _TensorReader:
             raise CheckpointError(f"{name!r} has no sound shape")
         if flags:
             raise CheckpointError(f"{name!r} is a conjugate or negative view")
-        flat = self._storage(*storage.arguments)
+        flat = self._storage(folder, *storage.arguments)
         count = math.prod(size)
         last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
         if count == 0:
@@ -149,12 +164,15 @@ class _TensorReader:
         steps = tuple(step * flat.itemsize for step in stride)
         return np.lib.stride_tricks.as_strided(flat[offset:], size, steps, writeable=False)
 
-    def _storage(self, what: str, kind: Any, key: str, location: str, count: int) -> Array:
-        match = _STORAGE.fullmatch(getattr(kind, "name", ""))
+    def _storage(
+        self, folder: str, what: str, kind: Any, key: str, location: str, count: int
+    ) -> Array:
+        match = STORAGE.fullmatch(getattr(kind, "name", ""))
         if what != "storage" or not match or not isinstance(key, str) or type(count) is not int:
             raise CheckpointError("a tensor refers to something that is not a storage")
-        if (key, match[1]) not in self._storages:
-            content = self._archive.read(f"{self._folder}/data/{key}")
+        place = f"{folder}/{key}"
+        if (place, match[1]) not in self._storages:
+            content = self.read(place)
             dtype = np.dtype(_DTYPES[match[1]]).newbyteorder(self._order)
             if len(content) != count * dtype.itemsize:
                 raise CheckpointError(
@@ -164,8 +182,20 @@ class _TensorReader:
             numbers = np.frombuffer(content, dtype) if content else np.zeros(0, dtype)
             if match[1] == "BFloat16":
                 numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
-            self._storages[key, match[1]] = numbers
-        return self._storages[key, match[1]]
+            self._storages[place, match[1]] = numbers
+        return self._storages[place, match[1]]
+
+
+def _tensors(archive: TorchArchive) -> dict[str, Array]:
+    """All tensors by name."""
+    record = archive.records("data.pkl", _ALLOWED, "a file of plain weights")
+    if isinstance(record, Inert) and record.name == ORDERED_DICT and not record.arguments:
+        record = record.items
+    if not isinstance(record, dict) or not all(
+        isinstance(key, str) and is_tensor(value) for key, value in record.items()
+    ):
+        raise CheckpointError("it does not hold a mapping of names to tensors")
+    return {name: archive.tensor(value, name) for name, value in record.items()}
 
 
 def _read_legacy(content: bytes) -> dict[str, Array]:

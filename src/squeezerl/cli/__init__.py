@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from squeezerl import __version__
+from squeezerl.cli.ask import ask
 from squeezerl.cli.compress import compress
 from squeezerl.cli.console import keep_output_for_json, reports_errors
 from squeezerl.cli.doctor import doctor
@@ -36,6 +37,7 @@ for command in (inspect, compress, evaluate, squeeze, profile, export, train):
     app.command(no_args_is_help=True)(command)
 app.add_typer(study)
 app.command()(doctor)
+app.command(no_args_is_help=True)(ask)
 
 
 def _print_version(value: bool) -> None:

@@ -15,6 +15,7 @@ from squeezerl.errors import SpecError
 from squeezerl.methods.base import SPECS, Given, Spec, parse_spec, spec_from_json
 from squeezerl.methods.pruning import StructuredPruning
 from squeezerl.methods.recipe import Recipe
+from squeezerl.methods.static_int8 import StaticQuantization
 from squeezerl.network.network import IntegerTensor, Network
 
 INHERITED = settings(suppress_health_check=[HealthCheck.differing_executors])
@@ -99,17 +100,17 @@ class SpecContract:
         else:
             spec.apply(network(), Given())
 
-    def test_nothing_follows_a_step_that_gives_integers(self) -> None:
+    def test_only_what_takes_integers_follows_a_step_that_gives_them(self) -> None:
         spec, pruning = self._some_spec(), StructuredPruning(ratio=0.5)
         if "training" in spec.needs:
             with pytest.raises(SpecError, match="stands alone"):
                 Recipe((pruning, spec))
-        else:
-            Recipe((pruning, spec))
+            return
+        Recipe((pruning, spec))
         if self.spec.gives_integers:
-            for last in (pruning, spec):
-                with pytest.raises(SpecError, match="which gives integers"):
-                    Recipe((spec, last))
+            Recipe((spec, pruning))
+            with pytest.raises(SpecError, match="which gives integers"):
+                Recipe((spec, StaticQuantization()))
         else:
             Recipe((spec, pruning))
 

@@ -94,7 +94,7 @@ BAD_ARGUMENTS: list[tuple[str, str]] = [
     ("compress demo --recipe int8:static:bits=4 -o out", "'bits' is unknown .*per_channel"),
     (
         "compress demo --recipe ptdq|l2:0.3 -o out",
-        "which gives integers: prune first",
+        "which gives integers",
     ),
     ("compress demo --recipe float|ptdq -o out", "'float' is a recipe without steps; leave it out"),
     ("compress demo --recipe qat -o out", "qat happens in training: squeezerl train .*--qat int8"),

@@ -57,3 +57,16 @@ def test_an_episode_of_full_length_is_truncated() -> None:
         seen = visits.roll(lambda o: np.zeros((len(o), 1), np.float32), 201)
     assert seen.truncated[199].all()
     assert seen.ended.sum() == 32
+
+
+def test_a_restart_begins_anew_with_other_start_states() -> None:
+    environment = Environment.find("CartPole-v1")
+    with EnvironmentVisits(environment, 0) as visits:
+        first, played = visits.roll(_always(1), 3), visits.returns(_always(0), 20)
+        visits.restart(1)
+        other, others = visits.roll(_always(1), 3), visits.returns(_always(0), 20)
+        visits.restart(0)
+        again = visits.roll(_always(1), 3)
+    np.testing.assert_array_equal(first.observations, again.observations)
+    assert not np.isin(first.observations[0], other.observations[0]).any()
+    assert not np.array_equal(played, others)

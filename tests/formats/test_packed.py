@@ -57,10 +57,10 @@ def test_a_tiny_policy_takes_a_few_bytes() -> None:
 
 @pytest.mark.parametrize(
     ("numbers", "each"),
-    [([0.0, 0.0], 0), ([1.0, 1.0], 0), ([0.5, 4.0], 1), ([0.3, 0.3], 2), ([1.5, -3.0], 2),
-     ([0.1, 0.2], 4)],
+    [([0.0, 0.0], 0), ([1.0, 1.0], 0), ([0.5, 4.0], 1), ([0.3, 0.3], 2), ([1.5, -3.0], 1),
+     ([1 + 2**-10, 1.5], 2), ([1 + 2**-5, 1.5], 1.5), ([0.1, 0.2], 4)],
 )  # fmt: skip
-def test_numbers_take_the_shortest_form_that_is_exact(numbers: list[float], each: int) -> None:
+def test_numbers_take_the_shortest_form_that_is_exact(numbers: list[float], each: float) -> None:
     network = make_network(3, 2)
     layer = network.layers[0]
     network = network.replace(

@@ -22,9 +22,7 @@ class Reaching:
 
     def __init__(self, point: Any, discrete: bool = False) -> None:
         self._point, self._discrete = np.asarray(point, np.float32), discrete
-        self._rng = np.random.default_rng(0)
-        self._now = self._states(self.rows, self._rng)
-        self._step = 0
+        self.restart(0)
 
     def _states(self, rows: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
         return rng.normal(size=(rows, 3)).astype(np.float32)
@@ -33,6 +31,11 @@ class Reaching:
         if self._discrete:
             return (actions == self._point).astype(np.float32)
         return 1 - np.square(actions - self._point).sum(axis=1).astype(np.float32)
+
+    def restart(self, number: int) -> None:
+        self._rng = np.random.default_rng(number)
+        self._now = self._states(self.rows, self._rng)
+        self._step = 0
 
     def roll(self, act: Act, steps: int) -> Transitions:
         observations, rewards, ended, counts = [self._now], [], [], []

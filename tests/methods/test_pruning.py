@@ -14,6 +14,7 @@ from torch_pruning.pruner import BasePruner
 
 from small_policies import (
     ACTIVATION_TEXTS,
+    compress,
     demo_network,
     make_network,
     random_observations,
@@ -22,9 +23,10 @@ from small_policies import (
 from spec_contract import SpecContract
 from squeezerl.errors import CompressionError, SpecError
 from squeezerl.methods.base import Given
+from squeezerl.methods.integers import in_float
 from squeezerl.methods.pruning import StructuredPruning, kept_neurons, random_neurons
 from squeezerl.network.arithmetic import act
-from squeezerl.network.network import Network, as_float
+from squeezerl.network.network import IntegerTensor, Network, as_float
 from squeezerl.network.policy import Policy
 
 PERCENTAGES = range(5, 75, 5)
@@ -287,3 +289,16 @@ def test_a_layer_that_is_too_small_is_named() -> None:
 def test_a_policy_without_hidden_layers_is_refused() -> None:
     with pytest.raises(CompressionError, match="no hidden layer"):
         prune(make_network(4, 2), StructuredPruning(ratio=0.5))
+
+
+@pytest.mark.parametrize("recipe", ["int8:dynamic", "int8:static", "bits:4", "bits:4:tensor"])
+def test_integers_are_pruned_like_the_numbers_that_they_stand_for(recipe: str) -> None:
+    integers = compress(make_network(5, 12, 8, 2), recipe)
+    pruned = compress(integers, "prune:l2:0.5")
+    assert [layer.weight.shape for layer in pruned.layers] == [(6, 5), (4, 6), (2, 4)]
+    expected = compress(in_float(integers), "prune:l2:0.5")
+    for layer, floats in zip(pruned.layers, expected.layers, strict=True):
+        assert isinstance(layer.weight, IntegerTensor)
+        np.testing.assert_array_equal(as_float(layer.weight), floats.weight)
+        np.testing.assert_array_equal(as_float(layer.bias), floats.bias)
+    assert pruned.roundings == integers.roundings

@@ -194,8 +194,8 @@ def test_a_recipe_needs_what_its_steps_need() -> None:
     assert Recipe.of("qat").needs == {"training"}
 
 
-@pytest.mark.parametrize("text", ["ptdq | l2:0.3", "ptsq|l2:0.3|ptsq", "ptdq | ptsq", "qat | qat"])
-def test_a_quantization_that_is_not_last_is_refused(text: str) -> None:
+@pytest.mark.parametrize("text", ["ptsq|l2:0.3|ptsq", "bits:4 | ptdq", "ptdq | ptsq", "qat | qat"])
+def test_a_second_quantization_that_takes_no_integers_is_refused(text: str) -> None:
     with pytest.raises(SpecError, match="which gives integers"):
         Recipe.of(text)
 

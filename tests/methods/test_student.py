@@ -120,9 +120,10 @@ def test_the_regulariser_draws_the_neurons_most_that_weigh_least() -> None:
     assert max(gammas[0]) == pytest.approx(16)
 
 
-def test_biases_of_16_bits_stay_so_as_they_learn() -> None:
-    network = compress(_skipping(), "bits:4:tensor")
+@pytest.mark.parametrize(("scales", "width"), [("tensor", "int8"), ("channel", "int16")])
+def test_biases_of_few_bits_stay_so_as_they_learn(scales: str, width: str) -> None:
+    network = compress(_skipping(), f"bits:4:{scales}")
     student = Student(network)
     student.parameters += np.random.default_rng(0).normal(size=student.parameters.size) / 10
     stored = [dtype for _, part, dtype in packed_size(student.network()).counts if part == "biases"]
-    assert stored == ["int16", "int16"]
+    assert stored == [width, width]

@@ -42,3 +42,13 @@ def test_learning_ends_where_its_progress_is_told_to() -> None:
 def test_an_agent_does_not_learn_where_it_does_not_fit() -> None:
     with pytest.raises(EnvError, match="observations of shape"):
         make_artifact(AGENT, "recover:5", environment=Environment.find("CartPole-v1"))
+
+
+def test_a_recipe_goes_on_from_what_a_shorter_one_made() -> None:
+    place = Environment.find("Pendulum-v1")
+    recipe = "distill:6:relu:steps=200 | bits:8:tensor | recover:100 | prune:l2:0.5 | recover:100"
+    whole = make_artifact(AGENT, recipe, environment=place, seed=3)
+    begun = make_artifact(AGENT, recipe.rpartition(" | prune")[0], environment=place, seed=3)
+    rest = make_artifact(AGENT, recipe, environment=place, seed=3, begun=begun)
+    assert rest.model == whole.model
+    assert rest.manifest == whole.manifest

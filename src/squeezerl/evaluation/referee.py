@@ -92,6 +92,10 @@ class Referee(Generic[P]):
         """So many episodes of the baseline and of the random policy."""
         return self.record(self._baseline, episodes), self.record(self._random, episodes)
 
+    def glimpse(self, policy: P) -> Judgement:
+        """The first look alone."""
+        return self._look_until(policy, self.glance)
+
     def judge(self, policy: P) -> Judgement:
         """The glance, if there is one, and the first full look unless that clearly loses."""
         return self._look_until(policy, self.episodes)

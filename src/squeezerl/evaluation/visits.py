@@ -22,6 +22,8 @@ _SEED_OFFSET = 1_700_000_000
 # Where the seeds of `returns` begin, behind all those of `roll`.
 _RETURNS_OFFSET = 200_000_000
 _ROWS = 32
+# Between the seeds of one step of a recipe and of the next.
+_STRIDE = 100
 
 
 @final
@@ -39,17 +41,22 @@ class EnvironmentVisits:
     def __init__(self, environment: Environment, seed: int, threads: int | None = None) -> None:
         self.rows = _ROWS
         self._environment, self._threads = environment, threads or os.cpu_count() or 1
-        self._first = _SEED_OFFSET + seed * 1_009 % _RETURNS_OFFSET
+        self._seed = seed
         self._env: Any = None
-        self._observations: Observations = np.empty(0, np.float32)
-        self._ended = np.zeros(_ROWS, np.bool_)
+        self.restart(0)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._env is not None:
-            self._env.close()
+        self._close()
+
+    def restart(self, number: int) -> None:
+        """See `Visits`."""
+        self._close()
+        self._first = _SEED_OFFSET + (self._seed + number * _STRIDE) * 1_009 % _RETURNS_OFFSET
+        self._observations: Observations = np.empty(0, np.float32)
+        self._ended = np.zeros(_ROWS, np.bool_)
 
     def roll(self, act: Act, steps: int) -> Transitions:
         """See `Visits`."""
@@ -83,6 +90,11 @@ class EnvironmentVisits:
             threads=self._threads,
         )
         return np.array([episode.return_ for episode in played])
+
+    def _close(self) -> None:
+        if self._env is not None:
+            self._env.close()
+            self._env = None
 
     def _open(self) -> None:
         seeds = [self._first + row for row in range(_ROWS)]

@@ -4,8 +4,9 @@ A file is the four bytes of `MAGIC`, then the layers in order, the observation n
 head. Integer weights take the bits that they have: the first value is in the lowest bits of the
 first byte, row by row; five ternary values make one byte, the first being the lowest digit to the
 base three. Every other array takes the shortest form that gives its numbers exactly: 0 or 1
-for all, int8 powers of two, float16 or float32, and one number where all are the same; biases in
-integers are int8, int16 or int32, shifted left by as many bits as all of them allow.
+for all, int8 powers of two, float16 without the low bits that are 0 in all of them, or float32, and
+one number where all are the same; biases in integers are int8, int16 or int32, shifted left by as
+many bits as all of them allow.
 
 `packed_size` is what this project means by the bytes of a policy: everything but `MAGIC`.
 """
@@ -50,7 +51,10 @@ _ACTIVATIONS = (
     *("GELU", "GELUTanh", "Mish", "Hardtanh", "Softsign", "PReLU"),
 )
 _NO_ACTIVATION = 31
-_FLAT, _RAW = 8, 4  # bits of the byte before floats: one number for all; its low bits say how
+# Bits of the byte before floats: one number for all; its low three bits say how they are stored.
+_FLAT, _RAW = 8, 4
+# From here on: so many of the leading bits of float16, counted on in bits 4 and 5.
+_SHORT, _FEWEST = 5, 6
 
 # Where bytes are: (index of the layer or `None`, part, dtype).
 _Place = tuple[int | None, Part, str]
@@ -156,18 +160,29 @@ def pack(values: npt.NDArray[Any], bits: float) -> bytes:
     if bits == TERNARY_BITS:
         digits = np.append(flat, np.zeros(-len(flat) % 5, np.uint8)).reshape(-1, 5)
         return bytes((digits @ _DIGITS).astype(np.uint8))
-    each = np.unpackbits(flat[:, np.newaxis], axis=1, count=int(bits), bitorder="little")
-    return np.packbits(each, bitorder="little").tobytes()
+    return _pack(flat, int(bits))
+
+
+def _pack(values: npt.NDArray[Any], bits: int) -> bytes:
+    """The low bits of unsigned integers (n,), one after the other, the lowest first."""
+    each = values[:, np.newaxis] >> np.arange(bits) & 1
+    return np.packbits(each.astype(np.uint8), bitorder="little").tobytes()
+
+
+def _unpack(content: bytes, count: int, bits: int) -> npt.NDArray[np.int64]:
+    """The inverse of `_pack`, (count,)."""
+    stored = np.frombuffer(content, np.uint8)
+    each = np.unpackbits(stored, count=count * bits, bitorder="little")
+    return each.reshape(count, bits) @ (1 << np.arange(bits, dtype=np.int64))
 
 
 def unpack(content: bytes, count: int, bits: float) -> npt.NDArray[np.uint8]:
     """The inverse of `pack`, (count,)."""
-    stored = np.frombuffer(content, np.uint8)
     if bits == TERNARY_BITS:
+        stored = np.frombuffer(content, np.uint8)
         digits: npt.NDArray[np.uint8] = (stored[:, np.newaxis] // _DIGITS % 3).astype(np.uint8)
         return digits.ravel()[:count]
-    each = np.unpackbits(stored, count=count * int(bits), bitorder="little")
-    return np.packbits(each.reshape(count, int(bits)), axis=1, bitorder="little")[:, 0]
+    return _unpack(content, count, int(bits)).astype(np.uint8)
 
 
 _DIGITS = np.array([1, 3, 9, 27, 81])
@@ -267,7 +282,13 @@ def _shortest(values: Float) -> tuple[int, bytes, str]:
     with np.errstate(over="ignore"):
         half = values.astype("<f2")
     if (half.astype(np.float32).view(np.uint32) == words).all():
-        return 3, half.tobytes(), "float16"
+        halves = half.view("<u2")
+        combined = int(np.bitwise_or.reduce(halves))
+        bits = max(_FEWEST, 17 - (combined & -combined).bit_length())
+        if bits == 16:
+            return 3, half.tobytes(), "float16"
+        code, more = divmod(bits - _FEWEST, 4)
+        return _SHORT + code | more << 4, _pack(halves >> (16 - bits), bits), f"float{bits}"
     return _RAW, values.astype("<f4").tobytes(), "float32"
 
 
@@ -385,7 +406,9 @@ class _Reader:
         kind = self.byte() if kind is None else kind
         count = math.prod(shape)
         stored = 1 if kind & _FLAT else count
-        match kind & ~_FLAT:
+        match kind & 7:
+            case _ if kind & 0xF0 and kind & 7 < _SHORT:
+                raise AuditError(f"numbers of a kind {kind}")
             case 0:
                 values = np.zeros(1, np.float32)
             case 1:
@@ -397,8 +420,13 @@ class _Reader:
                 values = np.frombuffer(self.take(2 * stored), "<f2").astype(np.float32)
             case 4:
                 values = np.frombuffer(self.take(4 * stored), "<f4").astype(np.float32)
-            case _:
-                raise AuditError(f"numbers of a kind {kind}")
+            case code:
+                bits = _FEWEST + 4 * (code - _SHORT) + (kind >> 4 & 3)
+                if kind & 0xC0 or bits > 15:
+                    raise AuditError(f"numbers of a kind {kind}")
+                leading = _unpack(self.take(-(-stored * bits // 8)), stored, bits)
+                halves = (leading << (16 - bits)).astype("<u2")
+                values = halves.view("<f2").astype(np.float32)
         if len(shape) == 2 and len(values) == 1 and count > 8 * len(self._content):
             raise AuditError("more weights than a file of this size can hold")
         return np.broadcast_to(values, (count,)).reshape(shape).copy()

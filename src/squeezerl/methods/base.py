@@ -67,6 +67,9 @@ class Visits(Protocol):
 
     rows: int
 
+    def restart(self, number: int) -> None:
+        """Begin anew, with other start states for each number."""
+
     def roll(self, act: Act, steps: int) -> Transitions:
         """Go on for so many steps from where the last call ended."""
 
@@ -85,6 +88,7 @@ class Given:
         observations: raw ones that the agent visited, (n, *observation_shape), float32.
         roundings: of the input of each layer, by the layer's name, as a training fixed them.
         teacher: the agent's network in float, which a method can learn from.
+        before: the policy as the last step that learned left it; the teacher before any has.
         visits: environments to visit.
         seed: of all that a method draws.
         on_progress: called now and then with the share of the work that is done; it may raise.
@@ -93,6 +97,7 @@ class Given:
     observations: npt.NDArray[np.float32] | None = None
     roundings: Mapping[str, Rounding] | None = None
     teacher: Network | None = None
+    before: Network | None = None
     visits: Visits | None = None
     seed: int = 0
     on_progress: Callable[[float], None] = lambda fraction: None

@@ -15,9 +15,11 @@ from squeezerl.methods.integers import (
     affine_rounding,
     centered_outputs,
     expect_integers,
+    in_float,
     integer_bias,
     integer_weight,
     scale_features,
+    short_rounding,
     symmetric_rounding,
 )
 from squeezerl.methods.reconstruction import equalized, reconstructed
@@ -48,7 +50,8 @@ class Bits(Spec):
 
     Args:
         weights: bits of each weight, from 8 to 2, or "ternary" for -1, 0 and 1 times a scale.
-        scales: one for each output neuron ("channel") or one for each layer ("tensor").
+        scales: one for each output neuron ("channel"), or one for each layer and as few bits as
+            will do for all other numbers, too ("tensor").
         activations: bits of what enters a layer, or "float" to round weights alone.
         inputs: whether each feature of the observation has a scale of its own, which becomes part
             of the normaliser ("feature"), or all have one ("tensor").
@@ -63,7 +66,7 @@ class Bits(Spec):
     aliases: ClassVar = {"int8": "bits:8", "int4": "bits:4"}
     positional = ("weights", "scales")
     needs: ClassVar[frozenset[Need]] = frozenset({"observations"})
-    gives_integers = True
+    gives_integers = takes_integers = True
 
     weights: Weights
     scales: Literal["channel", "tensor"] = "channel"
@@ -102,7 +105,7 @@ class Bits(Spec):
     def apply(self, network: Network, given: Given) -> Network:
         """See `Spec`."""
         check_keep(self.keep, network)
-        network = self._prepared(centered_outputs(network, self.keep), given)
+        network = self._prepared(centered_outputs(in_float(network), self.keep), given)
         names = {network.input_of(index) for index in range(len(network.layers))}
         values = values_seen(network, given.observations, names)
         made = network
@@ -140,21 +143,26 @@ class Bits(Spec):
         seen = values_seen(network, given.observations, {first})[first]
         if "layer0" in self.keep or self.inputs == "tensor":
             return network
-        return scale_features(network, seen.min(axis=0), seen.max(axis=0))
+        return scale_features(network, seen.min(axis=0), seen.max(axis=0), short=self._is_short)
+
+    @property
+    def _is_short(self) -> bool:
+        return self.scales == "tensor"
 
     def _rounding(self, network: Network, index: int, values: Float) -> Rounding | None:
         """Of what enters a layer."""
         if self.activations == "float":
             return None
         if index == 0 and self.inputs == "feature":
-            return symmetric_rounding(1.0)
-        return affine_rounding(*range_of(values, self.calibration))
+            return short_rounding(-1.0, 1.0) if self._is_short else symmetric_rounding(1.0)
+        low, high = range_of(values, self.calibration)
+        return short_rounding(low, high) if self._is_short else affine_rounding(low, high)
 
     def _quantized(
         self, layer: Layer, values: Float, now: Float, rounding: Rounding | None
     ) -> Layer:
         """The layer in integers, for what it took and what it takes now, both (n, in)."""
-        per_channel = self.scales == "channel"
+        per_channel = not self._is_short
         if self.rounding == "gptq":
             layer = reconstructed(
                 layer, values, now, per_channel=per_channel, bits=self.weight_bits
@@ -167,5 +175,7 @@ class Bits(Spec):
         if rounding is None:
             return layer
         assert isinstance(layer.weight, IntegerTensor)
-        bias = integer_bias(as_float(layer.bias), layer.weight, rounding, bits=_BIAS_BITS)
+        bias = integer_bias(
+            as_float(layer.bias), layer.weight, rounding, bits=8 if self._is_short else _BIAS_BITS
+        )
         return dataclasses.replace(layer, bias=bias)

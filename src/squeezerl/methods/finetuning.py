@@ -30,7 +30,7 @@ from squeezerl.records import MethodRecord
 
 # What "30s" stands for, in steps of the environment.
 _STEPS_PER_SECOND = 10_000
-_SNAPSHOTS = 15
+_SNAPSHOTS = 7
 # Rate and deviation, from a start whose return is near the agent's and from a worse one.
 _GENTLE, _BOLD = (3e-4, 0.05), (1e-3, 0.1)
 # Near: within this share of the agent's return, over so many episodes.

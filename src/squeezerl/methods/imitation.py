@@ -63,7 +63,7 @@ class Lesson:
     batch: int = 512
     sparse: float = 0.0
     alpha: float = 4.0
-    snapshots: int = 16
+    snapshots: int = 8
 
 
 def imitate(

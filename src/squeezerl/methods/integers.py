@@ -31,6 +31,10 @@ BITS = 8
 LEVELS = 255
 ZERO_POINT = 128
 _BIAS_LIMIT = 2**31 - 1
+# The fewest bits of float16 that numbers are shortened to: three of its mantissa are said.
+_SHORTEST = 8
+# The share of a range that a scale of few bits holds at least.
+_HELD = 0.99
 # Half range of a feature that never varied: what it does later hardly weighs.
 _LEAST_HALF_RANGE = np.float32(1e-6)
 
@@ -49,6 +53,14 @@ def symmetric_rounding(bound: float) -> Rounding:
     """For values in [-bound, bound]."""
     scale = np.float32(bound / (LEVELS // 2))
     return Rounding(scale=float(scale), zero_point=ZERO_POINT)
+
+
+def short_rounding(low: float, high: float) -> Rounding:
+    """`affine_rounding` with a scale of few bits, for which up to 1 % of the range is clipped."""
+    exact = affine_rounding(low, high)
+    scale = float(as_short(np.array(exact.scale * _HELD), _SHORTEST, up=True))
+    middle = np.rint(-min(low, 0.0) / scale)
+    return Rounding(scale=scale, zero_point=int(np.clip(middle, 0, ZERO_POINT)))
 
 
 def weight_limits(bits: float) -> tuple[int, int]:
@@ -93,6 +105,15 @@ def integer_bias(
         values = np.clip(np.rint(values / 2**excess), -most, most) * 2**excess
     zero_point = np.zeros(scale.shape, np.int32)
     return IntegerTensor(values.astype(np.int32), scale, zero_point, 32)
+
+
+def in_float(network: Network) -> Network:
+    """The network with the same numbers in float, and with values that are not rounded."""
+    layers = [
+        dataclasses.replace(layer, weight=as_float(layer.weight), bias=as_float(layer.bias))
+        for layer in network.layers
+    ]
+    return network.replace(layers=tuple(layers), roundings={})
 
 
 def with_integer_layers(
@@ -201,10 +222,17 @@ def fold_feature_ranges(network: Network, center: Float, half_range: Float) -> N
     )
 
 
-def scale_features(network: Network, low: Float, high: Float) -> Network:
-    """`fold_feature_ranges` for features in [low, high], with a normaliser of float16 numbers.
+def scale_features(network: Network, low: Float, high: Float, *, short: bool = False) -> Network:
+    """`fold_feature_ranges` for features in [low, high], with a normaliser of short numbers.
 
-    What its mean and factor lose in float16, the first layer's weights and bias take up.
+    What its mean and factor lose, the first layer's weights and bias take up.
+
+    Args:
+        network: in float.
+        low: of each feature that enters the first layer, (features,).
+        high: of the same.
+        short: the mean has so few bits that the ranges grow by up to a quarter, and the factors are
+            powers of two; else both are numbers of float16.
     """
     mean, factor = np.zeros_like(low), np.ones_like(low)
     if network.normalizer is not None:
@@ -212,15 +240,38 @@ def scale_features(network: Network, low: Float, high: Float) -> Network:
         factor = as_float(network.normalizer.inverse_std)
     middle, half_range = (low + high) / 2, np.maximum((high - low) / 2, _LEAST_HALF_RANGE)
     exact = mean + middle / factor
-    new_mean = as_half(exact)
-    near = np.abs(new_mean - exact) * factor < half_range / 64
+    for bits in range(_SHORTEST if short else 16, 17):
+        new_mean = as_short(exact, bits)
+        near = np.abs(new_mean - exact) * factor < half_range / (4 if short else 64)
+        if near.all():
+            break
     new_mean = np.where(near, new_mean, exact).astype(np.float32)
     center = (new_mean - mean) * factor
     half_range = np.maximum(np.maximum(high - center, center - low), _LEAST_HALF_RANGE)
     # The next smaller number of float16, so that the whole range fits into [-1, 1].
     new_factor = as_half(factor / half_range * np.float32(1 - 2.0**-11))
+    if short:
+        new_factor = np.exp2(np.floor(np.log2(new_factor))).astype(np.float32)
     folded = fold_feature_ranges(network, center, factor / new_factor)
     return folded.replace(normalizer=Normalizer(mean=new_mean, inverse_std=new_factor, clip=1.0))
+
+
+def as_short(values: npt.NDArray[Any], bits: int, *, up: bool = False) -> Float:
+    """`as_half` with so many of its leading bits, from 7 to 16; numbers near 0 may become 0.
+
+    Args:
+        values: to round.
+        bits: of sign, exponent (5 bits) and mantissa.
+        up: to the next larger in size instead of to the nearest.
+    """
+    half = as_half(values)
+    if bits == 16:
+        return half
+    mantissa, exponent = np.frexp(half)
+    steps = 2.0 ** (bits - 5)
+    rounded = (np.ceil if up else np.rint)(np.abs(mantissa) * steps) / steps
+    short: Float = np.ldexp(np.copysign(rounded, mantissa), exponent).astype(np.float32)
+    return short
 
 
 def as_half(values: npt.NDArray[Any]) -> Float:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from squeezerl.errors import CompressionError, SpecError
 from squeezerl.methods.base import ExpectedLayer, Given, Spec, register_spec
 from squeezerl.network.activations import Activation
-from squeezerl.network.network import Network, as_float
+from squeezerl.network.network import Network, as_float, part_of
 from squeezerl.records import MethodRecord
 
 Neurons = npt.NDArray[np.int64]
@@ -44,6 +44,8 @@ class StructuredPruning(Spec):
     aliases: ClassVar = {"l1": "prune:l1", "l2": "prune:l2"}
     positional = ("norm", "ratio")
     swept = "ratio"
+
+    takes_integers = True
 
     norm: Literal["l1", "l2"] = "l2"
     ratio: float
@@ -87,7 +89,12 @@ class StructuredPruning(Spec):
             inputs, outputs = layer.in_features - lost, layer.out_features
             lost = self.removed(outputs) if index < len(layers) - 1 else 0
             expected.append(
-                dataclasses.replace(layer, in_features=inputs, out_features=outputs - lost)
+                dataclasses.replace(
+                    layer,
+                    in_features=inputs,
+                    out_features=outputs - lost,
+                    scales=outputs - lost if layer.scales == outputs else layer.scales,
+                )
             )
         return expected
 
@@ -142,16 +149,15 @@ def _prune(network: Network, spec: StructuredPruning) -> tuple[Network, tuple[Ne
         kept.append(np.sort(order[count:]))
     layers = []
     for index, layer in enumerate(network.layers):
-        weight, bias, activation = as_float(layer.weight), as_float(layer.bias), layer.activation
+        weight, bias, activation = layer.weight, layer.bias, layer.activation
         if index > 0:
             before = network.layers[index - 1].out_features
             skipped = np.arange(before, layer.in_features)  # the columns of an input skip stay
-            weight = weight[:, np.concatenate([kept[index - 1], skipped])]
+            weight = part_of(weight, columns=np.concatenate([kept[index - 1], skipped]))
         if index < len(kept):
-            weight, bias = weight[kept[index]], bias[kept[index]]
+            weight, bias = part_of(weight, kept[index]), part_of(bias, kept[index])
             if activation is not None:
                 activation = str(Activation.of(activation).of_neurons(kept[index]))
-        weight = np.ascontiguousarray(weight)
         layers.append(dataclasses.replace(layer, weight=weight, bias=bias, activation=activation))
     return network.replace(layers=tuple(layers)), tuple(kept)
 

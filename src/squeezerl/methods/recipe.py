@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from squeezerl.records import LayerRecord, MethodRecord
 _SEPARATOR = " | "
 # After a step that learns, later steps calibrate on so many steps in each environment.
 _STEPS_AFTER = 100
+_LONGEST_NAME = 64
 _FLOAT_RECORD = MethodRecord(
     name=FLOAT, label=FLOAT, short=FLOAT, group="reference", color="#000000", marker="*"
 )
@@ -57,12 +57,13 @@ class Recipe:
         # Values of NumPy's types would make other texts and hashes than equal plain ones.
         plain = tuple(step.from_fields(step.values) for step in self.steps)
         object.__setattr__(self, "steps", plain)
-        for step, following in itertools.pairwise(self.steps):
-            if step.gives_integers and not following.takes_integers:
+        quantized: Spec | None = None
+        for step in self.steps:
+            if quantized is not None and not step.takes_integers:
                 raise SpecError(
-                    f"{following.text} cannot follow {step.text}, which gives integers: prune "
-                    "first, then quantize"
+                    f"{step.text} cannot follow {quantized.text}, which gives integers"
                 )
+            quantized = step if step.gives_integers else quantized
         for step in self.steps:
             if "training" in step.needs and len(self.steps) > 1:
                 raise SpecError(f"{step.text} is the result of a training, so it stands alone")
@@ -101,8 +102,14 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        """A short name for folders and tables: "float", "ptdq", "l2-30", "l2-30+ptsq"."""
-        return "+".join(step.name for step in self.steps) or FLOAT
+        """A short name for folders and tables: "float", "ptdq", "l2-30", "l2-30+ptsq".
+
+        That of a long recipe ends with a part of its hash instead.
+        """
+        name = "+".join(step.name for step in self.steps) or FLOAT
+        if len(name) <= _LONGEST_NAME:
+            return name
+        return f"{name[: _LONGEST_NAME - 9].rstrip('+-.')}-{self.sha256[:8]}"
 
     @property
     def ratio(self) -> float | None:
@@ -147,28 +154,48 @@ class Recipe:
         text = json.dumps(self.to_json(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def apply(self, network: Network, given: Given | None = None) -> Network:
+    def apply(self, network: Network, given: Given | None = None, *, done: int = 0) -> Network:
         """A new network.
+
+        Each step depends on the network that it is given, on its place and on the seed alone, so
+        that a recipe can go on from what another one made that begins in the same way.
+
+        Args:
+            network: the agent's, or what the first `done` steps made of it; the last of those must
+                have learned.
+            given: what the steps need.
+            done: how many steps are not applied, since they were before.
 
         Raises:
             CompressionError: if a method cannot treat the network.
             SpecError: if a spec names what is not there, or lacks what it needs.
         """
         given = given or Given()
-        given = dataclasses.replace(given, teacher=given.teacher or network)
-        report, total_s, done_s = given.on_progress, sum(s.estimate_s for s in self.steps), 0.0
-        for step in self.steps:
+        teacher = given.teacher or network
+        given = dataclasses.replace(given, teacher=teacher, before=network if done else teacher)
+        steps = self.steps[done:]
+        report, total_s, done_s = given.on_progress, sum(s.estimate_s for s in steps), 0.0
+        for place, step in enumerate(steps, done):
+            if given.visits is not None:
+                given.visits.restart(place)
 
             def progress(fraction: float, step: Spec = step, done_s: float = done_s) -> None:
                 report((done_s + fraction * step.estimate_s) / total_s)
 
-            network = step.apply(network, dataclasses.replace(given, on_progress=progress))
-            done_s += step.estimate_s
-            if "visits" in step.needs and given.visits is not None:
-                # What follows is calibrated on what the policy of now visits, too.
+            observations = given.observations
+            has_learned = any("visits" in before.needs for before in self.steps[:place])
+            if "observations" in step.needs and has_learned and given.visits is not None:
+                # It is calibrated on what the policy of now visits, too.
                 visited = given.visits.roll(partial(act, network), _STEPS_AFTER).visited
-                known = () if given.observations is None else (given.observations,)
-                given = dataclasses.replace(given, observations=np.concatenate([*known, visited]))
+                known = () if observations is None else (observations,)
+                observations = np.concatenate([*known, visited])
+            network = step.apply(
+                network,
+                dataclasses.replace(given, observations=observations, on_progress=progress),
+            )
+            done_s += step.estimate_s
+            if "visits" in step.needs:
+                given = dataclasses.replace(given, before=network)
         return network
 
     def expect(self, before: Sequence[LayerRecord]) -> list[ExpectedLayer]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import ClassVar, Literal, final
 
 from squeezerl.errors import SpecError
 from squeezerl.methods.base import ExpectedLayer, Given, Need, Spec, register_spec
@@ -27,6 +28,8 @@ class Recovery(Spec):
     Args:
         steps: of learning, with 512 states each. "30s" and "2m" stand for 1,000 steps a second.
         rate: Adam's rate at first; it falls to 0 along a cosine.
+        teacher: "before" imitates the policy as the last step that learned left it, which a policy
+            that lost a few neurons since can follow more closely than the agent.
         sparse: the weight of the study's sparse training (arXiv 2407.04803): neurons that weigh
             little are drawn to 0 meanwhile, for a step of pruning that follows.
         alpha: how much more than those that weigh most, as an exponent of 2.
@@ -40,6 +43,7 @@ class Recovery(Spec):
 
     steps: int = 20_000
     rate: float = 1e-3
+    teacher: Literal["agent", "before"] = "agent"
     sparse: float = 0.0
     alpha: float = 4.0
 
@@ -69,7 +73,10 @@ class Recovery(Spec):
     def apply(self, network: Network, given: Given) -> Network:
         """See `Spec`."""
         check_given(self, given)
-        return imitate(network, given, Lesson(**self.values), also=[network])
+        if self.teacher == "before":
+            given = dataclasses.replace(given, teacher=given.before)
+        lesson = Lesson(steps=self.steps, rate=self.rate, sparse=self.sparse, alpha=self.alpha)
+        return imitate(network, given, lesson, also=[network])
 
     def expect(self, layers: Sequence[ExpectedLayer]) -> list[ExpectedLayer]:
         """See `Spec`."""

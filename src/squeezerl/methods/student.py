@@ -244,17 +244,17 @@ def _layer(layer: Layer, parts: list[Float], rounding: Any) -> Layer:
     integers = IntegerTensor(values.astype(np.uint8), scale, stored.zero_point, stored.bits)
     if not isinstance(layer.bias, IntegerTensor):
         return dataclasses.replace(layer, weight=integers, bias=as_half(bias))
-    bits = 16 if _is_short(layer.bias) else 32
+    bits = _bits_of(layer.bias)
     return dataclasses.replace(
         layer, weight=integers, bias=integer_bias(bias, integers, rounding, bits=bits)
     )
 
 
-def _is_short(bias: IntegerTensor) -> bool:
-    """Whether 16 bits hold the integers, shifted by as many bits as all of them allow."""
-    integers = [int(value) for value in bias.centered]
+def _bits_of(bias: IntegerTensor) -> int:
+    """8, 16 or 32, which hold the integers, shifted by as many bits as all of them allow."""
     every = int(np.bitwise_or.reduce(bias.centered, initial=0))
-    return max(map(abs, integers), default=0) < 2**15 * max(1, every & -every)
+    largest = int(np.abs(bias.centered.astype(np.int64)).max(initial=0)) // max(1, every & -every)
+    return next(bits for bits in (8, 16, 32) if largest < 2 ** (bits - 1) or bits == 32)
 
 
 def _effective_weight(layer: Layer, parts: list[Float]) -> tuple[Float, Any]:

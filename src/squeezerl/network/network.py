@@ -116,6 +116,25 @@ def as_float(tensor: Tensor) -> Float:
     return tensor.dequantized() if isinstance(tensor, IntegerTensor) else tensor
 
 
+def part_of(
+    tensor: Tensor,
+    rows: npt.NDArray[np.int64] | None = None,
+    columns: npt.NDArray[np.int64] | None = None,
+) -> Tensor:
+    """Some rows and columns of a tensor; unless given, all."""
+
+    def chosen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        array = array if rows is None or not array.ndim else array[rows]
+        return np.ascontiguousarray(array if columns is None else array[:, columns])
+
+    if not isinstance(tensor, IntegerTensor):
+        return chosen(tensor)
+    scale, zero_point = tensor.scale, tensor.zero_point
+    if rows is not None and scale.ndim:
+        scale, zero_point = scale[rows], zero_point[rows]
+    return IntegerTensor(chosen(tensor.values), scale, zero_point, tensor.bits)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rounding:
     """A value x is stored as the integer round(x / scale) + zero_point, from 0 to 2^bits - 1.

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from squeezerl.agents.load import Agent, load_agent
+from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.jobs.context import JobContext, stoppable
 from squeezerl.jobs.job import Job, Outcome
 from squeezerl.methods.recipe import Recipe
@@ -24,7 +25,7 @@ def compress(job: Job, context: JobContext) -> Outcome:
     """
     agent = _fetch(job.params["agent"], context)
     recipe = Recipe.from_json(job.params["specs"])
-    given = job.params["calibration"]
+    given, begun = job.params["calibration"], job.params.get("begun")
     with stoppable(context) as progress:
         artifact = make_artifact(
             agent,
@@ -32,6 +33,7 @@ def compress(job: Job, context: JobContext) -> Outcome:
             environment=None if given is None else Place.of(given).find(),
             **({} if given is None else {n: given[n] for n in ("episodes", "count", "seed")}),
             threads=context.threads,
+            begun=None if begun is None else read_artifact(context.fetch(begun)),
             on_progress=progress,
         )
     with context.location.scratch() as scratch:

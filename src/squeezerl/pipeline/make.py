@@ -41,6 +41,7 @@ def make_artifact(
     count: int = CALIBRATION_OBSERVATIONS,
     seed: int = 0,
     threads: int | None = None,
+    begun: Artifact | None = None,
     on_progress: Callable[[float], None] = lambda fraction: None,
 ) -> Artifact:
     """Compress an agent; the artifact was written, read back and audited.
@@ -55,6 +56,7 @@ def make_artifact(
         count: of the observations that are taken from them.
         seed: of calibration and of learning.
         threads: of the environment.
+        begun: what the first steps of the recipe made of the agent before, with the same seed.
         on_progress: called with the share of the work that is done.
 
     Raises:
@@ -92,13 +94,15 @@ def make_artifact(
         if recipe.needs_environment and observations is not None:
             record = ObservationsRecord.of(observations, "episodes" if log is None else log.origin)
         network = recipe.apply(
-            agent.network,
+            agent.network if begun is None else begun.network,
             Given(
                 observations=observations,
+                teacher=agent.network,
                 visits=visits,
                 seed=seed,
                 on_progress=lambda done: on_progress(calibrating + (1 - calibrating) * done),
             ),
+            done=0 if begun is None else len(begun.recipe.steps),
         )
     return build_artifact(
         network,

@@ -16,7 +16,7 @@ from squeezerl.pipeline.evaluate import record_of
 from squeezerl.pipeline.kinds import COMPRESS, EVALUATE, calibration_params
 from squeezerl.pipeline.place import Place
 from squeezerl.records import EvaluationRecord
-from squeezerl.search.candidates import BASELINE, Candidate, learning_s
+from squeezerl.search.candidates import BASELINE, Candidate
 from squeezerl.search.judging import RANDOM, REFERENCES, NotYet, Player
 
 STUDY = "squeeze"
@@ -134,12 +134,16 @@ class Board:
         """The job that makes it."""
         seed = self._seed + candidate.attempt
         plays = candidate.recipe.needs_environment
-        params = {
+        params: dict[str, Any] = {
             "agent": self._agent,
             "specs": candidate.recipe.to_json(),
             "calibration": calibration_params(self._place, seed) if plays else None,
         }
-        job = COMPRESS.job(params, estimate_s=learning_s(candidate.recipe))
+        needs: tuple[str, ...] = ()
+        if candidate.begun is not None:
+            params["begun"] = self.compress_job(candidate.begun).id
+            needs = (params["begun"],)
+        job = COMPRESS.job(params, needs=needs, estimate_s=candidate.learning_s)
         self._names[job.id] = candidate.name
         return job
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from squeezerl.methods.base import SPECS, ExpectedLayer, Spec
 from squeezerl.methods.recipe import Recipe
 from squeezerl.network.network import Network
 
-# From a line to what a few kilobytes hold.
-_WIDTHS = ("0", "4", "8", "16", "8x8", "16x16", "24x24", "32x32", "64x64")
-# Activation, input and bits: what won on HalfCheetah, and what won on Hopper.
-_KINDS = (("relu", "plain", "8"), ("hardtanh", "skip", "4"))
+# Hidden layers, what they are of, and what follows: what won on Hopper, and what on HalfCheetah.
+_KINDS = (
+    (1, 24, "hardtanh:skip", "steps=20000 | bits:4:tensor | finetune:300000"),
+    (2, 32, "relu", "steps=60000 | bits:6:tensor | recover:20000 | finetune:600000"),
+)
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,19 @@ class Candidate:
 
     recipe: Recipe
     attempt: int = 0
+    # What made the first steps of it already; the result is the same without.
+    begun: Candidate | None = field(default=None, compare=False, repr=False)
 
     @property
     def ratio(self) -> float | None:
         """See `Recipe`."""
         return self.recipe.ratio
+
+    @property
+    def learning_s(self) -> float:
+        """Roughly the seconds that it takes, of which what has begun is no part."""
+        before = 0.0 if self.begun is None else learning_s(self.begun.recipe)
+        return learning_s(self.recipe) - before
 
     @property
     def name(self) -> str:
@@ -46,21 +55,23 @@ def quick_recipes() -> tuple[Recipe, ...]:
     return tuple(recipe for recipe in default_recipes() if recipe.ratio is None)
 
 
-def finished(recipe: Recipe) -> Recipe:
-    """The recipe of a student that learns from the reward in the end, too."""
-    return Recipe((*recipe.steps, *Recipe.of("finetune").steps))
-
-
 def students(network: Network) -> tuple[Recipe, ...]:
-    """Recipes of small networks that learn from the agent, of fewer than half its weights."""
+    """Recipes of small networks of different kinds that learn from the agent and the reward.
+
+    They have less than half of the agent's weights.
+    """
+    # Behind a tanh the error of an action that is at its bound is never 0.
+    head = "clip" if network.head.kind == "tanh" else "same"
     recipes = []
-    for widths in _WIDTHS:
-        for activation, given, bits in _KINDS if widths != "0" else _KINDS[:1]:
-            recipe = Recipe.of(
-                f"distill:{widths}:{activation}:{given} | bits:{bits}:tensor | recover"
-            )
+    for depth, width, kind, rest in _KINDS:
+        while width > 1:
+            widths = "x".join([str(width)] * depth)
+            text = f"distill:{widths}:{kind}:head={head}:{rest}"
+            recipe = Recipe.of(text)
             if _weights(recipe, network) < network.parameter_count / 2:
                 recipes.append(recipe)
+                break
+            width //= 2
     return tuple(recipes)
 
 

@@ -8,6 +8,7 @@ written in `writing`.
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import math
 import re
@@ -46,20 +47,23 @@ from squeezerl.search.candidates import (
     BASELINE,
     Candidate,
     default_recipes,
-    finished,
-    learning_s,
     learns,
     quick_recipes,
     students,
 )
 from squeezerl.search.judging import REFERENCES, Choice, Judge, NotYet, gather
-from squeezerl.search.planner import Seen, as_given, generations
+from squeezerl.search.planner import Seen, repeating, shrinking
 from squeezerl.search.result import BestSoFar, SqueezeResult, Trial
 from squeezerl.search.writing import artifact_path, measure, place_artifacts, watch, worth_measuring
 
 _PLAYING_SHARE = 0.9  # of the progress bar; the rest is measuring
 # Of the budget, what is kept for judging, confirming and measuring.
-_JUDGING_SHARE = 0.25
+_JUDGING_SHARE = 0.2
+# Of the students that learned, so many are judged at most, if they lack no more than this.
+_MOST_JUDGED, _BENEFIT_OF_DOUBT = 8, 0.03
+# Methods estimate their seconds for an environment in which a step of the agent takes this long; in
+# a faster one, what they compute themselves takes longer than the environment.
+_STEP_S, _FASTEST = 60e-6, 0.7
 StageProgress = Callable[[str, float], None]
 # Called with the best so far, smallest first, and the seconds that are left.
 OnBest = Callable[[Sequence[BestSoFar], float], None]
@@ -346,15 +350,20 @@ class Search:
         self._explored = []
         settings = self._settings
         workers = settings.workers or count_cores()
-        for generation in generations(
-            self._students,
-            seen,
-            core_s=self._exploring_s * workers,
-            workers=workers,
-            retain=settings.retain,
-            finish=as_given if settings.recipes else finished,
-            most=settings.max_bytes if settings.max_bytes and self._by_bytes else math.inf,
-        ):
+        core_s = self._exploring_s * workers / self._pace()
+        if settings.recipes:
+            plan = repeating(self._students, core_s=core_s, workers=workers)
+        else:
+            plan = shrinking(
+                self._students,
+                seen,
+                core_s=core_s,
+                workers=workers,
+                retain=settings.retain,
+                most=settings.max_bytes if settings.max_bytes and self._by_bytes else math.inf,
+                fewer_bits=self._by_bytes,
+            )
+        for generation in plan:
             late = self._time_is_up() or (seen and not self._has_time_for(generation, workers))
             if not late:
                 gather(self._see, generation)
@@ -403,13 +412,22 @@ class Search:
             EvaluationError: if the baseline is no better than random.
         """
         self._check_references()
-        candidates = self._candidates()
-        gather(self._board.size, candidates)
-        treated = [c for c in candidates if self._board.size(c) is not None]
+        gather(self._board.size, self._fixed)
+        students = {c: seen for c in self._explored if (seen := self._seen(c)) is not None}
+        worth_it = self._worth_judging(students)
+        treated = [c for c in (*self._fixed, *worth_it) if self._board.size(c) is not None]
         cheaper = [c for c in treated if self._cost(c) < self._cost(BASELINE)]
         if (most := self._settings.max_bytes) is not None:
             cheaper = [c for c in cheaper if self._board.weight_bytes(c) <= most]
-        return self._judge.choose(treated, sorted(cheaper, key=self._cost))
+        choice = self._judge.choose(treated, sorted(cheaper, key=self._cost))
+        others = {c: self._judge.referee.glimpse(c) for c in students if c not in worth_it}
+        return dataclasses.replace(choice, judged={**choice.judged, **others})
+
+    def _worth_judging(self, students: Mapping[Candidate, Seen]) -> tuple[Candidate, ...]:
+        """The cheapest of the front that seem to keep the return, at a glance."""
+        front = self._front({c: seen.retention for c, seen in students.items()})
+        enough = self._settings.retain - _BENEFIT_OF_DOUBT
+        return tuple(c for c in front if students[c].retention >= enough)[:_MOST_JUDGED]
 
     def _candidates(self) -> tuple[Candidate, ...]:
         return (*self._fixed, *self._explored)
@@ -474,6 +492,15 @@ class Search:
         """The part of the budget in which students learn."""
         return (1 - _JUDGING_SHARE) * self._settings.budget_s
 
+    def _pace(self) -> float:
+        """The seconds that a second of learning, as methods estimate it, takes here and now.
+
+        It goes by the steps that the float policy played before anything learned.
+        """
+        played, _ = self._judge.referee.references(self._settings.episodes)
+        steps = sum(episode.length for episode in played.episodes)
+        return max(_FASTEST, played.seconds / steps / _STEP_S)
+
     def _time_is_up(self) -> bool:
         return self._watch.seconds() >= self._exploring_s
 
@@ -484,8 +511,8 @@ class Search:
             if self._board.problem(candidate) is not None:
                 continue
             taken += self._board.seconds(candidate)
-            expected += learning_s(candidate.recipe)
-        needed = sum(learning_s(c.recipe) for c in generation) * taken / max(expected, 1e-9)
+            expected += candidate.learning_s
+        needed = sum(c.learning_s for c in generation) * taken / max(expected, 1e-9)
         left = self._exploring_s - self._watch.seconds()
         return needed / min(workers, len(generation)) <= left
 

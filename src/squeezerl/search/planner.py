@@ -64,6 +64,7 @@ class _Line:
     repairs: list[Candidate] = field(default_factory=list)
     share: float = _BOLDEST
     is_stuck: bool = False
+    tried: set[Candidate] = field(default_factory=set)
 
     def moves(self, count: int, *, fewer_bits: bool) -> list[Candidate]:
         """Up to so many candidates to try next, the most promising first."""
@@ -78,12 +79,14 @@ class _Line:
         elif self.repairs:
             recovered = Recovery(steps=round(self.learn_s * Recovery.rates["steps"]))
             moves.append(_extended(self.repairs[-1], recovered, _tuned(self.learn_s)))
-        return moves[:count]
+        new = [move for move in moves if move not in self.tried][:count]
+        return new
 
     def take_in(
         self, tried: Sequence[Candidate], seen: Mapping[Candidate, Seen], retain: float, most: float
     ) -> None:
         """Go on from the smallest that keeps the return, or from the best of those that do not."""
+        self.tried |= set(tried)
         known = [candidate for candidate in tried if candidate in seen]
         met = [
             candidate

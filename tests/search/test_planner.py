@@ -18,7 +18,7 @@ from squeezerl.search.candidates import (
     quick_recipes,
     students,
 )
-from squeezerl.search.planner import Seen, repeating, shrinking
+from squeezerl.search.planner import Demand, Seen, repeating, shrinking
 
 START = Recipe.of("distill:32:hardtanh:skip:steps=20000 | bits:8:tensor | finetune:300000")
 OTHER = Recipe.of("distill:64x64:relu:steps=60000 | bits:8:tensor | finetune:300000")
@@ -57,7 +57,8 @@ def _plan(
     law: Law, count: int = 100, starts: tuple[Recipe, ...] = (START,), most: float = math.inf
 ) -> list[list[Candidate]]:
     seen: dict[Candidate, Seen] = {}
-    plan = shrinking(starts, seen, core_s=CORE_S, workers=WORKERS, retain=RETAIN, most=most)
+    demand = Demand(retain=RETAIN, most=most)
+    plan = shrinking(starts, seen, demand, core_s=CORE_S, workers=WORKERS)
     found = []
     for generation, _ in zip(plan, range(count), strict=False):
         found.append(generation)

@@ -60,9 +60,7 @@ class Recipe:
         quantized: Spec | None = None
         for step in self.steps:
             if quantized is not None and not step.takes_integers:
-                raise SpecError(
-                    f"{step.text} cannot follow {quantized.text}, which gives integers"
-                )
+                raise SpecError(f"{step.text} cannot follow {quantized.text}, which gives integers")
             quantized = step if step.gives_integers else quantized
         for step in self.steps:
             if "training" in step.needs and len(self.steps) > 1:

@@ -1,16 +1,18 @@
 """What to learn next: students that grow smaller as long as they keep the return.
 
-A few students of different kinds learn from the agent. Then each that keeps the return is made
-smaller by several moves at once, learns on for a short time, and the smallest that still keeps the
-return is where it goes on: NetAdapt (Yang et al. 2018, arXiv 1804.03230), with learning from the
-reward where that has supervised fine-tuning. What has lost a little learns on for longer first.
+A few students of different kinds learn from the agent. Then the smallest that keeps the return is
+made smaller in several ways side by side, each learns on for a short time, and the smallest that
+still keeps the return is where it goes on: NetAdapt (Yang et al. 2018, arXiv 1804.03230), with
+imitation and the reward where that has supervised fine-tuning.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from squeezerl.methods.base import Spec
 from squeezerl.methods.bits import Bits
@@ -23,15 +25,17 @@ from squeezerl.search.candidates import Candidate, learning_s, lengthened
 
 # Of the time for learning, all first students together get this share, and what follows a move
 # another, but not less than so many seconds.
-_START_SHARE, _MOVE_SHARE, _SHORTEST_S = 0.3, 0.025, 1.0
+_START_SHARE, _MOVE_SHARE, _SHORTEST_S = 0.3, 0.025, 4.0
+# Of the learning after a move, this share imitates, and the rest is for the reward.
+_IMITATING = 0.25
 # A glance at a few episodes must show so much more than is asked for.
 _MARGIN = 0.02
-# The share of the neurons that the first move takes away; half of it where that was too much, down
-# to one neuron, after which everything learns for twice as long.
-_BOLDEST = 0.35
-# What lacks less than this learns on, so often.
-_WITHIN_REACH, _MOST_REPAIRS = 0.3, 2
-# A line that is so much larger than the smallest one ends.
+# Moves take away these shares of the neurons, or a single one, or bits.
+_SHARES = (0.35, 0.17)
+_FEWER_BITS = {"8": "6", "7": "6", "6": "5", "5": "4", "4": "3", "3": "2"}
+# What lacks less than this learns on, so often; so does a first student, whatever it lacks.
+_WITHIN_REACH, _REPAIRS, _FIRST_REPAIRS = 0.3, 2, 4
+# What is so much larger than the smallest does not go on.
 _TOO_LARGE = 2.5
 
 
@@ -43,92 +47,102 @@ class Seen:
     retention: float
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
+class Demand:
+    """What a student is to meet.
+
+    Args:
+        retain: the retention that is asked for.
+        most: the highest cost that is allowed; above it everything is made smaller.
+        fewer_bits: whether weights of fewer bits cost less.
+    """
+
+    retain: float
+    most: float = math.inf
+    fewer_bits: bool = True
+
+    def is_met(self, seen: Seen) -> bool:
+        """Whether to go on from there to something smaller."""
+        return seen.retention >= self.retain + _MARGIN or seen.cost > self.most
+
+
+@dataclass(frozen=True)
 class _Line:
-    """A student and what became of it.
+    """A first student and all that it has become.
 
     Args:
         start: how it began.
-        learn_s: how long it learns after each move.
-        best: the smallest so far that keeps the return.
-        cost: of that.
-        repairs: what lost too much by the last moves, and how often it has learned on.
-        share: of the neurons that the next move takes away.
-        is_stuck: whether no move is possible any more.
+        learn_s: how long it learns after a move at first.
+        tried: in this order; what is not in `seen` then could not be made.
     """
 
     start: Candidate
     learn_s: float
-    best: Candidate | None = None
-    cost: float = math.inf
-    repairs: list[Candidate] = field(default_factory=list)
-    share: float = _BOLDEST
-    is_stuck: bool = False
-    tried: set[Candidate] = field(default_factory=set)
+    tried: list[Candidate] = field(default_factory=list)
 
-    def moves(self, count: int, *, fewer_bits: bool) -> list[Candidate]:
-        """Up to so many candidates to try next, the most promising first."""
-        moves = []
-        if self.repairs:
-            moves.append(_extended(self.repairs[-1], _tuned(2 * self.learn_s)))
-        if self.best is not None:
-            moves += [
-                _extended(self.best, step, _tuned(self.learn_s))
-                for step in _smaller(self.best.recipe, self.share, fewer_bits=fewer_bits)
+    def best(self, seen: Mapping[Candidate, Seen], demand: Demand) -> Candidate | None:
+        """The smallest that keeps the return."""
+        met = [c for c in self.tried if c in seen and demand.is_met(seen[c])]
+        return min(met, key=lambda candidate: seen[candidate].cost, default=None)
+
+    def cost(self, seen: Mapping[Candidate, Seen], demand: Demand) -> tuple[float, bool]:
+        """Of the smallest that keeps the return, or else of the first; and which of these it is."""
+        best = self.best(seen, demand)
+        found = seen.get(best or self.tried[0])
+        return (math.inf if found is None else found.cost), best is not None
+
+    def proposals(self, seen: Mapping[Candidate, Seen], demand: Demand) -> Iterator[Candidate]:
+        """What to try next, the most promising first; none is there where nothing is possible."""
+        if not self.tried:
+            yield self.start
+            return
+        best = self.best(seen, demand)
+        if (near := self._nearest(seen, demand, best)) is not None:
+            yield _extended(near, _tuned(2 * self.learn_s))
+            if best is None:
+                yield _extended(near, _imitating(self.learn_s, "agent"), _tuned(self.learn_s))
+        if best is None:
+            return
+        steps = _smaller(best.recipe, fewer_bits=demand.fewer_bits)
+        seconds = self.learn_s
+        while steps:
+            for step in list(steps):
+                imitating = _imitating(_IMITATING * seconds, "before")
+                move = _extended(best, step, imitating, _tuned((1 - _IMITATING) * seconds))
+                yield move
+                if move in self.tried and move not in seen:
+                    steps.remove(step)
+            seconds *= 2
+
+    def new(self, seen: Mapping[Candidate, Seen], demand: Demand, count: int) -> list[Candidate]:
+        """So many of the proposals that were not tried yet, or fewer."""
+        new = (c for c in self.proposals(seen, demand) if c not in self.tried)
+        return list(itertools.islice(new, count))
+
+    def _nearest(
+        self, seen: Mapping[Candidate, Seen], demand: Demand, best: Candidate | None
+    ) -> Candidate | None:
+        """What keeps most of the return among the smaller ones that may still learn on."""
+        near = [candidate for candidate in self.tried if candidate in seen]
+        if best is not None:
+            near = [
+                candidate
+                for candidate in near
+                if seen[candidate].cost < seen[best].cost
+                and seen[candidate].retention >= demand.retain - _WITHIN_REACH
             ]
-        elif self.repairs:
-            recovered = Recovery(steps=round(self.learn_s * Recovery.rates["steps"]))
-            moves.append(_extended(self.repairs[-1], recovered, _tuned(self.learn_s)))
-        new = [move for move in moves if move not in self.tried][:count]
-        return new
-
-    def take_in(
-        self, tried: Sequence[Candidate], seen: Mapping[Candidate, Seen], retain: float, most: float
-    ) -> None:
-        """Go on from the smallest that keeps the return, or from the best of those that do not."""
-        self.tried |= set(tried)
-        known = [candidate for candidate in tried if candidate in seen]
-        met = [
-            candidate
-            for candidate in known
-            if seen[candidate].cost < self.cost
-            and (seen[candidate].retention >= retain + _MARGIN or self.cost > most)
-        ]
-        if met:
-            self.best = min(met, key=lambda candidate: seen[candidate].cost)
-            self.cost, self.repairs = seen[self.best].cost, []
-            return
-        near = [c for c in known if seen[c].retention >= retain - _WITHIN_REACH]
-        if self.best is None:
-            near = known
-        tries = len(self.repairs)
-        if near and tries < (_MOST_REPAIRS if self.best else 2 * _MOST_REPAIRS):
-            self.repairs.append(max(near, key=lambda candidate: seen[candidate].retention))
-        else:
-            self.repairs = []
-        if self.best is None:
-            return
-        if self.share * min(_widths(self.best.recipe), default=0) >= 1.5:
-            self.share /= 2
-        else:
-            self.share, self.learn_s = _BOLDEST / 2, 2 * self.learn_s
-            self.is_stuck = not known
-
-    @property
-    def is_over(self) -> bool:
-        """Whether there is nothing to go on from."""
-        return self.is_stuck or (self.best is None and not self.repairs)
+        most = _REPAIRS if best else _FIRST_REPAIRS
+        near = [candidate for candidate in near if _repairs(candidate) < most]
+        return max(near, key=lambda candidate: seen[candidate].retention, default=None)
 
 
 def shrinking(
     starts: Sequence[Recipe],
     seen: Mapping[Candidate, Seen],
+    demand: Demand,
     *,
     core_s: float,
     workers: int,
-    retain: float,
-    most: float = math.inf,
-    fewer_bits: bool = True,
 ) -> Iterator[list[Candidate]]:
     """What to learn, one generation after the other, until nothing is left to try.
 
@@ -136,11 +150,9 @@ def shrinking(
         starts: recipes of first students; each learns for an equal time.
         seen: what is known; when the next generation is asked for, it should hold the one before.
             Candidates that are missing in it could not be made.
+        demand: what students are to meet.
         core_s: for learning, over all cores.
         workers: how many learn side by side.
-        retain: the retention that is asked for.
-        most: the highest cost that is allowed; above it everything is made smaller.
-        fewer_bits: whether weights of fewer bits cost less.
     """
     count = max(workers, len(starts))
     each_s = _START_SHARE * core_s / count
@@ -149,24 +161,15 @@ def shrinking(
         _Line(Candidate(for_seconds(starts[n % len(starts)], each_s), n // len(starts)), learn_s)
         for n in range(count)
     ]
-    tried = {id(line): [line.start] for line in lines}
-    while True:
-        generation = list(dict.fromkeys(c for each in tried.values() for c in each))
-        if not generation:
-            return
-        yield generation
-        for line in lines:
-            if candidates := tried.get(id(line)):
-                line.take_in(candidates, seen, retain, most)
-        smallest = min(line.cost for line in lines)
-        lines = [
-            line
-            for line in lines
-            if not line.is_over
-            and (line.cost if line.best else _size(line, seen)) <= _TOO_LARGE * smallest
-        ]
-        lines.sort(key=lambda line: line.cost)
-        tried = _shared_out(lines, workers, fewer_bits)
+    while generation := _shared_out([line.new(seen, demand, workers) for line in lines], count):
+        yield [candidate for _, candidate in generation]
+        for number, candidate in generation:
+            lines[number].tried.append(candidate)
+        costs = [line.cost(seen, demand) for line in lines]
+        smallest = min(cost for cost, is_met in costs if is_met or not any(m for _, m in costs))
+        kept = [n for n, (cost, _) in enumerate(costs) if cost <= _TOO_LARGE * smallest]
+        lines = [lines[n] for n in sorted(kept, key=lambda n: costs[n])]
+        count = workers
 
 
 def repeating(
@@ -191,39 +194,26 @@ def for_seconds(recipe: Recipe, seconds: float) -> Recipe:
     return lengthened(recipe, seconds / learning_s(recipe))
 
 
-def _size(line: _Line, seen: Mapping[Candidate, Seen]) -> float:
-    """What a student costs that does not keep the return yet."""
-    return seen[line.repairs[-1]].cost
+def _shared_out(queues: list[list[Candidate]], count: int) -> list[tuple[int, Candidate]]:
+    """So many candidates: the first of each queue, then the second of each, with their queue."""
+    turns = itertools.zip_longest(*queues)
+    all_of_them = ((n, c) for turn in turns for n, c in enumerate(turn) if c is not None)
+    return list(itertools.islice(all_of_them, count))
 
 
-def _shared_out(
-    lines: Sequence[_Line], workers: int, fewer_bits: bool
-) -> dict[int, list[Candidate]]:
-    """For each line what it tries next: its first move, and more where workers are left."""
-    queues = {id(line): line.moves(workers, fewer_bits=fewer_bits) for line in lines}
-    taken: dict[int, list[Candidate]] = {key: [] for key in queues}
-    left = workers
-    while left and any(queues.values()):
-        for key, queue in queues.items():
-            if queue and left:
-                taken[key].append(queue.pop(0))
-                left -= 1
-    return taken
-
-
-def _smaller(recipe: Recipe, share: float, *, fewer_bits: bool) -> list[Spec]:
-    """Steps that make a student smaller, the most promising first."""
+def _smaller(recipe: Recipe, *, fewer_bits: bool) -> list[Spec]:
+    """Steps that make a student smaller, the boldest first."""
     least = min(_widths(recipe), default=0)
-    removed = [max(1, round(least * part)) for part in (share, share / 2)]
-    moves: list[Spec] = [
+    removed = (*(max(1, round(least * share)) for share in _SHARES), 1)
+    steps: list[Spec] = [
         StructuredPruning(ratio=round(count / least, 3))
         for count in dict.fromkeys(removed)
         if count < least
     ]
     bits = [step for step in recipe.steps if isinstance(step, Bits)]
     if fewer_bits and bits and (fewer := _FEWER_BITS.get(bits[-1].weights)):
-        moves.insert(1, Bits.from_fields({**bits[-1].values, "weights": fewer}))
-    return moves
+        steps.insert(1, Bits.from_fields({**bits[-1].values, "weights": fewer}))
+    return steps
 
 
 def _widths(recipe: Recipe) -> tuple[int, ...]:
@@ -237,12 +227,24 @@ def _widths(recipe: Recipe) -> tuple[int, ...]:
     return widths
 
 
-_FEWER_BITS = {"8": "6", "7": "6", "6": "5", "5": "4", "4": "3", "3": "2"}
+def _repairs(candidate: Candidate) -> int:
+    """How often it has learned on since it was made smaller, or began."""
+    begun = candidate.begun
+    if begun is None:
+        return 0
+    added = candidate.recipe.steps[len(begun.recipe.steps) :]
+    if any(isinstance(step, Bits | StructuredPruning) for step in added):
+        return 0
+    return 1 + _repairs(begun)
 
 
 def _extended(candidate: Candidate, *steps: Spec) -> Candidate:
     recipe = Recipe((*candidate.recipe.steps, *steps))
     return Candidate(recipe, candidate.attempt, begun=candidate)
+
+
+def _imitating(seconds: float, teacher: Literal["agent", "before"]) -> Recovery:
+    return Recovery(steps=max(1, round(seconds * Recovery.rates["steps"])), teacher=teacher)
 
 
 def _tuned(seconds: float) -> FineTuning:

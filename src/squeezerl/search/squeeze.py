@@ -52,7 +52,7 @@ from squeezerl.search.candidates import (
     students,
 )
 from squeezerl.search.judging import REFERENCES, Choice, Judge, NotYet, gather
-from squeezerl.search.planner import Seen, repeating, shrinking
+from squeezerl.search.planner import Demand, Seen, repeating, shrinking
 from squeezerl.search.result import BestSoFar, SqueezeResult, Trial
 from squeezerl.search.writing import artifact_path, measure, place_artifacts, watch, worth_measuring
 
@@ -357,11 +357,13 @@ class Search:
             plan = shrinking(
                 self._students,
                 seen,
+                Demand(
+                    retain=settings.retain,
+                    most=settings.max_bytes if settings.max_bytes and self._by_bytes else math.inf,
+                    fewer_bits=self._by_bytes,
+                ),
                 core_s=core_s,
                 workers=workers,
-                retain=settings.retain,
-                most=settings.max_bytes if settings.max_bytes and self._by_bytes else math.inf,
-                fewer_bits=self._by_bytes,
             )
         for generation in plan:
             late = self._time_is_up() or (seen and not self._has_time_for(generation, workers))

@@ -45,10 +45,12 @@ def test_an_agent_does_not_learn_where_it_does_not_fit() -> None:
 
 
 def test_a_recipe_goes_on_from_what_a_shorter_one_made() -> None:
-    place = Environment.find("Pendulum-v1")
-    recipe = "distill:6:relu:steps=200 | bits:8:tensor | recover:100 | prune:l2:0.5 | recover:100"
-    whole = make_artifact(AGENT, recipe, environment=place, seed=3)
-    begun = make_artifact(AGENT, recipe.rpartition(" | prune")[0], environment=place, seed=3)
-    rest = make_artifact(AGENT, recipe, environment=place, seed=3, begun=begun)
+    place = Environment.find("CartPole-v1")
+    agent = Agent(make_network(4, 8, 2, head="argmax"), SOURCE)
+    first = "distill:6:relu:steps=200 | bits:8:tensor | recover:100"
+    recipe = f"{first} | prune:l2:0.5 | bits:4:tensor | recover:100:teacher=before"
+    whole = make_artifact(agent, recipe, environment=place, seed=3)
+    begun = make_artifact(agent, first, environment=place, seed=3)
+    rest = make_artifact(agent, recipe, environment=place, seed=3, begun=begun)
     assert rest.model == whole.model
     assert rest.manifest == whole.manifest

@@ -31,7 +31,7 @@ from squeezerl.records import LayerRecord, MethodRecord
 _SEPARATOR = " | "
 # After a step that learns, later steps calibrate on so many steps in each environment.
 _STEPS_AFTER = 100
-_LONGEST_NAME = 64
+_LONGEST_NAME = 60
 _FLOAT_RECORD = MethodRecord(
     name=FLOAT, label=FLOAT, short=FLOAT, group="reference", color="#000000", marker="*"
 )
@@ -102,12 +102,13 @@ class Recipe:
     def name(self) -> str:
         """A short name for folders and tables: "float", "ptdq", "l2-30", "l2-30+ptsq".
 
-        That of a long recipe ends with a part of its hash instead.
+        Where that is long, the kinds of the first steps and a part of the recipe's hash.
         """
         name = "+".join(step.name for step in self.steps) or FLOAT
         if len(name) <= _LONGEST_NAME:
             return name
-        return f"{name[: _LONGEST_NAME - 9].rstrip('+-.')}-{self.sha256[:8]}"
+        kinds = "+".join(step.record.name for step in self.steps)
+        return f"{kinds[: _LONGEST_NAME - 9].rstrip('+-.')}-{self.sha256[:8]}"
 
     @property
     def ratio(self) -> float | None:

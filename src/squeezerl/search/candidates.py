@@ -8,11 +8,10 @@ from squeezerl.methods.base import SPECS, ExpectedLayer, Spec
 from squeezerl.methods.recipe import Recipe
 from squeezerl.network.network import Network
 
-# Hidden layers, what they are of, and what follows: what won on Hopper, and what on HalfCheetah.
-_KINDS = (
-    (1, 24, "hardtanh:skip", "steps=20000 | bits:4:tensor | finetune:300000"),
-    (2, 32, "relu", "steps=60000 | bits:6:tensor | recover:20000 | finetune:600000"),
-)
+# What won on Hopper, and what on HalfCheetah; a small one and a larger one of each.
+_SKIPPING = "hardtanh:skip:steps=20000:head={head} | bits:4:tensor | finetune:300000"
+_DEEP = "relu:steps=60000:head={head} | bits:6:tensor | recover:20000 | finetune:600000"
+_STUDENTS = (("8", _SKIPPING), ("24", _SKIPPING), ("12x12", _DEEP), ("32x32", _DEEP))
 
 
 @dataclass(frozen=True)
@@ -62,17 +61,10 @@ def students(network: Network) -> tuple[Recipe, ...]:
     """
     # Behind a tanh the error of an action that is at its bound is never 0.
     head = "clip" if network.head.kind == "tanh" else "same"
-    recipes = []
-    for depth, width, kind, rest in _KINDS:
-        while width > 1:
-            widths = "x".join([str(width)] * depth)
-            text = f"distill:{widths}:{kind}:head={head}:{rest}"
-            recipe = Recipe.of(text)
-            if _weights(recipe, network) < network.parameter_count / 2:
-                recipes.append(recipe)
-                break
-            width //= 2
-    return tuple(recipes)
+    recipes = [
+        Recipe.of(f"distill:{widths}:{kind.format(head=head)}") for widths, kind in _STUDENTS
+    ]
+    return tuple(r for r in recipes if _weights(r, network) < network.parameter_count / 2)
 
 
 def learns(recipe: Recipe) -> bool:

@@ -25,7 +25,7 @@ from squeezerl.search.candidates import Candidate, learning_s, lengthened
 
 # Of the time for learning, all first students together get this share, and what follows a move
 # another, but not less than so many seconds.
-_START_SHARE, _MOVE_SHARE, _SHORTEST_S = 0.3, 0.025, 4.0
+_START_SHARE, _MOVE_SHARE, _SHORTEST_S = 0.35, 0.025, 4.0
 # Of the learning after a move, this share imitates, and the rest is for the reward.
 _IMITATING = 0.25
 # A glance at a few episodes must show so much more than is asked for.
@@ -34,7 +34,7 @@ _MARGIN = 0.02
 _SHARES = (0.35, 0.17)
 _FEWER_BITS = {"8": "6", "7": "6", "6": "5", "5": "4", "4": "3", "3": "2"}
 # What lacks less than this learns on, so often; so does a first student, whatever it lacks.
-_WITHIN_REACH, _REPAIRS, _FIRST_REPAIRS = 0.3, 2, 4
+_WITHIN_REACH, _REPAIRS, _FIRST_REPAIRS = 0.3, 2, 3
 # What is so much larger than the smallest does not go on.
 _TOO_LARGE = 2.5
 
@@ -84,12 +84,6 @@ class _Line:
         """The smallest that keeps the return."""
         met = [c for c in self.tried if c in seen and demand.is_met(seen[c])]
         return min(met, key=lambda candidate: seen[candidate].cost, default=None)
-
-    def cost(self, seen: Mapping[Candidate, Seen], demand: Demand) -> tuple[float, bool]:
-        """Of the smallest that keeps the return, or else of the first; and which of these it is."""
-        best = self.best(seen, demand)
-        found = seen.get(best or self.tried[0])
-        return (math.inf if found is None else found.cost), best is not None
 
     def proposals(self, seen: Mapping[Candidate, Seen], demand: Demand) -> Iterator[Candidate]:
         """What to try next, the most promising first; none is there where nothing is possible."""
@@ -165,11 +159,31 @@ def shrinking(
         yield [candidate for _, candidate in generation]
         for number, candidate in generation:
             lines[number].tried.append(candidate)
-        costs = [line.cost(seen, demand) for line in lines]
-        smallest = min(cost for cost, is_met in costs if is_met or not any(m for _, m in costs))
-        kept = [n for n, (cost, _) in enumerate(costs) if cost <= _TOO_LARGE * smallest]
-        lines = [lines[n] for n in sorted(kept, key=lambda n: costs[n])]
+        lines = _promising(lines, seen, demand)
         count = workers
+
+
+def _promising(
+    lines: Sequence[_Line], seen: Mapping[Candidate, Seen], demand: Demand
+) -> list[_Line]:
+    """Those that can still lead to the smallest, the smaller ones first."""
+    bests = [line.best(seen, demand) for line in lines]
+    smallest = min((seen[best].cost for best in bests if best), default=math.inf)
+    promising: list[tuple[float, _Line]] = []
+    for line, best in zip(lines, bests, strict=True):
+        known = [seen[candidate] for candidate in line.tried if candidate in seen]
+        if best is not None:
+            cost, goes_on = seen[best].cost, seen[best].cost <= _TOO_LARGE * smallest
+        elif known:
+            cost, most = known[0].cost, max(each.retention for each in known)
+            goes_on = cost < smallest and (
+                smallest == math.inf or most >= demand.retain - _WITHIN_REACH
+            )
+        else:
+            continue
+        if goes_on:
+            promising.append((cost, line))
+    return [line for _, line in sorted(promising, key=lambda each: each[0])]
 
 
 def repeating(

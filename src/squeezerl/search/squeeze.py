@@ -370,10 +370,10 @@ class Search:
             if not late:
                 gather(self._see, generation)
             made = [candidate for candidate in generation if self._is_made(candidate)]
-            self._explored += made
             for candidate in made:
                 if (found := self._seen(candidate)) is not None:
                     seen[candidate] = found
+            self._explored += [c for c in made if c in seen or self._board.size(c) is None]
             if len(made) < len(generation):
                 return
 

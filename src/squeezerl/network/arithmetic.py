@@ -2,6 +2,11 @@
 
 It defines what a network computes; every runtime has to agree with it. Integer layers multiply and
 add exactly; everything else is float32.
+
+Where the sums of an integer layer become integers again, a default session of ONNX Runtime makes
+one operator of the layer and its rounding (QGemm). That multiplies the sums once, by the quotient
+of the two steps, which differs from a multiplication and a division in the last bit. This is what
+is deployed, so it is what is defined here (`fused_value`).
 """
 
 from __future__ import annotations
@@ -57,9 +62,11 @@ def act(
     for index, layer in enumerate(network.layers):
         if layer.skip:
             chain.put(f"skip{index}", np.concatenate([chain.unrounded, features], axis=1))
-        chain.put(f"layer{index}", _linear(layer, chain))
+        fused = _fused_steps(network, index, chain)
+        chain.put(f"layer{index}", _linear(layer, chain), fused)
         if layer.activation is not None:
-            chain.put(f"activation{index}", Activation.of(layer.activation)(chain.value))
+            value = Activation.of(layer.activation)(chain.value)
+            chain.put(f"activation{index}", value, fused)
     if network.head.sampling is not None:
         _draw(network, chain, noise)
     if network.head.is_discrete:
@@ -86,13 +93,21 @@ class _Chain:
         features = math.prod(network.observation_shape)
         self.put(OBSERVATION, observations.reshape(len(observations), features))
 
-    def put(self, name: str, value: npt.NDArray[Any]) -> None:
+    def put(
+        self,
+        name: str,
+        value: npt.NDArray[Any],
+        fused: tuple[str, npt.NDArray[np.int64]] | None = None,
+    ) -> None:
+        """The next value; its integers are known already if it is the one that `fused` names."""
         self.value, self.integers = value.astype(np.float32, copy=False), None
         self.unrounded = self.value
         self._observe(name, self.value)
         rounding = self._network.roundings.get(name)
         if rounding is not None:
             self.integers, self.scale = rounded(self.value, rounding)
+            if fused is not None and fused[0] == name:
+                self.integers = fused[1]
             self.value = self.integers.astype(np.float32) * self.scale
 
 
@@ -112,17 +127,83 @@ def rounded(values: Float, rounding: AnyRounding) -> tuple[npt.NDArray[np.int64]
     return (stored - zero_point).astype(np.int64), scale
 
 
+def fused_value(network: Network, index: int) -> str | None:
+    """The name of the rounded value that comes from a layer's sums with one multiplication.
+
+    That is the value of a layer with weights, biases and inputs in integers of 8 bits, or the one
+    behind its ReLU where integers begin at 0, so that rounding does what the ReLU does.
+    """
+    layer = network.layers[index]
+    before = network.roundings.get(network.input_of(index))
+    weight, activation = layer.weight, layer.activation
+    if not (
+        isinstance(before, Rounding)
+        and isinstance(weight, IntegerTensor)
+        and isinstance(layer.bias, IntegerTensor)
+        and weight.bits == 8  # fewer are written out in ONNX, operator by operator
+    ):
+        return None
+    name = f"layer{index}"
+    if name not in network.roundings and activation is not None:
+        name = f"activation{index}"
+    rounding = network.roundings.get(name)
+    if not isinstance(rounding, Rounding) or rounding.bits != 8:
+        return None
+    if name == f"activation{index}" and (activation != "ReLU" or rounding.zero_point != 0):
+        return None
+    skips = (i for i, layer in enumerate(network.layers) if layer.skip)
+    if any(network.before(skip) == name for skip in skips):
+        return None  # a skip takes the value before it is rounded
+    return name
+
+
+def _fused_steps(
+    network: Network, index: int, chain: _Chain
+) -> tuple[str, npt.NDArray[np.int64]] | None:
+    """That name and its integers without zero point."""
+    name = fused_value(network, index)
+    if name is None:
+        return None
+    layer, rounding = network.layers[index], network.roundings[name]
+    assert isinstance(rounding, Rounding)
+    sums = _sums(layer, chain)
+    steps = np.rint(sums.astype(np.float32) * fused_step(layer, chain.scale, rounding))
+    low = -rounding.zero_point
+    return name, np.clip(steps, low, low + 2**rounding.bits - 1).astype(np.int64)
+
+
+def fused_step(layer: Layer, scale: Any, rounding: Rounding) -> Float:
+    """What the sums of a layer are multiplied by to become steps of a rounding.
+
+    Args:
+        layer: with weights in integers.
+        scale: of what the layer takes.
+        rounding: that is fused with it.
+    """
+    assert isinstance(layer.weight, IntegerTensor)
+    step = np.float32(scale) * layer.weight.scale
+    return np.asarray(step / np.float32(rounding.scale), np.float32)
+
+
+def _sums(layer: Layer, chain: _Chain) -> npt.NDArray[np.float64]:
+    """The exact sums of products, with the bias if it is in integers.
+
+    Sums of products of integers below 2^53 are exact in float64, which BLAS is fast with.
+    """
+    assert chain.integers is not None
+    assert isinstance(layer.weight, IntegerTensor)
+    weight = layer.weight.centered.T.astype(np.float64)
+    sums: npt.NDArray[np.float64] = chain.integers.astype(np.float64) @ weight
+    # The bias's step is that of the products, so it is added before the one multiplication.
+    return sums + layer.bias.centered if isinstance(layer.bias, IntegerTensor) else sums
+
+
 def _linear(layer: Layer, chain: _Chain) -> Float:
     weight, bias = layer.weight, layer.bias
     if chain.integers is None or not isinstance(weight, IntegerTensor):
         return chain.value @ as_float(weight).T + as_float(bias)
-    # Sums of products of integers below 2^53 are exact in float64, which BLAS is fast with.
-    sums = chain.integers.astype(np.float64) @ weight.centered.T.astype(np.float64)
-    step = chain.scale * weight.scale
-    if isinstance(bias, IntegerTensor):
-        # Its step is that of the products, so it is added before the one multiplication.
-        return (sums + bias.centered).astype(np.float32) * step
-    return sums.astype(np.float32) * step + bias
+    scaled = _sums(layer, chain).astype(np.float32) * (chain.scale * weight.scale)
+    return scaled if isinstance(bias, IntegerTensor) else scaled + bias
 
 
 def _draw(network: Network, chain: _Chain, noise: Float | None) -> None:

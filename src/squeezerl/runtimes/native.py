@@ -25,14 +25,14 @@ FLAGS = ("-O3", "-std=gnu99", "-fPIC", "-shared", "-ffp-contract=off")
 Level = Literal["portable", "avx2", "avx-vnni", "avx512-vnni"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 _ALIGNMENT = 64
-_OTHERS = ("quantize_row", "keep", "join", "sums")
+_OTHERS = ("quantize_row", "keep", "join", "sums", "requantize")
 _CODES = {
     name: code for code, name in enumerate([*kernel_names(), *kernel_names("host.c"), *_OTHERS])
 }
 _STEP = np.dtype(
     [
         *(("kernel", "i4"), ("outputs", "i4"), ("inputs", "i4"), ("padded", "i4")),
-        *(("array", "u8", 3), ("number", "f4", 4)),
+        *(("array", "u8", 4), ("number", "f4", 4)),
     ]
 )
 
@@ -92,7 +92,7 @@ class _Program:
         observations, dimensions = math.prod(network.observation_shape), network.observation_shape
         widest = max(observations, *(max(step.sizes) for step in steps))
         width = -(-widest // _ALIGNMENT) * _ALIGNMENT
-        self.scratch = _aligned(np.zeros(width * 17, np.uint8))
+        self.scratch = _aligned(np.zeros(width * 18, np.uint8))
         self._arrays: list[npt.NDArray[Any]] = []
         self._steps = np.zeros(len(steps), _STEP)
         for row, step in zip(self._steps, steps, strict=True):

@@ -7,9 +7,24 @@ typedef void float_function(int blocks, int inputs, const float *restrict x, flo
                             const float *restrict weight, const float *restrict bias);
 
 /// integer_function
+/* How sums become the integers of the next layer: (sum + offset) * step are values, and these are
+   divided by a scale; a scale of 1 costs no division. */
+struct rounding {
+    const int32_t *offset;
+    const float *step;
+    float scale;
+    float zero_point;
+    float levels;
+};
+
+typedef void quantize_function(int n, const float *restrict x, uint8_t *restrict q, float scale,
+                               float zero_point, float levels);
+
+/* sum = weight q, or without a sum the integers `next` that they become. */
 typedef void integer_function(int blocks, int groups, const uint8_t *restrict q,
                               int32_t *restrict sum, const int8_t *restrict weight,
-                              const int32_t *restrict row_sum);
+                              const int32_t *restrict row_sum, uint8_t *restrict next,
+                              const struct rounding *to);
 
 /// float_blocks
 KERNEL void float_blocks(int blocks, int inputs, const float *restrict x, float *restrict y,
@@ -38,12 +53,13 @@ KERNEL void float_blocks(int blocks, int inputs, const float *restrict x, float 
 }
 
 /// integer_blocks
-/* sum = weight q. The sums of the weights of each row are for processors that want q around 0. */
+/* The sums of the weights of each row are for processors that want q around 0. */
 KERNEL void integer_blocks(int blocks, int groups, const uint8_t *restrict q, int32_t *restrict sum,
-                           const int8_t *restrict weight, const int32_t *restrict row_sum)
+                           const int8_t *restrict weight, const int32_t *restrict row_sum,
+                           uint8_t *restrict next, const struct rounding *to)
 {
     (void)row_sum;
-    for (int b = 0; b < blocks; b++, sum += 16) {
+    for (int b = 0; b < blocks; b++) {
         int32_t total[16] = {0};
         for (int g = 0; g < groups; g++, weight += 64) {
             const uint8_t *v = q + 4 * g;
@@ -52,7 +68,16 @@ KERNEL void integer_blocks(int blocks, int groups, const uint8_t *restrict q, in
                 total[k] += w[0] * v[0] + w[1] * v[1] + w[2] * v[2] + w[3] * v[3];
             }
         }
-        memcpy(sum, total, sizeof total);
+        if (sum) {
+            memcpy(sum + 16 * b, total, sizeof total);
+            continue;
+        }
+        for (int k = 0; k < 16; k++) {
+            const int i = 16 * b + k;
+            const float y = (float)(total[k] + to->offset[i]) * to->step[i];
+            const float steps = to->scale == 1.0f ? y : y / to->scale;
+            next[i] = stored_as(steps, to->zero_point, to->levels);
+        }
     }
 }
 
@@ -63,18 +88,6 @@ KERNEL void rescale(int n, const int32_t *restrict sum, float *restrict y,
 {
     for (int i = 0; i < n; i++) {
         y[i] = (float)(sum[i] + offset[i]) * step[i];
-    }
-}
-
-/// requantize
-/* The same, and then integers again. */
-KERNEL void requantize(int n, const int32_t *restrict sum, uint8_t *restrict q,
-                       const int32_t *restrict offset, const float *restrict step, float scale,
-                       float zero_point, float levels)
-{
-    for (int i = 0; i < n; i++) {
-        const float y = (float)(sum[i] + offset[i]) * step[i];
-        q[i] = stored_as(y, scale, zero_point, levels);
     }
 }
 

@@ -77,23 +77,22 @@ KERNEL float to_nearest(float x)
     return shifted - shift;
 }
 
-/// steps_of
-/* x as a number of steps from 0, where -zero_point to levels - zero_point can be stored.
+/// hold
+/* Steps from 0, held between -zero_point and levels - zero_point, which can be stored.
    Not a number becomes the lowest. */
-KERNEL float steps_of(float x, float scale, float zero_point, float levels)
+KERNEL float hold(float steps, float zero_point, float levels)
 {
     const float low = -zero_point;
     const float high = levels - zero_point;
-    float steps = x / scale;
     steps = steps > low ? steps : low;
     return steps < high ? steps : high;
 }
 
-/// stored_as: steps_of
-/* x as the nearest integer that can be stored: the last bits once 1.5 * 2^23 is added. */
-KERNEL uint8_t stored_as(float x, float scale, float zero_point, float levels)
+/// stored_as: hold
+/* The nearest integer that can be stored: the last bits once 1.5 * 2^23 is added. */
+KERNEL uint8_t stored_as(float steps, float zero_point, float levels)
 {
-    const float shifted = steps_of(x, scale, zero_point, levels) + 12582912.0f;
+    const float shifted = hold(steps, zero_point, levels) + 12582912.0f;
     uint32_t bits;
     memcpy(&bits, &shifted, sizeof bits);
     return (uint8_t)(bits + (uint32_t)(int32_t)zero_point);
@@ -104,16 +103,35 @@ KERNEL void quantize(int n, const float *restrict x, uint8_t *restrict q, float 
                      float zero_point, float levels)
 {
     for (int i = 0; i < n; i++) {
-        q[i] = stored_as(x[i], scale, zero_point, levels);
+        q[i] = stored_as(x[i] / scale, zero_point, levels);
     }
 }
 
-/// round_values: steps_of to_nearest
+/// store: stored_as
+/* The same where x is in steps already. */
+KERNEL void store(int n, const float *restrict x, uint8_t *restrict q, float zero_point,
+                  float levels)
+{
+    for (int i = 0; i < n; i++) {
+        q[i] = stored_as(x[i], zero_point, levels);
+    }
+}
+
+/// round_values: hold to_nearest
 /* What quantizing and going back to floats leaves of the values. */
 KERNEL void round_values(int n, float *restrict x, float scale, float zero_point, float levels)
 {
     for (int i = 0; i < n; i++) {
-        x[i] = to_nearest(steps_of(x[i], scale, zero_point, levels)) * scale;
+        x[i] = to_nearest(hold(x[i] / scale, zero_point, levels)) * scale;
+    }
+}
+
+/// round_steps: hold to_nearest
+/* The same where x is in steps already. */
+KERNEL void round_steps(int n, float *restrict x, float scale, float zero_point, float levels)
+{
+    for (int i = 0; i < n; i++) {
+        x[i] = to_nearest(hold(x[i], zero_point, levels)) * scale;
     }
 }
 

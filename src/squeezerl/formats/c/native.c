@@ -9,7 +9,7 @@ struct step {
     int32_t outputs;
     int32_t inputs;
     int32_t padded; /* outputs, or the number of values, as a multiple of 16 */
-    const void *array[3];
+    const void *array[4];
     float number[4];
 };
 
@@ -26,23 +26,26 @@ struct policy {
     int32_t shape[15];  /* of one observation */
 };
 
-/* One observation becomes one action. The scratch memory is 17 bytes for each of `width`. */
-KERNEL void run_with(const struct policy *p, const float *observation, void *action, float *scratch,
-                     float_function *floats, integer_function *integers)
+/* One observation becomes one action. The scratch memory is 18 bytes for each of `width`. */
+KERNEL void run_with(const struct policy *p, const float *restrict observation, void *action,
+                     float *scratch,
+                     float_function *floats, integer_function *integers,
+                     quantize_function *quantizes)
 {
     float *restrict x = scratch;
     float *restrict y = scratch + p->width;
     int32_t *restrict sum = (int32_t *)(scratch + 2 * p->width);
     float *restrict features = scratch + 3 * p->width;
     uint8_t *restrict q = (uint8_t *)(scratch + 4 * p->width);
+    uint8_t *restrict next = q + p->width;
     float scale = 1.0f;
     float zero_point = 0.0f;
     int n = p->observations;
+    for (int i = 0; i < 16 && n % 16; i++) {
+        x[(n & ~15) + i] = 0.0f;
+    }
     for (int i = 0; i < n; i++) {
         x[i] = observation[i];
-    }
-    for (int i = n; i % 16; i++) {
-        x[i] = 0.0f;
     }
     for (const struct step *s = p->steps; s < p->steps + p->count; s++) {
         const void *const *a = s->array;
@@ -63,10 +66,12 @@ KERNEL void run_with(const struct policy *p, const float *observation, void *act
         case CLAMP: clamp(n, x, c[0], c[1]); break;
         case CLAMP_EACH: clamp_each(n, x, a[0], a[1]); break;
         case ROUND_VALUES: round_values(n, x, c[0], c[1], c[2]); break;
-        case QUANTIZE: quantize(n, x, q, c[0], c[1], c[2]); break;
+        case ROUND_STEPS: round_steps(n, x, c[0], c[1], c[2]); break;
+        case QUANTIZE: quantizes(n, x, q, c[0], c[1], c[2]); break;
+        case STORE: store(n, x, q, c[1], c[2]); break;
         case QUANTIZE_ROW:
             find_rounding(s->outputs, x, c[0], &scale, &zero_point);
-            quantize(n, x, q, scale, zero_point, c[0]);
+            quantizes(n, x, q, scale, zero_point, c[0]);
             break;
         case RELU: relu(n, x); break;
         case LEAKY_RELU: leaky_relu(n, x, c[0]); break;
@@ -89,16 +94,21 @@ KERNEL void run_with(const struct policy *p, const float *observation, void *act
             break;
         }
         case SUMS:
-            /* Inputs are padded to 16, so that there are groups of four groups of four. */
-            for (int i = s->inputs; i % 16; i++) {
-                q[i] = 0;
-            }
-            integers(n / 16, (s->inputs + 15) / 16 * 4, q, sum, a[0], a[1]);
+            /* Inputs are padded to 16, so that there are groups of four groups of four; the weights
+               there are 0. */
+            integers(n / 16, (s->inputs + 15) / 16 * 4, q, sum, a[0], a[1], NULL, NULL);
             break;
+        case REQUANTIZE: {
+            const struct rounding to = {a[2], a[3], c[0], c[1], c[2]};
+            integers(n / 16, (s->inputs + 15) / 16 * 4, q, NULL, a[0], a[1], next, &to);
+            uint8_t *other = q;
+            q = next;
+            next = other;
+            break;
+        }
         case RESCALE: rescale(n, sum, x, a[0], a[1]); break;
         case RESCALE_WIDE: rescale_wide(n, sum, x, a[0], a[1]); break;
         case RESCALE_ROW: rescale_row(n, sum, x, a[0], a[1], a[2], scale, zero_point); break;
-        case REQUANTIZE: requantize(n, sum, q, a[0], a[1], c[0], c[1], c[2]); break;
         case ARGMAX: {
             const int64_t index = argmax(s->outputs, x);
             memcpy(action, &index, sizeof index);
@@ -114,26 +124,26 @@ typedef void run_function(const struct policy *, const float *, void *, float *)
 static void run_portable(const struct policy *p, const float *observation, void *action,
                          float *scratch)
 {
-    run_with(p, observation, action, scratch, float_blocks, integer_blocks);
+    run_with(p, observation, action, scratch, float_blocks, integer_blocks, quantize);
 }
 
 #ifdef HAS_X86
 AVX2 static void run_avx2(const struct policy *p, const float *observation, void *action,
                           float *scratch)
 {
-    run_with(p, observation, action, scratch, float_avx2, integer_avx2);
+    run_with(p, observation, action, scratch, float_avx2, integer_avx2, quantize_avx2);
 }
 
 AVX_VNNI static void run_avxvnni(const struct policy *p, const float *observation, void *action,
                                  float *scratch)
 {
-    run_with(p, observation, action, scratch, float_avx2, integer_avxvnni);
+    run_with(p, observation, action, scratch, float_avx2, integer_avxvnni, quantize_avx2);
 }
 
 AVX512 static void run_avx512(const struct policy *p, const float *observation, void *action,
                               float *scratch)
 {
-    run_with(p, observation, action, scratch, float_avx512, integer_avx512);
+    run_with(p, observation, action, scratch, float_avx512, integer_avx512, quantize_avx512);
 }
 
 static run_function *const RUN[] = {run_portable, run_avx2, run_avxvnni, run_avx512};
@@ -155,7 +165,7 @@ static int run_rows(const struct policy *p, const float *observations, char *act
                     ptrdiff_t rows)
 {
     void *memory = NULL;
-    if (posix_memalign(&memory, 64, (size_t)p->width * 17)) {
+    if (posix_memalign(&memory, 64, (size_t)p->width * 18)) {
         return -1;
     }
     const size_t size = p->is_discrete ? sizeof(int64_t) : (size_t)p->actions * sizeof(float);
@@ -172,7 +182,7 @@ double seconds(const struct policy *p, const float *observations, ptrdiff_t rows
 {
     void *memory = NULL;
     void *action = NULL;
-    if (posix_memalign(&memory, 64, (size_t)p->width * 17) ||
+    if (posix_memalign(&memory, 64, (size_t)p->width * 18) ||
         posix_memalign(&action, 64, (size_t)p->width * 8)) {
         return -1.0;
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -176,8 +177,8 @@ class _Source:
         self._host_kernels = {"float_function", "integer_function"}
         observations = math.prod(network.observation_shape)
         # The widest value that each buffer has to hold.
-        self._widths = {"x": 0, "y": 0, "features": 0, "sum": 0, "q": 0}
-        self._value = "x"
+        self._widths = {"x": 0, "y": 0, "features": 0, "sum": 0, "q": 0, "r": 0}
+        self._value, self._integers = "x", "q"
         self._is_dynamic = False
         self._grow("x", observations)
         self._call("copy", observations, "observation", "x")
@@ -190,7 +191,7 @@ class _Source:
     @property
     def stack_bytes(self) -> int:
         """Of the buffers."""
-        return sum(width * (1 if name == "q" else 4) for name, width in self._widths.items())
+        return sum(width * (1 if name in "qr" else 4) for name, width in self._widths.items())
 
     def text(self, values: Mapping[str, str]) -> str:
         """The file."""
@@ -208,11 +209,28 @@ class _Source:
         if not self._vectors:
             parts += ["#define KERNEL static", *self._constants, kernels(self._kernels)]
             return "\n\n".join([*parts, f"{act}{{\n{self._body()}}}"]) + "\n"
-        floats, integers = bool(self._widths["y"]), bool(self._widths["sum"])
-        for used, name in ((floats, "float"), (integers, "integer")):
-            self._host_kernels |= {f"{name}_blocks"} if used else set()
-        x86 = ["vectors", *(["float_avx2", "float_avx512"] if floats else [])]
-        x86 += ["integer_avx2", "integer_avxvnni", "integer_avx512"] if integers else []
+        # What is called through a pointer, so that its instructions can be chosen: the portable
+        # function, and those for AVX2, AVX-VNNI and AVX-512.
+        chosen = {
+            "floats": ("float_blocks", "float_avx2", "float_avx2", "float_avx512"),
+            "integers": ("integer_blocks", "integer_avx2", "integer_avxvnni", "integer_avx512"),
+            "quantizes": ("quantize", "quantize_avx2", "quantize_avx2", "quantize_avx512"),
+        }
+        is_used = {
+            "floats": bool(self._widths["y"]),
+            "integers": bool(self._widths["q"]),
+            "quantizes": "quantize" in self._kernels,
+        }
+        used = [names for key, names in chosen.items() if is_used[key]]
+        self._host_kernels |= {names[0] for names in used} - {"quantize"}
+        x86 = ["vectors", *itertools.chain.from_iterable(names[1:] for names in used)]
+        functions = {
+            level: ", ".join(
+                names[column] if is_used[key] else "NULL" for key, names in chosen.items()
+            )
+            for column, level in enumerate(("PORTABLE", "AVX2", "AVXVNNI", "AVX512"))
+        }
+        unused = [f"    (void){key};\n" for key in chosen if not is_used[key]]
         parts += [
             f"{KERNELS_FOR_VECTORS}\n#define ALIGNED __attribute__((aligned(64)))",
             *self._constants,
@@ -225,16 +243,8 @@ class _Source:
                     "TYPE": values["TYPE"],
                     "BODY": self._body(),
                     "ACT": act,
-                    "FLOAT_BLOCKS": "float_blocks" if floats else "NULL",
-                    "FLOAT_AVX2": "float_avx2" if floats else "NULL",
-                    "FLOAT_AVX512": "float_avx512" if floats else "NULL",
-                    "INTEGER_BLOCKS": "integer_blocks" if integers else "NULL",
-                    "INTEGER_AVX2": "integer_avx2" if integers else "NULL",
-                    "INTEGER_AVXVNNI": "integer_avxvnni" if integers else "NULL",
-                    "INTEGER_AVX512": "integer_avx512" if integers else "NULL",
-                    "UNUSED": ""
-                    if floats and integers
-                    else f"    (void){'integers' if floats else 'floats'};\n",
+                    "UNUSED": "".join(unused),
+                    **functions,
                 },
             ),
         ]
@@ -248,7 +258,7 @@ class _Source:
 
     def _body(self) -> str:
         aligned = " ALIGNED" if self._vectors else ""
-        types = {"q": "uint8_t", "sum": "int32_t"}
+        types = {"q": "uint8_t", "r": "uint8_t", "sum": "int32_t"}
         buffers = [
             f"{types.get(name, 'float')} {name}[{width}]{aligned};"
             for name, width in self._widths.items()
@@ -276,19 +286,29 @@ class _Source:
             self._is_dynamic = True
             self._grow("q", count)
             self._call("find_rounding", count, x, numbers[0], "&scale", "&zero_point")
-            self._call("quantize", size, x, "q", "scale", "zero_point", numbers[0])
+            self._quantize(size, "scale", "zero_point", numbers[0])
         elif kernel == "quantize":
             self._grow("q", count)
-            self._call("quantize", size, x, "q", *numbers)
+            self._quantize(size, *numbers)
+        elif kernel == "store":
+            self._grow("q", count)
+            self._call("store", size, x, "q", *numbers[1:])
+            self._integers = "q"
         elif kernel.endswith("_layer"):
             self._add_layer(step, arrays)
-        elif kernel == "sums" or kernel in kernel_names("host.c"):
+        elif kernel in ("sums", "requantize") or kernel in kernel_names("host.c"):
             self._add_host(step, arrays, numbers)
         elif kernel == "argmax":
             self._kernels.add(kernel)
             self._calls.append(f"action[0] = argmax({count}, {x});")
         else:
             self._call(kernel, size, x, *arrays, *numbers)
+
+    def _quantize(self, size: int, *rounding: str) -> None:
+        listed = ", ".join([str(size), self._value, "q", *rounding])
+        self._kernels.add("quantize")
+        self._calls.append(f"quantize{'s' * self._vectors}({listed});")
+        self._integers = "q"
 
     def _add_layer(self, step: Step, arrays: list[str]) -> None:
         outputs, inputs = step.sizes
@@ -307,19 +327,24 @@ class _Source:
         """The exact sums of a layer, or what is made of them."""
         outputs = step.sizes[0]
         size = self._padded(outputs)
-        if step.kernel == "sums":
-            self._grow("sum", outputs)
-            listed = ", ".join(["q", "sum", *arrays])
-            groups = self._padded(step.sizes[1]) // 4
+        if step.kernel in ("sums", "requantize"):
+            q, groups = self._integers, self._padded(step.sizes[1]) // 4
+            self._kernels.add("stored_as")
+            if step.kernel == "sums":
+                self._grow("sum", outputs)
+                results = ["sum", *arrays, "NULL", "NULL"]
+            else:
+                self._integers = "r" if q == "q" else "q"
+                self._grow(self._integers, outputs)
+                to = ", ".join([*arrays[2:], *numbers])
+                results = ["NULL", *arrays[:2], self._integers, f"&(struct rounding){{{to}}}"]
+            listed = ", ".join([q, *results])
             self._calls.append(f"integers({size // BLOCK}, {groups}, {listed});")
             return
         self._host_kernels.add(step.kernel)
-        target = "q" if step.kernel == "requantize" else self._value
-        self._grow(target, outputs)
-        if step.kernel == "requantize":
-            self._kernels.add("stored_as")
+        self._grow(self._value, outputs)
         row = ["scale", "zero_point"] if step.kernel == "rescale_row" else []
-        listed = ", ".join([str(size), "sum", target, *arrays, *row, *numbers])
+        listed = ", ".join([str(size), "sum", self._value, *arrays, *row, *numbers])
         self._calls.append(f"{step.kernel}({listed});")
 
     def _clear_rest(self, count: int) -> None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from squeezerl.errors import FormatError
 from squeezerl.network.activations import Activation
-from squeezerl.network.arithmetic import tanh_steps
+from squeezerl.network.arithmetic import fused_step, fused_value, tanh_steps
 from squeezerl.network.network import (
     ACTION,
     OBSERVATION,
@@ -100,7 +100,8 @@ def steps_of(network: Network) -> list[Step]:
         lowering.linear(index, layer)
         lowering.end(f"layer{index}")
         if layer.activation is not None:
-            lowering.activation(index, layer.activation)
+            if lowering.fused != f"activation{index}":
+                lowering.activation(index, layer.activation)
             lowering.end(f"activation{index}")
     lowering.head()
     return _joined(lowering.steps)
@@ -125,13 +126,17 @@ def _joined(steps: Sequence[Step]) -> list[Step]:
 
 
 class _Lowering:
-    """The steps in the making; `rounding` is that of the latest value if it is in integers."""
+    """The steps in the making; `rounding` is that of the latest value if it is in integers.
+
+    `fused` names the value that the latest layer gives as steps of its rounding.
+    """
 
     def __init__(self, network: Network) -> None:
         self._network = network
         self.steps: list[Step] = []
         self._size = math.prod(network.observation_shape)
         self._rounding: Rounding | DynamicRounding | None = None
+        self.fused: str | None = None
         self._weights = {
             network.input_of(index): layer.weight for index, layer in enumerate(network.layers)
         }
@@ -156,6 +161,8 @@ class _Lowering:
             self._rounding = rounding
         if isinstance(rounding, Rounding):
             kernel = "quantize" if is_integer else "round_values"
+            if value == self.fused:
+                kernel = "store" if is_integer else "round_steps"
             self.elementwise(kernel, rounding.scale, float(rounding.zero_point), levels)
         elif is_integer:
             self.elementwise("quantize_row", levels)
@@ -194,6 +201,11 @@ class _Lowering:
             if isinstance(layer.bias, IntegerTensor):
                 offset += layer.bias.centered
             step = np.float32(rounding.scale) * scale
+            self.fused = fused_value(self._network, index)
+            if self.fused is not None:
+                after = self._network.roundings[self.fused]
+                assert isinstance(after, Rounding)
+                step = np.broadcast_to(fused_step(layer, rounding.scale, after), sizes[:1])
             if (np.abs(offset) + 255 * np.abs(centered).sum(axis=1) < 2**31).all():
                 kernel, offset = "integer_layer", offset.astype(np.int32)
             else:
@@ -242,7 +254,8 @@ class _Lowering:
 def host_steps(steps: Sequence[Step]) -> list[Step]:
     """The same calls with the kernels of host.c: arrays in blocks of 16 outputs, the rest zeros.
 
-    A layer of integers becomes its exact sums, "sums", and what is made of them.
+    A layer of integers becomes its exact sums, "sums", and what is made of them, or "requantize"
+    where that is the integers of the next layer.
     """
     found: list[Step] = []
     rest = list(steps)
@@ -279,9 +292,11 @@ def _integer_steps(step: Step, rest: list[Step]) -> list[Step]:
     if step.kernel == "dynamic_layer":
         arrays |= row_sum
     following = rest[0] if rest else None
-    if step.kernel == "integer_layer" and following and following.kernel == "quantize":
+    if step.kernel == "integer_layer" and following and following.kernel in ("quantize", "store"):
+        scale = following.numbers[0] if following.kernel == "quantize" else 1.0
         rest.pop(0)
-        return [sums, Step("requantize", outputs, arrays, following.numbers)]
+        numbers = (scale, *following.numbers[1:])
+        return [Step("requantize", step.sizes, sums.arrays | arrays, numbers)]
     if step.kernel == "dynamic_layer":
         bias = rest.pop(0)
         arrays |= {name: _padded(array) for name, array in bias.arrays.items()}

@@ -105,17 +105,58 @@ KERNEL int32_t four(const uint8_t *q)
     return bytes;
 }
 
-/// integer_avx2: four
+/// pack_avx2
+/* 16 numbers of steps as integers that are stored: the nearest, the even one of two. */
+AVX2 static inline __attribute__((always_inline)) void
+pack_avx2(__m256 first, __m256 second, uint8_t *restrict q, float zero_point, float levels)
+{
+    const __m256 low = _mm256_set1_ps(-zero_point);
+    const __m256 high = _mm256_set1_ps(levels - zero_point);
+    const __m256i zero = _mm256_set1_epi32((int32_t)zero_point);
+    first = _mm256_min_ps(_mm256_max_ps(first, low), high);
+    second = _mm256_min_ps(_mm256_max_ps(second, low), high);
+    const __m256i start = _mm256_add_epi32(_mm256_cvtps_epi32(first), zero);
+    const __m256i end = _mm256_add_epi32(_mm256_cvtps_epi32(second), zero);
+    const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(start, end), 0xD8);
+    const __m128i rest = _mm256_extracti128_si256(words, 1);
+    const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), rest);
+    _mm_store_si128((__m128i *)q, bytes);
+}
+
+/// quantize_avx2: pack_avx2
+AVX2 static void quantize_avx2(int n, const float *restrict x, uint8_t *restrict q, float scale,
+                               float zero_point, float levels)
+{
+    const __m256 step = _mm256_set1_ps(scale);
+    for (int i = 0; i < n; i += 16) {
+        const __m256 first = _mm256_div_ps(_mm256_load_ps(x + i), step);
+        const __m256 second = _mm256_div_ps(_mm256_load_ps(x + i + 8), step);
+        pack_avx2(first, second, q + i, zero_point, levels);
+    }
+}
+
+/// steps_avx2
+/* 8 sums as steps of the integers of the next layer. */
+AVX2 static inline __attribute__((always_inline)) __m256
+steps_avx2(__m256i sum, int i, const struct rounding *to)
+{
+    const __m256i offset = _mm256_load_si256((const __m256i *)(to->offset + i));
+    const __m256 all = _mm256_cvtepi32_ps(_mm256_add_epi32(sum, offset));
+    const __m256 value = _mm256_mul_ps(all, _mm256_load_ps(to->step + i));
+    return to->scale == 1.0f ? value : _mm256_div_ps(value, _mm256_set1_ps(to->scale));
+}
+
+/// integer_avx2: four pack_avx2 steps_avx2
 /* Products of bytes that add up in pairs to 16 bits: with v = q - 128 and w no two of them exceed
    these, as 2 * 128 * 127 < 2^15. One factor has to be unsigned, so it is |v|, and the sign of v
    goes to w. */
-AVX2 static void integer_avx2(int blocks, int groups, const uint8_t *restrict q,
-                              int32_t *restrict sum, const int8_t *restrict weight,
-                              const int32_t *restrict row_sum)
+AVX2 static void integer_avx2(int blocks, int groups, const uint8_t *restrict q, int32_t *restrict sum,
+                 const int8_t *restrict weight, const int32_t *restrict row_sum,
+                 uint8_t *restrict next, const struct rounding *to)
 {
     const __m256i ones = _mm256_set1_epi16(1);
     const __m256i middle = _mm256_set1_epi8(-128);
-    for (int b = 0; b < blocks; b++, sum += 16, row_sum += 16) {
+    for (int b = 0; b < blocks; b++, row_sum += 16) {
         __m256i total[2][2];
         for (int h = 0; h < 2; h++) {
             const __m256i rows = _mm256_loadu_si256((const __m256i *)(row_sum + 8 * h));
@@ -135,19 +176,26 @@ AVX2 static void integer_avx2(int blocks, int groups, const uint8_t *restrict q,
                 }
             }
         }
-        for (int h = 0; h < 2; h++) {
-            _mm256_storeu_si256((__m256i *)(sum + 8 * h), _mm256_add_epi32(total[0][h], total[1][h]));
+        const __m256i first = _mm256_add_epi32(total[0][0], total[1][0]);
+        const __m256i second = _mm256_add_epi32(total[0][1], total[1][1]);
+        if (sum) {
+            _mm256_store_si256((__m256i *)(sum + 16 * b), first);
+            _mm256_store_si256((__m256i *)(sum + 16 * b + 8), second);
+        } else {
+            const __m256 start = steps_avx2(first, 16 * b, to);
+            const __m256 end = steps_avx2(second, 16 * b + 8, to);
+            pack_avx2(start, end, next + 16 * b, to->zero_point, to->levels);
         }
     }
 }
 
-/// integer_avxvnni: four
-AVX_VNNI static void integer_avxvnni(int blocks, int groups, const uint8_t *restrict q,
-                                            int32_t *restrict sum, const int8_t *restrict weight,
-                           const int32_t *restrict row_sum)
+/// integer_avxvnni: four pack_avx2 steps_avx2
+AVX_VNNI static void integer_avxvnni(int blocks, int groups, const uint8_t *restrict q, int32_t *restrict sum,
+                 const int8_t *restrict weight, const int32_t *restrict row_sum,
+                 uint8_t *restrict next, const struct rounding *to)
 {
     (void)row_sum;
-    for (int b = 0; b < blocks; b++, sum += 16) {
+    for (int b = 0; b < blocks; b++) {
         __m256i total[4][2];
         for (int k = 0; k < 4; k++) {
             total[k][0] = total[k][1] = _mm256_setzero_si256();
@@ -162,21 +210,51 @@ AVX_VNNI static void integer_avxvnni(int blocks, int groups, const uint8_t *rest
                 }
             }
         }
+        __m256i all[2];
         for (int h = 0; h < 2; h++) {
             const __m256i even = _mm256_add_epi32(total[0][h], total[1][h]);
             const __m256i odd = _mm256_add_epi32(total[2][h], total[3][h]);
-            _mm256_store_si256((__m256i *)(sum + 8 * h), _mm256_add_epi32(even, odd));
+            all[h] = _mm256_add_epi32(even, odd);
+        }
+        if (sum) {
+            _mm256_store_si256((__m256i *)(sum + 16 * b), all[0]);
+            _mm256_store_si256((__m256i *)(sum + 16 * b + 8), all[1]);
+        } else {
+            const __m256 start = steps_avx2(all[0], 16 * b, to);
+            const __m256 end = steps_avx2(all[1], 16 * b + 8, to);
+            pack_avx2(start, end, next + 16 * b, to->zero_point, to->levels);
         }
     }
 }
 
-/// integer_avx512: four
-AVX512 static void integer_avx512(int blocks, int groups, const uint8_t *restrict q,
-                                         int32_t *restrict sum, const int8_t *restrict weight,
-                           const int32_t *restrict row_sum)
+/// pack_avx512
+AVX512 static inline __attribute__((always_inline)) void
+pack_avx512(__m512 steps, uint8_t *restrict q, float zero_point, float levels)
+{
+    steps = _mm512_max_ps(steps, _mm512_set1_ps(-zero_point));
+    steps = _mm512_min_ps(steps, _mm512_set1_ps(levels - zero_point));
+    const __m512i zero = _mm512_set1_epi32((int32_t)zero_point);
+    const __m512i stored = _mm512_add_epi32(_mm512_cvtps_epi32(steps), zero);
+    _mm_store_si128((__m128i *)q, _mm512_cvtepi32_epi8(stored));
+}
+
+/// quantize_avx512: pack_avx512
+AVX512 static void quantize_avx512(int n, const float *restrict x, uint8_t *restrict q, float scale,
+                                   float zero_point, float levels)
+{
+    const __m512 step = _mm512_set1_ps(scale);
+    for (int i = 0; i < n; i += 16) {
+        pack_avx512(_mm512_div_ps(_mm512_load_ps(x + i), step), q + i, zero_point, levels);
+    }
+}
+
+/// integer_avx512: four pack_avx512
+AVX512 static void integer_avx512(int blocks, int groups, const uint8_t *restrict q, int32_t *restrict sum,
+                 const int8_t *restrict weight, const int32_t *restrict row_sum,
+                 uint8_t *restrict next, const struct rounding *to)
 {
     (void)row_sum;
-    for (int b = 0; b < blocks; b++, sum += 16) {
+    for (int b = 0; b < blocks; b++) {
         __m512i total[4];
         for (int k = 0; k < 4; k++) {
             total[k] = _mm512_setzero_si512();
@@ -190,6 +268,17 @@ AVX512 static void integer_avx512(int blocks, int groups, const uint8_t *restric
         }
         const __m512i even = _mm512_add_epi32(total[0], total[1]);
         const __m512i odd = _mm512_add_epi32(total[2], total[3]);
-        _mm512_store_si512(sum, _mm512_add_epi32(even, odd));
+        const __m512i all = _mm512_add_epi32(even, odd);
+        if (sum) {
+            _mm512_store_si512(sum + 16 * b, all);
+        } else {
+            const __m512i sums = _mm512_add_epi32(all, _mm512_load_si512(to->offset + 16 * b));
+            const __m512 step = _mm512_load_ps(to->step + 16 * b);
+            __m512 steps = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), step);
+            if (to->scale != 1.0f) {
+                steps = _mm512_div_ps(steps, _mm512_set1_ps(to->scale));
+            }
+            pack_avx512(steps, next + 16 * b, to->zero_point, to->levels);
+        }
     }
 }

@@ -1,27 +1,27 @@
 KERNEL void act_with(const float *observation, @TYPE@ *action, float_function *floats,
-                     integer_function *integers)
+                     integer_function *integers, quantize_function *quantizes)
 {
 @UNUSED@@BODY@}
 
 static void act_portable(const float *observation, @TYPE@ *action)
 {
-    act_with(observation, action, @FLOAT_BLOCKS@, @INTEGER_BLOCKS@);
+    act_with(observation, action, @PORTABLE@);
 }
 
 #ifdef HAS_X86
 AVX2 static void act_avx2(const float *observation, @TYPE@ *action)
 {
-    act_with(observation, action, @FLOAT_AVX2@, @INTEGER_AVX2@);
+    act_with(observation, action, @AVX2@);
 }
 
 AVX_VNNI static void act_avxvnni(const float *observation, @TYPE@ *action)
 {
-    act_with(observation, action, @FLOAT_AVX2@, @INTEGER_AVXVNNI@);
+    act_with(observation, action, @AVXVNNI@);
 }
 
 AVX512 static void act_avx512(const float *observation, @TYPE@ *action)
 {
-    act_with(observation, action, @FLOAT_AVX512@, @INTEGER_AVX512@);
+    act_with(observation, action, @AVX512@);
 }
 #endif
 

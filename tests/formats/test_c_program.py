@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,28 @@ def test_a_program_acts_to_the_bit_as_the_native_runtime(
     np.testing.assert_array_equal(
         compiled.act(observations), NativeActor(network).act(observations)
     )
+
+
+@pytest.mark.parametrize("bits", [4, 3, 2, 1.6])
+def test_packed_weights_act_to_the_bit_as_unpacked_ones_in_fewer_bytes(
+    bits: float, tmp_path: Path
+) -> None:
+    widths = (17, 33, 7, 3)
+    recipe = "bits:ternary" if bits == 1.6 else f"bits:{bits}"
+    network = compress(make_network(*widths, normalized=False), recipe)
+    observations = random_observations(network, 50)
+    program = c_program(network, "p", observations)
+    compiled = CompiledProgram(
+        program, network, tmp_path, "-O1", "-fsanitize=undefined", "-fno-sanitize-recover"
+    )
+    np.testing.assert_array_equal(
+        compiled.act(observations), NativeActor(network).act(observations)
+    )
+    layers = list(pairwise(widths))
+    weights = sum(-(-before * bits // 8) * after for before, after in layers)
+    # An offset and a step of four bytes for each output, and what scales the observation.
+    others = sum(8 * after for _, after in layers) + 2 * 4 * 17
+    assert weights < program.facts["constant_bytes"] <= weights + others
 
 
 @settings(max_examples=6)

@@ -458,6 +458,99 @@ KERNEL void integer_layer(int outputs, int inputs, const uint8_t *restrict q, fl
     }
 }
 
+/// sum_function
+/* The sum of the products of q and a row of weights from 0 upwards. Rows are packed: the first
+   weight is in the lowest bits of the first byte, and each row begins with a byte. */
+typedef int32_t sum_function(int inputs, const uint8_t *restrict q, const uint8_t *restrict weight);
+
+/// packed_layer: sum_function
+/* integer_layer with packed weights. `zero` is the weight that stands for 0, `row` the bytes of a
+   row. */
+KERNEL void packed_layer(int outputs, int inputs, int row, int32_t zero, sum_function *sum_row,
+                         const uint8_t *restrict q, float *restrict y,
+                         const uint8_t *restrict weight, const int32_t *restrict offset,
+                         const float *restrict step)
+{
+    int32_t all = 0;
+    for (int i = 0; i < inputs; i++) {
+        all += q[i];
+    }
+    all *= zero;
+    for (int o = 0; o < outputs; o++, weight += row) {
+        y[o] = (float)(sum_row(inputs, q, weight) - all + offset[o]) * step[o];
+    }
+}
+
+/// sum_4_bits
+KERNEL int32_t sum_4_bits(int inputs, const uint8_t *restrict q, const uint8_t *restrict weight)
+{
+    int32_t sum = 0;
+    int i = 0;
+    for (; i + 2 <= inputs; i += 2, weight++) {
+        sum += (*weight & 15) * q[i] + (*weight >> 4) * q[i + 1];
+    }
+    return i < inputs ? sum + (*weight & 15) * q[i] : sum;
+}
+
+/// sum_3_bits
+KERNEL int32_t sum_3_bits(int inputs, const uint8_t *restrict q, const uint8_t *restrict weight)
+{
+    int32_t sum = 0;
+    int i = 0;
+    for (; i + 8 <= inputs; i += 8, weight += 3) {
+        const int32_t held = weight[0] | weight[1] << 8 | weight[2] << 16;
+        for (int k = 0; k < 8; k++) {
+            sum += (held >> 3 * k & 7) * q[i + k];
+        }
+    }
+    int32_t held = 0;
+    for (int bits = 0; i < inputs; i++, held >>= 3, bits -= 3) {
+        if (bits < 3) {
+            held |= *weight++ << bits;
+            bits += 8;
+        }
+        sum += (held & 7) * q[i];
+    }
+    return sum;
+}
+
+/// sum_2_bits
+KERNEL int32_t sum_2_bits(int inputs, const uint8_t *restrict q, const uint8_t *restrict weight)
+{
+    int32_t sum = 0;
+    int i = 0;
+    for (; i + 4 <= inputs; i += 4, weight++) {
+        const int32_t held = *weight;
+        for (int k = 0; k < 4; k++) {
+            sum += (held >> 2 * k & 3) * q[i + k];
+        }
+    }
+    for (int k = 0; i < inputs; i++, k++) {
+        sum += (*weight >> 2 * k & 3) * q[i];
+    }
+    return sum;
+}
+
+/// sum_ternary
+/* Five weights make a byte, the first being the lowest digit to the base three. */
+KERNEL int32_t sum_ternary(int inputs, const uint8_t *restrict q, const uint8_t *restrict weight)
+{
+    int32_t sum = 0;
+    int i = 0;
+    for (; i + 5 <= inputs; i += 5, weight++) {
+        int32_t held = *weight;
+        for (int k = 0; k < 5; k++) {
+            const int32_t rest = held * 171 >> 9; /* a third, for numbers below 256 */
+            sum += (held - 3 * rest) * q[i + k];
+            held = rest;
+        }
+    }
+    for (int32_t held = i < inputs ? *weight : 0; i < inputs; i++, held /= 3) {
+        sum += held % 3 * q[i];
+    }
+    return sum;
+}
+
 /// wide_layer
 /* The same where the offset does not fit an int32: its sums are exact in double precision. */
 KERNEL void wide_layer(int outputs, int inputs, const uint8_t *restrict q, float *restrict y,

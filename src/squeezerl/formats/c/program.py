@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -25,11 +26,20 @@ from squeezerl.formats.c.code import (
     x86_kernels,
 )
 from squeezerl.formats.c.steps import BLOCK, Step, host_steps, steps_of
+from squeezerl.formats.packed import pack
 from squeezerl.network.arithmetic import act, rounded
-from squeezerl.network.network import Float, IntegerTensor, Network
+from squeezerl.network.network import TERNARY_BITS, Float, IntegerTensor, Network
 
 TESTED_ACTIONS = 32
 PROGRAM_FACTS = "program.json"
+_TYPES = {"b": "int8_t", "B": "uint8_t", "i": "int32_t", "f": "float", "d": "double"}
+# Bits of packed weights → the kernel that unpacks them.
+_UNPACKING = {
+    4: "sum_4_bits",
+    3: "sum_3_bits",
+    2: "sum_2_bits",
+    TERNARY_BITS: "sum_ternary",
+}
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 # `#include <NAME.h>` must find the compiler's own.
 _TAKEN = {
@@ -270,6 +280,7 @@ class _Source:
         return "".join(f"    {line}\n" if line else "\n" for line in lines)
 
     def _add(self, step: Step) -> None:
+        step = step if self._vectors else self._packed(step)
         arrays = self._constant_names(step)
         numbers = [_number(np.float32(x)) for x in step.numbers]
         count, x = step.sizes[0], self._value
@@ -310,6 +321,18 @@ class _Source:
         self._calls.append(f"quantize{'s' * self._vectors}({listed});")
         self._integers = "q"
 
+    def _packed(self, step: Step) -> Step:
+        """The same layer with packed weights, where a kernel unpacks so many bits."""
+        if step.packing is None or step.packing[0] not in _UNPACKING:
+            return step
+        if step.kernel != "integer_layer":
+            return step
+        bits, zero = step.packing
+        weight, *others = step.arrays.values()
+        values = (weight.astype(np.int16) + zero).astype(np.uint8)
+        rows = np.stack([np.frombuffer(pack(row, bits), np.uint8) for row in values])
+        return dataclasses.replace(step.with_arrays(rows, *others), kernel="packed_layer")
+
     def _add_layer(self, step: Step, arrays: list[str]) -> None:
         outputs, inputs = step.sizes
         values = "q"
@@ -320,6 +343,13 @@ class _Source:
         if self._vectors:
             listed = ", ".join([values, self._value, *arrays])
             self._calls.append(f"floats({self._padded(outputs) // BLOCK}, {inputs}, {listed});")
+        elif step.kernel == "packed_layer":
+            assert step.packing is not None
+            bits, zero = step.packing
+            unpack, row_bytes = _UNPACKING[bits], next(iter(step.arrays.values())).shape[1]
+            self._kernels.add(unpack)
+            sizes = (outputs, inputs, row_bytes, zero, unpack)
+            self._call("packed_layer", *sizes, values, self._value, *arrays)
         else:
             self._call(step.kernel, outputs, inputs, values, self._value, *arrays, *row)
 
@@ -370,7 +400,7 @@ class _Source:
             if name in self._named:  # the sums of rows are used twice
                 continue
             self._named.add(name)
-            kind = {"b": "int8_t", "i": "int32_t", "f": "float", "d": "double"}[array.dtype.char]
+            kind = _TYPES[array.dtype.char]
             self.constant_bytes += array.nbytes
             lines = "\n".join(_lines(array.ravel()))
             self._constants.append(

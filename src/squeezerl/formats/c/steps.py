@@ -63,12 +63,14 @@ class Step:
         arrays: constants by name, in the order of the kernel's arguments. Integer weights are int8
             of shape (outputs, inputs), and without a zero point.
         numbers: constants in single precision, behind the arrays.
+        packing: the bits of the weights, if there are fewer than 8, and their zero point.
     """
 
     kernel: str
     sizes: tuple[int, ...]
     arrays: dict[str, Array]
     numbers: tuple[float, ...] = ()
+    packing: tuple[float, int] | None = None
 
     def with_arrays(self, *arrays: Array) -> Step:
         """The same call with other arrays."""
@@ -215,7 +217,10 @@ class _Lowering:
             raise FormatError(f"{name} is rounded at run time, and its bias is in integers")
         else:
             kernel, arrays = "dynamic_layer", {f"{name}_step": np.ascontiguousarray(scale)}
-        self.steps.append(Step(kernel, sizes, weights | arrays))
+        packing = None
+        if weight.bits < 8 and (weight.zero_point == weight.zero_point.flat[0]).all():
+            packing = weight.bits, int(weight.zero_point.flat[0])
+        self.steps.append(Step(kernel, sizes, weights | arrays, packing=packing))
         if not is_integer:
             self.elementwise("add", **{f"{name}_bias": as_float(layer.bias)})
 

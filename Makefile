@@ -17,7 +17,7 @@ demo: .venv/.installed  ## Squeeze the bundled agent, in a few minutes.
 	$(BIN)/squeezerl inspect demo
 	$(BIN)/squeezerl squeeze demo --env HalfCheetah-v5 --output $(DEMO_OUT) --force
 	$(BIN)/python scripts/demo_times.py $(DEMO_OUT)
-	@echo; echo "Look at $(DEMO_OUT)/report.md and $(DEMO_OUT)/pareto.png; run it again with:"
+	@echo; echo "Look at $(DEMO_OUT)/report.html; run it again with:"
 	@echo "  $(BIN)/squeezerl evaluate $(DEMO_OUT) --env HalfCheetah-v5 --against demo"
 
 test: .venv/.installed  ## The suite, on all cores.
@@ -44,7 +44,9 @@ bench: .venv/.installed
 results: .venv/.installed  ## What README and docs show, with the host's facts.
 	$(BIN)/squeezerl squeeze demo --env HalfCheetah-v5 --output out/results --force
 	@mkdir -p results/demo
-	cp out/results/report.md out/results/results.json out/results/pareto.png results/demo/
+	rm -rf results/demo/figures
+	cp -r out/results/report.md out/results/results.json out/results/pareto.png out/results/figures \
+		out/results/replay.mp4 out/results/replay.jpg results/demo/
 
 profile-results: .venv/.installed  ## What docs say of latency, memory and energy; an hour, alone.
 	$(BIN)/python benchmarks/profile_agents.py --output results/profile --seconds 1.5 --precision 0.1 \

@@ -56,6 +56,7 @@ from squeezerl.report.squeeze_report import squeeze_json, summary, write_squeeze
 from squeezerl.runtimes.base import RUNTIMES, Actor, Observations
 
 if TYPE_CHECKING:
+    from squeezerl.pipeline.replay import Film
     from squeezerl.search.result import SqueezeResult
     from squeezerl.search.squeeze import OnBest, StageProgress
 
@@ -476,8 +477,9 @@ def squeeze(
 ) -> Squeezed:
     """Find the smallest artifact that keeps the return.
 
-    `output` becomes the artifact. Beside it are `results.json`, `report.md`, `pareto.png`, all
-    candidates, and in `c/` the chosen policy as a C program. It appears when all is done, or not at
+    `output` becomes the artifact. Beside it are `report.html`, the same as `report.md` with
+    pictures, `results.json`, `replay.mp4`, all candidates, and in `c/` the chosen policy as a C
+    program. It appears when all is done, or not at
     all. What an interrupted squeeze has found is kept in a hidden folder beside `output`, the best
     so far in `best` there, and the same call goes on from there.
 
@@ -500,8 +502,8 @@ def squeeze(
         episodes: complete episodes for each recipe.
         max_episodes: limit for recipes that are undecided (see `Referee`).
         seed: of the first episode, and of all else that is random.
-        measure: also measure latency, memory and energy of the best recipes, and how the chosen one
-            behaves.
+        measure: also measure latency, memory and energy of the best recipes and how the chosen one
+            behaves, and film it beside the float policy.
         watts_per_core: for an estimate of energy, where there is no sensor (see `profile`).
         workers: processes that compress and play side by side; unless given, one per core.
         stochastic: keep the distribution that the agent draws its actions from; it and everything
@@ -547,8 +549,8 @@ def squeeze(
             if opset is not None:
                 for name, content in with_opset(read_artifact(folder), opset).files.items():
                     (folder / name).write_bytes(content)
-            write_squeeze_report(result, folder)
             _write_program(read_artifact(folder), place, folder / "c")
+            write_squeeze_report(result, folder, _film(result, folder) if measure else None)
     except EvaluationError as error:
         shutil.rmtree(work, ignore_errors=True)  # untrained: there is nothing to go on with
         advice = _needs_its_noise(agent, place, seed, episodes)
@@ -557,6 +559,23 @@ def squeeze(
         raise
     shutil.rmtree(work, ignore_errors=True)
     return Squeezed(result, output)
+
+
+def _film(result: SqueezeResult, folder: Path) -> Film:
+    """The float policy and the chosen one in the same episode."""
+    from squeezerl.pipeline.replay import Film, film
+    from squeezerl.search.candidates import BASELINE
+    from squeezerl.search.writing import artifact_path
+
+    if result.confirmation is None:
+        return Film(problem="the float policy was chosen, and there is nothing to put beside it")
+    return film(
+        (folder / artifact_path(BASELINE), folder),
+        ("original", result.chosen.name),
+        result.environment,
+        folder,
+        seed=result.confirmation.record.seed,
+    )
 
 
 def profile(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browser import look_at, nothing_wrong
 from made_results import (
     BASELINE_RECORD,
     PROBLEM,
@@ -19,15 +20,19 @@ from made_results import (
 )
 from PIL import Image
 
+from balancing import balancing_agent, cart_pole
 from made_profiles import make_process, make_profile, make_row
+from squeezerl.pipeline.make import make_artifact
+from squeezerl.pipeline.replay import Film, film
 from squeezerl.records import Interval
+from squeezerl.report.chart_picture import draw_chart
 from squeezerl.report.document import Document, Paragraph
 from squeezerl.report.renderers import render
+from squeezerl.report.squeeze_charts import latency_chart, pareto_chart, returns_chart
 from squeezerl.report.squeeze_report import (
     candidates_table,
-    draw_pareto,
+    four_numbers,
     measured_json,
-    pareto_points,
     squeeze_document,
     squeeze_json,
     squeeze_result,
@@ -46,7 +51,7 @@ def _is_strict_json(data: Any) -> bool:
 
 
 def _markdown(result: SqueezeResult) -> str:
-    return render(squeeze_document(result))
+    return render(squeeze_document(result, Path("nowhere")))
 
 
 def _table(result: SqueezeResult) -> list[list[str]]:
@@ -165,12 +170,14 @@ def test_the_summary_says_so_if_nothing_was_confirmed() -> None:
 
 
 @pytest.mark.parametrize("make", [make_result, make_float_result])
-def test_three_files_are_written(make: object, tmp_path: Path) -> None:
+def test_the_report_is_written_for_reading_looking_and_programs(
+    make: object, tmp_path: Path
+) -> None:
     assert callable(make)
     result = make()
     write_squeeze_report(result, tmp_path)
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["pareto.png", "report.md", "results.json"]
+    assert names == ["pareto.png", "report.html", "report.md", "results.json"]
     data = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert data == squeeze_json(result, Path())
     assert data["candidates"][0]["artifact"] == "candidates/ptdq"
@@ -239,68 +246,138 @@ def test_the_float_policy_may_be_chosen() -> None:
     assert _is_strict_json(data)
 
 
-def test_points_are_the_candidates_that_have_a_retention() -> None:
+def test_marks_are_the_float_policy_and_the_candidates_that_have_a_retention() -> None:
     result = make_result()
-    points = pareto_points(result)
-    assert [point.name for point in points] == ["ptdq", "l2-30", "l2-70"]
+    chart = pareto_chart(result, None)
+    first, *marks = chart.marks
+    assert (first.x, first.y, first.stands_out) == (result.baseline_size.weight_bytes, 1.0, True)
     trials = [trial for trial in result.trials if trial.judgement is not None]
-    for point, trial in zip(points, trials, strict=True):
+    for mark, trial in zip(marks, trials, strict=True):
         assert trial.judgement is not None
         assert trial.size is not None
         interval = trial.judgement.retention.normalized
         assert interval is not None
-        assert (point.retention, point.low, point.high) == (
-            interval.estimate, interval.low, interval.high,
-        )  # fmt: skip
-        assert point.weight_bytes == trial.size.weight_bytes
-        assert point.method == trial.recipe.record
-    assert [point.chosen for point in points] == [True, False, False]
+        assert (mark.x, mark.y) == (trial.size.weight_bytes, interval.estimate)
+        assert mark.y_span == (interval.low, interval.high)
+        assert mark.style == trial.recipe.record
+        assert mark.tip.startswith(trial.name)
+        assert f"{trial.size.weight_bytes:,} bytes" in mark.tip
+        assert format_interval(interval) in mark.tip
+    assert [mark.label for mark in marks] == ["ptdq", "", ""]
+    assert [mark.stands_out for mark in marks] == [True, False, False]
 
 
-def test_no_point_is_chosen_where_the_float_policy_is() -> None:
-    assert not any(point.chosen for point in pareto_points(make_float_result()))
+def test_the_front_and_what_was_asked_for_are_lines() -> None:
+    result = make_result()
+    front = (result.trials[3].candidate, result.trials[0].candidate)
+    asked, line = pareto_chart(dataclasses.replace(result, front=front), None).lines
+    assert {y for _, y in asked.points} == {result.retain}
+    assert [x for x, _ in line.points] == [1350, 1850]
+    assert len(pareto_chart(result, None).lines) == 1
 
 
-def _without_points() -> SqueezeResult:
+def test_hovering_says_the_latency_in_each_runtime() -> None:
+    result = _measured_result()
+    tips = [mark.tip for mark in pareto_chart(result, measured_json(result)).marks]
+    assert "a decision: 40.0 µs in ort" in tips[0]
+    assert "a decision: 60.0 µs in ort" in tips[1]
+    assert all("a decision" not in tip for tip in tips[2:])
+
+
+def test_no_candidate_stands_out_where_the_float_policy_is_chosen() -> None:
+    marks = pareto_chart(make_float_result(), None).marks[1:]
+    assert not any(mark.stands_out for mark in marks)
+
+
+def _without_retention() -> SqueezeResult:
     undefined = dataclasses.replace(make_trial("ptdq", 900, 1.0), judgement=untrained_judgement())
     return dataclasses.replace(make_float_result(), trials=(failed_trial(), undefined))
 
 
-def test_a_candidate_without_retention_has_no_point() -> None:
-    assert pareto_points(_without_points()) == ()
+def test_a_candidate_without_retention_has_no_mark() -> None:
+    assert len(pareto_chart(_without_retention(), None).marks) == 1
 
 
-@pytest.mark.parametrize("make", [make_result, make_float_result, _without_points])
-def test_the_picture_is_a_png_with_something_in_it(make: object, tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [make_result, make_float_result, _without_retention])
+def test_the_picture_has_something_in_it(make: object, tmp_path: Path) -> None:
     assert callable(make)
-    draw_pareto(make(), tmp_path / "pareto.png")
-    with Image.open(tmp_path / "pareto.png") as picture:
-        picture.verify()
+    draw_chart(pareto_chart(make(), None), tmp_path / "pareto.png", "a title")
     with Image.open(tmp_path / "pareto.png") as picture:
         assert picture.format == "PNG"
         assert min(picture.size) > 400
         assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 10
 
 
-def test_the_picture_shows_what_was_tried(tmp_path: Path) -> None:
-    draw_pareto(make_result(), tmp_path / "all.png")
-    fewer = dataclasses.replace(make_result(), trials=make_result().trials[:1])
-    draw_pareto(fewer, tmp_path / "one.png")
-    assert (tmp_path / "all.png").read_bytes() != (tmp_path / "one.png").read_bytes()
-
-
-def test_the_format_follows_from_the_name(tmp_path: Path) -> None:
-    draw_pareto(make_result(), tmp_path / "pareto.svg")
-    assert "<svg" in (tmp_path / "pareto.svg").read_text()
-
-
 def test_recipes_of_several_steps_are_drawn_and_listed_too(tmp_path: Path) -> None:
     trials = (*make_result().trials, make_trial("prune:l2:0.3 | int8:static", 1800, 0.9))
     result = dataclasses.replace(make_result(), trials=trials)
-    draw_pareto(result, tmp_path / "pareto.svg")
+    chart = pareto_chart(result, None)
+    draw_chart(chart, tmp_path / "pareto.svg", "a title")
     assert "<!-- L2 pruning + PTSQ" in (tmp_path / "pareto.svg").read_text()
-    assert pareto_points(result)[-1].name == "l2-30+ptsq"
+    assert chart.marks[-1].tip.startswith("l2-30+ptsq")
     assert "l2-30+ptsq" in [row[0] for row in candidates_table(result).plain_rows]
+
+
+def test_four_numbers_say_what_was_won() -> None:
+    result = _measured_result()
+    smaller, faster, energy, kept = four_numbers(result, measured_json(result)).numbers
+    assert (smaller.value, smaller.note) == ("4.2×", "7,850 → 1,850 bytes")
+    assert faster.value == "0.67×"
+    assert faster.note == "60.0 µs in ort, the original in ort"
+    assert energy.value == "10.0 mJ"
+    assert energy.note.startswith("an estimate from CPU time; the original needs")
+    assert kept.value == "97.5%"
+    assert kept.note.endswith("over 12 fresh episodes")
+
+
+def test_what_was_not_measured_is_a_dash() -> None:
+    _, faster, energy, _ = four_numbers(make_result(), None).numbers
+    assert (faster.value, energy.value) == ("–", "–")
+
+
+def test_returns_are_joined_by_seed() -> None:
+    squeezed = make_record([0.9 * one for one in BASELINE_RECORD.returns])
+    chart = returns_chart(BASELINE_RECORD, squeezed)
+    ends = [(line.points[0][0], line.points[1][0]) for line in chart.lines]
+    assert ends == list(zip(BASELINE_RECORD.returns, squeezed.returns, strict=True))
+    means = [mark for mark in chart.marks if mark.stands_out]
+    assert [mark.x for mark in means] == [
+        pytest.approx(BASELINE_RECORD.mean_return), pytest.approx(squeezed.mean_return),
+    ]  # fmt: skip
+
+
+def test_latency_has_a_row_for_each_policy_and_a_mark_for_each_runtime() -> None:
+    chart = latency_chart(measured_json(_measured_result()) or {})
+    assert chart is not None
+    assert [name for _, name in chart.y.ticks] == ["float", "ptdq"]
+    assert [mark.x for mark in chart.marks] == [pytest.approx(40), pytest.approx(60)]
+
+
+def test_why_there_is_no_video_is_said() -> None:
+    missing = Film(problem="the driver is missing")
+    text = render(squeeze_document(make_result(), Path("nowhere"), missing))
+    assert "There is no video of the two policies: the driver is missing" in text
+    assert "no video" not in _markdown(make_result())
+
+
+@pytest.mark.slow
+def test_the_page_is_whole_in_a_browser(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    agent, place = balancing_agent(), cart_pole()
+    make_artifact(agent, "ptdq").save(folder)
+    make_artifact(agent).save(folder / "candidates/float")
+    shown = film((folder / "candidates/float", folder), ("original", "ptdq"), place, folder, seed=1)
+    again = make_record(BASELINE_RECORD.returns, 600_000_000)
+    result = dataclasses.replace(_measured_result(), confirmation_baseline=again)
+    write_squeeze_report(result, folder, shown)
+    seen = look_at(folder / "report.html", tmp_path)
+    nothing_wrong(seen)
+    for width in seen.widths:
+        assert width["charts"] == (4 if shown.problem else 5)
+        assert width["tip"].startswith("original (float)")
+        if shown.problem is None:
+            assert width["video"]["time"] > 0
+            assert width["video"]["width"] > 0
 
 
 def test_the_command_line_shows_the_candidates_and_the_choice() -> None:

@@ -28,6 +28,12 @@ pytestmark = pytest.mark.slow
 RECIPES = ("ptdq", *(f"l1:{share}" for share in (0.2, 0.3, 0.4, 0.5, 0.7)), "l2:0.5")
 
 
+@pytest.fixture(autouse=True)
+def _without_a_film(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A film takes seconds."""
+    monkeypatch.setattr(api, "_film", lambda result, folder: None)
+
+
 def _squeeze(folder: Path, **settings: Any) -> SqueezeResult:
     agent = balancing_agent(width=20, idle=10)
     return squeeze(
@@ -139,7 +145,9 @@ def test_that_nothing_could_be_measured_does_not_cost_the_squeeze(
     read_artifact(tmp_path / "out")
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["measurement_problem"] == result.measurement_problem
-    assert "not measured: nothing could be measured: a process" in render(squeeze_document(result))
+    assert "not measured: nothing could be measured: a process" in render(
+        squeeze_document(result, tmp_path)
+    )
 
 
 def test_an_agent_that_always_sees_the_same_is_squeezed_and_not_measured(tmp_path: Path) -> None:

@@ -94,8 +94,8 @@ def test_the_folder_is_the_chosen_artifact(squeezed: Squeezed) -> None:
         assert (squeezed.folder / file.name).read_bytes() == file.read_bytes()
     names = {path.name for path in squeezed.folder.iterdir()}
     assert names == {
-        "policy.onnx", "manifest.json", "results.json", "report.md", "pareto.png", "candidates",
-        "c",
+        "policy.onnx", "manifest.json", "results.json", "report.md", "report.html", "pareto.png",
+        "figures", "candidates", "c",
     }  # fmt: skip
 
 

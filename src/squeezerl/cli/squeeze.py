@@ -76,7 +76,7 @@ def squeeze(
     Without a budget it tries PTDQ, PTSQ, 8 and 4 bits, and L1 and L2 at 5 to 70 %. With one, small
     networks learn from the agent as well. Exits with 3 if nothing smaller meets the demand.
 
-    DIR becomes the artifact (policy.onnx, manifest.json), with report.md, results.json, pareto.png
+    DIR becomes the artifact (policy.onnx, manifest.json), with report.html, results.json, a video
     and all candidates beside it. If it is interrupted, the same command goes on.
 
     Example: squeezerl squeeze demo --env HalfCheetah-v5 --retain 0.95 --budget 10m -o out
@@ -124,7 +124,7 @@ def squeeze(
         console.print_json(squeezed.to_json())
     else:
         console.show(squeeze_result(squeezed.result).blocks)
-        console.say(f"{output}: policy.onnx, manifest.json, report.md, results.json, pareto.png")
+        console.say(f"{output}: policy.onnx, manifest.json; look at {output / 'report.html'}")
     if squeezed.result.confirmation is None:
         raise typer.Exit(console.NOTHING_KEEPS)
 

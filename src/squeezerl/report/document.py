@@ -13,6 +13,8 @@ from squeezerl.errors import InvalidArgumentError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from squeezerl.report.chart import Chart
+
 
 @dataclass(frozen=True)
 class Code:
@@ -101,13 +103,47 @@ class Preformatted:
 class Figure:
     """A picture, as a file below the report's folder.
 
-    `path` is a bitmap; `vector` is the same picture as SVG, `None` if there is none.
+    `path` is a bitmap; `vector` is the same picture as SVG, `None` if there is none. `chart` is its
+    data, which pages draw themselves; `alt` says what it shows to those who do not see it.
     """
 
     title: str
     path: str
     vector: str | None = None
     caption: Text = ""
+    alt: str = ""
+    chart: Chart | None = None
+
+    @property
+    def description(self) -> str:
+        """What stands for the picture where it is not seen."""
+        return self.alt or self.title
+
+
+@dataclass(frozen=True, kw_only=True)
+class Video:
+    """A video with a still picture, as files below the report's folder; it has no sound."""
+
+    title: str
+    path: str
+    poster: str
+    caption: Text = ""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A figure that stands out: "7.3", "times smaller", and how it came about."""
+
+    value: str
+    label: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A few figures in a row."""
+
+    numbers: tuple[Number, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,7 +173,24 @@ class Table:
         return [tuple(plain(cell) for cell in row) for row in self.rows]
 
 
-Block = Heading | Paragraph | Items | Preformatted | Figure | Table
+@dataclass(frozen=True)
+class Beside:
+    """Blocks that stand beside each other where there is room."""
+
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Blocks that a page shows when their title is clicked."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+Block = (
+    Heading | Paragraph | Items | Preformatted | Figure | Table | Video | Numbers | Beside | Folded
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

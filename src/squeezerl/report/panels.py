@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
-from squeezerl.analysis.figure_data import grid_shape
 from squeezerl.records import MethodRecord
 from squeezerl.report.text import algorithm_label
 
@@ -117,6 +116,8 @@ class PanelGrid:
         handles: Sequence[Any],
         share_y: bool = True,
     ) -> None:
+        from squeezerl.analysis.figure_data import grid_shape  # loads pandas, which is an extra
+
         shape = grid_shape(panels)
         columns = len(shape[1]) if shape else min(_COLUMNS, len(panels))
         rows = len(shape[0]) if shape else -(-len(panels) // columns)

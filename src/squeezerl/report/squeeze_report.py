@@ -1,24 +1,34 @@
-"""A squeeze: its JSON, its document, its picture, and the files that it leaves behind."""
+"""A squeeze: its JSON, its document, and the files that it leaves behind."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from squeezerl.analysis.retention import fewest_to_keep
+from squeezerl.artifacts.artifact import Artifact, is_artifact, read_artifact
 from squeezerl.evaluation.referee import Judgement
-from squeezerl.records import MethodRecord, Retention, to_json
+from squeezerl.pipeline.replay import POSTER, VIDEO, Film
+from squeezerl.records import Retention, to_json
 from squeezerl.report.behaviour_report import behaviour_blocks, behaviour_json
+from squeezerl.report.chart_picture import draw_chart
+from squeezerl.report.deployment import deployment
 from squeezerl.report.document import (
+    Beside,
     Block,
     Code,
     Document,
     Figure,
+    Folded,
     Heading,
+    Number,
+    Numbers,
     Paragraph,
     Table,
     Text,
+    Video,
 )
 from squeezerl.report.evaluation_report import drawn_note, evaluation_summary, retention_json
 from squeezerl.report.profile_report import (
@@ -28,18 +38,41 @@ from squeezerl.report.profile_report import (
     profile_json,
 )
 from squeezerl.report.renderers import render
-from squeezerl.report.text import DASH, format_interval, format_return, more_needed
+from squeezerl.report.squeeze_charts import (
+    deviation_chart,
+    latency_chart,
+    layers_chart,
+    pareto_chart,
+    returns_chart,
+)
+from squeezerl.report.text import (
+    DASH,
+    format_interval,
+    format_return,
+    format_si,
+    more_needed,
+)
 from squeezerl.search.candidates import BASELINE
 from squeezerl.search.result import SqueezeResult, Trial
 
 
-def write_squeeze_report(result: SqueezeResult, folder: Path) -> None:
-    """Write report.md, results.json and pareto.png; paths in them are relative to `folder`."""
+def write_squeeze_report(result: SqueezeResult, folder: Path, film: Film | None = None) -> None:
+    """Write report.md, report.html, results.json and the pictures; paths are relative to `folder`.
+
+    Args:
+        result: of the squeeze.
+        folder: with the chosen artifact, and its C program if there is one.
+        film: of the original and the chosen policy, whose files are there already.
+    """
     text = json.dumps(squeeze_json(result, Path()), indent=1)
     (folder / "results.json").write_text(text + "\n", encoding="utf-8")
-    draw_pareto(result, folder / "pareto.png")
-    report = render(squeeze_document(result), "markdown", folder)
-    (folder / "report.md").write_text(report, encoding="utf-8")
+    document = squeeze_document(result, folder, film)
+    for figure in figures_of(document.blocks):
+        assert figure.chart is not None
+        (folder / figure.path).parent.mkdir(exist_ok=True)
+        draw_chart(figure.chart, folder / figure.path, figure.title)
+    for renderer, name in (("markdown", "report.md"), ("html", "report.html")):
+        (folder / name).write_text(render(document, renderer, folder), encoding="utf-8")
 
 
 def squeeze_json(result: SqueezeResult, root: Path) -> dict[str, Any]:
@@ -140,15 +173,30 @@ def _confirmation_json(judgement: Judgement | None) -> dict[str, Any] | None:
     }
 
 
-def squeeze_document(result: SqueezeResult) -> Document:
-    """The whole report; paths in it are relative to the squeeze's folder."""
+def squeeze_document(result: SqueezeResult, folder: Path, film: Film | None = None) -> Document:
+    """The whole report; paths in it are relative to the squeeze's folder.
+
+    Args:
+        result: of the squeeze.
+        folder: with the chosen artifact and its C program, where they were written.
+        film: of the original and the chosen policy, if any was asked for.
+    """
     measured = measured_json(result)
+    artifact = read_artifact(folder) if is_artifact(folder) else None
+    chosen = result.confirmation is not None
     return Document(
         title=f"Squeezed: {result.source.label.upper()} on {result.environment.id}",
         blocks=(
             Paragraph(summary(result)),
+            *([four_numbers(result, measured)] if chosen else ()),
+            Beside((_pareto(result, measured), *_video(film))),
             *drawn_note(result.baseline_record),
-            Figure(title="Retention against bytes", path="pareto.png"),
+            *(_layers(artifact, result) if artifact and chosen else ()),
+            *_measurements(measured, result.measurement_problem),
+            *_returns(result),
+            *behaviour_blocks(result.behaviour),
+            *_deviation(film, result),
+            Heading("What was tried"),
             candidates_table(result, measured),
             Paragraph(
                 "Retention is (R − R_random) / (R_baseline − R_random), ratio is R / R_baseline; "
@@ -161,9 +209,162 @@ def squeeze_document(result: SqueezeResult) -> Document:
                 "The first line gives the chosen candidate's retention on other episodes than "
                 "those of the table."
             ),
-            *behaviour_blocks(result.behaviour),
-            *_measurements(measured, result.measurement_problem),
+            *(deployment(artifact, has_c=(folder / "c").is_dir()) if artifact else ()),
+            Heading("Host and versions"),
             _facts(result),
+        ),
+    )
+
+
+def figures_of(blocks: Iterable[Block]) -> Iterator[Figure]:
+    """The figures with charts among blocks, those within others included."""
+    for block in blocks:
+        if isinstance(block, Figure) and block.chart is not None:
+            yield block
+        elif isinstance(block, Beside | Folded):
+            yield from figures_of(block.blocks)
+
+
+def four_numbers(result: SqueezeResult, measured: dict[str, Any] | None) -> Numbers:
+    """Times smaller, times as fast, the return that is kept, and joules."""
+    assert result.confirmation is not None
+    size = next(t.size for t in result.trials if t.candidate == result.chosen)
+    assert size is not None
+    before, after = result.baseline_size.weight_bytes, size.weight_bytes
+    retention = result.confirmation.retention
+    kept = retention.normalized
+    interval = "" if kept is None else f"[{100 * kept.low:.1f}, {100 * kept.high:.1f}] "
+    return Numbers(
+        (
+            Number(f"{before / after:,.1f}×", "smaller", f"{before:,} → {after:,} bytes"),
+            *_speed_and_energy(result, measured),
+            Number(
+                DASH if kept is None else f"{kept.estimate:.1%}",
+                "of the return kept",
+                f"{interval}over {retention.episodes} fresh episodes",
+            ),
+        )
+    )
+
+
+def _speed_and_energy(
+    result: SqueezeResult, measured: dict[str, Any] | None
+) -> tuple[Number, Number]:
+    """Of the chosen policy in the runtime where it is fastest, beside the reference."""
+    rows = [
+        row
+        for row in (measured["rows"] if measured else ())
+        if row["latency_s"] and row["artifact"] == result.chosen.name
+    ]
+    if measured is None or not rows:
+        return Number(DASH, "times as fast", "not measured"), Number(DASH, "joules", "not measured")
+    best = min(rows, key=lambda row: row["latency_s"]["median"])
+    reference = measured["reference"]["runtime"]
+    ratio = (best["reference_ratio"]["latency"] or {}).get("median")
+    speed = Number(
+        DASH if ratio is None else f"{ratio:.2f}×",
+        "as fast",
+        f"{format_si(best['latency_s']['median'], 's')} in {best['runtime']}, the original in "
+        f"{reference}",
+    )
+    energy = best["energy_j_per_decision"]
+    if energy is None:
+        note = "no sensor here; --watts-per-core gives an estimate"
+        return speed, Number(DASH, "joules", note)
+    less = (best["reference_ratio"]["energy"] or {}).get("median")
+    note = "an estimate from CPU time" if best["energy_estimated"] else "measured"
+    if less is not None:
+        note += f"; the original needs {less:.2f}× as much"
+    return speed, Number(format_si(energy["mean"], "J"), "for a decision", note)
+
+
+def _pareto(result: SqueezeResult, measured: dict[str, Any] | None) -> Figure:
+    chart = pareto_chart(result, measured)
+    return Figure(
+        title="Retention against bytes",
+        path="pareto.png",
+        alt=f"{len(chart.marks) - 1} candidates by bytes and by the share of the return that they "
+        f"keep. {summary(result)}",
+        caption="Up and to the left is better. Bars are 95 % intervals over episodes.",
+        chart=chart,
+    )
+
+
+def _video(film: Film | None) -> tuple[Block, ...]:
+    if film is None:
+        return ()
+    if film.problem is not None:
+        return (Paragraph(("There is no video of the two policies: ", film.problem)),)
+    (first, second), (one, other) = film.names, film.returns
+    whole = max(film.lengths)
+    return (
+        Video(
+            title="The same episode of both",
+            path=VIDEO,
+            poster=POSTER,
+            caption=f"{film.env_id} in Gymnasium, seed {film.seed}; the first {film.seconds:.0f} s "
+            f"in real time. The whole episode returns {one:,.1f} ({first}) and {other:,.1f} "
+            f"({second}) over at most {whole:,} steps. One episode proves nothing: the figures are "
+            "over all of them.",
+        ),
+    )
+
+
+def _layers(artifact: Artifact, result: SqueezeResult) -> tuple[Block, ...]:
+    manifest = artifact.manifest
+    rows = [
+        (when, layer.name, f"{layer.in_features} × {layer.out_features}", layer.weight_dtype,
+         f"{layer.weight_bytes:,}", f"{layer.bias_bytes:,}", f"{layer.quantization_bytes:,}",
+         f"{layer.total_bytes:,}")
+        for when, layers in (("original", manifest.layers_before), ("squeezed", manifest.layers))
+        for layer in layers
+    ]  # fmt: skip
+    header = ("", "layer", "inputs × outputs", "dtype", "weights", "biases", "scales", "bytes")
+    return (
+        Heading("Where the bytes went"),
+        Figure(
+            title="Bytes by layer",
+            path="figures/layers.png",
+            alt="Bytes of each layer before and after; the table below has the numbers.",
+            chart=layers_chart(manifest, result),
+        ),
+        Folded("All layers", (Table(header=header, rows=tuple(rows), left=(0, 1, 2, 3)),)),
+    )
+
+
+def _returns(result: SqueezeResult) -> tuple[Block, ...]:
+    original, confirmed = result.confirmation_baseline, result.confirmation
+    if original is None or confirmed is None:
+        return ()
+    count = len(original.episodes)
+    return (
+        Heading("Returns, episode by episode"),
+        Figure(
+            title="Returns on the same seeds",
+            path="figures/returns.png",
+            alt=f"Returns of {count} episodes: original {format_return(original)}, squeezed "
+            f"{format_return(confirmed.record)}.",
+            caption=f"{count} fresh episodes, none of which played a part in the choice; a line "
+            "joins the two episodes of a seed. Means have 95 % intervals.",
+            chart=returns_chart(original, confirmed.record),
+        ),
+    )
+
+
+def _deviation(film: Film | None, result: SqueezeResult) -> tuple[Block, ...]:
+    if film is None or film.deviation is None:
+        return ()
+    discrete = result.environment.action_count is not None
+    return (
+        Figure(
+            title="How the actions differ over an episode",
+            path="figures/deviation.png",
+            alt="Deviation of the squeezed policy's actions from the original's in the same "
+            "states, for each dimension over time.",
+            caption="In the states that the squeezed policy visits in the episode of the video: "
+            "the darker, the further its action is from the original's"
+            + (" (share of other actions)." if discrete else " (in half ranges of the action)."),
+            chart=deviation_chart(film, discrete=discrete),
         ),
     )
 
@@ -288,6 +489,15 @@ def _measurements(measured: dict[str, Any] | None, problem: str | None) -> tuple
         return (Paragraph(_unmeasured(problem)),)
     if measured is None:
         return ()
+    chart = latency_chart(measured)
+    figure = Figure(
+        title="Latency by runtime",
+        path="figures/latency.png",
+        alt="Median latency of a decision for each policy in each runtime; the table has the "
+        "numbers.",
+        caption="Bars are 95 % intervals over processes. Left is better.",
+        chart=chart,
+    )
     return (
         Heading("Measured"),
         Paragraph(
@@ -295,6 +505,7 @@ def _measurements(measured: dict[str, Any] | None, problem: str | None) -> tuple
             "(native), for the float policy, the chosen candidate and the smallest others that do "
             "not lose the return."
         ),
+        *([figure] if chart else ()),
         *profile_blocks(measured),
     )
 
@@ -314,89 +525,3 @@ def _facts(result: SqueezeResult) -> Table:
         "libraries": ", ".join(f"{name} {version}" for name, version in host.libraries.items()),
     }
     return Table(header=("", ""), rows=tuple(rows.items()), left=(0, 1))
-
-
-class ParetoPoint(NamedTuple):
-    """The bytes of a candidate's weights, and its normalised retention with its interval."""
-
-    name: str
-    method: MethodRecord
-    weight_bytes: int
-    retention: float
-    low: float
-    high: float
-    chosen: bool
-
-
-def pareto_points(result: SqueezeResult) -> tuple[ParetoPoint, ...]:
-    """The candidates that have a retention, in the order they were tried."""
-    points = []
-    for trial in result.trials:
-        if trial.judgement is None or trial.size is None:
-            continue
-        interval = trial.judgement.retention.normalized
-        if interval is not None:
-            points.append(
-                ParetoPoint(
-                    trial.name,
-                    trial.recipe.record,
-                    trial.size.weight_bytes,
-                    interval.estimate,
-                    interval.low,
-                    interval.high,
-                    trial.candidate == result.chosen,
-                )
-            )
-    return tuple(points)
-
-
-def draw_pareto(result: SqueezeResult, path: Path) -> None:
-    """Draw the points to a picture; its format follows from the name (PNG, SVG, PDF)."""
-    from matplotlib.figure import Figure
-
-    points = pareto_points(result)
-    kept = result.confirmation.retention.normalized if result.confirmation else None
-    fresh = f"{kept.estimate:.1%} on fresh seeds" if kept else ""
-    figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
-    axes = figure.add_subplot()
-    axes.axhline(
-        result.retain, color="0.4", linestyle="--", linewidth=1, label=f"asked: {result.retain:.0%}"
-    )
-    for method in dict.fromkeys(point.method for point in points):
-        chosen = [point for point in points if point.method == method]
-        retentions = [point.retention for point in chosen]
-        axes.errorbar(
-            [point.weight_bytes / 1000 for point in chosen],
-            retentions,
-            # A percentile interval may exclude the estimate by a hair.
-            yerr=[
-                [max(0.0, point.retention - point.low) for point in chosen],
-                [max(0.0, point.high - point.retention) for point in chosen],
-            ],
-            fmt=method.marker, color=method.color, label=method.label, markersize=6,
-            capsize=2, linewidth=1,
-        )  # fmt: skip
-    axes.plot(
-        result.baseline_size.weight_bytes / 1000, 1.0, marker="*", markersize=14, color="black",
-        linestyle="none", label="float policy",
-    )  # fmt: skip
-    for point in points:
-        if point.chosen:
-            axes.annotate(
-                f"chosen: {point.name}, {point.weight_bytes:,} bytes\n{fresh}",
-                (point.weight_bytes / 1000, point.retention),
-                xytext=(12, -34), textcoords="offset points",
-                arrowprops={"arrowstyle": "->", "color": "0.3"},
-            )  # fmt: skip
-    axes.set_xscale("log")
-    ticks = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
-    low, high = axes.get_xlim()
-    axes.set_xticks([t for t in ticks if low <= t <= high], minor=False)
-    axes.get_xaxis().set_major_formatter(lambda value, _: f"{value:g}")
-    axes.get_xaxis().set_minor_formatter(lambda value, _: "")
-    axes.set_xlabel("weights, biases, scales and normaliser (kB, logarithmic)")
-    axes.set_ylabel("retention: 0 is random, 1 is the float policy")
-    axes.set_title(f"{result.source.label.upper()} on {result.environment.id}", loc="left")
-    axes.grid(visible=True, color="0.9")
-    axes.legend(frameon=False, fontsize=9)
-    figure.savefig(path)

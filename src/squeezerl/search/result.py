@@ -47,6 +47,7 @@ class SqueezeResult:
 
     `confirmation` is the chosen recipe's judgement on fresh seeds; it is `None` where nothing
     smaller than the float policy was confirmed to keep the return, and the float policy is chosen.
+    `confirmation_baseline` has the float policy's first episodes on the same fresh seeds.
     `front` are the candidates than which none is both smaller and better, by size. `behaviour` is
     that of the float policy and of the chosen candidate, by their names. `profile` has what was
     measured of the float policy and the best candidates, each in a row of its name;
@@ -73,6 +74,7 @@ class SqueezeResult:
     behaviour: Mapping[str, Behaviour] = field(default_factory=dict)
     max_bytes: int | None = None
     budget_s: float = 0.0
+    confirmation_baseline: EvaluationRecord | None = None
 
 
 @dataclass(frozen=True)

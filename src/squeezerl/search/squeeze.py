@@ -315,6 +315,9 @@ class Search:
             trials=trials,
             chosen=choice.chosen,
             confirmation=choice.confirmation,
+            confirmation_baseline=self._board.play(BASELINE, self._judge.fresh, settings.episodes)
+            if choice.confirmation
+            else None,
             profile=profile,
             measurement_problem=problem,
             front=self._front(

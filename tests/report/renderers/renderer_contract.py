@@ -11,19 +11,24 @@ from PIL import Image
 
 from squeezerl.registry import Registry
 from squeezerl.report.document import (
+    Beside,
     Block,
     Code,
     Document,
     Emphasis,
     Figure,
+    Folded,
     Heading,
     Items,
     Link,
+    Number,
+    Numbers,
     Paragraph,
     Preformatted,
     Strong,
     Table,
     Text,
+    Video,
 )
 from squeezerl.report.renderers import RENDERERS, render
 
@@ -73,6 +78,10 @@ class RendererContract:
                 Heading("Sub section", 3),
                 table(("cell", "1.0"), title="Table title", note="Table note"),
                 Figure(title="Picture", path="picture.png", caption="Picture caption"),
+                Video(title="Video", path="v.mp4", poster="picture.png", caption="Video caption"),
+                Numbers((Number("7.3", "smaller", "its note"), Number("9 J", "energy"))),
+                Beside((Paragraph("left block"), Paragraph("right block"))),
+                Folded("Folded title", (Paragraph("folded words"),)),
                 Paragraph(("see ", Link("the file", "tables/t.csv"))),
             ),
             self.name,
@@ -84,10 +93,13 @@ class RendererContract:
             for words in (
                 "A title", "First section", "some strong and soft words", "one item",
                 "a/path beside", "ErrorA: x", "ErrorB: y", "Sub section", "cell", "Picture caption",
+                "Video caption", "left block", "right block", "Folded title", "folded words",
                 "see the file",
             )
         ]  # fmt: skip
         assert places == sorted(places)
+        for words in ("7.3", "smaller", "its note", "9 J", "energy"):
+            assert words in read
         for words in ("Table title", "Table note", "name", "x [95 %]", "1.0"):
             assert words in read
 
@@ -101,6 +113,9 @@ class RendererContract:
                 Items((name,)),
                 table((name, "1"), title=name, note=name),
                 Figure(title=name, path="missing.png", caption=name),
+                Video(title=name, path="missing.mp4", poster="missing.png", caption=name),
+                Numbers((Number(name, name, name),)),
+                Folded(name, (Paragraph(name),)),
             )
             for block in blocks:
                 rendered = render(document(block, title="t"), self.name, tmp_path)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from squeezerl.records import to_json
 from squeezerl.report import document as doc
 from squeezerl.report.renderers import RENDERERS, Renderer
 
@@ -39,6 +40,23 @@ def _block(block: doc.Block) -> dict[str, Any]:
                 "title": block.title,
                 "path": block.path,
                 "caption": doc.plain(block.caption),
+            }
+        case doc.Video():
+            return {
+                "kind": "video",
+                "title": block.title,
+                "path": block.path,
+                "caption": doc.plain(block.caption),
+            }
+        case doc.Numbers():
+            return {"kind": "numbers", "numbers": [to_json(one) for one in block.numbers]}
+        case doc.Beside():
+            return {"kind": "beside", "blocks": [_block(one) for one in block.blocks]}
+        case doc.Folded():
+            return {
+                "kind": "folded",
+                "title": block.title,
+                "blocks": [_block(one) for one in block.blocks],
             }
         case doc.Table():
             return {

@@ -41,13 +41,13 @@ class LatexRenderer(Renderer):
     def render(self, document: doc.Document, folder: Path) -> str:
         """As `Renderer.render`; `folder` is not needed."""
         packages = ["booktabs", "amssymb"]
-        if any(isinstance(block, doc.Table) and _is_long(block) for block in document.blocks):
-            packages.append("longtable")
-        if any(isinstance(block, doc.Figure) for block in document.blocks):
-            packages.append("graphicx")
         title = [rf"\section*{{{_text(document.title)}}}"] if document.title else []
-        parts = [*title, *(_block(block) for block in document.blocks)]
-        return f"% needs {', '.join(packages)}\n" + "\n\n".join(parts) + "\n"
+        text = "\n\n".join([*title, *map(_block, document.blocks)])
+        if r"\begin{longtable}" in text:
+            packages.append("longtable")
+        if r"\includegraphics" in text:
+            packages.append("graphicx")
+        return f"% needs {', '.join(packages)}\n{text}\n"
 
 
 def _block(block: doc.Block) -> str:
@@ -65,17 +65,35 @@ def _block(block: doc.Block) -> str:
             lines = (_text(line) + r"\\" for line in block.text.splitlines() if line.strip())
             return "\n".join([r"\begin{flushleft}\ttfamily\small", *lines, r"\end{flushleft}"])
         case doc.Figure():
-            return "\n".join(
-                [
-                    r"\begin{figure}",
-                    r"\centering",
-                    rf"\includegraphics[width=\linewidth]{{\detokenize{{{block.path}}}}}",
-                    rf"\caption{{{_caption(block.title, block.caption)}}}",
-                    r"\end{figure}",
-                ]
+            return _picture(block.path, block.title, block.caption)
+        case doc.Video():
+            return _picture(block.poster, block.title, block.caption)
+        case doc.Numbers():
+            items = "\n".join(
+                rf"\item {{}}\textbf{{{_text(one.value)}}} "
+                + _text(f"{one.label}: {one.note}" if one.note else one.label)
+                for one in block.numbers
             )
+            return f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}"
+        case doc.Beside():
+            return "\n\n".join(map(_block, block.blocks))
+        case doc.Folded():
+            title = rf"\subsection{{{_text(block.title)}}}"
+            return "\n\n".join([title, *map(_block, block.blocks)])
         case doc.Table():
             return "\n".join(_table(block))
+
+
+def _picture(path: str, title: str, caption: doc.Text) -> str:
+    return "\n".join(
+        [
+            r"\begin{figure}",
+            r"\centering",
+            rf"\includegraphics[width=\linewidth]{{\detokenize{{{path}}}}}",
+            rf"\caption{{{_caption(title, caption)}}}",
+            r"\end{figure}",
+        ]
+    )
 
 
 def _is_long(table: doc.Table) -> bool:

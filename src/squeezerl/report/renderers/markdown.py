@@ -37,6 +37,20 @@ def _block(block: doc.Block) -> str:
         case doc.Figure():
             image = f"![{_text(block.title)}]({_target(block.path)})"
             return f"{image}\n\n{_start(block.caption)}" if block.caption else image
+        case doc.Video():
+            still = f"![{_text(block.title)}]({_target(block.poster)})"
+            video = f"[{still}]({_target(block.path)})"
+            return f"{video}\n\n{_start(block.caption)}" if block.caption else video
+        case doc.Numbers():
+            return "\n".join(
+                f"- **{_text(one.value)}** {_text(one.label)}"
+                + (f": {_text(one.note)}" if one.note else "")
+                for one in block.numbers
+            )
+        case doc.Beside():
+            return "\n\n".join(map(_block, block.blocks))
+        case doc.Folded():
+            return "\n\n".join([f"### {_text(block.title)}", *map(_block, block.blocks)])
         case doc.Table():
             parts = [f"### {_text(block.title)}"] if block.title else []
             parts.append("\n".join(_grid(block)))

@@ -13,7 +13,7 @@ from c_programs import CompiledProgram, compile_program, run_test
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from random_networks import integer_networks, networks
+from random_networks import drawn_networks, integer_networks, networks
 from small_policies import (
     QUANTIZATIONS,
     compress,
@@ -48,6 +48,18 @@ def test_the_self_test_passes_with_sanitizers_and_without_a_warning(
     line = run_test(compile_program(program, tmp_path, *SANITIZERS, output="test"))
     assert line.startswith("walker: 32 of 32 actions agree, checksum ")
     assert line == run_test(compile_program(program, tmp_path, "-O3", output="test"))
+
+
+@pytest.mark.parametrize("vectors", [False, True])
+@settings(max_examples=3, deadline=None)
+@given(network=drawn_networks(wild=False))
+def test_actions_are_drawn_with_noise_that_the_caller_gives(
+    vectors: bool, tmp_path_factory: pytest.TempPathFactory, network: Network
+) -> None:
+    program = c_program(network, "p", random_observations(network, 50), vectors=vectors)
+    executable = compile_program(program, tmp_path_factory.mktemp("p"), output="test")
+    assert run_test(executable).startswith("p: 32 of 32 actions agree")
+    assert f"P_NOISE {network.noise_width}" in program.files["p.h"]
 
 
 def test_a_wrong_program_fails_its_self_test(tmp_path: Path) -> None:

@@ -66,8 +66,12 @@ class NativeActor(Actor):
             return action
         observations = np.ascontiguousarray(observations, dtype=np.float32)
         self._check(observations)
-        actions = np.empty((len(observations), *self.action_shape), self._dtype)
-        self._rows(observations, actions)
+        count = len(observations)
+        actions = np.empty((count, *self.action_shape), self._dtype)
+        noise = np.empty(0, np.float32)
+        if self._noise is not None and count:
+            noise = self._noise.draw(np.arange(count) if rows is None else rows)
+        self._rows(observations, noise, actions)
         return actions
 
     def working_bytes(self, observations: Observations) -> int | None:
@@ -75,12 +79,15 @@ class NativeActor(Actor):
         return int(self._program.scratch.nbytes)
 
     def seconds(self, observations: Observations, times: int) -> float:
-        """Of `times` decisions on the rows of the observations in turn, without Python."""
+        """Of `times` decisions on the rows of the observations in turn, without Python.
+
+        Where actions are drawn, all have the same noise.
+        """
         observations = np.ascontiguousarray(observations, dtype=np.float32)
         self._check(observations)
-        seconds: float = self._library.seconds(
-            self._program.address, observations.ctypes.data, len(observations), times
-        )
+        noise = np.zeros(0 if self._noise is None else self._noise.width, np.float32)
+        given = (observations.ctypes.data, noise.ctypes.data, len(observations), times)
+        seconds: float = self._library.seconds(self._program.address, *given)
         return seconds
 
 
@@ -109,6 +116,7 @@ class _Program:
             count=len(steps),
             observations=observations,
             actions=math.prod(network.action_shape),
+            noise=network.noise_width or 0,
             width=width,
             is_discrete=network.head.is_discrete,
             level=level,
@@ -125,6 +133,7 @@ class _Policy(ctypes.Structure):
         ("count", ctypes.c_int32),
         ("observations", ctypes.c_int32),
         ("actions", ctypes.c_int32),
+        ("noise", ctypes.c_int32),
         ("width", ctypes.c_int32),
         ("is_discrete", ctypes.c_int32),
         ("level", ctypes.c_int32),
@@ -169,7 +178,7 @@ def library() -> Any:
     loaded.functions.restype = ctypes.py_object
     loaded.functions.argtypes = [ctypes.c_void_p] + [ctypes.py_object] * 4
     loaded.seconds.restype = ctypes.c_double
-    loaded.seconds.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_ssize_t] * 2
+    loaded.seconds.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_ssize_t] * 2
     return loaded
 
 
@@ -184,6 +193,7 @@ class NativeRuntime(Runtime):
     """Compiled C on the CPU, in one thread."""
 
     name = "native"
+    draws = True
 
     def problem(self) -> str | None:
         """See `Runtime`."""

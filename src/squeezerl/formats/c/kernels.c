@@ -412,6 +412,35 @@ KERNEL void softsign(int n, float *restrict x)
     }
 }
 
+/// draw
+KERNEL void draw(int n, float *restrict x, const float *restrict noise,
+                 const float *restrict deviation)
+{
+    for (int i = 0; i < n; i++) {
+        const float spread = noise[i] * deviation[i];
+        x[i] = x[i] + spread;
+    }
+}
+
+/// draw_as_is
+KERNEL void draw_as_is(int n, float *restrict x, const float *restrict noise)
+{
+    for (int i = 0; i < n; i++) {
+        x[i] = x[i] + noise[i];
+    }
+}
+
+/// draw_own: exp_of
+/* The logarithms of the deviations stand behind the values, and are held between two bounds. */
+KERNEL void draw_own(int n, float *restrict x, const float *restrict noise, float low, float high)
+{
+    for (int i = 0; i < n; i++) {
+        const float bounded = x[n + i] < low ? low : x[n + i];
+        const float spread = noise[i] * exp_of(bounded > high ? high : bounded);
+        x[i] = x[i] + spread;
+    }
+}
+
 /// argmax
 /* The index of the largest value, the first of several. */
 KERNEL int32_t argmax(int n, const float *restrict x)

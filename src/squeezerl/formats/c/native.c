@@ -19,6 +19,7 @@ struct policy {
     int32_t count;
     int32_t observations;
     int32_t actions;
+    int32_t noise; /* numbers for one action; 0 where none is drawn */
     int32_t width; /* of the widest value, as a multiple of 64 */
     int32_t is_discrete;
     int32_t level; /* which entry of RUN */
@@ -27,8 +28,8 @@ struct policy {
 };
 
 /* One observation becomes one action. The scratch memory is 18 bytes for each of `width`. */
-KERNEL void run_with(const struct policy *p, const float *restrict observation, void *action,
-                     float *scratch,
+KERNEL void run_with(const struct policy *p, const float *restrict observation,
+                     const float *restrict noise, void *action, float *scratch,
                      float_function *floats, integer_function *integers,
                      quantize_function *quantizes)
 {
@@ -109,6 +110,9 @@ KERNEL void run_with(const struct policy *p, const float *restrict observation, 
         case RESCALE: rescale(n, sum, x, a[0], a[1]); break;
         case RESCALE_WIDE: rescale_wide(n, sum, x, a[0], a[1]); break;
         case RESCALE_ROW: rescale_row(n, sum, x, a[0], a[1], a[2], scale, zero_point); break;
+        case DRAW: draw(s->outputs, x, noise, a[0]); break;
+        case DRAW_AS_IS: draw_as_is(s->outputs, x, noise); break;
+        case DRAW_OWN: draw_own(s->outputs, x, noise, c[0], c[1]); break;
         case ARGMAX: {
             const int64_t index = argmax(s->outputs, x);
             memcpy(action, &index, sizeof index);
@@ -119,31 +123,31 @@ KERNEL void run_with(const struct policy *p, const float *restrict observation, 
     memcpy(action, x, (size_t)p->actions * sizeof *x);
 }
 
-typedef void run_function(const struct policy *, const float *, void *, float *);
+typedef void run_function(const struct policy *, const float *, const float *, void *, float *);
 
-static void run_portable(const struct policy *p, const float *observation, void *action,
-                         float *scratch)
+static void run_portable(const struct policy *p, const float *observation, const float *noise,
+                         void *action, float *scratch)
 {
-    run_with(p, observation, action, scratch, float_blocks, integer_blocks, quantize);
+    run_with(p, observation, noise, action, scratch, float_blocks, integer_blocks, quantize);
 }
 
 #ifdef HAS_X86
-AVX2 static void run_avx2(const struct policy *p, const float *observation, void *action,
-                          float *scratch)
+AVX2 static void run_avx2(const struct policy *p, const float *observation, const float *noise,
+                     void *action, float *scratch)
 {
-    run_with(p, observation, action, scratch, float_avx2, integer_avx2, quantize_avx2);
+    run_with(p, observation, noise, action, scratch, float_avx2, integer_avx2, quantize_avx2);
 }
 
-AVX_VNNI static void run_avxvnni(const struct policy *p, const float *observation, void *action,
-                                 float *scratch)
+AVX_VNNI static void run_avxvnni(const struct policy *p, const float *observation, const float *noise,
+                        void *action, float *scratch)
 {
-    run_with(p, observation, action, scratch, float_avx2, integer_avxvnni, quantize_avx2);
+    run_with(p, observation, noise, action, scratch, float_avx2, integer_avxvnni, quantize_avx2);
 }
 
-AVX512 static void run_avx512(const struct policy *p, const float *observation, void *action,
-                              float *scratch)
+AVX512 static void run_avx512(const struct policy *p, const float *observation, const float *noise,
+                       void *action, float *scratch)
 {
-    run_with(p, observation, action, scratch, float_avx512, integer_avx512, quantize_avx512);
+    run_with(p, observation, noise, action, scratch, float_avx512, integer_avx512, quantize_avx512);
 }
 
 static run_function *const RUN[] = {run_portable, run_avx2, run_avxvnni, run_avx512};
@@ -161,8 +165,8 @@ int levels(void)
 #endif
 }
 
-static int run_rows(const struct policy *p, const float *observations, char *actions,
-                    ptrdiff_t rows)
+static int run_rows(const struct policy *p, const float *observations, const float *noise,
+                    char *actions, ptrdiff_t rows)
 {
     void *memory = NULL;
     if (posix_memalign(&memory, 64, (size_t)p->width * 18)) {
@@ -171,14 +175,16 @@ static int run_rows(const struct policy *p, const float *observations, char *act
     const size_t size = p->is_discrete ? sizeof(int64_t) : (size_t)p->actions * sizeof(float);
     run_function *const run = RUN[p->level];
     for (ptrdiff_t row = 0; row < rows; row++) {
-        run(p, observations + row * p->observations, actions + (size_t)row * size, memory);
+        run(p, observations + row * p->observations, noise + row * p->noise,
+            actions + (size_t)row * size, memory);
     }
     free(memory);
     return 0;
 }
 
-/* Seconds of `times` decisions, on the rows of the observations in turn. */
-double seconds(const struct policy *p, const float *observations, ptrdiff_t rows, ptrdiff_t times)
+/* Seconds of `times` decisions, on the rows of the observations in turn, each with the same noise. */
+double seconds(const struct policy *p, const float *observations, const float *noise,
+               ptrdiff_t rows, ptrdiff_t times)
 {
     void *memory = NULL;
     void *action = NULL;
@@ -189,7 +195,7 @@ double seconds(const struct policy *p, const float *observations, ptrdiff_t rows
     struct timespec start, end;
     clock_gettime(CLOCK_MONOTONIC, &start);
     for (ptrdiff_t i = 0, row = 0; i < times; i++, row = row + 1 < rows ? row + 1 : 0) {
-        RUN[p->level](p, observations + row * p->observations, action, memory);
+        RUN[p->level](p, observations + row * p->observations, noise, action, memory);
     }
     clock_gettime(CLOCK_MONOTONIC, &end);
     free(memory);
@@ -251,11 +257,14 @@ static PyObject *none(void)
     return &_Py_NoneStruct;
 }
 
-/* The action of an array with one observation; None for anything else. */
+/* The action of an array with one observation; None for anything else, or if it is drawn. */
 static PyObject *act_one(PyObject *self, PyObject *observations)
 {
     const struct policy *p = policy_of(self);
     Py_buffer given;
+    if (p->noise) {
+        return none();
+    }
     if (PyObject_GetBuffer(observations, &given, CONTIGUOUS | FORMAT)) {
         PyErr_Clear();
         return none();
@@ -277,33 +286,35 @@ static PyObject *act_one(PyObject *self, PyObject *observations)
         actions = NULL;
     }
     if (actions) {
-        RUN[p->level](p, given.buf, made.buf, p->scratch);
+        RUN[p->level](p, given.buf, NULL, made.buf, p->scratch);
         PyBuffer_Release(&made);
     }
     PyBuffer_Release(&given);
     return actions;
 }
 
-/* Actions of any number of observations: (observations, actions), both float32 or int64 in C order
+/* Actions of any number of observations: (observations, noise, actions), float32 or int64 in C order
    and checked by the caller. Other threads of Python go on meanwhile. */
 static PyObject *act_rows(PyObject *self, PyObject *arguments)
 {
     const struct policy *p = policy_of(self);
-    Py_buffer given;
-    Py_buffer made;
-    if (PyObject_GetBuffer(PyTuple_GetItem(arguments, 0), &given, CONTIGUOUS)) {
-        return NULL;
+    Py_buffer buffer[3];
+    for (int i = 0; i < 3; i++) {
+        const int flags = i < 2 ? CONTIGUOUS : CONTIGUOUS | WRITABLE;
+        if (PyObject_GetBuffer(PyTuple_GetItem(arguments, i), &buffer[i], flags)) {
+            while (i-- > 0) {
+                PyBuffer_Release(&buffer[i]);
+            }
+            return NULL;
+        }
     }
-    if (PyObject_GetBuffer(PyTuple_GetItem(arguments, 1), &made, CONTIGUOUS | WRITABLE)) {
-        PyBuffer_Release(&given);
-        return NULL;
-    }
-    const ptrdiff_t rows = given.len / ((ptrdiff_t)sizeof(float) * p->observations);
+    const ptrdiff_t rows = buffer[0].len / ((ptrdiff_t)sizeof(float) * p->observations);
     void *thread = PyEval_SaveThread();
-    const int failed = run_rows(p, given.buf, made.buf, rows);
+    const int failed = run_rows(p, buffer[0].buf, buffer[1].buf, buffer[2].buf, rows);
     PyEval_RestoreThread(thread);
-    PyBuffer_Release(&made);
-    PyBuffer_Release(&given);
+    for (int i = 0; i < 3; i++) {
+        PyBuffer_Release(&buffer[i]);
+    }
     return failed ? PyErr_NoMemory() : none();
 }
 

@@ -109,7 +109,7 @@ def c_program(
     check_name(name)
     steps = steps_of(network)
     source = _Source(network, host_steps(steps) if vectors else steps, vectors=vectors)
-    recorded = _clear_of_ties(network, observations)
+    recorded, noise = _clear_of_ties(network, observations)
     discrete = network.head.is_discrete
     values = {
         "NAME": name,
@@ -140,7 +140,8 @@ def c_program(
         else "C99 without libraries",
     }
     tolerance = _tolerance(network)
-    actions = act(network, recorded).reshape(len(recorded), -1)
+    values |= _noise_values(network, name, noise)
+    actions = act(network, recorded, noise=noise).reshape(len(recorded), -1)
     values["RECORDED_OBSERVATIONS"] = _rows(recorded.reshape(len(recorded), -1))
     values["RECORDED_ACTIONS"] = _rows(actions)
     values["COMPARISON"] = (
@@ -184,6 +185,7 @@ class _Source:
         self._named: set[str] = set()
         self._calls: list[str] = []
         self._kernels: set[str] = set()
+        self._draws = network.noise_width is not None
         self._host_kernels = {"float_function", "integer_function"}
         observations = math.prod(network.observation_shape)
         # The widest value that each buffer has to hold.
@@ -206,9 +208,11 @@ class _Source:
     def text(self, values: Mapping[str, str]) -> str:
         """The file."""
         upper = values["UPPER"]
+        start = f"void {values['NAME']}_act("
         act = (
-            f"void {values['NAME']}_act(const float observation[{upper}_OBSERVATIONS],\n"
-            f"{' ' * (len(values['NAME']) + 10)}{values['TYPE']} action[{upper}_ACTIONS])\n"
+            f"{start}const float observation[{upper}_OBSERVATIONS],\n"
+            f"{' ' * len(start)}{values['NOISE_PARAMETER']}{values['TYPE']} "
+            f"action[{upper}_ACTIONS])\n"
         )
         parts = [
             f"/* {values['TITLE']}\n\n   Constants: {values['FLASH']} bytes. Stack: about "
@@ -253,6 +257,8 @@ class _Source:
                     "TYPE": values["TYPE"],
                     "BODY": self._body(),
                     "ACT": act,
+                    "NOISE": "const float *noise, " * self._draws,
+                    "GIVEN": "noise, " * self._draws,
                     "UNUSED": "".join(unused),
                     **functions,
                 },
@@ -305,6 +311,8 @@ class _Source:
             self._grow("q", count)
             self._call("store", size, x, "q", *numbers[1:])
             self._integers = "q"
+        elif kernel.startswith("draw"):
+            self._call(kernel, count, x, "noise", *arrays, *numbers)
         elif kernel.endswith("_layer"):
             self._add_layer(step, arrays)
         elif kernel in ("sums", "requantize") or kernel in kernel_names("host.c"):
@@ -452,14 +460,42 @@ def _tolerance(network: Network) -> str:
     return _number(np.float32(1e-5 * size))
 
 
-def _clear_of_ties(network: Network, observations: Float) -> Float:
-    """Observations whose actions do not hang on the last bit of a float.
+def _noise_values(network: Network, name: str, noise: Float | None) -> dict[str, str]:
+    """What templates say of the noise; nothing where actions are not drawn."""
+    size = f"{name.upper()}_NOISE"
+    keys = ("SIZE", "PARAMETER", "MEANING", "RECORDED", "ROW", "BUFFER", "GIVEN", "LOOP", "FACT")
+    if noise is None:
+        return dict.fromkeys((f"NOISE_{key}" for key in keys), "")
+    kind = "normal" if network.head.noise == "normal" else "Gumbel"
+    texts = (
+        f"#define {size} {noise.shape[1]}\n",
+        f"const float noise[{size}], ",
+        f"   noise: standard {kind} numbers, new ones for each action; zeros for the one that is "
+        "not drawn.\n",
+        f"static const float noise[COUNT][{size}] = {{\n{_rows(noise)}\n}};\n\n",
+        "noise[i], ",
+        f"static float noise[{size}];\n",
+        "noise, ",
+        f"  // New standard {kind} numbers go here, unless the action is not to be drawn.\n",
+        f"| noise | {noise.shape[1]} standard {kind} numbers, new ones for each action |\n",
+    )
+    return {f"NOISE_{key}": value for key, value in zip(keys, texts, strict=True)}
+
+
+def _clear_of_ties(network: Network, observations: Float) -> tuple[Float, Float | None]:
+    """Observations whose actions do not hang on the last bit of a float, and noise for them.
 
     A value that lies half-way between two integers can be rounded to either by two implementations
     of tanh or of a sum that are both right; the same is true of two equal outputs of an argmax.
     """
     observations = np.asarray(observations, np.float32)[: 100 * TESTED_ACTIONS]
     distance = np.full(len(observations), np.inf)
+    noise = None
+    if network.noise_width is not None:
+        rng, size = np.random.default_rng(0), (len(observations), network.noise_width)
+        is_normal = network.head.noise == "normal"
+        drawn = rng.standard_normal(size) if is_normal else rng.gumbel(size=size)
+        noise = drawn.astype(np.float32)
 
     def observe(name: str, value: Float) -> None:
         rounding = network.roundings.get(name)
@@ -475,6 +511,7 @@ def _clear_of_ties(network: Network, observations: Float) -> Float:
             if top.shape[1] == 2:
                 np.minimum(distance, top[:, 1] - top[:, 0], out=distance)
 
-    act(network, observations, observe)
+    act(network, observations, observe, noise)
     best = np.argsort(-np.minimum(distance, 1e-3), kind="stable")[:TESTED_ACTIONS]
-    return observations[np.sort(best)]
+    rows = np.sort(best)
+    return observations[rows], None if noise is None else noise[rows]

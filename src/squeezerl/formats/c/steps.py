@@ -16,6 +16,7 @@ from squeezerl.network.activations import Activation
 from squeezerl.network.arithmetic import fused_step, fused_value, tanh_steps
 from squeezerl.network.network import (
     ACTION,
+    LOG_DEVIATION,
     OBSERVATION,
     DynamicRounding,
     IntegerTensor,
@@ -83,8 +84,6 @@ def steps_of(network: Network) -> list[Step]:
     Raises:
         FormatError: if the network rounds in a way that no method does.
     """
-    if network.head.sampling is not None:
-        raise FormatError("the policy draws its actions, which C programs cannot do")
     lowering = _Lowering(network)
     lowering.end(OBSERVATION)
     if network.normalizer is not None:
@@ -232,8 +231,23 @@ class _Lowering:
         else:
             self.elementwise(_KERNELS[activation.name], *activation.parameters)
 
+    def sample(self) -> None:
+        """The noise, times a deviation, is added to the outputs."""
+        head, width = self._network.head, self._network.noise_width
+        assert width is not None
+        self._size = width
+        if head.has_own_deviation:
+            self.elementwise("draw_own", *map(float, LOG_DEVIATION))
+        elif head.deviation is not None:
+            self.elementwise("draw", head_deviation=head.deviation)
+        else:
+            self.elementwise("draw_as_is")
+        self.end("head.sample")
+
     def head(self) -> None:
         head = self._network.head
+        if head.sampling is not None:
+            self.sample()
         if head.kind == "argmax":
             self.elementwise("argmax")
             return

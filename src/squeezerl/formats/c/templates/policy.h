@@ -10,7 +10,7 @@
 
 #define @UPPER@_OBSERVATIONS @OBSERVATIONS@
 #define @UPPER@_ACTIONS @ACTIONS@
-
+@NOISE_SIZE@
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -18,8 +18,8 @@ extern "C" {
 /* The action for an observation.
 
    observation: as the environment gives it, before any normalisation@FLATTENED@.
-   action: @ACTION@. */
-void @NAME@_act(const float observation[@UPPER@_OBSERVATIONS], @TYPE@ action[@UPPER@_ACTIONS]);
+@NOISE_MEANING@   action: @ACTION@. */
+void @NAME@_act(const float observation[@UPPER@_OBSERVATIONS], @NOISE_PARAMETER@@TYPE@ action[@UPPER@_ACTIONS]);
 
 #ifdef __cplusplus
 }

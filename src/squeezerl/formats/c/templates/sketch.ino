@@ -4,7 +4,7 @@
 #include "@NAME@.h"
 
 static float observation[@UPPER@_OBSERVATIONS];
-static @TYPE@ action[@UPPER@_ACTIONS];
+@NOISE_BUFFER@static @TYPE@ action[@UPPER@_ACTIONS];
 
 void setup() {
   Serial.begin(115200);
@@ -15,8 +15,8 @@ void loop() {
   for (int i = 0; i < @UPPER@_OBSERVATIONS; i++) {
     observation[i] = 0.0f;
   }
-  const unsigned long start = micros();
-  @NAME@_act(observation, action);
+@NOISE_LOOP@  const unsigned long start = micros();
+  @NAME@_act(observation, @NOISE_GIVEN@action);
   const unsigned long end = micros();
   // Your motors go here.
   for (int i = 0; i < @UPPER@_ACTIONS; i++) {

@@ -13,7 +13,7 @@ struct report {
 
 __attribute__((section(".report"))) volatile struct report report;
 static float observation[@UPPER@_OBSERVATIONS];
-static @TYPE@ action[@UPPER@_ACTIONS];
+@NOISE_BUFFER@static @TYPE@ action[@UPPER@_ACTIONS];
 
 int @NAME@_test(uint32_t *checksum);
 void _start(void);
@@ -23,7 +23,7 @@ void *memset(void *to, int value, size_t count);
 __attribute__((section(".start"))) void _start(void)
 {
     report.state = 1;
-    @NAME@_act(observation, action);
+    @NAME@_act(observation, @NOISE_GIVEN@action);
     report.state = 2;
 #ifndef WITHOUT_TEST
     uint32_t checksum = 0;

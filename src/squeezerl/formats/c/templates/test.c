@@ -11,7 +11,7 @@ static const float observations[COUNT][@UPPER@_OBSERVATIONS] = {
 @RECORDED_OBSERVATIONS@
 };
 
-static const @TYPE@ actions[COUNT][@UPPER@_ACTIONS] = {
+@NOISE_RECORDED@static const @TYPE@ actions[COUNT][@UPPER@_ACTIONS] = {
 @RECORDED_ACTIONS@
 };
 
@@ -26,7 +26,7 @@ int @NAME@_test(uint32_t *checksum)
     for (int i = 0; i < COUNT; i++) {
         @TYPE@ action[@UPPER@_ACTIONS];
         int differs = 0;
-        @NAME@_act(observations[i], action);
+        @NAME@_act(observations[i], @NOISE_ROW@action);
         for (int k = 0; k < @UPPER@_ACTIONS; k++) {
             uint32_t bits;
             memcpy(&bits, &action[k], sizeof bits);

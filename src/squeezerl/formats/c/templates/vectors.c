@@ -1,27 +1,27 @@
-KERNEL void act_with(const float *observation, @TYPE@ *action, float_function *floats,
+KERNEL void act_with(const float *observation, @NOISE@@TYPE@ *action, float_function *floats,
                      integer_function *integers, quantize_function *quantizes)
 {
 @UNUSED@@BODY@}
 
-static void act_portable(const float *observation, @TYPE@ *action)
+static void act_portable(const float *observation, @NOISE@@TYPE@ *action)
 {
-    act_with(observation, action, @PORTABLE@);
+    act_with(observation, @GIVEN@action, @PORTABLE@);
 }
 
 #ifdef HAS_X86
-AVX2 static void act_avx2(const float *observation, @TYPE@ *action)
+AVX2 static void act_avx2(const float *observation, @NOISE@@TYPE@ *action)
 {
-    act_with(observation, action, @AVX2@);
+    act_with(observation, @GIVEN@action, @AVX2@);
 }
 
-AVX_VNNI static void act_avxvnni(const float *observation, @TYPE@ *action)
+AVX_VNNI static void act_avxvnni(const float *observation, @NOISE@@TYPE@ *action)
 {
-    act_with(observation, action, @AVXVNNI@);
+    act_with(observation, @GIVEN@action, @AVXVNNI@);
 }
 
-AVX512 static void act_avx512(const float *observation, @TYPE@ *action)
+AVX512 static void act_avx512(const float *observation, @NOISE@@TYPE@ *action)
 {
-    act_with(observation, action, @AVX512@);
+    act_with(observation, @GIVEN@action, @AVX512@);
 }
 #endif
 
@@ -35,15 +35,15 @@ AVX512 static void act_avx512(const float *observation, @TYPE@ *action)
         __atomic_store_n(&found, known, __ATOMIC_RELAXED);
     }
     if (known & 8) {
-        act_avx512(observation, action);
+        act_avx512(observation, @GIVEN@action);
     } else if (known & 4) {
-        act_avxvnni(observation, action);
+        act_avxvnni(observation, @GIVEN@action);
     } else if (known & 2) {
-        act_avx2(observation, action);
+        act_avx2(observation, @GIVEN@action);
     } else {
-        act_portable(observation, action);
+        act_portable(observation, @GIVEN@action);
     }
 #else
-    act_portable(observation, action);
+    act_portable(observation, @GIVEN@action);
 #endif
 }

@@ -8,6 +8,7 @@ imitation and the reward where that has supervised fine-tuning.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,8 +36,11 @@ _SHARES = (0.35, 0.17)
 _FEWER_BITS = {"8": "6", "7": "6", "6": "5", "5": "4", "4": "3", "3": "2"}
 # What lacks less than this learns on, so often; so does a first student, whatever it lacks.
 _WITHIN_REACH, _REPAIRS, _FIRST_REPAIRS = 0.3, 2, 3
-# What is so much larger than the smallest does not go on.
-_TOO_LARGE = 2.5
+# What is so much larger than the smallest does not go on; where nothing keeps the return yet, what
+# keeps so much less of it than the best.
+_TOO_LARGE, _ABREAST = 2.5, 0.1
+# Then one more student begins that is so much wider and learns so much longer; so many at most.
+_WIDER, _LONGER, _WIDER_ONES = 1.5, 2.0, 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +88,15 @@ class _Line:
         """The smallest that keeps the return."""
         met = [c for c in self.tried if c in seen and demand.is_met(seen[c])]
         return min(met, key=lambda candidate: seen[candidate].cost, default=None)
+
+    def standing(self, seen: Mapping[Candidate, Seen], demand: Demand) -> Seen:
+        """Of the smallest that keeps the return, or else of what keeps most of it."""
+        found = [seen[candidate] for candidate in self.tried if candidate in seen]
+        met = [each for each in found if demand.is_met(each)]
+        if met:
+            return min(met, key=lambda each: each.cost)
+        nothing = Seen(cost=math.inf, retention=-math.inf)
+        return max(found, key=lambda each: each.retention, default=nothing)
 
     def proposals(self, seen: Mapping[Candidate, Seen], demand: Demand) -> Iterator[Candidate]:
         """What to try next, the most promising first; none is there where nothing is possible."""
@@ -148,7 +161,7 @@ def shrinking(
         core_s: for learning, over all cores.
         workers: how many learn side by side.
     """
-    count = max(workers, len(starts))
+    count, wider = max(workers, len(starts)), 0
     each_s = _START_SHARE * core_s / count
     learn_s = max(_SHORTEST_S, _MOVE_SHARE * core_s)
     lines = [
@@ -160,30 +173,33 @@ def shrinking(
         for number, candidate in generation:
             lines[number].tried.append(candidate)
         lines = _promising(lines, seen, demand)
+        if lines and wider < _WIDER_ONES and not demand.is_met(lines[0].standing(seen, demand)):
+            wider, each_s = wider + 1, _LONGER * each_s
+            start = for_seconds(_wider(lines[0].start.recipe), each_s)
+            lines.append(_Line(Candidate(start), learn_s))
         count = workers
 
 
 def _promising(
     lines: Sequence[_Line], seen: Mapping[Candidate, Seen], demand: Demand
 ) -> list[_Line]:
-    """Those that can still lead to the smallest, the smaller ones first."""
-    bests = [line.best(seen, demand) for line in lines]
-    smallest = min((seen[best].cost for best in bests if best), default=math.inf)
-    promising: list[tuple[float, _Line]] = []
-    for line, best in zip(lines, bests, strict=True):
-        known = [seen[candidate] for candidate in line.tried if candidate in seen]
-        if best is not None:
-            cost, goes_on = seen[best].cost, seen[best].cost <= _TOO_LARGE * smallest
-        elif known:
-            cost, most = known[0].cost, max(each.retention for each in known)
-            goes_on = cost < smallest and (
-                smallest == math.inf or most >= demand.retain - _WITHIN_REACH
-            )
-        else:
-            continue
-        if goes_on:
-            promising.append((cost, line))
-    return [line for _, line in sorted(promising, key=lambda each: each[0])]
+    """Those that can still lead to the smallest, the most promising first."""
+    kept = [(line, line.standing(seen, demand)) for line in lines]
+    smallest = min((found.cost for _, found in kept if demand.is_met(found)), default=math.inf)
+    most = max(found.retention for _, found in kept)
+    if smallest == math.inf:
+        kept = [each for each in kept if each[1].retention >= most - _ABREAST]
+        return [line for line, _ in sorted(kept, key=lambda each: -each[1].retention)]
+    promising = [
+        (found.cost, number)
+        for number, (_, found) in enumerate(kept)
+        if (found.cost <= _TOO_LARGE * smallest)
+        and (
+            demand.is_met(found)
+            or (found.cost < smallest and found.retention >= demand.retain - _WITHIN_REACH)
+        )
+    ]
+    return [kept[number][0] for _, number in sorted(promising)]
 
 
 def repeating(
@@ -213,6 +229,14 @@ def _shared_out(queues: list[list[Candidate]], count: int) -> list[tuple[int, Ca
     turns = itertools.zip_longest(*queues)
     all_of_them = ((n, c) for turn in turns for n, c in enumerate(turn) if c is not None)
     return list(itertools.islice(all_of_them, count))
+
+
+def _wider(recipe: Recipe) -> Recipe:
+    """A first student with wider hidden layers."""
+    first = recipe.steps[0]
+    assert isinstance(first, Distillation)
+    widths = tuple(math.ceil(_WIDER * width) for width in first.widths)
+    return Recipe((dataclasses.replace(first, widths=widths), *recipe.steps[1:]))
 
 
 def _smaller(recipe: Recipe, *, fewer_bits: bool) -> list[Spec]:

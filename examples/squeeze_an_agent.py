@@ -17,7 +17,8 @@ result = squeezerl.squeeze(
     output=output,
     retain=0.95,
     episodes=episodes,
-    # A quick try takes one method instead of what all of them offer, and measures nothing.
+    # In these minutes small networks learn; a quick try takes one method and measures nothing.
+    budget="5m",
     recipes=() if episodes >= 100 else ("ptdq",),
     measure=episodes >= 100,
     force=True,

@@ -460,7 +460,7 @@ def squeeze(
     env: Environment | str | None = None,
     retain: float = 0.95,
     recipes: Sequence[RecipeLike] = (),
-    budget: float | str = 0,
+    budget: float | str = "5m",
     optimize: str = "bytes",
     max_bytes: int | None = None,
     episodes: int = 100,
@@ -492,10 +492,10 @@ def squeeze(
         output: folder to write.
         env: an environment or its id; unless given, the one that the agent was trained on.
         retain: share of the random-normalised return to keep.
-        recipes: what to try; unless given, what every method offers, one shot each, and with a
-            budget small networks that learn from the agent.
+        recipes: what to try; unless given, small networks that learn from the agent and the reward,
+            and beside them quantization. Recipes that do not learn take the time that they need.
         budget: seconds, or a text such as "10m": most of it goes into students that learn. With 0,
-            none do.
+            every method is tried in one shot instead, pruning at 28 ratios.
         optimize: what the artifact should have least of: "bytes" of its weights, or "macs", the
             multiplications of one decision.
         max_bytes: most bytes of weights that it may have.

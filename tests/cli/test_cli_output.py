@@ -80,7 +80,7 @@ def test_squeeze_shows_all_it_tried_and_is_quiet_otherwise(
 ) -> None:
     result = run(
         "squeeze", balancing_zip, *SHORT, "--retain", "0.7", "--episodes", "10", "--no-measure",
-        "--workers", "1", "-o", "out",
+        "--workers", "1", "--budget", "0", "-o", "out",
     )  # fmt: skip
     assert result.returncode == 0
     first_words = [line.split()[0] for line in result.stdout.splitlines() if line.strip()]

@@ -31,6 +31,7 @@ def _squeeze(folder: Path) -> None:
         episodes=10,
         seed=3,
         measure=False,
+        budget=0,
         on_progress=lambda stage, fraction: progress.append((stage, fraction)),
     )
     (folder / "result").write_bytes(pickle.dumps((result.result, progress)))

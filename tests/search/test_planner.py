@@ -115,7 +115,7 @@ def test_what_lacks_little_learns_on_before_it_is_given_up() -> None:
 
 
 def test_a_start_that_keeps_nothing_learns_on_and_ends_after_some_tries() -> None:
-    plan = _plan(lambda candidate: Seen(cost=1, retention=0.1))
+    plan = _plan(lambda candidate: Seen(cost=1, retention=_width(candidate.recipe) / 1000))
     assert 3 <= len(plan) < 20
     widths = [_width(candidate.recipe) for each in plan for candidate in each]
     assert max(widths) > 2 * 32  # wider ones are tried as well

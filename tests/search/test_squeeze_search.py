@@ -162,7 +162,7 @@ def test_a_layer_too_small_is_reported_and_the_undecided_are_extended(tmp_path: 
     out = tmp_path / "out"
     agent = balancing_agent(width=6, idle=2)
     result = squeeze(
-        agent, env=cart_pole(), output=out, retain=RETAIN, episodes=4, measure=False
+        agent, env=cart_pole(), output=out, retain=RETAIN, episodes=4, measure=False, budget=0
     ).result
     trials = {trial.recipe.name: trial for trial in result.trials}
     assert len(trials) == len(default_recipes())

@@ -44,9 +44,10 @@ def squeeze(
     budget: Annotated[
         str,
         typer.Option(
-            metavar="TIME", help="90s, 10m, ...: small networks learn from the agent; 0: none do."
+            metavar="TIME",
+            help="90s, 10m, ...: for small networks that learn from the agent; 0: one-shot methods.",
         ),
-    ] = "0",
+    ] = "5m",
     optimize: Annotated[
         str, typer.Option(help="What to have least of: bytes (of the weights) or macs.")
     ] = "bytes",

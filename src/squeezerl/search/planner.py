@@ -176,7 +176,7 @@ def shrinking(
         if lines and wider < _WIDER_ONES and not demand.is_met(lines[0].standing(seen, demand)):
             wider, each_s = wider + 1, _LONGER * each_s
             start = for_seconds(_wider(lines[0].start.recipe), each_s)
-            lines.append(_Line(Candidate(start), learn_s))
+            lines.insert(0, _Line(Candidate(start), learn_s))
         count = workers
 
 

@@ -46,8 +46,8 @@ def test_visits_depend_on_the_seed_and_on_nothing_else(backend: str) -> None:
 def test_returns_are_those_of_complete_episodes_from_the_same_start_states() -> None:
     environment = Environment.find("CartPole-v1")
     with EnvironmentVisits(environment, 3) as visits:
-        returns = visits.returns(_always(0), 10)
-        np.testing.assert_array_equal(visits.returns(_always(0), 4, first=6), returns[6:])
+        returns = visits.returns([_always(0)], 10)
+        np.testing.assert_array_equal(visits.returns([_always(0)], 4, first=6), returns[:, 6:])
     assert ((returns >= 8) & (returns <= 11)).all()
 
 
@@ -62,11 +62,29 @@ def test_an_episode_of_full_length_is_truncated() -> None:
 def test_a_restart_begins_anew_with_other_start_states() -> None:
     environment = Environment.find("CartPole-v1")
     with EnvironmentVisits(environment, 0) as visits:
-        first, played = visits.roll(_always(1), 3), visits.returns(_always(0), 20)
+        first, played = visits.roll(_always(1), 3), visits.returns([_always(0)], 20)
         visits.restart(1)
-        other, others = visits.roll(_always(1), 3), visits.returns(_always(0), 20)
+        other, others = visits.roll(_always(1), 3), visits.returns([_always(0)], 20)
         visits.restart(0)
         again = visits.roll(_always(1), 3)
     np.testing.assert_array_equal(first.observations, again.observations)
     assert not np.isin(first.observations[0], other.observations[0]).any()
     assert not np.array_equal(played, others)
+
+
+@pytest.mark.parametrize(
+    ("backend", "episodes"), [("envpool", 10), ("gymnasium", 10), ("envpool", 150)]
+)
+def test_policies_that_play_side_by_side_return_what_each_does_alone(
+    backend: str, episodes: int
+) -> None:
+    def leans(observations: Any) -> Any:
+        return (observations[:, 2] > 0).astype(np.int64)
+
+    acts = [_always(0), leans, _always(1)]
+    environment = Environment.find("CartPole-v1", backend=backend)
+    with EnvironmentVisits(environment, 3) as visits:
+        together = visits.returns(acts, episodes)
+        alone = [visits.returns([act], episodes)[0] for act in acts]
+    np.testing.assert_array_equal(together, alone)
+    assert together[1].mean() > 2 * together[0].mean()

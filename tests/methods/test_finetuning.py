@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -55,22 +57,24 @@ class Reaching:
             counts=np.stack(counts),
         )
 
-    def returns(self, act: Act, episodes: int, first: int = 0) -> npt.NDArray[np.float64]:
-        played = []
-        for seed in range(first, first + episodes):
-            rng = np.random.default_rng(seed)
-            actions = [act(self._states(1, rng)) for _ in range(self.length)]
-            played.append(sum(float(self._reward(action)[0]) for action in actions))
-        return np.array(played)
+    def returns(
+        self, acts: Sequence[Act], episodes: int, first: int = 0
+    ) -> npt.NDArray[np.float64]:
+        return np.array(
+            [[self._return(act, seed) for seed in range(first, first + episodes)] for act in acts]
+        )
+
+    def _return(self, act: Act, seed: int) -> float:
+        rng = np.random.default_rng(seed)
+        actions = [act(self._states(1, rng)) for _ in range(self.length)]
+        return sum(float(self._reward(action)[0]) for action in actions)
 
 
 def _tuned(network: Network, visits: Reaching, **fields: Any) -> tuple[float, float, Network]:
     spec = FineTuning(**{"hold": 0.0} | fields)
     tuned = spec.apply(network, Given(teacher=network, visits=visits))
-    before, after = (
-        float(visits.returns(lambda o, each=each: act(each, o), 10).mean())  # type: ignore[misc]
-        for each in (network, tuned)
-    )
+    acts = [partial(act, network), partial(act, tuned)]
+    before, after = map(float, visits.returns(acts, 10).mean(axis=1))
     return before, after, tuned
 
 

@@ -96,7 +96,7 @@ def test_a_distilled_policy_acts_as_the_agent_does(head: Any) -> None:
 def test_a_distilled_choice_is_that_of_the_agent() -> None:
     network = make_network(4, 32, 3, head="argmax", normalized=False)
     seen = np.random.default_rng(0).normal(size=(2_000, 4)).astype(np.float32)
-    spec = Distillation(widths=(12,), steps=1_500)
+    spec = Distillation(widths=(12,), steps=2_500)
     student = spec.apply(network, Given(teacher=network, observations=seen))
     assert (act(student, seen) == act(network, seen)).mean() > 0.9
 

@@ -70,7 +70,7 @@ def test_first_students_of_every_kind_learn_for_equal_times() -> None:
     first = _plan(_law, 1, (START, OTHER))[0]
     assert [_width(candidate.recipe) for candidate in first] == [32, 64]
     assert learning_s(first[0].recipe) == pytest.approx(learning_s(first[1].recipe), rel=0.01)
-    assert sum(learning_s(c.recipe) for c in first) == pytest.approx(0.35 * CORE_S, rel=0.01)
+    assert sum(learning_s(c.recipe) for c in first) == pytest.approx(0.25 * CORE_S, rel=0.01)
 
 
 def test_one_kind_fills_all_workers_with_other_seeds() -> None:

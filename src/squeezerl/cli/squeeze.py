@@ -45,7 +45,7 @@ def squeeze(
         str,
         typer.Option(
             metavar="TIME",
-            help="90s, 10m, ...: for small networks that learn from the agent; 0: one-shot methods.",
+            help="Time for small networks to learn from the agent: 90s, 10m; 0: none.",
         ),
     ] = "5m",
     optimize: Annotated[

@@ -17,7 +17,8 @@ from squeezerl.evaluation.envpool_support import make_pool
 from squeezerl.records import Episode
 from squeezerl.runtimes.base import Actions, Actor, Observations, Rows
 
-_WAVE = 256
+# Episodes at once.
+WAVE = 256
 _PROGRESS_EVERY = 20
 
 
@@ -86,7 +87,7 @@ def run_envpool(
     the actor waits for it, so that the two together take one core; all else stays in its order.
     """
     episodes: list[Episode] = []
-    waves = np.array_split(np.asarray(seeds), -(-len(seeds) // _WAVE))
+    waves = np.array_split(np.asarray(seeds), -(-len(seeds) // WAVE))
     threads = threads or os.cpu_count() or 1
     for number, wave in enumerate(waves):
         halves = [half.tolist() for half in np.array_split(wave, 2) if len(half)]

@@ -45,11 +45,12 @@ def run_gymnasium(
     Gymnasium's own vector environments would keep stepping those that have nothing left to play.
     """
     name, shape = environment.id, environment.observation_shape
-    waiting = [int(seed) for seed in reversed(seeds)]
+    waiting = list(reversed(range(len(seeds))))  # episodes, each of which has a row of its own
     finished: dict[int, Episode] = {}
     envs: list[gymnasium.Env[Any, Any]] = []
 
-    def start(row: int, env: gymnasium.Env[Any, Any], seed: int) -> _Slot:
+    def start(row: int, env: gymnasium.Env[Any, Any]) -> _Slot:
+        seed = int(seeds[row])
         observation = stepping.reset(env, shape, name, seed)
         actor.seed_noise(np.array([row]), [seed])
         actor.start(np.array([row]))
@@ -66,9 +67,9 @@ def run_gymnasium(
 
     try:
         slots = []
-        for row in range(min(_SLOTS, len(seeds))):
+        for _ in range(min(_SLOTS, len(seeds))):
             envs.append(environment.make())
-            slots.append(start(row, envs[-1], waiting.pop()))
+            slots.append(start(waiting.pop(), envs[-1]))
         step = 0
         while slots:
             observations = np.array([slot.observation for slot in slots], dtype=np.float32)
@@ -86,11 +87,11 @@ def run_gymnasium(
                 if not ended:
                     running.append(slot)
                     continue
-                finished[slot.seed] = Episode(
+                finished[slot.row] = Episode(
                     seed=slot.seed, return_=slot.return_, length=slot.length
                 )
                 if waiting:
-                    running.append(start(slot.row, slot.env, waiting.pop()))
+                    running.append(start(waiting.pop(), slot.env))
             slots = running
             step += 1
             longest = max((slot.length for slot in slots), default=0)
@@ -102,4 +103,4 @@ def run_gymnasium(
     finally:
         for env in envs:
             env.close()
-    return tuple(finished[int(seed)] for seed in seeds)
+    return tuple(finished[row] for row in range(len(seeds)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self, final
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from squeezerl.errors import EnvError
 from squeezerl.evaluation import envpool_support
 from squeezerl.evaluation.environment import Environment
+from squeezerl.evaluation.envpool_rollout import WAVE
 from squeezerl.evaluation.rollout import rollout
 from squeezerl.methods.base import Act, Transitions
 from squeezerl.runtimes.base import Actions, Actor, Observations, Rows
@@ -80,16 +81,26 @@ class EnvironmentVisits:
             counts=np.stack(counts),
         )
 
-    def returns(self, act: Act, episodes: int, first: int = 0) -> npt.NDArray[np.float64]:
+    def returns(
+        self, acts: Sequence[Act], episodes: int, first: int = 0
+    ) -> npt.NDArray[np.float64]:
         """See `Visits`."""
         start = self._first + _RETURNS_OFFSET + first
-        played = rollout(
-            _Acting(self._environment, act),
-            self._environment,
-            range(start, start + episodes),
-            threads=self._threads,
-        )
-        return np.array([episode.return_ for episode in played])
+        seeds = list(range(start, start + episodes))
+        # Actors are told the rows of a wave, so all that are together have to fit into one.
+        together = max(1, WAVE // episodes)
+        returns = [
+            episode.return_
+            for begin in range(0, len(acts), together)
+            for some in [acts[begin : begin + together]]
+            for episode in rollout(
+                _Acting(self._environment, some, episodes),
+                self._environment,
+                seeds * len(some),
+                threads=self._threads,
+            )
+        ]
+        return np.array(returns).reshape(len(acts), episodes)
 
     def _close(self) -> None:
         if self._env is not None:
@@ -131,11 +142,24 @@ class EnvironmentVisits:
 
 
 class _Acting(Actor):
-    """An actor of a function."""
+    """An actor of functions, each of which acts in so many of the rows."""
 
-    def __init__(self, environment: Environment, act: Act) -> None:
+    def __init__(self, environment: Environment, acts: Sequence[Act], episodes: int) -> None:
         super().__init__(environment)
-        self._act = act
+        self._acts, self._episodes = acts, episodes
 
     def act(self, observations: Observations, rows: Rows | None = None) -> Actions:
-        return self._act(observations)
+        if len(self._acts) == 1:
+            return self._acts[0](observations)
+        assert rows is not None
+        turns = rows // self._episodes
+        order = np.argsort(turns, kind="stable")
+        present, starts = np.unique(turns[order], return_index=True)
+        actions = [
+            self._acts[turn](observations[some])
+            for turn, some in zip(present, np.split(order, starts[1:]), strict=True)
+        ]
+        joined = np.concatenate(actions)
+        placed = np.empty_like(joined)
+        placed[order] = joined
+        return placed

@@ -73,8 +73,12 @@ class Visits(Protocol):
     def roll(self, act: Act, steps: int) -> Transitions:
         """Go on for so many steps from where the last call ended."""
 
-    def returns(self, act: Act, episodes: int, first: int = 0) -> npt.NDArray[np.float64]:
-        """Returns of complete episodes; equal numbers from `first` on have equal start states.
+    def returns(
+        self, acts: Sequence[Act], episodes: int, first: int = 0
+    ) -> npt.NDArray[np.float64]:
+        """Returns (policies, episodes) of complete episodes that policies play side by side.
+
+        Episodes of equal numbers, counted from `first` on, have equal start states.
 
         No evaluation uses these seeds.
         """

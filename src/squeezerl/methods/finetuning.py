@@ -34,7 +34,7 @@ _SNAPSHOTS = 7
 # Rate and deviation, from a start whose return is near the agent's and from a worse one.
 _GENTLE, _BOLD = (3e-4, 0.05), (1e-3, 0.1)
 # Near: within this share of the agent's return, over so many episodes.
-_NEAR, _FIRST_LOOK = 0.15, 8
+_NEAR, _FIRST_LOOK = 0.06, 8
 # PPO (Schulman et al. 2017, arXiv 1707.06347).
 _HORIZON, _EPOCHS, _MINIBATCH = 64, 10, 1024
 _GAMMA, _LAMBDA, _CLIP = 0.99, 0.95, 0.2
@@ -123,10 +123,8 @@ class FineTuning(Spec):
 
     def _chosen(self, network: Network, teacher: Network, visits: Visits) -> Self:
         """The spec with a rate and a deviation."""
-        policy, agent = (
-            float(visits.returns(partial(act, each), _FIRST_LOOK).mean())
-            for each in (network, teacher)
-        )
+        acts = [partial(act, each) for each in (network, teacher)]
+        policy, agent = map(float, visits.returns(acts, _FIRST_LOOK).mean(axis=1))
         rate, deviation = _GENTLE if policy >= agent - _NEAR * abs(agent) else _BOLD
         return dataclasses.replace(
             self, rate=self.rate or rate, deviation=self.deviation or deviation
@@ -350,23 +348,17 @@ def _evolve(spec: FineTuning, network: Network, given: Given) -> list[Network]:
     snapshots: list[Network] = []
     size = np.float32(spec.deviation * (np.abs(center).mean() + 1e-8))
 
-    def play(parameters: Float) -> float:
+    def counted(network: Network, observations: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         nonlocal played
-        steps, chosen = 0, student.network(parameters)
-
-        def counted(observations: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-            nonlocal steps
-            steps += len(observations)
-            actions: npt.NDArray[np.float32] = act(chosen, observations)
-            return actions
-
-        mean = float(visits.returns(counted, _EPISODES, first=10_000 + number * _EPISODES).mean())
-        played += steps
-        return mean
+        played += len(observations)
+        return act(network, observations)
 
     while played < spec.steps:
         noise = rng.standard_normal((_PAIRS, len(center))).astype(np.float32)
-        returns = np.array([[play(center + s * size * n) for s in (1, -1)] for n in noise])
+        around = [student.network(center + s * size * n) for n in noise for s in (1, -1)]
+        acts = [partial(counted, network) for network in around]
+        returns = visits.returns(acts, _EPISODES, first=10_000 + number * _EPISODES)
+        returns = returns.mean(axis=1).reshape(-1, 2)
         ranks = returns.ravel().argsort().argsort().reshape(returns.shape) / (returns.size - 1)
         gradient = (ranks[:, 1] - ranks[:, 0]).astype(np.float32) @ noise / np.float32(_PAIRS)
         done = min(1.0, played / spec.steps)

@@ -127,7 +127,7 @@ def race(
     networks: Sequence[Network],
     visits: Visits,
     *,
-    episodes: int = 4,
+    episodes: int = 6,
     on_progress: Callable[[float], None] = lambda fraction: None,
 ) -> tuple[Network, npt.NDArray[np.float64]]:
     """The network of the highest mean return, and its returns; all play the same start states.
@@ -138,10 +138,11 @@ def race(
     returns = {id(network): np.empty(0) for network in running}
     while True:
         played = len(returns[id(running[0])])
-        for network in running:
-            on_progress(1 - len(running) / len(networks))
-            more = visits.returns(partial(act, network), episodes - played, first=played)
-            returns[id(network)] = np.concatenate([returns[id(network)], more])
+        on_progress(1 - len(running) / len(networks))
+        acts = [partial(act, network) for network in running]
+        more = visits.returns(acts, episodes - played, first=played)
+        for network, added in zip(running, more, strict=True):
+            returns[id(network)] = np.concatenate([returns[id(network)], added])
         running.sort(key=lambda network: -float(returns[id(network)].mean()))
         running = running[: -(-len(running) // 2)]
         if len(running) == 1:

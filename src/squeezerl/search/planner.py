@@ -26,7 +26,7 @@ from squeezerl.search.candidates import Candidate, learning_s, lengthened
 
 # Of the time for learning, all first students together get this share, and what follows a move
 # another, but not less than so many seconds.
-_START_SHARE, _MOVE_SHARE, _SHORTEST_S = 0.35, 0.025, 4.0
+_START_SHARE, _MOVE_SHARE, _SHORTEST_S = 0.25, 0.025, 4.0
 # Of the learning after a move, this share imitates, and the rest is for the reward.
 _IMITATING = 0.25
 # A glance at a few episodes must show so much more than is asked for.
@@ -105,9 +105,11 @@ class _Line:
             return
         best = self.best(seen, demand)
         if (near := self._nearest(seen, demand, best)) is not None:
-            yield _extended(near, _tuned(2 * self.learn_s))
+            seconds = self.learn_s * 2 ** (1 + _repairs(near))
             if best is None:
-                yield _extended(near, _imitating(self.learn_s, "agent"), _tuned(self.learn_s))
+                imitating = _imitating(_IMITATING * seconds, "agent")
+                yield _extended(near, imitating, _tuned((1 - _IMITATING) * seconds))
+            yield _extended(near, _tuned(seconds))
         if best is None:
             return
         steps = _smaller(best.recipe, fewer_bits=demand.fewer_bits)

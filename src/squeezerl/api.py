@@ -69,8 +69,15 @@ Policy = Agent | Artifact | str | Path
 load = load_agent
 
 
-def read_policy(policy: Policy, *, vecnormalize: str | Path | None = None) -> Agent | Artifact:
+def read_policy(
+    policy: Policy,
+    *,
+    vecnormalize: str | Path | None = None,
+    activation: str | None = None,
+) -> Agent | Artifact:
     """The agent or artifact itself, or the one at a path.
+
+    `activation` is for agents that need one (`load_agent`); artifacts have theirs.
 
     Raises:
         SqueezeRLError: if it is neither, or damaged, or an artifact is given a normaliser.
@@ -81,7 +88,9 @@ def read_policy(policy: Policy, *, vecnormalize: str | Path | None = None) -> Ag
         raise InvalidArgumentError(
             "an artifact has its normaliser inside; give no `vecnormalize` with it"
         )
-    return policy if isinstance(policy, Artifact) else as_agent(policy, vecnormalize=vecnormalize)
+    if isinstance(policy, Agent | Artifact):
+        return policy
+    return load_agent(policy, vecnormalize=vecnormalize, activation=activation)
 
 
 def as_artifact(

@@ -34,7 +34,6 @@ def _cut(path: Path) -> None:
 
 
 WRITERS: dict[str, Callable[[Path], None]] = {
-    "torch.save": lambda path: torch.save(WEIGHTS, path),
     "torch.save from before": lambda path: torch.save(
         WEIGHTS, path, _use_new_zipfile_serialization=False
     ),

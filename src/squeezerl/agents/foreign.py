@@ -25,7 +25,6 @@ _BEGINNINGS = (
 _ZIPPED = (
     ("parameter_list", "a checkpoint of Stable Baselines 2 (TensorFlow); convert it to "
      "Stable-Baselines3"),
-    ("data.pkl", "a file of torch.save, such as another trainer's weights (.pt, .pth)"),
     ("model.weights.h5", "a Keras model (.keras)"),
     ("keras_metadata.pb", "a Keras model"),
     ("saved_model.pb", "a TensorFlow SavedModel"),

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from squeezerl.agents.foreign import what_it_is
-from squeezerl.errors import CheckpointError, NetworkError, UnsupportedPolicyError
+from squeezerl.errors import (
+    CheckpointError,
+    InvalidArgumentError,
+    NetworkError,
+    UnsupportedPolicyError,
+)
+from squeezerl.network.activations import ACTIVATIONS, Activation
 from squeezerl.network.network import Network
 from squeezerl.records import AgentSource, SourceFile
 from squeezerl.registry import Registry
@@ -91,6 +97,8 @@ class Source(ABC):
     """Its name, which `AgentSource.kind` repeats, for example "stable-baselines3"."""
     takes: ClassVar[str]
     """What it reads, for messages, for example "a Stable-Baselines3 .zip"."""
+    takes_activation: ClassVar[bool] = False
+    """Whether `load` takes an `activation`, since its files may not say which one they need."""
 
     @abstractmethod
     def recognises(self, path: Path) -> bool:
@@ -112,6 +120,7 @@ class Source(ABC):
 
 
 def _import_built_in() -> None:
+    import squeezerl.agents.sources.checkpoint
     import squeezerl.agents.sources.onnx_graph
     import squeezerl.agents.sources.stable_baselines3.source
     import squeezerl.agents.sources.torchscript  # noqa: F401
@@ -134,7 +143,12 @@ def _is_demo(name: str | Path) -> bool:
     return str(name) == DEMO and not Path(name).exists()
 
 
-def load_agent(path: str | Path, *, vecnormalize: str | Path | None = None) -> Agent:
+def load_agent(
+    path: str | Path,
+    *,
+    vecnormalize: str | Path | None = None,
+    activation: str | None = None,
+) -> Agent:
     """Load a trained agent with the first registered source that recognises it.
 
     Example:
@@ -147,6 +161,7 @@ def load_agent(path: str | Path, *, vecnormalize: str | Path | None = None) -> A
             agent, or what another registered source reads.
         vecnormalize: file of the observation normaliser, if it is not found beside the checkpoint;
             "none" plays the policy without one.
+        activation: between the layers, for weights that do not say which: "elu", "leaky_relu:0.1".
 
     Raises:
         CheckpointError: if a file is missing, damaged, hostile or inconsistent, or if no source
@@ -155,9 +170,27 @@ def load_agent(path: str | Path, *, vecnormalize: str | Path | None = None) -> A
     """
     found = agent_path(path)
     normalizer = None if vecnormalize is None else Path(vecnormalize)
-    agent = _source_of(found).load(found, normalizer=normalizer)
+    source, given = _source_of(found), {}
+    if activation is not None:
+        if not source.takes_activation:
+            raise InvalidArgumentError(
+                f"{path}: such a file says which activation it has; give no `activation`"
+            )
+        given["activation"] = _activation_named(activation)
+    agent = source.load(found, normalizer=normalizer, **given)
     name = DEMO if _is_demo(path) else str(path)
     return replace(agent, source=replace(agent.source, path=name))
+
+
+def _activation_named(text: str) -> str:
+    """The text of the activation of a name in any spelling, such as "leaky_relu:0.1"."""
+    name, colon, numbers = text.partition(":")
+    names = {known.lower(): known for known in ACTIVATIONS}
+    found = names.get(name.replace("_", "").lower(), name)
+    try:
+        return str(Activation.of(f"{found}{colon}{numbers}"))
+    except NetworkError as error:
+        raise InvalidArgumentError(f"`activation`: {error}") from error
 
 
 def source_file(role: str, path: Path) -> SourceFile:

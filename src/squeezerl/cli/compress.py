@@ -54,6 +54,7 @@ def compress(
     frame_stack: console.FrameStackOption = None,
     stochastic: console.StochasticOption = False,
     vecnormalize: console.VecNormalizeOption = None,
+    activation: console.ActivationOption = None,
     opset: console.OpsetOption = None,
     force: console.ForceOption = False,
     as_json: console.JsonOption = False,
@@ -78,7 +79,7 @@ def compress(
     from squeezerl.report.text import format_number_interval
 
     steps = _recipe(recipe, method, ratio, naive)
-    loaded = load_agent(agent, vecnormalize=vecnormalize)
+    loaded = load_agent(agent, vecnormalize=vecnormalize, activation=activation)
     if stochastic:
         loaded = loaded.stochastic()
     check_output(output, force=force)
@@ -160,6 +161,7 @@ def compress(
     console.say(f"\n{output}: {said}")
     if observations is not None:
         compared = ["--against", agent, "--observations", str(observations)]
+        compared += [f"--activation={activation}"] * (activation is not None)
         command = shlex.join(["squeezerl", "evaluate", str(output), *compared])
         console.say(f"How near its actions are, better on another log: {command}")
         return
@@ -175,6 +177,7 @@ def compress(
             + [f"--max-episode-steps={max_episode_steps}"] * (max_episode_steps is not None)
             + ["--stochastic"] * stochastic
             + [f"--against-vecnormalize={vecnormalize}"] * (vecnormalize is not None)
+            + [f"--activation={activation}"] * (activation is not None)
         )
     )
 

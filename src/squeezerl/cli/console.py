@@ -84,6 +84,12 @@ VecNormalizeOption = Annotated[
         help="Saved VecNormalize, where it does not stand beside the agent; 'none' for none."
     ),
 ]
+ActivationOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Activation between the layers of weights that do not name one: elu, leaky_relu:0.1."
+    ),
+]
 OpsetOption = Annotated[
     int | None,
     typer.Option(

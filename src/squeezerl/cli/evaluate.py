@@ -49,6 +49,7 @@ def evaluate(
         str, typer.Option(help="Runtime that plays: ort, native, torch, sb3.")
     ] = "ort",
     vecnormalize: console.VecNormalizeOption = None,
+    activation: console.ActivationOption = None,
     against_vecnormalize: Annotated[
         Path | None, typer.Option(help="The same for the agent of --against.")
     ] = None,
@@ -79,12 +80,14 @@ def evaluate(
         raise InvalidArgumentError(
             "--max-episodes and --against-vecnormalize are for comparisons; add --against"
         )
-    loaded = read_policy(policy, vecnormalize=vecnormalize)
+    loaded = read_policy(policy, vecnormalize=vecnormalize, activation=activation)
     source = loaded.source if isinstance(loaded, Agent) else loaded.manifest.source
     baseline = None
     if against is not None:
         with console.option_names(vecnormalize="--against-vecnormalize"):
-            baseline = read_policy(against, vecnormalize=against_vecnormalize)
+            baseline = read_policy(
+                against, vecnormalize=against_vecnormalize, activation=activation
+            )
     if observations is not None or keep_actions is not None:
         if observations is None or baseline is None or env is not None or env_kwargs:
             raise InvalidArgumentError(

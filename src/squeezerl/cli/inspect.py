@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def inspect(
     agent: console.AgentArgument,
     vecnormalize: console.VecNormalizeOption = None,
+    activation: console.ActivationOption = None,
     as_json: console.JsonOption = False,
 ) -> None:
     """Show an agent's algorithm, spaces, layers and bytes; nothing in it is executed.
@@ -23,7 +24,7 @@ def inspect(
     """
     from squeezerl.agents.load import load_agent
 
-    loaded = load_agent(agent, vecnormalize=vecnormalize)
+    loaded = load_agent(agent, vecnormalize=vecnormalize, activation=activation)
     data = _describe(loaded)
     if as_json:
         console.print_json(data)

@@ -64,6 +64,7 @@ def squeeze(
     stochastic: console.StochasticOption = False,
     backend: console.BackendOption = "auto",
     vecnormalize: console.VecNormalizeOption = None,
+    activation: console.ActivationOption = None,
     opset: console.OpsetOption = None,
     measure: Annotated[
         bool, typer.Option(help="Also measure latency, memory and energy of the best candidates.")
@@ -87,7 +88,7 @@ def squeeze(
     from squeezerl.artifacts.output import check_output
     from squeezerl.report.squeeze_report import squeeze_result
 
-    loaded = load_agent(agent, vecnormalize=vecnormalize)
+    loaded = load_agent(agent, vecnormalize=vecnormalize, activation=activation)
     check_output(output, force=force)
     environment = console.find_environment(
         env,

@@ -121,10 +121,12 @@ def _drawable(environment: Environment) -> gymnasium.Env[Any, Any]:
         raise EnvError(f"{environment.id} draws no pictures (its render_modes lack rgb_array)")
     renderer = getattr(env.unwrapped, "mujoco_renderer", None)
     if renderer is not None:
+        model = env.unwrapped.model
         # Shadows and smoothing take nine tenths of the time where the CPU draws.
-        quality = env.unwrapped.model.vis.quality
-        quality.shadowsize = quality.offsamples = 0
+        model.vis.quality.shadowsize = model.vis.quality.offsamples = 0
         renderer.width = renderer.height = SIZE
+        if "track" in (names := [model.camera(number).name for number in range(model.ncam)]):
+            renderer.camera_id = names.index("track")  # the usual camera stays where it is
     return env
 
 

@@ -55,7 +55,7 @@ def deployment(artifact: Artifact, *, has_c: bool) -> tuple[Block, ...]:
             (
                 "A sketch must lie in a folder of its own name. ",
                 Code("policy_sketch.ino"),
-                " runs the self-test on the board; put your sensors where it says so.",
+                " asks the policy a hundred times a second; put your sensors where it says so.",
             )
         ),
         Preformatted(

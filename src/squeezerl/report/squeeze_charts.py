@@ -129,8 +129,8 @@ def layers_chart(manifest: Manifest, result: SqueezeResult) -> Chart:
             ]))  # fmt: skip
     bars_ = tuple(
         Bar(
-            start=0, end=count, row=number + (0.05 if style is ORIGINAL else 0.3), style=style,
-            tip=tip, height=0.22,
+            start=0, end=count, row=number + (0.03 if style is ORIGINAL else 0.24), style=style,
+            tip=tip, height=0.18,
         )
         for number, (_, bars) in enumerate(rows)
         for count, tip, style in bars

@@ -233,16 +233,18 @@ def four_numbers(result: SqueezeResult, measured: dict[str, Any] | None) -> Numb
     before, after = result.baseline_size.weight_bytes, size.weight_bytes
     retention = result.confirmation.retention
     kept = retention.normalized
+    speed, energy = _speed_and_energy(result, measured)
     interval = "" if kept is None else f"[{100 * kept.low:.1f}, {100 * kept.high:.1f}] "
     return Numbers(
         (
             Number(f"{before / after:,.1f}×", "smaller", f"{before:,} → {after:,} bytes"),
-            *_speed_and_energy(result, measured),
+            speed,
             Number(
                 DASH if kept is None else f"{kept.estimate:.1%}",
                 "of the return kept",
                 f"{interval}over {retention.episodes} fresh episodes",
             ),
+            energy,
         )
     )
 
@@ -259,13 +261,14 @@ def _speed_and_energy(
     if measured is None or not rows:
         return Number(DASH, "times as fast", "not measured"), Number(DASH, "joules", "not measured")
     best = min(rows, key=lambda row: row["latency_s"]["median"])
-    reference = measured["reference"]["runtime"]
+    reference = next(row for row in measured["rows"] if row["latency_s"])
     ratio = (best["reference_ratio"]["latency"] or {}).get("median")
+    shaky = "" if best["latency_s"]["stable"] and reference["latency_s"]["stable"] else "; unstable"
     speed = Number(
-        DASH if ratio is None else f"{ratio:.2f}×",
+        DASH if ratio is None else _times(ratio),
         "as fast",
-        f"{format_si(best['latency_s']['median'], 's')} in {best['runtime']}, the original in "
-        f"{reference}",
+        f"{format_si(best['latency_s']['median'], 's')} in {best['runtime']}; the original takes "
+        f"{format_si(reference['latency_s']['median'], 's')} in {reference['runtime']}{shaky}",
     )
     energy = best["energy_j_per_decision"]
     if energy is None:
@@ -274,8 +277,12 @@ def _speed_and_energy(
     less = (best["reference_ratio"]["energy"] or {}).get("median")
     note = "an estimate from CPU time" if best["energy_estimated"] else "measured"
     if less is not None:
-        note += f"; the original needs {less:.2f}× as much"
+        note += f"; the original needs {_times(less)} that"
     return speed, Number(format_si(energy["mean"], "J"), "for a decision", note)
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.0f}×" if ratio >= 10 else f"{ratio:.2g}×"
 
 
 def _pareto(result: SqueezeResult, measured: dict[str, Any] | None) -> Figure:

@@ -135,9 +135,9 @@ def _mark(chart: Chart, mark: Mark, shapes: dict[tuple[str, int], str], chart_na
     )
     if mark.label:
         right = chart.x.place(mark.x) > 0.5
-        anchor, shift = ("end", -16) if right else ("start", 16)
+        anchor, shift = ("end", -8) if right else ("start", 8)
         parts.append(
-            f'<text class="label" x="{x}" y="{y}" dx="{shift}" dy="22" text-anchor="{anchor}">'
+            f'<text class="label" x="{x}" y="{y}" dx="{shift}" dy="-15" text-anchor="{anchor}">'
             f"{escape(mark.label)}</text>"
         )
     return "".join(parts)

@@ -41,8 +41,8 @@ a { color: var(--link); }
 nav { margin: 1.2rem 0; padding: .8rem 1.1rem; background: var(--tint); border-radius: 6px; }
 nav ul { margin: 0; padding: 0; list-style: none; columns: 3 14rem; }
 .wide { overflow-x: auto; margin: .6rem 0; }
-table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
-th, td { padding: .28rem .65rem; text-align: left; vertical-align: top; white-space: nowrap; }
+table { border-collapse: collapse; font-size: 12.5px; font-variant-numeric: tabular-nums; }
+th, td { padding: .28rem .45rem; text-align: left; vertical-align: top; white-space: nowrap; }
 th { border-bottom: 2px solid var(--ink); font-weight: 600; }
 td { border-bottom: 1px solid var(--line); }
 th.number, td.number { text-align: right; }

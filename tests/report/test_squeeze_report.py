@@ -25,8 +25,9 @@ from made_profiles import make_process, make_profile, make_row
 from squeezerl.pipeline.make import make_artifact
 from squeezerl.pipeline.replay import Film, film
 from squeezerl.records import Interval
+from squeezerl.report.chart import Chart
 from squeezerl.report.chart_picture import draw_chart
-from squeezerl.report.document import Document, Paragraph
+from squeezerl.report.document import Document, Figure, Paragraph
 from squeezerl.report.renderers import render
 from squeezerl.report.squeeze_charts import latency_chart, pareto_chart, returns_chart
 from squeezerl.report.squeeze_report import (
@@ -289,6 +290,10 @@ def test_no_candidate_stands_out_where_the_float_policy_is_chosen() -> None:
     assert not any(mark.stands_out for mark in marks)
 
 
+def _draw(chart: Chart, path: Path) -> None:
+    draw_chart(Figure(title="a title", path=path.name, chart=chart), path)
+
+
 def _without_retention() -> SqueezeResult:
     undefined = dataclasses.replace(make_trial("ptdq", 900, 1.0), judgement=untrained_judgement())
     return dataclasses.replace(make_float_result(), trials=(failed_trial(), undefined))
@@ -301,7 +306,7 @@ def test_a_candidate_without_retention_has_no_mark() -> None:
 @pytest.mark.parametrize("make", [make_result, make_float_result, _without_retention])
 def test_the_picture_has_something_in_it(make: object, tmp_path: Path) -> None:
     assert callable(make)
-    draw_chart(pareto_chart(make(), None), tmp_path / "pareto.png", "a title")
+    _draw(pareto_chart(make(), None), tmp_path / "pareto.png")
     with Image.open(tmp_path / "pareto.png") as picture:
         assert picture.format == "PNG"
         assert min(picture.size) > 400
@@ -312,7 +317,7 @@ def test_recipes_of_several_steps_are_drawn_and_listed_too(tmp_path: Path) -> No
     trials = (*make_result().trials, make_trial("prune:l2:0.3 | int8:static", 1800, 0.9))
     result = dataclasses.replace(make_result(), trials=trials)
     chart = pareto_chart(result, None)
-    draw_chart(chart, tmp_path / "pareto.svg", "a title")
+    _draw(chart, tmp_path / "pareto.svg")
     assert "<!-- L2 pruning + PTSQ" in (tmp_path / "pareto.svg").read_text()
     assert chart.marks[-1].tip.startswith("l2-30+ptsq")
     assert "l2-30+ptsq" in [row[0] for row in candidates_table(result).plain_rows]

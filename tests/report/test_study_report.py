@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from browser import look_at, nothing_wrong
 from matplotlib.figure import Figure
 
 from made_study import HOST, made_study
@@ -22,6 +23,8 @@ from squeezerl.analysis.hierarchy import AgentDraws, agent_draws
 from squeezerl.errors import OutputError
 from squeezerl.jobs.job import Failure, Job
 from squeezerl.report import study_figures
+from squeezerl.report.document import Numbers, Paragraph
+from squeezerl.report.study_first import first_screen, retention_chart
 from squeezerl.report.study_report import write_study_report
 
 pytestmark = pytest.mark.slow
@@ -73,6 +76,43 @@ def test_the_report_says_all_that_was_asked(report: Path) -> None:
     assert "    CompressionError: layer <0> | has *no* neurons" in text
     assert HOST in text
     assert "| 1a |" in text
+
+
+def test_what_comes_first_has_the_share_of_trained_baselines_beside_it(report: Path) -> None:
+    text = (report / "report.md").read_text(encoding="utf-8")
+    first = text.split("##")[0]
+    assert "over the 3 trained cells of 4" in first
+    assert "3 of 4 baselines count as trained" in first
+    assert "- **3 of 4** baselines are trained: for 100,000 steps" in first
+    assert "PTDQ has the fewest bytes of all methods that clearly keep 90% of the return" in first
+
+
+def test_no_method_is_praised_that_does_not_clearly_keep_its_return() -> None:
+    data = made_study(
+        **SMALL, algorithms=("ppo",), environments=("Hopper-v4",),
+        truth=lambda agent, method, ratio: 1.0 if method == "float" else 0.5,
+    )  # fmt: skip
+    sentence, numbers, *_ = first_screen(data, study_analysis.analyse(data, 0))
+    assert isinstance(sentence, Paragraph)
+    assert str(sentence.text).startswith("No method clearly keeps 90% of the return")
+    assert isinstance(numbers, Numbers)
+    assert numbers.numbers[-1].value == "1 of 1"
+
+
+def test_every_trained_policy_has_a_mark(report: Path) -> None:
+    data = made_study(**SMALL, untrained=("sac-Hopper-v4",))
+    analysis = study_analysis.analyse(data, 0)
+    cells = analysis.cells
+    shown = cells[cells["retention"].notna() & (cells["method"] != "float")]
+    chart = retention_chart(data, analysis)
+    assert [mark.y for mark in chart.marks] == shown["retention"].tolist()
+    assert not any("SAC on Hopper-v4" in mark.tip for mark in chart.marks)
+
+
+def test_the_site_is_whole_in_a_browser(report: Path, tmp_path: Path) -> None:
+    seen = look_at(report / "index.html", tmp_path)
+    nothing_wrong(seen)
+    assert all(one["charts"] == 1 and one["marks"] > 20 for one in seen.widths)
 
 
 def test_every_link_leads_somewhere(report: Path) -> None:

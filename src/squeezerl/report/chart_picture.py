@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from squeezerl.report.chart import Axis, Chart
+from squeezerl.report import document as doc
+from squeezerl.report.chart import Axis
 from squeezerl.report.panels import handle, rule_handle, study_style
 
 
-def draw_chart(chart: Chart, path: Path, title: str) -> None:
-    """Draw a chart to a file; its format follows from the name (PNG, SVG, PDF)."""
+def draw_chart(shown: doc.Figure, path: Path) -> None:
+    """Draw a figure's chart to a file; its format follows from the name (PNG, SVG, PDF)."""
     from matplotlib.figure import Figure
 
+    chart = shown.chart
+    assert chart is not None
+    path.parent.mkdir(exist_ok=True)
     x, y = chart.x.place, chart.y.place
     with study_style():
         size = (6.4, max(1.6, chart.height / 90))
@@ -52,7 +56,7 @@ def draw_chart(chart: Chart, path: Path, title: str) -> None:
         axes.set_xlabel(chart.x.label)
         axes.set_ylabel(chart.y.label)
         axes.grid(visible=True, color="0.9", axis="x" if chart.y.names else "both")
-        axes.set_title(title, loc="left")
+        axes.set_title(shown.title, loc="left")
         handles = [handle(style, line=False) for style in chart.styles]
         named = {line.label: line for line in chart.lines if line.label}
         handles += [rule_handle(line.label, "--" if line.dashed else "-")

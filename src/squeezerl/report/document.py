@@ -5,6 +5,7 @@ Blocks hold text as it is; each renderer escapes it for its own format.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -199,3 +200,12 @@ class Document:
 
     title: str
     blocks: tuple[Block, ...]
+
+
+def charts(blocks: Iterable[Block]) -> Iterator[Figure]:
+    """The figures with charts among blocks, those within others included."""
+    for block in blocks:
+        if isinstance(block, Figure) and block.chart is not None:
+            yield block
+        elif isinstance(block, Beside | Folded):
+            yield from charts(block.blocks)

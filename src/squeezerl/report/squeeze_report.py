@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from squeezerl.report.document import (
     Table,
     Text,
     Video,
+    charts,
 )
 from squeezerl.report.evaluation_report import drawn_note, evaluation_summary, retention_json
 from squeezerl.report.profile_report import (
@@ -67,10 +67,8 @@ def write_squeeze_report(result: SqueezeResult, folder: Path, film: Film | None 
     text = json.dumps(squeeze_json(result, Path()), indent=1)
     (folder / "results.json").write_text(text + "\n", encoding="utf-8")
     document = squeeze_document(result, folder, film)
-    for figure in figures_of(document.blocks):
-        assert figure.chart is not None
-        (folder / figure.path).parent.mkdir(exist_ok=True)
-        draw_chart(figure.chart, folder / figure.path, figure.title)
+    for figure in charts(document.blocks):
+        draw_chart(figure, folder / figure.path)
     for renderer, name in (("markdown", "report.md"), ("html", "report.html")):
         (folder / name).write_text(render(document, renderer, folder), encoding="utf-8")
 
@@ -214,15 +212,6 @@ def squeeze_document(result: SqueezeResult, folder: Path, film: Film | None = No
             _facts(result),
         ),
     )
-
-
-def figures_of(blocks: Iterable[Block]) -> Iterator[Figure]:
-    """The figures with charts among blocks, those within others included."""
-    for block in blocks:
-        if isinstance(block, Figure) and block.chart is not None:
-            yield block
-        elif isinstance(block, Beside | Folded):
-            yield from figures_of(block.blocks)
 
 
 def four_numbers(result: SqueezeResult, measured: dict[str, Any] | None) -> Numbers:

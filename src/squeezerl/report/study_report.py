@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from squeezerl.analysis.figure_data import untrained_agents
-from squeezerl.analysis.finding import overall_verdicts
+from squeezerl.analysis.finding import UNDECIDED, Finding, overall_verdicts
 from squeezerl.analysis.frames import StudyData, plain
 from squeezerl.analysis.published import SOURCE
 from squeezerl.analysis.study_analysis import StudyAnalysis, analyse
@@ -18,10 +18,12 @@ from squeezerl.artifacts.output import new_folder
 from squeezerl.jobs.job import Failure
 from squeezerl.records import to_json
 from squeezerl.report import document as doc
+from squeezerl.report.chart_picture import draw_chart
 from squeezerl.report.paper_tables import comparison_tables, pruned_tables, returns_tables
 from squeezerl.report.renderers import render
 from squeezerl.report.renderers.json import document_json
 from squeezerl.report.study_figures import Pictures, draw_study_figures
+from squeezerl.report.study_first import first_screen
 from squeezerl.report.study_tables import (
     aggregates_table,
     cells_table,
@@ -36,7 +38,6 @@ REPORT_JSON = "study.json"
 _VERSION = 1
 _MOST_ROWS = 100  # longer tables are files beside the report
 _ERROR_LINES = 12
-_VERDICTS = ("supported", "refuted", "undecided")
 
 
 def write_study_report(
@@ -76,6 +77,8 @@ def write_study_report(
             data, analysis, tables, pictures,
             seed=seed, unfinished=unfinished or {}, failures=failures,
         )  # fmt: skip
+        for figure in doc.charts(document.blocks):
+            draw_chart(figure, work / figure.path)
         for renderer, name in (("markdown", "report.md"), ("html", "index.html")):
             (work / name).write_text(render(document, renderer, work), encoding="utf-8")
         content = study_json(data, analysis, seed) | {"report": document_json(document)}
@@ -164,9 +167,11 @@ def study_document(
         return [shown for name, shown in pictures.items() if name.startswith(starts)]
 
     blocks: list[doc.Block] = [
-        *_summary(data, analysis, unfinished, failures),
-        doc.Heading("Findings of the published study, tested here"),
-        *_findings(analysis),
+        *first_screen(data, analysis),
+        *_summary(data, unfinished, failures, analysis),
+        doc.Heading("Over all cells"),
+        *table("aggregates"),
+        *picture("iqm", "profiles"),
         doc.Heading("What was run"),
         *table("runs"),
         *_untrained(analysis),
@@ -178,12 +183,11 @@ def study_document(
         *picture("retention", "tickets"),
         doc.Heading("Best pruning"),
         *table("table3-mean", "table3-interval"),
-        doc.Heading("Over all cells"),
-        *table("aggregates"),
-        *picture("iqm", "profiles"),
         doc.Heading("What a decision takes"),
         *picture("figure"),
         *table("costs"),
+        doc.Heading("Findings of the published study, tested here"),
+        *_findings(analysis),
         doc.Heading("Beside the published tables"),
         *_agreement(analysis),
         *table("comparison", "comparison-percentages"),
@@ -222,9 +226,9 @@ def _method(seed: int) -> doc.Paragraph:
 
 def _summary(
     data: StudyData,
-    analysis: StudyAnalysis,
     unfinished: Mapping[str, int],
     failures: Sequence[Failure],
+    analysis: StudyAnalysis,
 ) -> list[doc.Block]:
     agents, untrained = analysis.cells["agent"].nunique(), untrained_agents(analysis.cells)
     episodes = int(data.returns["returns"].map(len).sum())
@@ -243,15 +247,7 @@ def _summary(
         said += [" ", doc.Strong(f"The study is not complete: {left} jobs.")]
     if failures:
         said.append(f" {len(failures):,} {'job' if len(failures) == 1 else 'jobs'} failed (below).")
-    runtime, found = next(iter(analysis.findings.items()))
-    counts = Counter(overall_verdicts(found).values())
-    words = ", ".join(f"{counts[name]} {name}" for name in _VERDICTS)
-    return [
-        doc.Paragraph(tuple(said)),
-        doc.Paragraph(
-            f"Of the published study's six findings: {words} (costs in {runtime}). {analysis.basis}"
-        ),
-    ]
+    return [doc.Paragraph(tuple(said))]
 
 
 def _findings(analysis: StudyAnalysis) -> list[doc.Block]:
@@ -259,16 +255,14 @@ def _findings(analysis: StudyAnalysis) -> list[doc.Block]:
         doc.Paragraph(
             f"The findings of {SOURCE}, each split into hypotheses that can fail. A finding is "
             "supported if all of its parts are, refuted if one is, else undecided; with too few "
-            "trained cells, a part that is about all of them stays undecided."
-        ),
-        doc.Paragraph(
-            f"The verdicts are about the agents of this study and no stronger than these. "
-            f"{analysis.basis}"
+            "trained cells, a part that is about all of them stays undecided. The verdicts are "
+            f"about the agents of this study and no stronger than these. {analysis.basis}"
         ),
     ]
     for runtime, several in analysis.findings.items():
         if len(analysis.findings) > 1:
             blocks.append(doc.Heading(f"Costs in {runtime}", 3))
+        blocks.append(doc.Items(_verdicts(several)))
         rows = tuple(
             (
                 finding.label,
@@ -280,12 +274,8 @@ def _findings(analysis: StudyAnalysis) -> list[doc.Block]:
             for finding in several
         )
         header = ("", "claim", "verdict", "evidence", "cells")
-        overall = overall_verdicts(several).items()
-        verdicts = "; ".join(f"{number}: {verdict}" for number, verdict in overall)
-        blocks += [
-            doc.Table(header=header, rows=rows, left=(0, 1, 2, 3)),
-            doc.Paragraph(f"Together: {verdicts}."),
-        ]
+        evidence = doc.Table(header=header, rows=rows, left=(0, 1, 2, 3))
+        blocks.append(doc.Folded(f"The evidence of each part, costs in {runtime}", (evidence,)))
     tested = tuple(
         (
             doc.Strong(finding.label),
@@ -293,7 +283,23 @@ def _findings(analysis: StudyAnalysis) -> list[doc.Block]:
         )
         for finding in next(iter(analysis.findings.values()))
     )
-    return [*blocks, doc.Paragraph("What each part tests:"), doc.Items(tested)]
+    return [*blocks, doc.Folded("What each part tests", (doc.Items(tested),))]
+
+
+def _verdicts(several: Sequence[Finding]) -> tuple[doc.Text, ...]:
+    """One line for each finding that is decided, and one for all that are not."""
+    overall = overall_verdicts(several)
+    lines: list[doc.Text] = []
+    for number, verdict in overall.items():
+        claims = "; ".join(
+            f"{one.claim} ({one.verdict})" for one in several if one.number == number
+        )
+        if verdict != UNDECIDED:
+            lines.append((doc.Strong(f"{number} {verdict}"), f": {claims}"))
+    left = [str(number) for number, verdict in overall.items() if verdict == UNDECIDED]
+    if left:
+        lines.append((doc.Strong("Undecided"), f": {', '.join(left)}, for the reasons below."))
+    return tuple(lines)
 
 
 def _linked(table: doc.Table) -> list[doc.Block]:

@@ -89,7 +89,7 @@ def computed(question: str, results: Results | None) -> Figures | None:
     about_paper = bool(_PAPER.search(text))
     comparing = bool(_COMPARE.search(text)) or bool(_OWN.search(text))
     if about_paper and comparing and results is not None and len(results.comparison):
-        return compare_with_paper(results, _compared_cells(text, results))
+        return compare_with_paper(results, compared_cells(text, results))
     if about_paper or results is None:
         return _paper(text)
     return _own(text, results)
@@ -250,7 +250,8 @@ def _labels(record: MethodRecord) -> list[str]:
     return names
 
 
-def _compared_cells(text: str, results: Results) -> Cells:
+def compared_cells(text: str, results: Results) -> Cells:
+    """The rows of the comparison that a text names, by their names or by the paper's tables."""
     frame = results.comparison
     methods = find_methods(text, known_records(), (*QUANTIZED, PRUNED))
     tables = set(re.findall(r"tables? ([123])", text))

@@ -35,6 +35,18 @@ def ask(
             metavar="URL", help="The study's store. [dim]default: sqlite:///NAME.db[/dim]"
         ),
     ] = None,
+    llm: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="A language model that writes the answer: none, or PROVIDER:MODEL of LangChain, "
+            "for example ollama:llama3.1 or openai:gpt-4o-mini. It is sent the passages.",
+        ),
+    ] = "none",
+    plots: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Let the language model draw, into this folder."),
+    ] = None,
     add: Annotated[
         list[Path] | None,
         typer.Option(
@@ -57,7 +69,8 @@ def ask(
 ) -> None:
     """Answer a question from the paper, the documentation and your own results.
 
-    Figures are computed from the results, and passages are quoted with where they stand.
+    Figures are computed from the results, and passages are quoted with where they stand. A
+    language model can write the answer; each of its sentences cites a source.
 
     Example: squeezerl ask "What did PTDQ keep on HalfCheetah?" --study results/paper-small
     """
@@ -65,6 +78,8 @@ def ask(
         raise InvalidArgumentError('give a question, for example "What is PTDQ?", or --chat')
     if chat and as_json:
         raise InvalidArgumentError("--chat answers people; leave out --json")
+    if plots is not None and llm == "none":
+        raise InvalidArgumentError("--plots is for a language model: name one with --llm")
     from squeezerl.assistant.answer import Assistant
     from squeezerl.assistant.index import cache_folder
     from squeezerl.assistant.results import read_results
@@ -80,9 +95,16 @@ def ask(
             embeddings=embeddings,
             on_progress=lambda fraction: update("indexing", fraction),
         )
+    writer = None
+    if llm != "none":
+        from squeezerl.assistant.writing import Writer, find_model
+
+        writer = Writer(assistant, find_model(llm), llm, plots=plots)
     asked = _next_question() if question is None else question
+    earlier: list[Answer] = []
     while asked is not None:
-        answer = assistant.ask(asked)
+        answer = assistant.ask(asked) if writer is None else writer.ask(asked, earlier)
+        earlier.append(answer)
         if as_json:
             console.print_json(answer.to_json())
         else:
@@ -101,13 +123,19 @@ def _show(answer: Answer) -> None:
     from squeezerl.assistant.index import best_chunk
     from squeezerl.report.document import plain
 
-    for figures in answer.figures:
+    if answer.text is not None:
+        console.say(answer.text)
+        for problem in answer.problems:
+            console.err.print(problem, style="yellow", markup=False, highlight=False)
+        console.say()
+    for number, figures in enumerate(answer.figures, 1):
         table = figures.table
-        console.say(table.title)
+        console.say(f"[F{number}] {table.title}")
         console.print_table(table.header, table.plain_rows, left=table.left)
         console.say(plain(table.note))
         console.say()
-    shown = answer.passages[:_BESIDE_FIGURES] if answer.figures else answer.passages
+    few = bool(answer.figures) and answer.text is None
+    shown = answer.passages[:_BESIDE_FIGURES] if few else answer.passages
     for number, passage in enumerate(shown, 1):
         console.say(f"[{number}] {passage.title}")
         for line in best_chunk(passage, answer.question).strip().splitlines():

@@ -74,7 +74,7 @@ def ask(
 
     Example: squeezerl ask "What did PTDQ keep on HalfCheetah?" --study results/paper-small
     """
-    if question is None and not chat:
+    if not (question or "").strip() and not chat:
         raise InvalidArgumentError('give a question, for example "What is PTDQ?", or --chat')
     if chat and as_json:
         raise InvalidArgumentError("--chat answers people; leave out --json")
@@ -84,6 +84,11 @@ def ask(
     from squeezerl.assistant.index import cache_folder
     from squeezerl.assistant.results import read_results
 
+    model = None
+    if llm != "none":
+        from squeezerl.assistant.writing import Writer, find_model
+
+        model = find_model(llm)
     with console.progress_bar("reading") as update:
         update("reading", 0.0)
         results = None
@@ -95,12 +100,8 @@ def ask(
             embeddings=embeddings,
             on_progress=lambda fraction: update("indexing", fraction),
         )
-    writer = None
-    if llm != "none":
-        from squeezerl.assistant.writing import Writer, find_model
-
-        writer = Writer(assistant, find_model(llm), llm, plots=plots)
-    asked = _next_question() if question is None else question
+    writer = None if model is None else Writer(assistant, model, llm, plots=plots)
+    asked = question or _next_question()
     earlier: list[Answer] = []
     while asked is not None:
         answer = assistant.ask(asked) if writer is None else writer.ask(asked, earlier)

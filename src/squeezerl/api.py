@@ -52,15 +52,22 @@ from squeezerl.measurement.subject import Subject
 from squeezerl.methods.recipe import Recipe, RecipeLike
 from squeezerl.pipeline.make import home_of, make_artifact, recorded_observations, with_opset
 from squeezerl.records import AgentSource, EvaluationRecord, Retention, to_json
+from squeezerl.report.log_squeeze_report import (
+    log_squeeze_json,
+    log_summary,
+    write_log_squeeze_report,
+)
 from squeezerl.report.squeeze_report import squeeze_json, summary, write_squeeze_report
 from squeezerl.runtimes.base import RUNTIMES, Actor, Observations
+from squeezerl.search.result import LogSqueezeResult, SqueezeResult
 
 if TYPE_CHECKING:
     from squeezerl.pipeline.replay import Film
-    from squeezerl.search.result import SqueezeResult
     from squeezerl.search.squeeze import OnBest, StageProgress
 
 _SQUEEZE_SECONDS = 0.6
+# Of a squeeze from a log: its budget unless given, and the rows that its C program is tested on.
+_LOG_BUDGET, _TESTED = "2m", 1_000
 _STOCHASTIC = {"stochastic": True}
 # What can be evaluated and measured: an agent or an artifact, or the path of one.
 Policy = Agent | Artifact | str | Path
@@ -425,10 +432,16 @@ def _hint_at_lost_parts(
         )
 
 
-def _write_program(artifact: Artifact, place: Environment, folder: Path) -> None:
+def _in_opset(folder: Path, opset: int | None) -> None:
+    """Write the artifact in a folder again, in this opset."""
+    if opset is not None:
+        for name, content in with_opset(read_artifact(folder), opset).files.items():
+            (folder / name).write_bytes(content)
+
+
+def _write_program(artifact: Artifact, observations: Observations, folder: Path) -> None:
     """The C program of an artifact in a new folder, if C can hold it."""
     try:
-        observations = recorded_observations(artifact, place)
         program = _program(artifact, "policy", TARGETS[0], observations)
     except FormatError:
         return
@@ -440,7 +453,7 @@ def _write_program(artifact: Artifact, place: Environment, folder: Path) -> None
 class Squeezed:
     """What a squeeze found, and the folder that it wrote."""
 
-    result: SqueezeResult
+    result: SqueezeResult | LogSqueezeResult
     output: Path
 
     @property
@@ -455,10 +468,14 @@ class Squeezed:
 
     def summary(self) -> str:
         """What was chosen and why, in a sentence or two."""
+        if isinstance(self.result, LogSqueezeResult):
+            return log_summary(self.result)
         return summary(self.result)
 
     def to_json(self) -> dict[str, Any]:
         """All that was tried, as `squeezerl squeeze --json` prints it."""
+        if isinstance(self.result, LogSqueezeResult):
+            return log_squeeze_json(self.result, self.output)
         return squeeze_json(self.result, self.output)
 
 
@@ -467,6 +484,8 @@ def squeeze(
     *,
     output: str | Path,
     env: Environment | str | None = None,
+    observations: Log | npt.ArrayLike | str | Path | None = None,
+    keep_actions: KeepActions | str = KEEP_ACTIONS,
     retain: float = 0.95,
     recipes: Sequence[RecipeLike] = (),
     budget: float | str = "5m",
@@ -500,6 +519,10 @@ def squeeze(
         agent: an agent, the path of one, or "demo".
         output: folder to write.
         env: an environment or its id; unless given, the one that the agent was trained on.
+        observations: a log in the place of an environment, as for `compress`: then actions are
+            kept, and the return, its episodes and `optimize` play no part.
+        keep_actions: of the decisions in the log, what share is to be kept, and how near (see
+            `KeepActions`).
         retain: share of the random-normalised return to keep.
         recipes: what to try; unless given, small networks that learn from the agent and the reward,
             and beside them quantization. Recipes that do not learn take the time that they need.
@@ -525,40 +548,68 @@ def squeeze(
     Raises:
         SqueezeRLError: for bad input, as documented at `load_agent` and `Search`.
     """
-    from squeezerl.search.squeeze import Search, SqueezeSettings, seconds_of  # with a database
+    from squeezerl.search.log_search import LogSearch, LogSettings  # with a database
+    from squeezerl.search.squeeze import Search, SqueezeSettings, seconds_of
 
     agent, output = as_agent(agent, stochastic=stochastic), Path(output)
     check_output(output, force=force)
+    log = None if observations is None else find_log(observations).fitted_to(agent.network)
+    if log is not None and env is not None:
+        raise InvalidArgumentError("`observations` take the place of `env`; give one of them")
     meter, meter_problem = choose_meter(host_facts(), watts_per_core=watts_per_core)
+    measurement, tried = None, tuple(map(Recipe.of, recipes))
+    if measure:
+        measurement = Settings(
+            runtimes=("ort", "native"), seconds=_SQUEEZE_SECONDS, meter=meter, seed=seed
+        )
+    work = output.absolute().with_name(f".{output.absolute().name}.squeeze")
+    if log is not None:
+        on_log = LogSearch(
+            agent,
+            log,
+            LogSettings(
+                demand=KeepActions.of(keep_actions),
+                seed=seed,
+                recipes=tried,
+                measurement=measurement,
+                meter_problem=meter_problem,
+                workers=workers,
+                budget_s=seconds_of(_LOG_BUDGET if budget is None else budget),
+                max_bytes=max_bytes,
+            ),
+            work,
+        )
+        on_log.run(on_progress, on_best)
+        with new_folder(output, force=force) as folder:
+            found = on_log.write(folder, on_progress)
+            _in_opset(folder, opset)
+            write_log_squeeze_report(found, folder)
+            _write_program(read_artifact(folder), log.observations[:_TESTED], folder / "c")
+        shutil.rmtree(work, ignore_errors=True)
+        return Squeezed(found, output)
     settings = SqueezeSettings(
         retain=retain,
         episodes=episodes,
         max_episodes=max_episodes,
         seed=seed,
-        recipes=tuple(map(Recipe.of, recipes)),
-        measurement=Settings(
-            runtimes=("ort", "native"), seconds=_SQUEEZE_SECONDS, meter=meter, seed=seed
-        )
-        if measure
-        else None,
+        recipes=tried,
+        measurement=measurement,
         meter_problem=meter_problem,
         workers=workers,
-        budget_s=seconds_of(budget),
+        budget_s=seconds_of(budget or 0),
         optimize=optimize,
         max_bytes=max_bytes,
         behaviour=measure,
     )
-    work = output.absolute().with_name(f".{output.absolute().name}.squeeze")
     place = _place(env, agent.source)
     search = Search(agent, place, settings, work)
     try:
         search.run(on_progress, on_best)
         with new_folder(output, force=force) as folder:
             result = search.write(folder, on_progress)
-            if opset is not None:
-                for name, content in with_opset(read_artifact(folder), opset).files.items():
-                    (folder / name).write_bytes(content)
-            _write_program(read_artifact(folder), place, folder / "c")
+            _in_opset(folder, opset)
+            artifact = read_artifact(folder)
+            _write_program(artifact, recorded_observations(artifact, place), folder / "c")
             write_squeeze_report(result, folder, _film(result, folder) if measure else None)
     except EvaluationError as error:
         shutil.rmtree(work, ignore_errors=True)  # untrained: there is nothing to go on with

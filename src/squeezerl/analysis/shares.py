@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy  # loads its parts where they are first used
 
 from squeezerl.records import Interval
 
@@ -25,8 +25,9 @@ def share_interval(kept: float, count: float, error: float) -> Interval:
         count: how many there are, at least 1.
         error: of each of the two bounds.
     """
-    low = float(stats.beta.ppf(error, kept, count - kept + 1)) if kept > 0 else 0.0
-    high = float(stats.beta.isf(error, kept + 1, count - kept)) if kept < count else 1.0
+    quantile = scipy.special.betaincinv
+    low = float(quantile(kept, count - kept + 1, error)) if kept > 0 else 0.0
+    high = float(quantile(kept + 1, count - kept, 1 - error)) if kept < count else 1.0
     return Interval(estimate=kept / count, low=low, high=high)
 
 

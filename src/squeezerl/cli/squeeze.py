@@ -23,6 +23,8 @@ def squeeze(
     agent: console.AgentArgument,
     output: console.OutputOption,
     env: console.EnvOption = None,
+    observations: console.ObservationsOption = None,
+    keep_actions: console.KeepActionsOption = None,
     retain: Annotated[
         float, typer.Option(help="Share of the (random-normalised) return to keep.")
     ] = 0.95,
@@ -42,7 +44,7 @@ def squeeze(
         ),
     ] = None,
     budget: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="TIME",
             help="Time for small networks to learn from the agent: 90s, 10m; 0: none.",
@@ -78,6 +80,9 @@ def squeeze(
     Without a budget it tries PTDQ, PTSQ, 8 and 4 bits, and L1 and L2 at 5 to 70 %. With one, small
     networks learn from the agent as well. Exits with 3 if nothing smaller meets the demand.
 
+    Without an environment, --observations LOG finds the smallest artifact whose actions are near
+    the original's (--keep-actions), which is no guarantee on the return.
+
     DIR becomes the artifact (policy.onnx, manifest.json), with report.html, results.json, a video
     and all candidates beside it. If it is interrupted, the same command goes on.
 
@@ -86,18 +91,30 @@ def squeeze(
     from squeezerl.agents.load import load_agent
     from squeezerl.api import squeeze as squeeze_agent
     from squeezerl.artifacts.output import check_output
+    from squeezerl.evaluation.actions import KEEP_ACTIONS
+    from squeezerl.report.log_squeeze_report import log_squeeze_result
     from squeezerl.report.squeeze_report import squeeze_result
+    from squeezerl.search.result import LogSqueezeResult
 
     loaded = load_agent(agent, vecnormalize=vecnormalize, activation=activation)
     check_output(output, force=force)
-    environment = console.find_environment(
-        env,
-        loaded.source,
-        env_kwargs,
-        backend,
-        max_episode_steps=max_episode_steps,
-        frame_stack=frame_stack,
-    )
+    environment = None
+    if observations is None:
+        if keep_actions is not None:
+            raise InvalidArgumentError("--keep-actions is for --observations LOG")
+        environment = console.find_environment(
+            env,
+            loaded.source,
+            env_kwargs,
+            backend,
+            max_episode_steps=max_episode_steps,
+            frame_stack=frame_stack,
+        )
+    elif any(each is not None for each in (env, env_kwargs, max_episode_steps, frame_stack)):
+        raise InvalidArgumentError(
+            "--observations takes the place of an environment; give no --env and no options of one "
+            "with it"
+        )
     interruption = interrupt_on_signals("interrupted; the same command goes on with what was found")
     names = console.option_names(recipes="--recipe")
     with interruption, names, best_so_far() as (update, on_best):
@@ -105,6 +122,8 @@ def squeeze(
             loaded,
             env=environment,
             output=output,
+            observations=observations,
+            keep_actions=keep_actions or KEEP_ACTIONS,
             recipes=recipes or (),
             workers=workers,
             stochastic=stochastic,
@@ -125,7 +144,11 @@ def squeeze(
     if as_json:
         console.print_json(squeezed.to_json())
     else:
-        console.show(squeeze_result(squeezed.result).blocks)
+        result = squeezed.result
+        if isinstance(result, LogSqueezeResult):
+            console.show(log_squeeze_result(result).blocks)
+        else:
+            console.show(squeeze_result(result).blocks)
         console.say(f"{output}: policy.onnx, manifest.json; look at {output / 'report.html'}")
     if squeezed.result.confirmation is None:
         raise typer.Exit(console.NOTHING_KEEPS)
@@ -150,7 +173,7 @@ def best_so_far() -> Iterator[tuple[StageProgress, OnBest]]:
     from rich.live import Live
     from rich.table import Table
 
-    from squeezerl.report.text import format_return
+    from squeezerl.report.text import DASH, format_return
 
     bar = console.bar_of_progress(console.err)
     task = bar.add_task("squeeze", total=1.0)
@@ -167,7 +190,9 @@ def best_so_far() -> Iterator[tuple[StageProgress, OnBest]]:
             table = Table("bytes", "return [95 %]", "retention", title=f"best so far{left}")
             for row in best:
                 table.add_row(
-                    f"{row.weight_bytes:,}", format_return(row.record), f"{row.retention:.1%}"
+                    f"{row.weight_bytes:,}",
+                    DASH if row.record is None else format_return(row.record),
+                    f"{row.retention:.1%}",
                 )
             live.update(Group(table, bar))
 

@@ -10,7 +10,7 @@ from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.jobs.context import JobContext, stoppable
 from squeezerl.jobs.job import Job, Outcome
 from squeezerl.methods.recipe import Recipe
-from squeezerl.pipeline.kinds import sizes
+from squeezerl.pipeline.kinds import fetch_log, sizes
 from squeezerl.pipeline.make import make_artifact
 from squeezerl.pipeline.place import Place
 from squeezerl.records import to_json
@@ -25,13 +25,15 @@ def compress(job: Job, context: JobContext) -> Outcome:
     """
     agent = _fetch(job.params["agent"], context)
     recipe = Recipe.from_json(job.params["specs"])
-    given, begun = job.params["calibration"], job.params.get("begun")
+    given, begun = job.params["calibration"] or {}, job.params.get("begun")
+    log = fetch_log(given["log"], context.location) if "log" in given else None
     with stoppable(context) as progress:
         artifact = make_artifact(
             agent,
             recipe,
-            environment=None if given is None else Place.of(given).find(),
-            **({} if given is None else {n: given[n] for n in ("episodes", "count", "seed")}),
+            environment=Place.of(given).find() if "env_id" in given else None,
+            log=log,
+            **{name: given[name] for name in ("episodes", "count", "seed") if name in given},
             threads=context.threads,
             begun=None if begun is None else read_artifact(context.fetch(begun)),
             on_progress=progress,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+
 from squeezerl.agents.load import Agent
 from squeezerl.evaluation import environment as environments
+from squeezerl.evaluation.log import Log, read_log
 from squeezerl.jobs.kinds import register_kind
 from squeezerl.jobs.location import Location
 from squeezerl.methods import base as methods
@@ -18,6 +22,9 @@ TRAIN = register_kind("train", version=2, run="squeezerl.pipeline.train:train")
 COMPRESS = register_kind("compress", version=3, run="squeezerl.pipeline.compress:compress")
 EVALUATE = register_kind("evaluate", version=2, run="squeezerl.pipeline.evaluate:evaluate")
 PROFILE = register_kind("profile", version=3, run="squeezerl.pipeline.profile:profile")
+
+# The files of a log at a location.
+_LOG, _ORIGIN = "log.npz", "origin"
 
 
 def registrations(places: Iterable[Place], recipes: Iterable[Recipe]) -> list[Callable[[], None]]:
@@ -57,6 +64,27 @@ def calibration_params(place: Place, seed: int) -> dict[str, Any]:
         "episodes": CALIBRATION_EPISODES,
         "count": CALIBRATION_OBSERVATIONS,
     }
+
+
+def log_params(key: str, seed: int) -> dict[str, Any]:
+    """The log that a compression gets its observations from; `put_log` must have stored it."""
+    return {"log": key, "seed": seed}
+
+
+def put_log(log: Log, location: Location) -> str:
+    """Store the observations of a log where all workers can fetch them; gives its key."""
+    with location.scratch() as folder:
+        np.savez(folder / _LOG, observations=log.observations)
+        (folder / _ORIGIN).write_text(log.origin, encoding="utf-8")
+        location.put_input(log.record.sha256, folder)
+    return log.record.sha256
+
+
+def fetch_log(key: str, location: Location) -> Log:
+    """The log that `put_log` stored."""
+    folder = location.fetch_input(key)
+    origin = (folder / _ORIGIN).read_text(encoding="utf-8")
+    return dataclasses.replace(read_log(folder / _LOG), origin=origin)
 
 
 def sizes(size: Any) -> dict[str, int]:

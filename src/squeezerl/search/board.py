@@ -13,7 +13,7 @@ from squeezerl.jobs.job import Job, StoredResult
 from squeezerl.jobs.location import Location
 from squeezerl.jobs.store import Store
 from squeezerl.pipeline.evaluate import record_of
-from squeezerl.pipeline.kinds import COMPRESS, EVALUATE, calibration_params
+from squeezerl.pipeline.kinds import COMPRESS, EVALUATE, calibration_params, log_params
 from squeezerl.pipeline.place import Place
 from squeezerl.records import EvaluationRecord
 from squeezerl.search.candidates import BASELINE, Candidate
@@ -30,24 +30,27 @@ class Board:
 
     Args:
         agent: which one at the location it is, as jobs carry it.
-        place: where candidates play.
+        place: where candidates play and are calibrated; `None` where there is a log instead.
         location: where artifacts are.
         seed: of the first attempt at a recipe, and of the first episode.
         fresh: the first seed of confirmations.
         episodes: of a first full look.
+        log: the key of the log that candidates are fitted to, in the place of an environment.
     """
 
     def __init__(
         self,
         agent: Mapping[str, Any],
-        place: Place,
+        place: Place | None,
         location: Location,
         *,
         seed: int,
-        fresh: int,
-        episodes: int,
+        fresh: int = 0,
+        episodes: int = 0,
+        log: str | None = None,
     ) -> None:
         self._agent, self._place, self._location = agent, place, location
+        self._log = log
         self._seed, self._fresh, self._episodes = seed, fresh, episodes
         self._results: dict[str, StoredResult] = {}
         self._problems: dict[str, str] = {}
@@ -137,7 +140,7 @@ class Board:
         params: dict[str, Any] = {
             "agent": self._agent,
             "specs": candidate.recipe.to_json(),
-            "calibration": calibration_params(self._place, seed) if plays else None,
+            "calibration": self._calibration(seed) if plays else None,
         }
         needs: tuple[str, ...] = ()
         if candidate.begun is not None:
@@ -146,6 +149,12 @@ class Board:
         job = COMPRESS.job(params, needs=needs, estimate_s=candidate.learning_s)
         self._names[job.id] = candidate.name
         return job
+
+    def _calibration(self, seed: int) -> dict[str, Any]:
+        if self._log is not None:
+            return log_params(self._log, seed)
+        assert self._place is not None
+        return calibration_params(self._place, seed)
 
     def _made(self, candidate: Candidate) -> StoredResult | None:
         job = self.compress_job(candidate)
@@ -156,6 +165,7 @@ class Board:
         return self._results[job.id]
 
     def _evaluate_job(self, player: Player, first: int, count: int) -> Job:
+        assert self._place is not None
         params = {**self._place.params, "episodes": count, "seed": first}
         if isinstance(player, str):
             return EVALUATE.job({"policy": {RANDOM: first}, **params})

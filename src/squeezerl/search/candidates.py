@@ -64,7 +64,7 @@ def students(network: Network) -> tuple[Recipe, ...]:
     recipes = [
         Recipe.of(f"distill:{widths}:{kind.format(head=head)}") for widths, kind in _STUDENTS
     ]
-    return tuple(r for r in recipes if _weights(r, network) < network.parameter_count / 2)
+    return tuple(r for r in recipes if weight_count(r, network) < network.parameter_count / 2)
 
 
 def learns(recipe: Recipe) -> bool:
@@ -87,7 +87,7 @@ def _lengthened(step: Spec, times: float) -> Spec:
     return step.from_fields({**step.values, **longer})
 
 
-def _weights(recipe: Recipe, network: Network) -> int:
+def weight_count(recipe: Recipe, network: Network) -> int:
     """Weights and biases of the student that a recipe begins with."""
     layers = recipe.steps[0].expect(
         [

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from squeezerl.evaluation.actions import ActionRetention, KeepActions
 from squeezerl.evaluation.behaviour import Behaviour
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.referee import Judgement
 from squeezerl.formats.base import SizeRecord
 from squeezerl.measurement.result import Profile
 from squeezerl.methods.recipe import Recipe
-from squeezerl.records import AgentSource, Calibration, EvaluationRecord, Host
+from squeezerl.records import (
+    AgentSource,
+    Calibration,
+    EvaluationRecord,
+    Host,
+    ObservationsRecord,
+)
 from squeezerl.search.candidates import Candidate
 
 
@@ -77,11 +84,53 @@ class SqueezeResult:
     confirmation_baseline: EvaluationRecord | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class LogTrial:
+    """A candidate, and how near its actions are in the part of the log that is chosen by.
+
+    `problem` says why there are none.
+    """
+
+    candidate: Candidate
+    artifact: str | None
+    size: SizeRecord | None
+    kept: ActionRetention | None
+    problem: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogSqueezeResult:
+    """All that was tried and what was chosen.
+
+    `confirmation` is the chosen candidate's judgement on the last part of the log, which played no
+    part in the choice; it is `None` where nothing smaller was confirmed, and the float policy is
+    chosen. `original` is that of the float policy, for what the log recorded.
+    """
+
+    source: AgentSource
+    log: ObservationsRecord
+    demand: KeepActions
+    seed: int
+    host: Host
+    baseline_size: SizeRecord
+    original: ActionRetention
+    trials: tuple[LogTrial, ...]
+    chosen: Candidate
+    confirmation: ActionRetention | None
+    profile: Profile | None
+    measurement_problem: str | None
+    max_bytes: int | None
+    budget_s: float
+
+
 @dataclass(frozen=True)
 class BestSoFar:
-    """A row of what a search has found so far: bytes of the weights, the return and retention."""
+    """A row of what a search has found so far: bytes of the weights, the return and retention.
+
+    Where actions are judged there is no return, and `retention` is the share of decisions kept.
+    """
 
     name: str
     weight_bytes: int
-    record: EvaluationRecord
+    record: EvaluationRecord | None
     retention: float

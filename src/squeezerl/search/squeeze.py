@@ -9,13 +9,11 @@ written in `writing`.
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import math
 import re
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -26,22 +24,20 @@ from squeezerl.errors import (
     EvaluationError,
     InvalidArgumentError,
     MeasurementError,
-    OutputError,
 )
 from squeezerl.evaluation.environment import Environment
-from squeezerl.evaluation.evaluate import CONFIRMATION_SEED_OFFSET, check_numbers
+from squeezerl.evaluation.evaluate import CONFIRMATION_SEED_OFFSET, calibrate, check_numbers
 from squeezerl.host.cores import count_cores
 from squeezerl.host.facts import host_facts
-from squeezerl.jobs.execute import execute
-from squeezerl.jobs.job import Job, Label, Status
+from squeezerl.jobs.job import Status
 from squeezerl.jobs.location import Location
 from squeezerl.jobs.open import open_store
-from squeezerl.jobs.store import Store
-from squeezerl.measurement.settings import Settings
+from squeezerl.measurement.settings import Settings, Workload
 from squeezerl.methods.recipe import Recipe
 from squeezerl.pipeline.kinds import agent_params, put_agent, registrations
 from squeezerl.pipeline.place import Place
 from squeezerl.records import EvaluationRecord
+from squeezerl.runtimes.base import RUNTIMES
 from squeezerl.search.board import STUDY, Board
 from squeezerl.search.candidates import (
     BASELINE,
@@ -54,6 +50,7 @@ from squeezerl.search.candidates import (
 from squeezerl.search.judging import REFERENCES, Choice, Judge, NotYet, gather
 from squeezerl.search.planner import Demand, Seen, repeating, shrinking
 from squeezerl.search.result import BestSoFar, SqueezeResult, Trial
+from squeezerl.search.working import Watch, alone, work_on
 from squeezerl.search.writing import artifact_path, measure, place_artifacts, watch, worth_measuring
 
 _PLAYING_SHARE = 0.9  # of the progress bar; the rest is measuring
@@ -194,7 +191,7 @@ class Search:
         )
         work.mkdir(parents=True, exist_ok=True)
         self._work = work
-        self._watch = _Watch(work / "seconds")
+        self._watch = Watch(work / "seconds")
         self._explored: list[Candidate] = []
         self._best: Candidate | None = None
 
@@ -209,7 +206,7 @@ class Search:
             EvaluationError: if the agent is not clearly better than random.
         """
         put_agent(self._agent, self._location)
-        with _alone(self._work):
+        with alone(self._work):
             if self._students:
                 self._work_on(self._explore, on_progress, on_best, self._time_is_up)
                 with open_store(self._url) as store:
@@ -227,36 +224,20 @@ class Search:
         should_stop: Callable[[], bool],
     ) -> None:
         """Let workers do the jobs that a plan asks for, until it asks for no more."""
-        with open_store(self._url) as store:
-            done: list[tuple[Job, Label]] = []
-            if STUDY in store.study_names():
-                store.retry_failed(STUDY)
-                self._board.read(store)
-                done = [(row.job, row.label) for row in store.results(STUDY, arrays=False)]
-            # Jobs of an earlier plan that this one does not need are not done; results are kept.
-            store.put_study(STUDY, {}, done)
-
-        def plan_more(store: Store) -> None:
-            self._board.read(store)
-            with suppress(NotYet):
-                self._tell_best(on_best)
-            try:
-                plan()
-            except NotYet as wait:
-                store.add_jobs(STUDY, [(job, self._board.label(job)) for job in wait.jobs])
 
         def tell(status: Status) -> None:
             stage = status.running[0].label.get("stage", STUDY) if status.running else STUDY
             on_progress(str(stage), _PLAYING_SHARE * self._share_done(status))
 
-        execute(
+        work_on(
             self._url,
-            STUDY,
-            location=self._location,
-            workers=self._settings.workers,
-            plan_more=plan_more,
-            on_progress=tell,
+            self._board,
+            self._location,
+            plan,
+            tell_best=lambda: self._tell_best(on_best),
+            on_status=tell,
             should_stop=should_stop,
+            workers=self._settings.workers,
             setup=registrations((self._place,), self._tried),
         )
 
@@ -282,12 +263,16 @@ class Search:
         profile, problem = None, None
         if settings.measurement is not None:
             try:
+                observations, _ = calibrate(
+                    RUNTIMES.get("ort").load(read_artifact(places[BASELINE])),
+                    self._environment,
+                    seed=settings.seed,
+                )
                 profile = measure(
                     worth_measuring(trials, choice.chosen),
                     places,
-                    self._environment,
+                    Workload(env_id=self._environment.id, observations=observations),
                     settings.measurement,
-                    settings.seed,
                     settings.meter_problem,
                     self._work,
                     tell,
@@ -555,34 +540,3 @@ class Search:
         if self._by_bytes:
             return self._board.weight_bytes(candidate)
         return self._board.macs(candidate)
-
-
-class _Watch:
-    """The seconds that a search has taken, over all calls of it."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._before = 0.0
-        with suppress(OSError, ValueError):
-            self._before = float(file.read_text(encoding="utf-8"))
-        self._start = time.monotonic()
-
-    def seconds(self) -> float:
-        seconds = self._before + time.monotonic() - self._start
-        self._file.write_text(f"{seconds:.1f}", encoding="utf-8")
-        return seconds
-
-
-@contextmanager
-def _alone(work: Path) -> Iterator[None]:
-    """Hold the folder; the lock ends with the process, however that ends.
-
-    Raises:
-        OutputError: if another squeeze holds it.
-    """
-    with (work / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise OutputError(f"{work}: another squeeze with the same output is running") from error
-        yield

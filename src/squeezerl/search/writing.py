@@ -54,20 +54,16 @@ def worth_measuring(trials: Sequence[Trial], chosen: Candidate) -> list[Candidat
 def measure(
     candidates: Sequence[Candidate],
     places: Places,
-    environment: Environment,
+    workload: Workload,
     settings: Settings,
-    seed: int,
     meter_problem: str | None,
     scratch: Path,
     on_progress: Callable[[str, float], None],
 ) -> Profile:
-    """What the artifacts cost, on observations of the first one's own episodes."""
+    """What the artifacts cost, all on the same workload."""
     subjects = [
         Subject(candidate.name, read_artifact(places[candidate])) for candidate in candidates
     ]
-    baseline = RUNTIMES.get("ort").load(subjects[0].artifact)
-    observations, _ = calibrate(baseline, environment, seed=seed)
-    workload = Workload(env_id=environment.id, observations=observations)
     return profile_subjects(
         subjects,
         dict.fromkeys((subject.name for subject in subjects), workload),

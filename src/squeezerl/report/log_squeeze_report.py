@@ -198,8 +198,8 @@ def _recorded(result: LogSqueezeResult) -> str | None:
     if share is None:
         return None
     text = (
-        f"Of the actions that the log holds, the float policy's are near enough to {share:.1%} in "
-        "the last fifth."
+        f"Of the actions that the log holds, the float policy's are near enough to "
+        f"{100 * share:.1f} % in the last fifth."
     )
     if share < result.demand.share:
         text += (

@@ -55,7 +55,7 @@ OnBest = Callable[[Sequence[BestSoFar], float], None]
 
 _LEARNING_SHARE = 0.9  # of the budget, and of the progress bar; the rest is measuring
 # Students, from a line to what some ten kilobytes hold.
-_WIDTHS = ("0", "4", "8", "16", "8x8", "16x16", "24x24", "32x32", "48x48", "64x64", "128x128")
+_WIDTHS = ("0", "8", "16", "16x16", "32x32", "64x64", "128x128")
 _KINDS = ("relu", "hardtanh:skip")
 _STUDENT = "distill:{width}:{kind}:head={head} | bits:8:tensor | recover"
 # All students learn for a quarter of the time, and then the most promising ones four times as long.
@@ -174,8 +174,8 @@ def learning_on_a_log(
 ) -> Iterator[list[Candidate]]:
     """What to learn, one generation after the other, without end.
 
-    First all recipes for a short time; then, for longer and longer, those that may still lead to a
-    smaller policy than the smallest that keeps the actions, the ones that lack least first.
+    First all recipes for a short time; then, for four times as long each time, those of smaller
+    policies than the smallest that keeps the actions, the ones that lack least first.
 
     Args:
         recipes: as long as they are written, which is scaled to the time that there is.

@@ -66,8 +66,8 @@ if TYPE_CHECKING:
     from squeezerl.search.squeeze import OnBest, StageProgress
 
 _SQUEEZE_SECONDS = 0.6
-# Of a squeeze from a log: its budget unless given, and the rows that its C program is tested on.
-_LOG_BUDGET, _TESTED = "2m", 1_000
+# Rows of a log that the C program of a squeeze is tested on.
+_TESTED = 1_000
 _STOCHASTIC = {"stochastic": True}
 # What can be evaluated and measured: an agent or an artifact, or the path of one.
 Policy = Agent | Artifact | str | Path
@@ -574,7 +574,7 @@ def squeeze(
                 measurement=measurement,
                 meter_problem=meter_problem,
                 workers=workers,
-                budget_s=seconds_of(_LOG_BUDGET if budget is None else budget),
+                budget_s=seconds_of(budget),
                 max_bytes=max_bytes,
             ),
             work,
@@ -583,8 +583,8 @@ def squeeze(
         with new_folder(output, force=force) as folder:
             found = on_log.write(folder, on_progress)
             _in_opset(folder, opset)
-            write_log_squeeze_report(found, folder)
             _write_program(read_artifact(folder), log.observations[:_TESTED], folder / "c")
+            write_log_squeeze_report(found, folder)
         shutil.rmtree(work, ignore_errors=True)
         return Squeezed(found, output)
     settings = SqueezeSettings(
@@ -596,7 +596,7 @@ def squeeze(
         measurement=measurement,
         meter_problem=meter_problem,
         workers=workers,
-        budget_s=seconds_of(budget or 0),
+        budget_s=seconds_of(budget),
         optimize=optimize,
         max_bytes=max_bytes,
         behaviour=measure,

@@ -150,9 +150,9 @@ def test_each_attempt_to_confirm_errs_half_as_often(tmp_path: Path) -> None:
     """Two that are wrong in states of the last part only, and one that is always right."""
     network = make_network(3, 8, 2, normalized=False)
     weight = as_float(network.layers[0].weight) * np.float32([-1, 1, 1])
-    seen = np.random.default_rng(0).normal(size=(2_500, 3)).astype(np.float32)
+    seen = np.random.default_rng(0).normal(size=(3_000, 3)).astype(np.float32)
     seen[:, 0] = 0
-    seen[2_000::5, 0] = 50
+    seen[2_400::5, 0] = 50
     candidates = [Candidate(Recipe(), attempt) for attempt in range(1, 4)]
     networks = [*[with_layer(network, 0, weight=weight)] * 2, network]
     for candidate, each in zip(candidates, networks, strict=True):

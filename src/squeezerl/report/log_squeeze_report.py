@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.records import to_json
 from squeezerl.report.action_report import (
     NO_RETURN,
@@ -15,6 +16,7 @@ from squeezerl.report.action_report import (
     format_share,
     verdict_text,
 )
+from squeezerl.report.deployment import deployment
 from squeezerl.report.document import Block, Code, Document, Heading, Paragraph, Table, Text
 from squeezerl.report.profile_report import (
     measured_cells,
@@ -29,11 +31,12 @@ from squeezerl.search.result import LogSqueezeResult, LogTrial
 
 
 def write_log_squeeze_report(result: LogSqueezeResult, folder: Path) -> None:
-    """Write report.md and results.json; paths in them are relative to `folder`."""
+    """Write report.md, report.html and results.json; paths in them are relative to `folder`."""
     text = json.dumps(log_squeeze_json(result, Path()), indent=1)
     (folder / "results.json").write_text(text + "\n", encoding="utf-8")
-    report = render(log_squeeze_document(result), "markdown", folder)
-    (folder / "report.md").write_text(report, encoding="utf-8")
+    document = log_squeeze_document(result, folder)
+    for renderer, name in (("markdown", "report.md"), ("html", "report.html")):
+        (folder / name).write_text(render(document, renderer, folder), encoding="utf-8")
 
 
 def log_squeeze_json(result: LogSqueezeResult, root: Path) -> dict[str, Any]:
@@ -117,8 +120,8 @@ def _nothing(result: LogSqueezeResult) -> str:
     )
 
 
-def log_squeeze_document(result: LogSqueezeResult) -> Document:
-    """The whole report; paths in it are relative to the squeeze's folder."""
+def log_squeeze_document(result: LogSqueezeResult, folder: Path) -> Document:
+    """The whole report; paths in it are relative to the folder, which has the artifact."""
     measured = _measured(result)
     blocks: list[Block] = [Paragraph(log_summary(result)), Paragraph(NO_RETURN)]
     if (recorded := _recorded(result)) is not None:
@@ -139,7 +142,11 @@ def log_squeeze_document(result: LogSqueezeResult) -> Document:
         blocks += [Heading("Measured"), *profile_blocks(measured)]
     return Document(
         title=f"Squeezed from a log: {result.source.label.upper()}",
-        blocks=(*blocks, _facts(result)),
+        blocks=(
+            *blocks,
+            *deployment(read_artifact(folder), has_c=(folder / "c").is_dir()),
+            _facts(result),
+        ),
     )
 
 

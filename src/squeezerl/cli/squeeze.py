@@ -44,7 +44,7 @@ def squeeze(
         ),
     ] = None,
     budget: Annotated[
-        str | None,
+        str,
         typer.Option(
             metavar="TIME",
             help="Time for small networks to learn from the agent: 90s, 10m; 0: none.",

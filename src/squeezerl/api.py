@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,6 @@ from squeezerl.errors import (
     EvaluationError,
     FormatError,
     InvalidArgumentError,
-    SqueezeRLWarning,
 )
 from squeezerl.evaluation.actions import (
     KEEP_ACTIONS,
@@ -27,6 +25,7 @@ from squeezerl.evaluation.actions import (
     KeepActions,
     check_length,
 )
+from squeezerl.evaluation.doubts import STOCHASTIC, needs_its_noise, warn_of_doubts
 from squeezerl.evaluation.environment import Environment, make_gymnasium
 from squeezerl.evaluation.evaluate import calibrate, check_numbers, play
 from squeezerl.evaluation.log import Log, find_log
@@ -68,7 +67,6 @@ if TYPE_CHECKING:
 _SQUEEZE_SECONDS = 0.6
 # Rows of a log that the C program of a squeeze is tested on.
 _TESTED = 1_000
-_STOCHASTIC = {"stochastic": True}
 # What can be evaluated and measured: an agent or an artifact, or the path of one.
 Policy = Agent | Artifact | str | Path
 
@@ -323,6 +321,8 @@ def evaluate(
         SqueezeRLError: for bad input, or if environment and policy do not fit.
     """
     check_numbers(episodes, seed)
+    if isinstance(policy, str | Path):
+        policy = read_policy(policy)
     actor, source = _actor(policy, runtime, stochastic)
     if stochastic and not actor.draws:
         raise InvalidArgumentError("the actor draws no actions, and cannot be `stochastic`")
@@ -336,7 +336,8 @@ def evaluate(
             seed=seed,
             on_progress=lambda fraction: on_progress("episodes", fraction),
         )
-        _hint_at_lost_parts(source, place, record)
+        if source is not None:
+            warn_of_doubts(source, place, record, policy if isinstance(policy, Agent) else None)
         return Evaluation(record=record)
     if isinstance(against, str | Path):
         against = read_policy(against)
@@ -365,11 +366,9 @@ def evaluate(
     )
     judgement = referee.decide(actor)
     baseline_record, random_record = referee.references(judgement.retention.episodes)
-    if not judgement.retention.baseline_trained and isinstance(against, Agent) and not stochastic:
-        advice = _needs_its_noise(against, place, seed, episodes)
-        if advice is not None:
-            warnings.warn(SqueezeRLWarning(advice, try_with=_STOCHASTIC), stacklevel=2)
-    _hint_at_lost_parts(origin, place, baseline_record)
+    if origin is not None:
+        agent = against if isinstance(against, Agent) else None
+        warn_of_doubts(origin, place, baseline_record, agent)
     return Evaluation(
         record=judgement.record,
         retention=judgement.retention,
@@ -410,26 +409,6 @@ def compare_actions(
     check_length(log, demand)
     actor, _ = _actor(policy, runtime, stochastic=False)
     return ActionReferee(original, log, demand).judge(actor)
-
-
-def _hint_at_lost_parts(
-    source: AgentSource | None, place: Environment, record: EvaluationRecord
-) -> None:
-    """Warn where an agent returns much less than in its training."""
-    if source is None or source.trained_to is None or "max_episode_steps" in place.kwargs:
-        return
-    mean, deviation = source.trained_to
-    found = record.mean_return
-    if found < mean - max(0.5 * abs(mean), 2 * deviation):
-        warnings.warn(
-            f"{source.path}: its last episodes in training returned {mean:,.5g} ± "
-            f"{deviation:,.3g}, here it returns {found:,.5g}. Is this the environment that it was "
-            "trained in, with its wrappers? Was there a VecNormalize (`vecnormalize`)? Was an "
-            "activation exchanged after the policy was made? Does it need the noise of "
-            "its training (`stochastic`)?",
-            SqueezeRLWarning,
-            stacklevel=3,
-        )
 
 
 def _in_opset(folder: Path, opset: int | None) -> None:
@@ -613,11 +592,13 @@ def squeeze(
             write_squeeze_report(result, folder, _film(result, folder) if measure else None)
     except EvaluationError as error:
         shutil.rmtree(work, ignore_errors=True)  # untrained: there is nothing to go on with
-        advice = _needs_its_noise(agent, place, seed, episodes)
+        record = play(load_actor(agent), place, episodes=episodes, seed=seed)
+        advice = needs_its_noise(agent, place, record)
         if advice is not None:
-            raise EvaluationError(advice, try_with=_STOCHASTIC) from error
+            raise EvaluationError(advice, try_with=STOCHASTIC) from error
         raise
     shutil.rmtree(work, ignore_errors=True)
+    warn_of_doubts(agent.source, place, result.baseline_record, agent)
     return Squeezed(result, output)
 
 
@@ -761,29 +742,6 @@ def _workload(subject: Subject, place: Environment, *, seed: int, episodes: bool
             env_id=place.id, env_kwargs=dict(place.kwargs), seed=seed, path=str(Path.cwd())
         )
     return Workload(env_id=place.id, observations=seen, episodes=job)
-
-
-def _needs_its_noise(agent: Agent, place: Environment, seed: int, episodes: int) -> str | None:
-    """What to say of an agent that is no better than random, if that is for want of its noise."""
-    if agent.sampled is None:
-        return None
-    drawing, random = load_actor(agent.stochastic()), RandomActor(place, seed)
-    referee: Referee[Actor] = Referee(
-        lambda player, first, count: play(player, place, episodes=count, seed=first),
-        drawing,
-        random,
-        threshold=1.0,
-        seed=seed,
-        episodes=episodes,
-    )
-    if not referee.baseline_is_trained():
-        return None
-    drawn, chance = (record.mean_return for record in referee.references(episodes))
-    return (
-        f"{agent.source.path} is not clearly better than random in {place.id} with deterministic "
-        f"actions, but with drawn ones it is ({drawn:.1f} against {chance:.1f} over {episodes} "
-        "episodes). It needs the noise that it was trained with: `stochastic=True`"
-    )
 
 
 def _actor(

@@ -57,6 +57,8 @@ class AgentSource:
             policy computed in training; `None` if the files do not say.
         trained_to: mean and standard deviation of the last returns in training, with actions as the
             training drew them; `None` if the files do not say.
+        may_lack_normalizer: whether there is none, and the files do not say that there was none in
+            the training.
     """
 
     kind: str
@@ -68,6 +70,7 @@ class AgentSource:
     versions: dict[str, str] = field(default_factory=dict)
     activation_from: str | None = None
     trained_to: tuple[float, float] | None = None
+    may_lack_normalizer: bool = False
 
     @property
     def label(self) -> str:
@@ -113,6 +116,7 @@ class AgentSource:
             # Earlier releases did not write these.
             activation_from=data.get("activation_from"),
             trained_to=None if data.get("trained_to") is None else tuple(data["trained_to"]),
+            may_lack_normalizer=data.get("may_lack_normalizer", False),
         )
 
 

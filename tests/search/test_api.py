@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from squeezed import Squeezed
 
@@ -116,3 +117,25 @@ def test_the_readme_s_few_lines_work(squeezed: Squeezed, monkeypatch: pytest.Mon
     actor = squeezerl.load_actor(".")
     assert len(squeezerl.evaluate(actor, env="CartPole-v1", episodes=3).record.returns) == 3
     assert squeezerl.read_artifact(".").manifest.source.algorithm == "ppo"
+
+
+def test_a_squeeze_writes_the_opset_that_was_asked_for(tmp_path: Path) -> None:
+    result = squeezerl.squeeze(
+        balancing_agent(),
+        env=cart_pole(),
+        output=tmp_path / "out",
+        recipes=["prune:l2:0.5"],
+        retain=RETAIN,
+        episodes=60,
+        workers=1,
+        measure=False,
+        opset=13,
+    )
+    assert result.recipe.text == "prune:l2:0.5"
+    opsets = [
+        onnx.load(tmp_path / "out" / folder / "policy.onnx").opset_import[0].version
+        for folder in ("", "candidates/l2-50")
+    ]
+    assert opsets[0] == 13 < opsets[1]
+    played = squeezerl.evaluate(result.artifact, env=cart_pole(), episodes=5)
+    assert played.mean_return > 0.9 * MAX_STEPS

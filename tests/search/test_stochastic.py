@@ -104,7 +104,10 @@ def test_whoever_is_called_untrained_for_want_of_noise_is_told_so(
     """Random actions get out, too, but need twice as long."""
     agent = save_agent("PPO", tmp_path / "agent.zip")
     environment = Environment.find(CORRIDOR)
-    told = "not clearly better than random .* but with drawn ones it is .*`stochastic=True`"
+    told = "returns -200 in .* but -1.* with drawn ones .*`stochastic=True`"
+    with pytest.warns(SqueezeRLWarning, match=told) as warned:
+        squeezerl.evaluate(agent, env=environment, episodes=60)
+    assert warned[0].message.try_with == {"stochastic": True}  # type: ignore[union-attr]
     with pytest.warns(SqueezeRLWarning, match=told) as warned:
         squeezerl.evaluate(agent, env=environment, against=agent, episodes=60)
     assert warned[0].message.try_with == {"stochastic": True}  # type: ignore[union-attr]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated
 
@@ -162,7 +161,7 @@ def compress(
     if observations is not None:
         compared = ["--against", agent, "--observations", str(observations)]
         compared += [f"--activation={activation}"] * (activation is not None)
-        command = shlex.join(["squeezerl", "evaluate", str(output), *compared])
+        command = console.command("evaluate", str(output), *compared)
         console.say(f"How near its actions are, better on another log: {command}")
         return
     if env is None and loaded.source.env_id is None:
@@ -170,14 +169,15 @@ def compress(
         return
     console.say(
         "What that cost: "
-        + shlex.join(
-            ["squeezerl", "evaluate", str(output), "--against", agent]
-            + [f"--env={env}"] * (env is not None)
-            + [f"--env-kwargs={pair}" for pair in env_kwargs or ()]
-            + [f"--max-episode-steps={max_episode_steps}"] * (max_episode_steps is not None)
-            + ["--stochastic"] * stochastic
-            + [f"--against-vecnormalize={vecnormalize}"] * (vecnormalize is not None)
-            + [f"--activation={activation}"] * (activation is not None)
+        + console.command(
+            *("evaluate", str(output), "--against", agent),
+            *[f"--env={env}"] * (env is not None),
+            *(f"--env-kwargs={pair}" for pair in env_kwargs or ()),
+            *[f"--max-episode-steps={max_episode_steps}"] * (max_episode_steps is not None),
+            *[f"--frame-stack={frame_stack}"] * (frame_stack is not None),
+            *["--stochastic"] * stochastic,
+            *[f"--against-vecnormalize={vecnormalize}"] * (vecnormalize is not None),
+            *[f"--activation={activation}"] * (activation is not None),
         )
     )
 

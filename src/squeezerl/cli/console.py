@@ -15,6 +15,7 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TextIO
 
+import click
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -263,6 +264,12 @@ def _words(parameter: Any, value: Any) -> list[str]:
 def say(text: str = "") -> None:
     """A line on standard output, as it is."""
     out.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def command(*words: str) -> str:
+    """A command to type, with the plugins that this one was given."""
+    plugins = click.get_current_context().find_root().params.get("plugin") or ()
+    return shlex.join(["squeezerl", *(f"--plugin={name}" for name in plugins), *words])
 
 
 def print_json(data: dict[str, Any]) -> None:

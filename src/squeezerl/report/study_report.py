@@ -324,7 +324,16 @@ def _untrained(analysis: StudyAnalysis) -> list[doc.Block]:
     names = ", ".join(sorted(untrained_agents(analysis.cells)))
     if not names:
         return []
-    return [doc.Paragraph(f"Untrained, and thus without retention, verdict or score: {names}.")]
+    return [
+        doc.Paragraph(
+            (
+                f"Untrained, and thus without retention, verdict or score: {names}. Actions are "
+                "deterministic here; whether an agent needs the noise of its training, ",
+                doc.Code("squeezerl evaluate AGENT --stochastic"),
+                " shows.",
+            )
+        )
+    ]
 
 
 def _agreement(analysis: StudyAnalysis) -> list[doc.Block]:

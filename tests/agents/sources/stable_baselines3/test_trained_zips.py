@@ -152,6 +152,33 @@ def test_agents_that_learned_from_raw_observations_are_not_stopped(
     assert load_agent(tmp_path / "agent.zip").network.normalizer is None
 
 
+@pytest.mark.parametrize("shift", [0.0, 2.0])
+def test_an_agent_that_may_lack_its_normaliser_is_compared_with_knowing_nothing(
+    tmp_path: Path, shift: float
+) -> None:
+    """The zip of a DQN does not show what was normalised, and nobody watched its returns."""
+    env, path = _normalized("CartPole-v1"), tmp_path / "agent.zip"
+    model = _learn("DQN", env)
+    env.obs_rms.mean[:], env.obs_rms.var[:] = (0, 0, 0, shift), 1
+    state = {name: torch.zeros_like(tensor) for name, tensor in model.policy.state_dict().items()}
+    for net in ("q_net", "q_net_target"):  # pushes to where the pole is going to fall
+        state[f"{net}.q_net.0.weight"][:2, 2:] = torch.tensor([[1.0, 1.0], [-1.0, -1.0]])
+        state[f"{net}.q_net.0.bias"][:2] = torch.tensor([shift, -shift])
+        state[f"{net}.q_net.2.weight"][:, :2] = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    model.policy.load_state_dict(state)
+    model._last_obs = model._last_original_obs  # within the bounds of the space
+    model.save(path)
+    assert load_agent(path).source.may_lack_normalizer
+    assert not load_agent(path, vecnormalize="none").source.may_lack_normalizer
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        squeezerl.evaluate(path, env="CartPole-v1", episodes=10)
+    texts = [str(w.message) for w in said if issubclass(w.category, SqueezeRLWarning)]
+    assert any("VecNormalize (`vecnormalize`)" in text for text in texts) == (shift > 0)
+    env.save(tmp_path / "vecnormalize.pkl")
+    assert squeezerl.evaluate(path, env="CartPole-v1", episodes=10).mean_return > 400
+
+
 def test_rewards_alone_normalised_is_named_as_a_reason_to_insist(tmp_path: Path) -> None:
     _learn("PPO", _normalized("CartPole-v1", norm_obs=False)).save(tmp_path / "agent.zip")
     with pytest.raises(CheckpointError, match=r"if only rewards were normalised \(norm_obs=False"):

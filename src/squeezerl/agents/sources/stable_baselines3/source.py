@@ -51,7 +51,7 @@ class StableBaselines3(Source):
 
     def load(self, path: Path, *, normalizer: Path | None = None) -> Agent:
         """See `Source`; the normaliser is a saved VecNormalize."""
-        files = find_agent(path)
+        files, insisted = find_agent(path), normalizer == NO_NORMALIZER
         archive = CheckpointArchive(files.checkpoint)
         try:
             data = archive.read("data", MAX_METADATA_BYTES)
@@ -90,6 +90,10 @@ class StableBaselines3(Source):
             activation_from="the default of the policy's class; the zip names none"
             if metadata.activation_is_default
             else "policy_kwargs in the zip",
+            may_lack_normalizer=not insisted
+            and normalizer is None
+            and files.normalized is None
+            and metadata.normalized == "unknown",
             trained_to=_mean_and_deviation(metadata.training_returns),
         )
         return Agent(network, source, sampled)

@@ -7,7 +7,7 @@ import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from squeezerl.agents.foreign import what_it_is
 from squeezerl.errors import (
@@ -65,6 +65,47 @@ class Agent:
     def key(self) -> str:
         """Its identity: the same policy has the same key, whatever files it was read from."""
         return self.network.sha256
+
+    @classmethod
+    def from_torch(
+        cls,
+        module: Any,
+        *,
+        observation_shape: tuple[int, ...] | None = None,
+        bounds: tuple[Any, Any] | None = None,
+        discrete: bool = False,
+        env_id: str | None = None,
+    ) -> Agent:
+        """The agent that a torch module is: its forward takes observations and gives actions.
+
+        Example:
+            >>> agent = squeezerl.Agent.from_torch(actor, bounds=(-1, 1))
+
+        Args:
+            module: a `torch.nn.Module`; it is read as it acts after `eval()`, and stays as it is.
+            observation_shape: of one observation; unless given, what its first layer takes.
+            bounds: that its outputs are clipped to, two numbers or sequences; `None` for none.
+            discrete: the action is the index of the largest output.
+            env_id: of the environment that it was trained on, if there is one.
+
+        Raises:
+            CheckpointError: if weights are not finite, or do not fit together.
+            UnsupportedPolicyError: if it is no multilayer perceptron; the message names the
+                function and the submodule.
+        """
+        from squeezerl.agents.torch_module import network_of_module
+
+        network = network_of_module(module, observation_shape, bounds=bounds, is_discrete=discrete)
+        source = AgentSource(
+            kind="torch",
+            path=f"{type(module).__module__}.{type(module).__qualname__}",
+            algorithm="",
+            env_id=env_id,
+            env_kwargs={},
+            files=(),
+            activation_from="the module",
+        )
+        return cls(network, source)
 
     def save(self, folder: Path) -> None:
         """Write the agent to a folder, from which `Agent.read` reads it in any other process."""

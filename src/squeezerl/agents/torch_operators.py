@@ -193,7 +193,9 @@ def _batch_norm(
 ) -> Value:
     # torch gives weight and bias first, torch.nn.functional the statistics.
     names = ("weight", "bias", "running_mean", "running_var", "training", "momentum", "eps")
-    found = {"training": training, "eps": eps, **named, **dict(zip(names, arguments, strict=False))}
+    placed = names[2:4] if len(arguments) == 2 else names
+    given = dict(zip(placed, arguments, strict=False))
+    found = {"training": training, "eps": eps, **named, **given}
     if found["training"]:
         raise UnsupportedPolicyError(f"{place} is in training mode; save it after eval()")
     ones = {"weight": np.ones(()), "bias": np.zeros(())}

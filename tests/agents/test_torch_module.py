@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from small_policies import random_observations
+from squeezerl import Agent, compress
+from squeezerl.errors import CheckpointError, UnsupportedPolicyError
+from squeezerl.network.arithmetic import act
+
+ACTIVATIONS: dict[str, nn.Module] = {
+    "ReLU": nn.ReLU(),
+    "Tanh": nn.Tanh(),
+    "ELU:0.5": nn.ELU(0.5),
+    "LeakyReLU:0.2": nn.LeakyReLU(0.2),
+    "Sigmoid": nn.Sigmoid(),
+    "Softplus": nn.Softplus(),
+    "SELU": nn.SELU(),
+    "ELU": nn.CELU(),
+    "SiLU": nn.SiLU(),
+    "GELU": nn.GELU(),
+    "GELUTanh": nn.GELU(approximate="tanh"),
+    "Mish": nn.Mish(),
+    "Hardtanh:-0.5:2": nn.Hardtanh(-0.5, 2),
+    "Hardtanh:0:6": nn.ReLU6(),
+    "Softsign": nn.Softsign(),
+    "PReLU": nn.PReLU(5),
+    "Identity": nn.Dropout(),
+}
+
+
+def deviation(module: nn.Module, agent: Agent) -> float:
+    observations = 2 * random_observations(agent.network, 1000)
+    with torch.no_grad():
+        expected = module.eval()(torch.from_numpy(observations)).numpy()
+    return float(np.abs(act(agent.network, observations) - expected).max())
+
+
+class Policy(nn.Module):
+    """Operators, methods and functions of torch, as people write them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 6)
+        self.register_buffer("mean", torch.randn(4))
+        self.register_buffer("var", torch.rand(4) + 0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = ((x - self.mean) / torch.sqrt(self.var + 1e-5)).clamp(-3, 3)
+        x = torch.nn.functional.leaky_relu(self.norm(self.first(x)), 0.1)
+        mean = self.last(x)[:, :3]
+        return 2 * torch.tanh(mean) + 0.5
+
+
+def test_every_activation_is_read() -> None:
+    torch.manual_seed(0)
+    parts = [part for module in ACTIVATIONS.values() for part in (nn.Linear(5, 5), module)]
+    module = nn.Sequential(nn.Linear(4, 5), *parts, nn.Linear(5, 3))
+    agent = Agent.from_torch(module)
+    read = [layer.activation or "Identity" for layer in agent.network.layers[1:-1]]
+    assert [text.split(":0.25")[0] for text in read] == list(ACTIVATIONS)
+    assert deviation(module, agent) < 1e-5
+
+
+def test_a_policy_of_ones_own_acts_as_its_module() -> None:
+    module = Policy()
+    assert module.training
+    agent = Agent.from_torch(module, observation_shape=(4,))
+    assert module.training
+    assert not module.first._forward_hooks
+    assert deviation(module, agent) < 1e-5
+    network = agent.network
+    assert (network.head.kind, len(network.layers)) == ("tanh", 2)
+    assert network.normalizer is not None
+    assert network.normalizer.clip == 3
+    assert agent.source.path.endswith("test_torch_module.Policy")
+
+
+def test_bounds_choices_and_shapes_are_given() -> None:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
+    bounded = Agent.from_torch(module, observation_shape=(2, 3), bounds=(-0.1, [0.1, 0.2]))
+    np.testing.assert_array_equal(bounded.network.head.high, np.float32([0.1, 0.2]))
+    chosen = Agent.from_torch(module, observation_shape=(2, 3), discrete=True, env_id="Mine-v0")
+    assert (chosen.env_id, chosen.network.action_count) == ("Mine-v0", 2)
+    observations = random_observations(chosen.network, 100)
+    expected = module(torch.from_numpy(observations)).argmax(dim=1).numpy()
+    np.testing.assert_array_equal(act(chosen.network, observations), expected)
+
+
+def test_an_agent_without_files_is_compressed(tmp_path: Any) -> None:
+    artifact = compress(Agent.from_torch(Policy(), observation_shape=(4,)), "prune:l2:0.4")
+    artifact.save(tmp_path / "out")
+    assert artifact.manifest.source.kind == "torch"
+
+
+class Branching(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if x.clamp(0, 1) > 0 else -x
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.inner(x)
+
+
+class Pair(nn.Module):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x, x
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        (nn.Sequential(nn.Linear(4, 3), nn.LayerNorm(3)), "layer_norm in 1 is not supported"),
+        (nn.Sequential(nn.Conv1d(4, 4, 1), nn.Linear(4, 3)), "conv1d in 0 is a convolution"),
+        (nn.Sequential(nn.LSTM(4, 5)), "in 0 "),
+        (Residual(), "add in the module joins two branches"),
+        (Branching(), "the module fails|the module branches"),
+        (Pair(), "returns tuple"),
+        (nn.ReLU(), "without any linear layer"),
+    ],
+)
+def test_what_is_not_understood_is_named(module: nn.Module, reason: str) -> None:
+    with pytest.raises(UnsupportedPolicyError, match=reason):
+        Agent.from_torch(module, observation_shape=(4,))
+
+
+def test_weights_that_are_not_finite_are_named() -> None:
+    module = nn.Sequential(nn.Linear(4, 3))
+    with torch.no_grad():
+        module[0].bias[0] = torch.inf
+    with pytest.raises(CheckpointError, match="linear in 0 holds NaN or infinite"):
+        Agent.from_torch(module)

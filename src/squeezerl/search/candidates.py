@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 
 from squeezerl.methods.base import SPECS, ExpectedLayer, Spec
+from squeezerl.methods.distillation import Distillation
 from squeezerl.methods.recipe import Recipe
 from squeezerl.network.network import Network
 
-# What won on Hopper, and what on HalfCheetah; a small one and a larger one of each.
+# What won on Hopper, and what on HalfCheetah.
 _SKIPPING = "hardtanh:skip:steps=20000:head={head} | bits:4:tensor | finetune:300000"
 _DEEP = "relu:steps=60000:head={head} | bits:6:tensor | recover:20000 | finetune:600000"
-_STUDENTS = (("8", _SKIPPING), ("24", _SKIPPING), ("12x12", _DEEP), ("32x32", _DEEP))
+_STUDENTS = (f"distill:24:{_SKIPPING}", f"distill:32x32:{_DEEP}")
 
 
 @dataclass(frozen=True)
@@ -55,16 +57,31 @@ def quick_recipes() -> tuple[Recipe, ...]:
 
 
 def students(network: Network) -> tuple[Recipe, ...]:
-    """Recipes of small networks of different kinds that learn from the agent and the reward.
+    """A recipe of each kind of small network that learns from the agent and the reward.
 
-    They have less than half of the agent's weights.
+    It has less than half of the agent's weights.
     """
     # Behind a tanh the error of an action that is at its bound is never 0.
     head = "clip" if network.head.kind == "tanh" else "same"
-    recipes = [
-        Recipe.of(f"distill:{widths}:{kind.format(head=head)}") for widths, kind in _STUDENTS
-    ]
-    return tuple(r for r in recipes if weight_count(r, network) < network.parameter_count / 2)
+    recipes = []
+    for text in _STUDENTS:
+        recipe = Recipe.of(text.format(head=head))
+        while weight_count(recipe, network) >= network.parameter_count / 2:
+            narrower = resized(recipe, 0.5)
+            if narrower == recipe:
+                break
+            recipe = narrower
+        else:
+            recipes.append(recipe)
+    return tuple(recipes)
+
+
+def resized(recipe: Recipe, times: float) -> Recipe:
+    """The recipe of a student, with hidden layers of so many times as many neurons."""
+    first, *rest = recipe.steps
+    assert isinstance(first, Distillation)
+    widths = tuple(max(1, round(times * width)) for width in first.hidden)
+    return Recipe((dataclasses.replace(first, widths=widths or first.widths), *rest))
 
 
 def learns(recipe: Recipe) -> bool:

@@ -1,14 +1,14 @@
 """What to learn next: students that grow smaller as long as they keep the return.
 
-A few students of different kinds learn from the agent. Then the smallest that keeps the return is
-made smaller in several ways side by side, each learns on for a short time, and the smallest that
-still keeps the return is where it goes on: NetAdapt (Yang et al. 2018, arXiv 1804.03230), with
-imitation and the reward where that has supervised fine-tuning.
+A student of each kind learns from the agent; where it keeps the return, narrower ones do, and where
+none does, wider ones. The smallest that keeps the return is made smaller in several ways side by
+side, each learns on for a short time, and the smallest that still keeps the return is where it goes
+on: NetAdapt (Yang et al. 2018, arXiv 1804.03230), with imitation and the reward where that has
+supervised fine-tuning.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,11 +22,11 @@ from squeezerl.methods.finetuning import FineTuning
 from squeezerl.methods.pruning import StructuredPruning
 from squeezerl.methods.recipe import Recipe
 from squeezerl.methods.recovery import Recovery
-from squeezerl.search.candidates import Candidate, learning_s, lengthened
+from squeezerl.search.candidates import Candidate, learning_s, lengthened, resized
 
 # Of the time for learning, all first students together get this share, and what follows a move
 # another, but not less than so many seconds.
-_START_SHARE, _MOVE_SHARE, _SHORTEST_S = 0.25, 0.025, 4.0
+_START_SHARE, _MOVE_SHARE, _SHORTEST_S = 0.16, 0.025, 4.0
 # Of the learning after a move, this share imitates, and the rest is for the reward.
 _IMITATING = 0.25
 # A glance at a few episodes must show so much more than is asked for.
@@ -41,6 +41,8 @@ _WITHIN_REACH, _REPAIRS, _FIRST_REPAIRS = 0.3, 2, 3
 _TOO_LARGE, _ABREAST = 2.5, 0.1
 # Then one more student begins that is so much wider and learns so much longer; so many at most.
 _WIDER, _LONGER, _WIDER_ONES = 1.5, 2.0, 3
+# A first student that keeps the return has a sibling of so much of its width.
+_NARROWER = 1 / 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,21 +166,30 @@ def shrinking(
         workers: how many learn side by side.
     """
     count, wider = max(workers, len(starts)), 0
-    each_s = _START_SHARE * core_s / count
+    first_s = each_s = _START_SHARE * core_s / count
     learn_s = max(_SHORTEST_S, _MOVE_SHARE * core_s)
     lines = [
         _Line(Candidate(for_seconds(starts[n % len(starts)], each_s), n // len(starts)), learn_s)
         for n in range(count)
     ]
+    begun = {line.start for line in lines}
     while generation := _shared_out([line.new(seen, demand, workers) for line in lines], count):
         yield [candidate for _, candidate in generation]
         for number, candidate in generation:
             lines[number].tried.append(candidate)
         lines = _promising(lines, seen, demand)
+        others = [
+            Candidate(for_seconds(resized(line.start.recipe, _NARROWER), first_s), attempt)
+            for line in lines
+            for attempt in [line.start.attempt]
+            if line.tried == [line.best(seen, demand)]
+        ]
         if lines and wider < _WIDER_ONES and not demand.is_met(lines[0].standing(seen, demand)):
             wider, each_s = wider + 1, _LONGER * each_s
-            start = for_seconds(_wider(lines[0].start.recipe), each_s)
-            lines.insert(0, _Line(Candidate(start), learn_s))
+            others = [Candidate(for_seconds(resized(lines[0].start.recipe, _WIDER), each_s))]
+        others = [start for start in others if start not in begun]
+        begun |= set(others)
+        lines = [*(_Line(start, learn_s) for start in others), *lines]
         count = workers
 
 
@@ -231,14 +242,6 @@ def _shared_out(queues: list[list[Candidate]], count: int) -> list[tuple[int, Ca
     turns = itertools.zip_longest(*queues)
     all_of_them = ((n, c) for turn in turns for n, c in enumerate(turn) if c is not None)
     return list(itertools.islice(all_of_them, count))
-
-
-def _wider(recipe: Recipe) -> Recipe:
-    """A first student with wider hidden layers."""
-    first = recipe.steps[0]
-    assert isinstance(first, Distillation)
-    widths = tuple(math.ceil(_WIDER * width) for width in first.widths)
-    return Recipe((dataclasses.replace(first, widths=widths), *recipe.steps[1:]))
 
 
 def _smaller(recipe: Recipe, *, fewer_bits: bool) -> list[Spec]:

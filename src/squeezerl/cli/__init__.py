@@ -12,6 +12,7 @@ import typer
 
 from squeezerl import __version__
 from squeezerl.cli.ask import ask
+from squeezerl.cli.card import card
 from squeezerl.cli.compress import compress
 from squeezerl.cli.console import keep_output_for_json, reports_errors
 from squeezerl.cli.doctor import doctor
@@ -19,6 +20,7 @@ from squeezerl.cli.evaluate import evaluate
 from squeezerl.cli.export import export
 from squeezerl.cli.inspect import inspect
 from squeezerl.cli.profile import profile
+from squeezerl.cli.push import push
 from squeezerl.cli.squeeze import squeeze
 from squeezerl.cli.study import study
 from squeezerl.cli.train import train
@@ -33,7 +35,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for command in (inspect, compress, evaluate, squeeze, profile, export, train):
+for command in (inspect, compress, evaluate, squeeze, profile, export, card, push, train):
     app.command(no_args_is_help=True)(command)
 app.add_typer(study)
 app.command()(doctor)

@@ -22,6 +22,15 @@ def test_squeeze_example_runs_and_leaves_an_artifact(tmp_path: Path) -> None:
     assert read_artifact(output).manifest.source.path == "demo"
 
 
+@pytest.mark.slow
+def test_log_example_runs_and_leaves_an_artifact(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    said = run(tmp_path, sys.executable, EXAMPLES / "squeeze_from_a_log.py", output, "2000")
+    assert "no guarantee on the return" in said
+    manifest = read_artifact(output).manifest
+    assert manifest.observations is None or manifest.observations.origin == "log.npz"
+
+
 class TestCustomSource(SourceContract):
     """The source works in the library and in the commands, each in a process of its own."""
 

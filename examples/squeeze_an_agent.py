@@ -1,4 +1,8 @@
-"""Squeeze the bundled agent and act with the result: squeeze_an_agent.py [OUTPUT [EPISODES]]."""
+"""Squeeze the bundled agent and act with the result: squeeze_an_agent.py [OUTPUT [quick]].
+
+A quick try takes one method instead of what all of them offer, plays short episodes and measures
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +13,19 @@ import numpy as np
 import squeezerl
 
 output = sys.argv[1] if len(sys.argv) > 1 else "out/example"
-episodes = int(sys.argv[2]) if len(sys.argv) > 2 else 100
+quick = len(sys.argv) > 2
 
 result = squeezerl.squeeze(
     "demo",
-    env="HalfCheetah-v5",
+    env=squeezerl.Environment.find(
+        "HalfCheetah-v5", {"max_episode_steps": 100 if quick else 1_000}
+    ),
     output=output,
     retain=0.95,
-    episodes=episodes,
-    # In these minutes small networks learn; a quick try takes one method and measures nothing.
-    budget="5m",
-    recipes=() if episodes >= 100 else ("ptdq",),
-    measure=episodes >= 100,
+    episodes=30 if quick else 100,
+    budget="5m",  # in which small networks learn
+    recipes=("ptdq",) if quick else (),
+    measure=not quick,
     force=True,
 )
 print(result.summary())

@@ -19,7 +19,8 @@ PATIENCE_S = 100
 WORK = ".out.squeeze"
 # Enough to do that some of it is left when the signal arrives.
 RECIPES = [word for share in (0.1, 0.2, 0.3, 0.4) for word in ("--recipe", f"l1:{share}")]
-OPTIONS = ("--episodes", "200", "--no-measure", *RECIPES, "-o", "out", "--json")
+LENGTH = ("--episodes", "200", "--max-episode-steps", "100")
+OPTIONS = (*LENGTH, "--no-measure", *RECIPES, "--workers", "1", "-o", "out", "--json")
 
 
 def _default_signals() -> None:

@@ -95,7 +95,7 @@ def test_squeeze_shows_all_it_tried_and_is_quiet_otherwise(
 def test_a_terminal_shows_progress_and_standard_output_stays_clean() -> None:
     ours, theirs = pty.openpty()
     with subprocess.Popen(
-        [COMMAND, "evaluate", "demo", "--episodes", "2", "--json"],
+        [COMMAND, "evaluate", "demo", "--max-episode-steps", "50", "--episodes", "2", "--json"],
         stdout=subprocess.PIPE,
         stderr=theirs,
         env=environment() | {"TERM": "xterm"},

@@ -85,9 +85,10 @@ def test_profile_prints_what_it_writes_and_leaves_nothing_else(
     assert total >= latency["samples"] > 0
 
 
-def test_a_profile_with_episodes_has_all_keys() -> None:
-    short = ("--env-kwargs", "max_episode_steps:50")
-    result = run("profile", "demo", "--runtime", "ort", "--episodes", *QUICK, *short, "--json")
+def test_a_profile_with_episodes_has_all_keys(balancing_zip: Path) -> None:
+    short = ("--env", "CartPole-v1", "--env-kwargs", "max_episode_steps:50")
+    episodes = ("--runtime", "ort", "--episodes", *QUICK, *short)
+    result = run("profile", balancing_zip, *episodes, "--json")
     assert result.returncode == 0, result.stderr
     assert lost_keys("profile", the_object(result.stdout)) == set()
 
@@ -257,8 +258,12 @@ def test_doctor_shows_what_can_be_measured(monkeypatch: pytest.MonkeyPatch) -> N
     assert "None" not in result.stdout
 
 
-def test_doctor_prints_one_object() -> None:
+def test_doctor_prints_one_object_and_leaves_nothing(
+    temporary: Path, own_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(temporary))
     result = run("doctor", "--json")
+    assert _left(temporary) == list(own_folder.iterdir()) == []
     assert result.returncode == 0, result.stderr
     data = the_object(result.stdout)
     assert result.stderr == ""

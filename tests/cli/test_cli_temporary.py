@@ -1,4 +1,7 @@
-"""Nothing is left in the system's temporary directory."""
+"""Nothing is left in the system's temporary directory.
+
+Those of `profile` and `doctor` are looked at in test_cli_profile.py.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,8 @@ COMMANDS = [
     ("compress", "AGENT", "--recipe", "int8:static", *SHORT[:4], "-o", "out"),
     ("evaluate", "AGENT", *SHORT, "--against", "AGENT"),
     (*SQUEEZE, "--recipe", "int8:dynamic", "--no-measure"),
-    ("profile", "AGENT", *SHORT[:4], "--runtime", "ort", "--seconds", "0.2"),
     ("train", "ppo", "CartPole-v1", "--steps", "64", "--evaluations", "1", "-o", "trained"),
     ("export", "AGENT", "-o", "program"),
-    ("doctor",),
 ]
 
 

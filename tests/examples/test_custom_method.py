@@ -30,6 +30,9 @@ episodes: 4
 """
 
 
+SHORT = ("--env-kwargs", "max_episode_steps:100")
+
+
 class TestCustomMethod(SpecContract):
     required: ClassVar = {"ratio": 0.5}
     specs: ClassVar = st.floats(0.1, 0.9).map(lambda ratio: parse_spec(f"lowrank:{ratio!r}"))
@@ -70,7 +73,8 @@ def test_it_works_in_compress_evaluate_and_profile(tmp_path: Path) -> None:
     manifest = _squeezerl(tmp_path, "compress", "demo", "--recipe", recipe, "-o", "small")
     assert manifest["recipe"] == recipe
     assert [layer["out_features"] for layer in manifest["layers"]] == [128, 38, 128, 6]
-    found = _squeezerl(tmp_path, "evaluate", "small", "--against", "demo", "--episodes", "3")
+    few = ("--episodes", "3", "--max-episodes", "3")
+    found = _squeezerl(tmp_path, "evaluate", "small", "--against", "demo", *few)
     assert found["retention"]["normalized"] > 0.5
     quick = ("--runtime", "ort", "--seconds", "0.1", "--precision", "1", "--energy", "none")
     (row,) = _squeezerl(tmp_path, "profile", "small", *quick)["rows"]
@@ -79,7 +83,7 @@ def test_it_works_in_compress_evaluate_and_profile(tmp_path: Path) -> None:
 
 def test_it_works_in_a_squeeze(tmp_path: Path) -> None:
     recipes = ("--recipe", "lowrank:0.7", "--recipe", "l2:0.5")
-    few = ("--episodes", "8", "--retain", "0.5", "--no-measure")
+    few = ("--episodes", "8", "--retain", "0.5", "--no-measure", *SHORT)
     result = _squeezerl(tmp_path, "squeeze", "demo", *recipes, *few, "-o", "out")
     assert (result["chosen"]["method"], result["chosen"]["ratio"]) == ("lowrank", 0.7)
 

@@ -8,6 +8,7 @@ import pytest
 from example_files import plugged, squeezerl_with
 
 from runtime_contract import RuntimeContract
+from squeezerl.measurement import doctor
 from squeezerl.runtimes.base import RUNTIMES, Runtime
 
 pytestmark = pytest.mark.slow
@@ -48,6 +49,8 @@ def test_it_is_measured_beside_onnx_runtime(tmp_path: Path) -> None:
     assert all(row["latency_s"]["median"] > 0 for row in data["rows"])
 
 
-def test_doctor_lists_it(tmp_path: Path) -> None:
-    listed = _squeezerl(tmp_path, "doctor")["runtimes"]
-    assert "numpy" in str(listed)
+def test_doctor_lists_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = doctor.measure_noise
+    monkeypatch.setattr(doctor, "measure_noise", lambda: quick(0.05))
+    with plugged("custom_runtime.py", RUNTIMES):
+        assert "numpy" in [runtime.name for runtime in doctor.diagnose().runtimes]

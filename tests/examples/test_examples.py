@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.slow
 def test_squeeze_example_runs_and_leaves_an_artifact(tmp_path: Path) -> None:
     output = tmp_path / "out"
-    assert run(tmp_path, sys.executable, EXAMPLES / "squeeze_an_agent.py", output, "5")
+    assert run(tmp_path, sys.executable, EXAMPLES / "squeeze_an_agent.py", output, "quick")
     assert read_artifact(output).manifest.source.path == "demo"
 
 

@@ -101,7 +101,8 @@ def _agent(name: str) -> tuple[Network, Floats]:
         network = RANDOM[name]()
         return network, random_observations(network, OBSERVATIONS)
     agent = load_agent(PUBLISHED[name])
-    environment = Environment.find(str(agent.source.env_id), agent.source.env_kwargs)
+    short = {**agent.source.env_kwargs, "max_episode_steps": 200}
+    environment = Environment.find(str(agent.source.env_id), short)
     actor = load_network(agent.network)
     observations, _ = calibrate(actor, environment, episodes=10, count=OBSERVATIONS)
     return agent.network, observations

@@ -91,7 +91,7 @@ class ExecutorContract:
         with Store.open(url) as store:
             store.put_study("s", {}, [(job, {})])
 
-            assert self.run(url, tmp_path).done == 1
+            assert self.run(url, tmp_path, workers=1).done == 1
             assert store.result(job.id).content == {"counted": [0, 1, 2]}
 
     def test_it_stops_when_asked_to_and_goes_on_later(self, url: str, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ slim = rm -f $(1)/index.html $(1)/figures/*.svg && \
 
 demo: .venv/.installed  ## Squeeze the bundled agent, in a few minutes.
 	$(BIN)/squeezerl inspect demo
-	$(BIN)/squeezerl squeeze demo --env HalfCheetah-v5 --output $(DEMO_OUT) --force
+	$(BIN)/squeezerl squeeze demo --env HalfCheetah-v5 --budget 2m --output $(DEMO_OUT) --force
 	$(BIN)/python scripts/demo_times.py $(DEMO_OUT)
 	@echo; echo "Look at $(DEMO_OUT)/report.html; run it again with:"
 	@echo "  $(BIN)/squeezerl evaluate $(DEMO_OUT) --env HalfCheetah-v5 --against demo"

@@ -30,7 +30,8 @@ from squeezerl.records import MethodRecord
 
 # What "30s" stands for, in steps of the environment.
 _STEPS_PER_SECOND = 10_000
-_SNAPSHOTS = 7
+# A short training is not worth a long race.
+_SNAPSHOTS, _STEPS_PER_SNAPSHOT = 7, 40_000
 # Rate and deviation, from a start whose return is near the agent's and from a worse one.
 _GENTLE, _BOLD = (3e-4, 0.05), (1e-3, 0.1)
 # Near: within this share of the agent's return, over so many episodes.
@@ -141,7 +142,8 @@ def _ppo(spec: FineTuning, network: Network, given: Given) -> list[Network]:
     learner = _Learner(spec, network, given, rng)
     rounds = max(2, -(-spec.steps // (_HORIZON * visits.rows)))
     warm_up = max(1, round(rounds * _WARM_UP))
-    marks = {warm_up + round((rounds - warm_up) * (n + 1) / _SNAPSHOTS) for n in range(_SNAPSHOTS)}
+    count = max(2, min(_SNAPSHOTS, spec.steps // _STEPS_PER_SNAPSHOT))
+    marks = {warm_up + round((rounds - warm_up) * (n + 1) / count) for n in range(count)}
     snapshots = []
     for number in range(1, rounds + 1):
         samples = learner.play(visits)

@@ -28,6 +28,7 @@ _TEACHER_STEPS = 200
 # The student visits so many steps in each environment, once in so many steps of learning.
 _VISIT_STEPS, _VISIT_EVERY = 40, 200
 _KEPT = 1_000_000
+_STEPS_PER_SNAPSHOT = 2_500
 # The share of the steps after which snapshots are taken.
 _LEARNED = 0.4
 # Near a bound the teacher's action counts as clipped: to go further does no harm.
@@ -55,7 +56,6 @@ class Lesson:
         rate: of the first step; it falls to 0 along a cosine.
         batch: states of one step.
         sparse: the weight of the study's regulariser, and `alpha` its exponent.
-        snapshots: that are raced at the end.
     """
 
     steps: int
@@ -63,7 +63,11 @@ class Lesson:
     batch: int = 512
     sparse: float = 0.0
     alpha: float = 4.0
-    snapshots: int = 8
+
+    @property
+    def snapshots(self) -> int:
+        """How many are raced at the end: a short lesson is not worth a long race."""
+        return max(2, min(8, self.steps // _STEPS_PER_SNAPSHOT))
 
 
 def imitate(

@@ -150,6 +150,7 @@ def race(
         running.sort(key=lambda network: -float(returns[id(network)].mean()))
         running = running[: -(-len(running) // 2)]
         if len(running) == 1:
+            on_progress(1.0)
             return running[0], returns[id(running[0])]
         episodes *= 2
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from squeezerl.agents.load import Agent, load_agent
+from squeezerl.agents.load import Agent, load_agent, read_limited
 from squeezerl.artifacts.artifact import Artifact, is_artifact, read_artifact
 from squeezerl.artifacts.output import check_output, new_folder
 from squeezerl.errors import (
+    AuditError,
     EvaluationError,
     FormatError,
     InvalidArgumentError,
@@ -31,6 +32,7 @@ from squeezerl.evaluation.evaluate import calibrate, check_numbers, play
 from squeezerl.evaluation.log import Log, find_log
 from squeezerl.evaluation.referee import Referee
 from squeezerl.evaluation.reference_actors import RandomActor
+from squeezerl.formats.base import FORMATS
 from squeezerl.formats.c.program import PROGRAM_FACTS, Program, c_program, check_name
 from squeezerl.host.facts import host_facts
 from squeezerl.measurement.meters.choose import choose_gpu_meter, choose_meter
@@ -49,6 +51,7 @@ from squeezerl.measurement.settings import (
 )
 from squeezerl.measurement.subject import Subject
 from squeezerl.methods.recipe import Recipe, RecipeLike
+from squeezerl.network.network import Network
 from squeezerl.pipeline.make import home_of, make_artifact, recorded_observations, with_opset
 from squeezerl.records import AgentSource, EvaluationRecord, Retention, to_json
 from squeezerl.report.log_squeeze_report import (
@@ -96,6 +99,20 @@ def read_policy(
     if isinstance(policy, Agent | Artifact):
         return policy
     return load_agent(policy, vecnormalize=vecnormalize, activation=activation)
+
+
+def read_network(path: str | Path, *, activation: str | None = None) -> Network:
+    """The network of an artifact, of its policy.onnx alone, or of an agent.
+
+    Raises:
+        SqueezeRLError: if it is none of these, or damaged.
+    """
+    if Path(path).suffix == ".onnx" and Path(path).is_file():
+        try:
+            return FORMATS.get("onnx").read(read_limited(Path(path)))[0]
+        except AuditError:
+            pass  # of another exporter
+    return read_policy(path, activation=activation).network
 
 
 def as_artifact(

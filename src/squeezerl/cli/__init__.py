@@ -13,6 +13,7 @@ import typer
 from squeezerl import __version__
 from squeezerl.cli.ask import ask
 from squeezerl.cli.card import card
+from squeezerl.cli.check import check
 from squeezerl.cli.compress import compress
 from squeezerl.cli.console import keep_output_for_json, reports_errors
 from squeezerl.cli.doctor import doctor
@@ -35,7 +36,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for command in (inspect, compress, evaluate, squeeze, profile, export, card, push, train):
+for command in (inspect, compress, evaluate, squeeze, profile, export, check, card, push, train):
     app.command(no_args_is_help=True)(command)
 app.add_typer(study)
 app.command()(doctor)

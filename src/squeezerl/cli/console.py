@@ -34,7 +34,7 @@ _NUMBER = re.compile(r"\s*[-+]?\d+(\.\d*)?[eE][-+]?\d+\s*")
 
 INTERRUPTED = 130
 BAD_INPUT = 2
-NOTHING_KEEPS = 3  # of a squeeze
+NOTHING_KEEPS = 3  # of a squeeze, and of a check whose actions differ
 
 _json_stream: TextIO | None = None
 out = Console()

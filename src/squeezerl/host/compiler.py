@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import shlex
 import shutil
-import subprocess
 import sys
-import tempfile
+import zlib
 from functools import cache
 from pathlib import Path
 
@@ -58,6 +56,8 @@ def compile_c(source: str, target: Path, command: tuple[str, ...], flags: tuple[
     Raises:
         CompilerError: with the compiler's own message.
     """
+    import tempfile
+
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".compile-") as folder:
         code, made = Path(folder) / "source.c", Path(folder) / target.name
         code.write_text(source, encoding="utf-8")
@@ -71,6 +71,8 @@ def run_compiler(command: list[str]) -> str:
     Raises:
         CompilerError: if it fails, with its message.
     """
+    import subprocess
+
     try:
         run = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -96,9 +98,10 @@ def compiled(source: str, flags: tuple[str, ...]) -> Path:
     """
     command = find_compiler()
     stamp = Path(shutil.which(command[0]) or command[0]).resolve().stat()
-    key = [source, *command, *flags, str(stamp.st_mtime_ns), str(stamp.st_size), sys.platform]
-    name = f"{hashlib.sha256(chr(0).join(key).encode()).hexdigest()[:24]}.so"
-    target = _cache_folder() / name
+    parts = [source, *command, *flags, str(stamp.st_mtime_ns), str(stamp.st_size), sys.platform]
+    key = chr(0).join(parts).encode()
+    # Two checksums, because hashlib brings OpenSSL into the process: four megabytes.
+    target = _cache_folder() / f"{zlib.crc32(key):08x}{zlib.adler32(key):08x}-{len(key)}.so"
     if not target.is_file():
         compile_c(source, target, command, flags)
     return target
@@ -111,7 +114,10 @@ def _cache_folder() -> Path:
     folder = Path(base) / "squeezerl"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.TemporaryFile(dir=folder):
+        if os.access(folder, os.W_OK | os.X_OK):
             return folder
     except OSError:
-        return Path(tempfile.mkdtemp(prefix="squeezerl-"))
+        pass
+    import tempfile
+
+    return Path(tempfile.mkdtemp(prefix="squeezerl-"))

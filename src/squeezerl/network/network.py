@@ -10,7 +10,6 @@ rounded to integers, and each tensor can consist of integers.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import json
 import math
@@ -417,6 +416,8 @@ class Network:
     @property
     def sha256(self) -> str:
         """A hash of the content: equal networks have the same."""
+        import hashlib  # which brings OpenSSL: four megabytes
+
         digest = hashlib.sha256(json.dumps(self._facts(), sort_keys=True).encode())
         for name, array in sorted(self._arrays().items()):
             digest.update(f"{name} {array.dtype.str} {array.shape}".encode())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -166,8 +165,13 @@ class Runtime(ABC):
     @property
     def version(self) -> str | None:
         """The version of its package; `None` if it is not installed, or if there is none."""
+        if self.package is None:
+            return None
+        # Four megabytes that a process with the native runtime can do without.
+        from importlib.metadata import PackageNotFoundError, version
+
         try:
-            return None if self.package is None else version(self.package)
+            return version(self.package)
         except PackageNotFoundError:
             return None
 

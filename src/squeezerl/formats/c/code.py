@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 # Neither a fused multiplication and addition, nor anything that -ffast-math allows: the results
 # would depend on the processor.
@@ -24,7 +24,7 @@ EXACT = """\
 @cache
 def text(name: str) -> str:
     """A file of C that stands beside this module."""
-    return files("squeezerl.formats.c").joinpath(name).read_text(encoding="utf-8")
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 KERNELS_FOR_VECTORS = "#define KERNEL static inline __attribute__((always_inline))"

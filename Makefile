@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: demo test quick lint types imports bench results profile-results study-results \
+.PHONY: demo test quick lint types imports bench results compression-results profile-results study-results \
 	published-results paper-small-results clean
 
 BIN := .venv/bin
@@ -47,6 +47,12 @@ results: .venv/.installed  ## What README and docs show, with the host's facts.
 	rm -rf results/demo/figures
 	cp -r out/results/report.md out/results/results.json out/results/pareto.png out/results/figures \
 		out/results/replay.mp4 out/results/replay.jpg results/demo/
+
+compression-results: .venv/.installed  ## The figures of docs/what-compression-buys.md; 4 minutes, alone.
+	@mkdir -p results/compression
+	$(BIN)/python benchmarks/latency.py --agents --rounds 3 --watts-per-core 4.4 \
+		> results/compression/figures.json
+	$(BIN)/python scripts/compression_page.py
 
 profile-results: .venv/.installed  ## What docs say of latency, memory and energy; an hour, alone.
 	$(BIN)/python benchmarks/profile_agents.py --output results/profile --seconds 1.5 --precision 0.1 \

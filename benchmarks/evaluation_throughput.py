@@ -1,8 +1,9 @@
 """Environment steps per second: our evaluation against Stable-Baselines3's `evaluate_policy`.
 
-All three are measured in turn, several rounds in one process: SB3 with one environment, our
-evaluation of the float artifact, and EnvPool alone with constant actions (the most that could be
-reached). Prints JSON with medians and the ratios of each round:
+All are measured in turn, several rounds in one process: SB3 with one environment, our evaluation of
+the float policy and of static and dynamic int8 in ONNX Runtime and in the native runtime, and
+EnvPool alone with constant actions (the most that could be reached). Prints JSON with medians and
+the ratios of each round:
 
     python benchmarks/evaluation_throughput.py                       # published agents, or ours
     python benchmarks/evaluation_throughput.py path/ppo/Hopper-v3_1:Hopper-v4
@@ -25,7 +26,7 @@ import torch
 from sb3_reference import evaluate_with_sb3, load_with_sb3
 
 from squeezerl.agents.load import demo_agent_path
-from squeezerl.api import load_actor
+from squeezerl.api import compress, load_actor
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import evaluate
 from squeezerl.host.facts import host_facts
@@ -54,26 +55,36 @@ def constant_actions(env_id: str, environments: int, steps: int) -> float:
 
 def measure(folder: Path, env_id: str, rounds: int, episodes: int) -> dict[str, Any]:
     environment = Environment.find(env_id)
-    actor = load_actor(folder)
+    actors = {"ort.float": load_actor(folder)}
+    for recipe in ("int8:static", "int8:dynamic"):
+        artifact = compress(folder, recipe, env=environment)
+        for runtime in ("ort", "native"):
+            actors[f"{runtime}.{recipe}"] = load_actor(artifact, runtime=runtime)
     model, venv = load_with_sb3(folder, env_id)
-    rates: dict[str, list[float]] = {"sb3": [], "squeezerl": [], "envpool_constant": []}
+    rates: dict[str, list[float]] = {name: [] for name in ("sb3", *actors, "envpool_constant")}
     for number in range(rounds):
         _, steps, seconds = evaluate_with_sb3(model, venv, max(3, episodes // 20))
         rates["sb3"].append(steps / seconds)
-        record = evaluate(actor, environment, episodes=episodes, seed=number * episodes)
-        rates["squeezerl"].append(record.steps / record.seconds)
+        for name, actor in actors.items():
+            record = evaluate(actor, environment, episodes=episodes, seed=number * episodes)
+            rates[name].append(record.steps / record.seconds)
         rates["envpool_constant"].append(constant_actions(env_id, episodes, 500))
     venv.close()
-    pairs = list(zip(*rates.values(), strict=True))
+
+    def ratio(ours: str, theirs: str) -> float:
+        pairs = zip(rates[ours], rates[theirs], strict=True)
+        return round(statistics.median(a / b for a, b in pairs), 2)
+
     return {
         "agent": f"{folder.parent.name}/{folder.name}",
         "env_id": env_id,
         "backend": environment.backend,
         "steps_per_second": {name: round(statistics.median(r)) for name, r in rates.items()},
-        "ratio_to_sb3": round(statistics.median(ours / sb3 for sb3, ours, _ in pairs), 2),
-        "ratio_to_envpool_constant": round(
-            statistics.median(ours / constant for _, ours, constant in pairs), 2
-        ),
+        "ratios_to_sb3": {name: ratio(name, "sb3") for name in actors},
+        "ratios_to_envpool_constant": {name: ratio(name, "envpool_constant") for name in actors},
+        "dynamic_to_static": {
+            name: ratio(f"{name}.int8:dynamic", f"{name}.int8:static") for name in ("ort", "native")
+        },
         "rounds": {name: [round(rate) for rate in r] for name, r in rates.items()},
     }
 

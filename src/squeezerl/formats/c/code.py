@@ -24,7 +24,7 @@ EXACT = """\
 @cache
 def text(name: str) -> str:
     """A file of C that stands beside this module."""
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
 KERNELS_FOR_VECTORS = "#define KERNEL static inline __attribute__((always_inline))"

@@ -43,8 +43,8 @@ RATIOS = {
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table, its first column to the left."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    """A Markdown table, its columns of text to the left."""
+    lines = [header, ["---:" if title else "---" for title in header], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -53,13 +53,14 @@ def section(data: dict[str, Any]) -> str:
     results, level = data["results"], data["level"]
     names = [f"{each['agent']}, {each['shape']}" for each in results]
     host, memory = data["host"], data["memory_bytes"]
-    energy = "an estimate, " if data["energy_estimated"] else ""
+    source = data["energy_source"]
     return "\n\n".join(
         [
             START,
             f"Measured on {host['cpu']} ({level}), one thread, batch 1, all in turn in one "
             "process; medians over rounds. Joules are "
-            + (f"{energy}{data['energy_source']}." if data["energy_source"] else "unknown here."),
+            + ("unknown here." if data["energy_estimated"] is None else f"{source}.")
+            + " Where there is a dash, that runtime cannot run it.",
             "Microseconds per decision:",
             table(["", "", *VARIANTS.values()], _times(results, names, level)),
             "Ratios of time, each measured side by side (above 1: faster):",
@@ -76,16 +77,21 @@ def section(data: dict[str, Any]) -> str:
     )
 
 
+def _digits(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def _key(runtime: str, variant: str, level: str) -> str:
     return f"{runtime}.{variant}" + (f".{level}" if runtime == "c" else "")
 
 
 def _times(results: list[dict[str, Any]], names: list[str], level: str) -> list[list[str]]:
-    return _rows(results, names, level, "microseconds", lambda us: f"{us:,.3g}")
+    return _rows(results, names, level, "microseconds", _digits)
 
 
 def _joules(results: list[dict[str, Any]], names: list[str], level: str) -> list[list[str]]:
-    return _rows(results, names, level, "joules", lambda joules: f"{1e6 * joules:,.3g}")
+    return _rows(results, names, level, "joules", lambda joules: _digits(1e6 * joules))
 
 
 def _rows(
@@ -102,7 +108,7 @@ def _rows(
 
 def _ratios(results: list[dict[str, Any]]) -> list[list[str]]:
     return [
-        [title, *("–" if (r := each["ratios"][key]) is None else f"{r:,.3g}" for each in results)]
+        [title, *("–" if (r := each["ratios"][key]) is None else _digits(r) for each in results)]
         for key, title in RATIOS.items()
     ]
 

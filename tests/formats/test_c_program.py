@@ -163,6 +163,22 @@ def test_a_hostile_title_cannot_leave_its_comment() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("processor", ["cortex-a53", "max"])  # without and with dot products
+def test_an_arm_processor_gives_the_bits_of_this_computer(processor: str, tmp_path: Path) -> None:
+    pytest.importorskip("ziglang")
+    qemu = shutil.which("qemu-aarch64")
+    if qemu is None:
+        pytest.skip("needs qemu-aarch64 (package qemu-user)")
+    network = compress(make_network(17, 33, 20, 3), "int8:static")
+    program = c_program(network, "walker", random_observations(network, 200), vectors=True)
+    here = run_test(compile_program(program, tmp_path, output="here"))
+    target = ("-target", "aarch64-linux-musl")
+    there = compile_program(program, tmp_path, *target, output="there", compiler=zig())
+    run = subprocess.run([qemu, "-cpu", processor, there], capture_output=True, text=True)
+    assert run.stdout == here
+
+
+@pytest.mark.slow
 def test_zig_compiles_it_without_a_warning_to_the_same_bits(tmp_path: Path) -> None:
     pytest.importorskip("ziglang")
     for vectors in (False, True):

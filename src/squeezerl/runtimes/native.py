@@ -22,7 +22,7 @@ from squeezerl.network.network import Network
 from squeezerl.runtimes.base import RUNTIMES, Actions, Actor, Deployed, Observations, Rows, Runtime
 
 FLAGS = ("-O3", "-std=gnu99", "-fPIC", "-shared", "-ffp-contract=off")
-Level = Literal["portable", "avx2", "avx-vnni", "avx512-vnni"]
+Level = Literal["portable", "avx2", "avx-vnni", "avx512-vnni", "neon-dot"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 _ALIGNMENT = 64
 _OTHERS = ("quantize_row", "keep", "join", "sums", "requantize")

@@ -28,7 +28,11 @@ def text(name: str) -> str:
 
 
 KERNELS_FOR_VECTORS = "#define KERNEL static inline __attribute__((always_inline))"
-_X86 = "#if defined(__x86_64__) && defined(__GNUC__)\n#define HAS_X86 1"
+# The processors with kernels of their own, by the file that holds them.
+_PROCESSORS = {
+    "x86.c": "#if defined(__x86_64__) && defined(__GNUC__)\n#define HAS_X86 1",
+    "arm.c": "#if defined(__aarch64__) && defined(__GNUC__)\n#define HAS_ARM 1",
+}
 
 
 @cache
@@ -58,9 +62,13 @@ def kernels(names: Iterable[str], file: str = "kernels.c") -> str:
     return "\n\n".join(code for name, (_, code) in kernels.items() if name in wanted)
 
 
-def x86_kernels(names: Iterable[str]) -> str:
-    """The same for x86-64 processors, where HAS_X86 is then defined."""
-    return f"{_X86}\n{kernels(names, 'x86.c')}\n#endif"
+def processor_kernels(names: Iterable[str]) -> str:
+    """The same for x86-64 and ARM processors, where HAS_X86 or HAS_ARM is then defined."""
+    wanted = set(names)
+    return "\n\n".join(
+        f"{condition}\n{kernels(wanted & set(_kernels(file)), file)}\n#endif"
+        for file, condition in _PROCESSORS.items()
+    )
 
 
 def all_kernels() -> str:
@@ -69,6 +77,6 @@ def all_kernels() -> str:
         (
             kernels(kernel_names()),
             kernels(kernel_names("host.c"), "host.c"),
-            x86_kernels(kernel_names("x86.c")),
+            processor_kernels(name for file in _PROCESSORS for name in kernel_names(file)),
         )
     )

@@ -52,7 +52,28 @@ KERNEL void float_blocks(int blocks, int inputs, const float *restrict x, float 
     }
 }
 
-/// integer_blocks
+/// four
+/* Four bytes of q in each lane of 32 bits. */
+KERNEL int32_t four(const uint8_t *q)
+{
+    int32_t bytes;
+    memcpy(&bytes, q, sizeof bytes);
+    return bytes;
+}
+
+/// store_sums
+/* 16 sums as the integers of the next layer. */
+KERNEL void store_sums(const int32_t *restrict sum, int i, uint8_t *restrict next,
+                       const struct rounding *to)
+{
+    for (int k = 0; k < 16; k++) {
+        const float y = (float)(sum[k] + to->offset[i + k]) * to->step[i + k];
+        const float steps = to->scale == 1.0f ? y : y / to->scale;
+        next[i + k] = stored_as(steps, to->zero_point, to->levels);
+    }
+}
+
+/// integer_blocks: store_sums four
 /* The sums of the weights of each row are for processors that want q around 0. */
 KERNEL void integer_blocks(int blocks, int groups, const uint8_t *restrict q, int32_t *restrict sum,
                            const int8_t *restrict weight, const int32_t *restrict row_sum,
@@ -70,13 +91,8 @@ KERNEL void integer_blocks(int blocks, int groups, const uint8_t *restrict q, in
         }
         if (sum) {
             memcpy(sum + 16 * b, total, sizeof total);
-            continue;
-        }
-        for (int k = 0; k < 16; k++) {
-            const int i = 16 * b + k;
-            const float y = (float)(total[k] + to->offset[i]) * to->step[i];
-            const float steps = to->scale == 1.0f ? y : y / to->scale;
-            next[i] = stored_as(steps, to->zero_point, to->levels);
+        } else {
+            store_sums(total, 16 * b, next, to);
         }
     }
 }

@@ -151,6 +151,14 @@ AVX512 static void run_avx512(const struct policy *p, const float *observation, 
 }
 
 static run_function *const RUN[] = {run_portable, run_avx2, run_avxvnni, run_avx512};
+#elif defined(HAS_ARM)
+DOT static void run_dot(const struct policy *p, const float *observation, const float *noise,
+                        void *action, float *scratch)
+{
+    run_with(p, observation, noise, action, scratch, float_blocks, integer_dot, quantize);
+}
+
+static run_function *const RUN[] = {[0] = run_portable, [4] = run_dot};
 #else
 static run_function *const RUN[] = {run_portable};
 #endif
@@ -158,7 +166,7 @@ static run_function *const RUN[] = {run_portable};
 /* A bit for each entry of RUN that this processor can run. */
 int levels(void)
 {
-#ifdef HAS_X86
+#if defined(HAS_X86) || defined(HAS_ARM)
     return vectors();
 #else
     return 1;

@@ -22,8 +22,8 @@ from squeezerl.formats.c.code import (
     KERNELS_FOR_VECTORS,
     kernel_names,
     kernels,
+    processor_kernels,
     text,
-    x86_kernels,
 )
 from squeezerl.formats.c.steps import BLOCK, Step, host_steps, steps_of
 from squeezerl.formats.packed import pack
@@ -224,11 +224,20 @@ class _Source:
             parts += ["#define KERNEL static", *self._constants, kernels(self._kernels)]
             return "\n\n".join([*parts, f"{act}{{\n{self._body()}}}"]) + "\n"
         # What is called through a pointer, so that its instructions can be chosen: the portable
-        # function, and those for AVX2, AVX-VNNI and AVX-512.
+        # function, and those for AVX2, AVX-VNNI, AVX-512 and the dot products of ARM.
         chosen = {
-            "floats": ("float_blocks", "float_avx2", "float_avx2", "float_avx512"),
-            "integers": ("integer_blocks", "integer_avx2", "integer_avxvnni", "integer_avx512"),
-            "quantizes": ("quantize", "quantize_avx2", "quantize_avx2", "quantize_avx512"),
+            "floats": (
+                *("float_blocks", "float_avx2", "float_avx2", "float_avx512"),
+                "float_blocks",
+            ),
+            "integers": (
+                *("integer_blocks", "integer_avx2", "integer_avxvnni", "integer_avx512"),
+                "integer_dot",
+            ),
+            "quantizes": (
+                *("quantize", "quantize_avx2", "quantize_avx2", "quantize_avx512"),
+                "quantize",
+            ),
         }
         is_used = {
             "floats": bool(self._widths["y"]),
@@ -237,12 +246,12 @@ class _Source:
         }
         used = [names for key, names in chosen.items() if is_used[key]]
         self._host_kernels |= {names[0] for names in used} - {"quantize"}
-        x86 = ["vectors", *itertools.chain.from_iterable(names[1:] for names in used)]
+        special = ["vectors", *itertools.chain.from_iterable(names[1:] for names in used)]
         functions = {
             level: ", ".join(
                 names[column] if is_used[key] else "NULL" for key, names in chosen.items()
             )
-            for column, level in enumerate(("PORTABLE", "AVX2", "AVXVNNI", "AVX512"))
+            for column, level in enumerate(("PORTABLE", "AVX2", "AVXVNNI", "AVX512", "DOT"))
         }
         unused = [f"    (void){key};\n" for key in chosen if not is_used[key]]
         parts += [
@@ -250,7 +259,7 @@ class _Source:
             *self._constants,
             kernels(self._kernels),
             kernels(self._host_kernels, "host.c"),
-            x86_kernels(x86),
+            processor_kernels(special),
             _filled(
                 "vectors.c",
                 {

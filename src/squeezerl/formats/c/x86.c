@@ -96,15 +96,6 @@ AVX512 static void float_avx512(int blocks, int inputs, const float *restrict x,
     }
 }
 
-/// four
-/* Four bytes of q in each lane of 32 bits. */
-KERNEL int32_t four(const uint8_t *q)
-{
-    int32_t bytes;
-    memcpy(&bytes, q, sizeof bytes);
-    return bytes;
-}
-
 /// pack_avx2
 /* 16 numbers of steps as integers that are stored: the nearest, the even one of two. */
 AVX2 static inline __attribute__((always_inline)) void
@@ -146,7 +137,7 @@ steps_avx2(__m256i sum, int i, const struct rounding *to)
     return to->scale == 1.0f ? value : _mm256_div_ps(value, _mm256_set1_ps(to->scale));
 }
 
-/// integer_avx2: four pack_avx2 steps_avx2
+/// integer_avx2: pack_avx2 steps_avx2
 /* Products of bytes that add up in pairs to 16 bits: with v = q - 128 and w no two of them exceed
    these, as 2 * 128 * 127 < 2^15. One factor has to be unsigned, so it is |v|, and the sign of v
    goes to w. */
@@ -189,7 +180,7 @@ AVX2 static void integer_avx2(int blocks, int groups, const uint8_t *restrict q,
     }
 }
 
-/// integer_avxvnni: four pack_avx2 steps_avx2
+/// integer_avxvnni: pack_avx2 steps_avx2
 AVX_VNNI static void integer_avxvnni(int blocks, int groups, const uint8_t *restrict q, int32_t *restrict sum,
                  const int8_t *restrict weight, const int32_t *restrict row_sum,
                  uint8_t *restrict next, const struct rounding *to)
@@ -248,7 +239,7 @@ AVX512 static void quantize_avx512(int n, const float *restrict x, uint8_t *rest
     }
 }
 
-/// integer_avx512: four pack_avx512
+/// integer_avx512: pack_avx512
 AVX512 static void integer_avx512(int blocks, int groups, const uint8_t *restrict q, int32_t *restrict sum,
                  const int8_t *restrict weight, const int32_t *restrict row_sum,
                  uint8_t *restrict next, const struct rounding *to)

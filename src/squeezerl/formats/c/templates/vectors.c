@@ -25,8 +25,15 @@ AVX512 static void act_avx512(const float *observation, @NOISE@@TYPE@ *action)
 }
 #endif
 
+#ifdef HAS_ARM
+DOT static void act_dot(const float *observation, @NOISE@@TYPE@ *action)
+{
+    act_with(observation, @GIVEN@action, @DOT@);
+}
+#endif
+
 @ACT@{
-#ifdef HAS_X86
+#if defined(HAS_X86) || defined(HAS_ARM)
     /* Found out once. Threads that come here at the same time find the same. */
     static int found;
     int known = __atomic_load_n(&found, __ATOMIC_RELAXED);
@@ -34,12 +41,20 @@ AVX512 static void act_avx512(const float *observation, @NOISE@@TYPE@ *action)
         known = vectors();
         __atomic_store_n(&found, known, __ATOMIC_RELAXED);
     }
+#endif
+#if defined(HAS_X86)
     if (known & 8) {
         act_avx512(observation, @GIVEN@action);
     } else if (known & 4) {
         act_avxvnni(observation, @GIVEN@action);
     } else if (known & 2) {
         act_avx2(observation, @GIVEN@action);
+    } else {
+        act_portable(observation, @GIVEN@action);
+    }
+#elif defined(HAS_ARM)
+    if (known & 16) {
+        act_dot(observation, @GIVEN@action);
     } else {
         act_portable(observation, @GIVEN@action);
     }

@@ -58,7 +58,7 @@ def section(data: dict[str, Any]) -> str:
         [
             START,
             f"Measured on {host['cpu']} ({level}), one thread, batch 1, all in turn in one "
-            "process; medians over rounds. Joules are "
+            "process; medians over rounds. Joules: "
             + ("unknown here." if data["energy_estimated"] is None else f"{source}.")
             + " Where there is a dash, that runtime cannot run it.",
             "Microseconds per decision:",

@@ -23,13 +23,16 @@ _DOCS = Path(__file__).parents[2] / "docs"
 
 
 class Faulty(gymnasium.Env[Any, Any]):
-    """Six steps; gives `observation` or `reward` instead of a sound one in step `at`."""
+    """Six steps; what it is given stands in the place of something sound in step `at`."""
 
     observation_space = Box(-1, 1, (4,))
     action_space = Box(-1, 1, (1,))
 
-    def __init__(self, observation: Any = None, reward: Any = 1.0, at: int = 3) -> None:
+    def __init__(
+        self, observation: Any = None, reward: Any = 1.0, ended: Any = ..., at: int = 3
+    ) -> None:
         self._observation, self._reward, self._at = observation, reward, at
+        self._ended = ended
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
         super().reset(seed=seed)
@@ -39,9 +42,12 @@ class Faulty(gymnasium.Env[Any, Any]):
     def step(self, action: Any) -> Any:
         self._step += 1
         reward = self._reward if self._step == self._at else 1.0
-        if reward == "broken":
+        if isinstance(reward, str) and reward == "broken":
             raise RuntimeError("a joint came off")
-        return self._observe(), reward, self._step == 6, False, {}
+        ended: Any = self._step == 6
+        if self._step == self._at and self._ended is not ...:
+            ended = self._ended
+        return self._observe(), reward, ended, False, {}
 
     def _observe(self) -> Any:
         faulty = self._step == self._at and self._observation is not None
@@ -114,7 +120,11 @@ for old in (OldReset, OldSeed, OldStep, OldGym):
         ({"observation": np.zeros(4, complex)}, "observation of step 3 .*complex128"),
         ({"observation": None, "reward": float("nan")}, "reward of step 3 .* is nan"),
         ({"reward": float("inf")}, "reward of step 3 .* is inf"),
-        ({"reward": "many"}, "failed in step 3 .*could not convert"),
+        ({"reward": "many"}, "reward of step 3 .* is 'many' of type str; one number is needed"),
+        ({"reward": None}, "reward of step 3 .* is 'None' of type NoneType"),
+        ({"reward": np.ones(2)}, "reward of step 3 .* of type ndarray; one number"),
+        ({"ended": "no"}, "`terminated` of step 3 .* is 'no' of type str; one truth value"),
+        ({"ended": None}, "`terminated` of step 3 .* is 'None' of type NoneType"),
         ({"reward": "broken"}, "failed in step 3 .*a joint came off"),
         ({"observation": np.float32([0, np.nan, 0, np.nan])}, "step 3 .* NaN in 2 of its 4"),
     ],
@@ -164,6 +174,13 @@ def test_an_action_that_is_not_finite_is_an_error(
 
     with pytest.raises(EnvError, match=r"policy's action of step \d in the episode with seed \d"):
         evaluate(PlainActor(act, shapes), env_id, episodes=5)
+
+
+def test_arrays_of_one_number_are_taken_as_stable_baselines3_takes_them() -> None:
+    kwargs = {"reward": np.array([3.0]), "ended": np.array([False])}
+    environment = Environment.find("tests/Faulty-v0", kwargs)
+    record = evaluate(constant(0.0, (4,), (1,)), environment, episodes=1)
+    assert (record.returns, record.episodes[0].length) == ([8.0], 6)
 
 
 def test_a_reward_of_envpool_that_is_not_a_number_is_an_error() -> None:

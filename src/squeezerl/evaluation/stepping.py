@@ -27,7 +27,7 @@ OLD_API = (
     'docs/evaluation.md shows under "Environments of the old Gym"'
 )
 
-_NUMBERS = "fiub"  # the kinds of NumPy's types that are plain numbers
+_NUMBERS, _TRUTHS = "fiub", "biu"  # kinds of NumPy's types: plain numbers, and truth values
 
 Observation = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -69,14 +69,18 @@ def step(
     """
     try:
         observation, reward, terminated, truncated, _ = env.step(action)
-        reward = float(reward)
     except Exception as error:  # an environment's own code may raise anything
         if isinstance(error, ValueError) and "expected 5, got 4" in str(error):
             raise EnvError(f"{env_id}: `step` returns four values: {OLD_API}") from error
         raise EnvError(f"{env_id} failed in {_where(number, seed)}: {error!r}") from error
-    if not math.isfinite(reward):
-        raise EnvError(f"{env_id}: the reward of {_where(number, seed)} is {reward}")
-    return _checked(observation, shape, env_id, seed, number), reward, terminated or truncated
+    earned = _scalar(reward, _NUMBERS, "reward", env_id, seed, number)
+    if not math.isfinite(earned):
+        raise EnvError(f"{env_id}: the reward of {_where(number, seed)} is {earned}")
+    ended = any(
+        _scalar(flag, _TRUTHS, what, env_id, seed, number)
+        for flag, what in ((terminated, "`terminated`"), (truncated, "`truncated`"))
+    )
+    return _checked(observation, shape, env_id, seed, number), float(earned), ended
 
 
 def all_finite(values: npt.NDArray[Any]) -> bool:
@@ -146,6 +150,20 @@ def _checked(observation: Any, shape: Shape, env_id: str, seed: int, number: int
             f"type {array.dtype}; the environment declares shape {shape}"
         )
     return array
+
+
+def _scalar(value: Any, kinds: str, what: str, env_id: str, seed: int, number: int) -> Any:
+    """The one number in what a step gave, which may be an array of one, as with SB3."""
+    if isinstance(value, float if kinds == _NUMBERS else bool):
+        return value
+    array = np.asarray(value)
+    if array.size != 1 or array.dtype.kind not in kinds:
+        raise EnvError(
+            f"{env_id}: the {what} of {_where(number, seed)} is {str(value)[:80]!r} of type "
+            f"{type(value).__name__}; one {'number' if kinds == _NUMBERS else 'truth value'} is "
+            "needed"
+        )
+    return array.item()
 
 
 def _where(number: int, seed: int) -> str:

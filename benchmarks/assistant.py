@@ -5,11 +5,14 @@ Prints JSON:
     python benchmarks/assistant.py                     # the default embeddings
     python benchmarks/assistant.py --embeddings none   # BM25 alone
     python benchmarks/assistant.py --failures          # also what was missed
+    python benchmarks/assistant.py --llm ollama:llama3.1 --judge openai:gpt-4o-mini --limit 10
 
 The questions and what answers them are in `assistant_questions.yaml`. `recall_at_5` is the share of
 questions with an answering passage among the first five, `mrr` the mean reciprocal rank of the
 first one among ten, over the questions that passages answer. Figures are compared with those that
-this file takes from the raw results itself; one wrong figure makes a question wrong.
+this file takes from the raw results itself; one wrong figure makes a question wrong. `held_out`
+are questions that the search was never tuned on. With `--llm` a language model also answers, and
+`--judge` names the judge of its answers' faithfulness and relevancy (DeepEval).
 """
 
 from __future__ import annotations
@@ -30,18 +33,22 @@ import yaml
 
 from squeezerl.analysis.frames import StudyData, plain
 from squeezerl.analysis.published import published_best, published_quantized
-from squeezerl.assistant.answer import Answer, Assistant
+from squeezerl.assistant.answer import NOT_THERE, Answer, Assistant
 from squeezerl.assistant.passage import Passage
 from squeezerl.assistant.results import results_of
 
 QUESTIONS = Path(__file__).with_name("assistant_questions.yaml")
 DEPTH = 10
+HELD_OUT = "held_out"  # counted apart: the search was tuned on the others
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--embeddings")
     parser.add_argument("--cache", type=Path)
+    parser.add_argument("--llm", help="PROVIDER:MODEL that writes answers")
+    parser.add_argument("--judge", help="PROVIDER:MODEL that judges them")
+    parser.add_argument("--limit", type=int, help="of the questions that are written and judged")
     parser.add_argument("--failures", action="store_true", help="also list what was missed")
     arguments = parser.parse_args()
     print(json.dumps(measure(arguments), indent=1))
@@ -50,20 +57,26 @@ def main() -> None:
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     data = made_study()
     asked = yaml.safe_load(QUESTIONS.read_text(encoding="utf-8"))
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     assistant = Assistant(
         results=results_of(data, "the made study"),
         embeddings=arguments.embeddings,
         cache=arguments.cache,
     )
-    index_s = time.perf_counter() - started
+    index_s, index_cpu_s = time.perf_counter() - started, time.process_time() - cpu
     report: dict[str, Any] = {
-        "questions": sum(map(len, asked.values())),
+        "questions": sum(len(questions) for questions in asked.values()),
         "passages": len(assistant.index.passages),
         "embeddings": assistant.index.name,
         "index_s": index_s,
+        "index_cpu_s": index_cpu_s,
     }
-    ranks, exact, seconds, missed = [], [], [], []
+    ranks: list[float] = []
+    held: list[float] = []
+    exact: list[bool] = []
+    held_exact: list[bool] = []
+    seconds: list[float] = []
+    missed: list[dict[str, Any]] = []
     for topic, questions in asked.items():
         own: list[float] = []
         for question in questions:
@@ -72,7 +85,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             seconds.append(time.perf_counter() - started)
             if "answers" in question:
                 rank = rank_of(question["answers"], answer.passages, assistant.index.passages)
-                own.append(rank)
+                (own if topic != HELD_OUT else held).append(rank)
                 if rank > 5:
                     missed.append(
                         {"ask": question["ask"], "found": [p.id for p in answer.passages[:5]]}
@@ -83,18 +96,50 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
                     for expected in question["figures"]
                     if not is_exact(expected, answer, data, assistant)
                 ]
-                exact.append(not wrong)
+                (exact if topic != HELD_OUT else held_exact).append(not wrong)
                 if wrong:
                     missed.append({"ask": question["ask"], "wrong": wrong})
-        ranks += own
-        report[topic] = {"questions": len(questions), **retrieval(own)}
+        if topic != HELD_OUT:
+            ranks += own
+            report[topic] = {"questions": len(questions), **retrieval(own)}
     report |= {
         "all": retrieval(ranks),
         "figures": {"questions": len(exact), "exact": float(np.mean(exact))},
+        HELD_OUT: {
+            **retrieval(held),
+            "figures": {"questions": len(held_exact), "exact": float(np.mean(held_exact))},
+        },
         "answer_s": {"median": float(np.median(seconds)), "max": max(seconds)},
     }
+    if arguments.llm:
+        everything = [one["ask"] for questions in asked.values() for one in questions]
+        report["written"] = written(assistant, everything[: arguments.limit], arguments)
     if arguments.failures:
         report["missed"] = missed
+    return report
+
+
+def written(
+    assistant: Assistant, questions: Sequence[str], arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """What a language model makes of the questions, and what a judge thinks of it."""
+    from squeezerl.assistant.writing import Writer, find_model
+
+    writer = Writer(assistant, find_model(arguments.llm), arguments.llm)
+    answers = [writer.ask(question) for question in questions]
+    report: dict[str, Any] = {
+        "llm": arguments.llm,
+        "answered": sum(answer.text != NOT_THERE for answer in answers),
+        "taken_out": sum(len(answer.problems) for answer in answers),
+    }
+    if arguments.judge:
+        from squeezerl.assistant.judging import judge
+
+        model = find_model(arguments.judge)
+        judged = [judge(a, model, arguments.judge) for a in answers if a.text != NOT_THERE]
+        report["judge"] = arguments.judge
+        for name in judged[0] if judged else ():
+            report[name] = float(np.mean([one[name]["score"] for one in judged]))
     return report
 
 
@@ -186,13 +231,16 @@ def same_best(
     allowed = {(row.agent, row.method, round(row.ratio, 6) if row.ratio == row.ratio else None)
                for row in keep.itertuples()}  # fmt: skip
     best: dict[str, float] = {}
+    agents = 4 if "env_id" not in expected else 2
     for row in source.to_dict("records"):
         ratio = None if row["ratio"] is None or pd.isna(row["ratio"]) else round(row["ratio"], 6)
+        if row["env_id"] != expected.get("env_id", row["env_id"]):
+            continue
         if row["method"] == "float" or (row["agent"], row["method"], ratio) not in allowed:
             continue
         best[row["agent"]] = min(best.get(row["agent"], math.inf), row[quantity])
     mine = {row["agent"]: plain(row[quantity]) for row in frame.to_dict("records")}
-    return mine == {agent: best.get(agent) for agent in mine} and len(mine) == 4
+    return mine == {agent: best.get(agent) for agent in mine} and len(mine) == agents
 
 
 def expected_figures(

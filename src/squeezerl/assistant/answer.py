@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ from squeezerl.records import to_json
 
 NOT_THERE = "This is not in the sources."
 _SHOWN = 5
+# The assistant's own page has questions as examples, which are like the user's and no answers.
+_OWN_PAGE, _EXAMPLE = "docs/assistant.md", 0.3
+_ITSELF = re.compile(r"\b(assistant|ask|llm|language models?|ollama|embeddings?|chat)\b")
 _LIKELY = 1.6  # how much more a passage counts that is of the kind which is asked about
 
 
@@ -121,9 +125,12 @@ class Assistant:
         text = question.lower()
         likely = likely_kinds(text, self.results)
         rows = set(self._named(text))
+        itself = bool(_ITSELF.search(text))
         return [
             0.0
             if passage.about is not None and passage.about not in rows
+            else _EXAMPLE
+            if passage.id.startswith(_OWN_PAGE) and not itself
             else _LIKELY
             if passage.kind in likely
             else 1.0

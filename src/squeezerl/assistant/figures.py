@@ -27,7 +27,7 @@ from squeezerl.report.text import (
 )
 
 PRUNED = "pruned"  # how the paper's tables call its chosen pruning
-_MOST_ROWS = 60
+MOST_ROWS = 60  # that a table shows
 _WHO = ("agent", "algorithm", "env_id")
 _COSTS = ("latency_s", "energy_j", "memory_bytes", "latency_times", "energy_times", "memory_times")
 
@@ -134,8 +134,8 @@ class Figures:
 
     @property
     def table(self) -> Table:
-        """The figures as text, at most `_MOST_ROWS` rows."""
-        shown = self.frame.head(_MOST_ROWS)
+        """The figures as text, at most `MOST_ROWS` rows."""
+        shown = self.frame.head(MOST_ROWS)
         who = [name for name in ("agent",) if name in shown and self._ambiguous]
         extra = [name for name in ("train_seed", "runtime") if self._varies(name)]
         has_method = "method" in shown
@@ -203,6 +203,7 @@ def query_results(results: Results, cells: Cells, quantities: Iterable[str]) -> 
         note += " Retention is normalised: 0 is a random policy, 100 % the float policy."
     if (frame["trained"].astype(str) == "False").any():
         note += " Where the baseline does not count as trained there is no retention."
+    note += f" {results.basis}"
     return Figures(
         title="From your results", note=note, frame=frame.reset_index(drop=True), columns=names
     )
@@ -244,7 +245,7 @@ def best_methods(
         title=f"The {'least' if least else 'most'} {QUANTITIES[quantity].title.split(' [')[0]} "
         "of each agent",
         note=f"From {results.source}.{rule} The least or most is by the estimate; another one can "
-        "lie within its interval.",
+        f"lie within its interval. {results.basis}",
         frame=found.reindex(
             columns=list(dict.fromkeys([*found.columns, "method", "ratio", *columns]))
         ),
@@ -259,7 +260,7 @@ def compare_with_paper(results: Results, cells: Cells) -> Figures:
         title="Your results beside the paper's tables",
         note=f"From {results.source} and {SOURCE}, Tables 1 to 3. A change is the return divided "
         "by the baseline's, less 1. The last two columns say whether both agree on 90 % being kept "
-        "and on the return rising or falling.",
+        f"and on the return rising or falling. {results.basis}",
         frame=frame.reset_index(drop=True),
         columns=("published_change", "change", "keeps_agrees", "direction_agrees"),
     )
@@ -274,7 +275,7 @@ def count_verdicts(results: Results, cells: Cells) -> Figures:
     at = frame["threshold"].iloc[0] if len(frame) else THRESHOLD
     return Figures(
         title=f"Of {len(frame)} policies: {said}" if len(frame) else "No such policy",
-        note=f"From {results.source}. The verdict is for {at:.0%} of the return.",
+        note=f"From {results.source}. The verdict is for {at:.0%} of the return. {results.basis}",
         frame=frame.reset_index(drop=True),
         columns=("verdict", "retention"),
     )

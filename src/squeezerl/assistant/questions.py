@@ -9,6 +9,7 @@ from squeezerl.analysis.methods import BASELINE, PRUNING, QUANTIZATION
 from squeezerl.analysis.published import ALGORITHMS, ENVIRONMENTS, NORMS, QUANTIZED
 from squeezerl.analysis.retention import THRESHOLD
 from squeezerl.assistant.figures import (
+    MOST_ROWS,
     PRUNED,
     Cells,
     Figures,
@@ -113,7 +114,8 @@ def _own(text: str, results: Results) -> Figures | None:
     if not named or not (quantities or _GENERAL.search(text)):
         return None
     found = query_results(results, cells, quantities or ["retention", "mean_return"])
-    return found if len(found.frame) else None
+    # What needs more than a table can hold is a question for the findings.
+    return found if 0 < len(found.frame) <= MOST_ROWS else None
 
 
 def _paper(text: str) -> Figures | None:

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from squeezerl.search.squeeze import OnBest, StageProgress
 
 
+TrackOption = Annotated[
+    str | None, typer.Option(help="Log figures and scalars: tensorboard or wandb.")
+]
+
+
 @console.reports_errors
 def squeeze(
     agent: console.AgentArgument,
@@ -72,6 +77,7 @@ def squeeze(
         bool, typer.Option(help="Also measure latency, memory and energy of the best candidates.")
     ] = True,
     watts_per_core: console.WattsOption = None,
+    track: TrackOption = None,
     force: console.ForceOption = False,
     as_json: console.JsonOption = False,
 ) -> None:
@@ -94,8 +100,11 @@ def squeeze(
     from squeezerl.evaluation.actions import KEEP_ACTIONS
     from squeezerl.report.log_squeeze_report import log_squeeze_result
     from squeezerl.report.squeeze_report import squeeze_result
+    from squeezerl.report.tracking import log_report, squeeze_scalars
     from squeezerl.search.result import LogSqueezeResult
+    from squeezerl.training.config import check_tracker
 
+    check_tracker(track)
     loaded = load_agent(agent, vecnormalize=vecnormalize, activation=activation)
     check_output(output, force=force)
     environment = None
@@ -141,6 +150,8 @@ def squeeze(
             on_progress=update,
             on_best=on_best,
         )
+    if track is not None:
+        log_report(output, output.name, squeeze_scalars(squeezed.to_json()), track)
     if as_json:
         console.print_json(squeezed.to_json())
     else:

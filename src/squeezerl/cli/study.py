@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from squeezerl.cli import console
+from squeezerl.cli.squeeze import TrackOption
 from squeezerl.cli.stopping import stop_on_signals
 from squeezerl.cli.study_text import (
     counts_json,
@@ -256,14 +257,18 @@ def report(
     name: StudyArgument,
     output: console.OutputOption,
     store: StoreOption = None,
+    track: TrackOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the report at DIR.")] = False,
 ) -> None:
     """Write tables, figures and tested findings, as far as the study has come.
 
     Example: squeezerl study report quickstart -o quickstart-report
     """
+    from squeezerl.report.tracking import log_report, study_scalars
     from squeezerl.studies.run import find_study, open_existing
+    from squeezerl.training.config import check_tracker
 
+    check_tracker(track)
     study_name, url = find_study(name, store)
     with open_existing(url) as opened:
         from squeezerl.report.study_report import write_study_report
@@ -287,7 +292,9 @@ def report(
         },
         failures=failures,
     )
-    console.say(f"{output / 'report.md'}")
+    if track is not None:
+        log_report(output, study_name, study_scalars(output), track)
+    console.say(f"{output / 'report.md'}; look at {output / 'index.html'}")
 
 
 def _say_redo(jobs: int) -> None:

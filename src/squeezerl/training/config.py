@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,22 @@ TRACKERS: dict[str, tuple[str, ...]] = {
     "tensorboard": ("tensorboard",),
     "wandb": ("wandb", "tensorboard"),
 }
+
+
+def check_tracker(track: str | None) -> None:
+    """Check that there is such a tracker, and that its packages are installed.
+
+    Raises:
+        InvalidArgumentError: if not.
+    """
+    if track is not None and track not in TRACKERS:
+        raise InvalidArgumentError(f"`track` {track!r} is not one of {', '.join(TRACKERS)}")
+    for package in TRACKERS[track] if track else ():
+        if importlib.util.find_spec(package) is None:
+            raise InvalidArgumentError(
+                f"`track={track}` needs {package}, which is not installed; "
+                f"install it with: pip install 'squeezerl[{track}]'"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

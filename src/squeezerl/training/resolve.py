@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from squeezerl.training.algorithms import (
     check_supports_qat,
     find_algorithm,
 )
-from squeezerl.training.config import TRACKERS, TrainConfig
+from squeezerl.training.config import TrainConfig, check_tracker
 from squeezerl.training.hyperparameters import Hyperparameters, load_hyperparameters
 from squeezerl.training.tickets import Original
 
@@ -143,12 +142,7 @@ def _check(training: Training) -> None:
                 "steps": training.steps,
             }
         )
-    for package in TRACKERS[config.track] if config.track else ():
-        if importlib.util.find_spec(package) is None:
-            raise InvalidArgumentError(
-                f"`track={config.track}` needs {package}, which is not installed; "
-                f"install it with: pip install 'squeezerl[{config.track}]'"
-            )
+    check_tracker(config.track)
 
 
 def _file_name(env_id: str) -> str:

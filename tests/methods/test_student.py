@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from random_networks import networks
 from small_policies import compress, make_network, random_observations, with_layer
 from squeezerl.formats.packed import packed_size
+from squeezerl.methods.integers import weight_limits
 from squeezerl.methods.student import Adam, Student, features_of, outputs_of
 from squeezerl.network.arithmetic import act
-from squeezerl.network.network import IntegerTensor, Network, as_float
+from squeezerl.network.network import IntegerTensor, Network, Rounding, as_float
 from squeezerl.network.policy import Policy
 
 RECIPES = ["float", "int8:static", "int8:static:per_channel=no", "bits:4", "bits:ternary:tensor"]
@@ -39,6 +40,48 @@ def test_gradients_of_any_float_network_are_those_of_torch(network: Network, see
     ]
     wanted = torch.cat(gradients).numpy()
     np.testing.assert_allclose(found, wanted, rtol=0.01, atol=0.01 * abs(wanted).max() + 1e-5)
+
+
+@pytest.mark.parametrize("recipe", ["bits:8:tensor", "bits:4:tensor", "bits:2:tensor"])
+def test_gradients_of_integers_are_those_of_torchs_fake_quantization(recipe: str) -> None:
+    network = compress(_skipping(), recipe)
+    student = Student(network)
+    # Away from the integers that it has, so that some weights are beyond their range.
+    student.parameters += np.random.default_rng(0).normal(size=student.parameters.size) / 8
+    student = Student(student.network())
+    observations = random_observations(network, 60)
+    features = torch.tensor(student.features(observations))
+    slope = np.random.default_rng(1).normal(size=(60, 2)).astype(np.float32)
+    outputs, gradient = student.forward(features.numpy()), student.backward(slope)
+
+    value, learned, layers = features, [], student.network().layers
+    for index, layer in enumerate(layers):
+        rounding = network.roundings[network.input_of(index)]
+        assert isinstance(layer.weight, IntegerTensor)
+        assert isinstance(rounding, Rounding)
+        low, high = weight_limits(layer.weight.bits)
+        weight = torch.tensor(as_float(layer.weight), requires_grad=True)
+        bias = torch.tensor(as_float(layer.bias), requires_grad=True)
+        scale = torch.tensor([float(layer.weight.scale)], requires_grad=True)
+        learned.append((weight, bias, scale))
+        if layer.skip:
+            value = torch.cat([value, features], dim=1)
+        value = torch.fake_quantize_per_tensor_affine(
+            value, rounding.scale, rounding.zero_point, 0, 255
+        )
+        zero = torch.zeros(1)
+        rounded = torch._fake_quantize_learnable_per_tensor_affine(weight, scale, zero, low, high)
+        value = torch.nn.functional.linear(value, rounded, bias)
+        value = torch.relu(value) if layer.activation == "ReLU" else value
+    np.testing.assert_allclose(outputs, value.detach(), atol=1e-5)
+    value.backward(torch.tensor(slope))
+    wanted = []
+    for weight, bias, scale in learned:
+        assert weight.grad is not None
+        assert bias.grad is not None
+        assert scale.grad is not None
+        wanted += [weight.grad.ravel(), bias.grad.ravel(), (scale * scale.grad).detach()]
+    np.testing.assert_allclose(gradient, torch.cat(wanted), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

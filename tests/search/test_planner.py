@@ -187,3 +187,13 @@ def test_a_first_student_that_keeps_the_return_has_narrower_siblings() -> None:
     starts = [_width(c.recipe) for each in plan for c in each if c.begun is None]
     assert {32, 11, 4, 1} <= set(starts)
     assert len(starts) == len({c for each in plan for c in each if c.begun is None})
+
+
+def test_nothing_wider_begins_where_one_kind_keeps_the_return() -> None:
+    def deep_ones(candidate: Candidate) -> Seen:
+        deep = len(candidate.recipe.steps[0].values["widths"]) == 2
+        return Seen(cost=_cost(candidate), retention=1.0 if deep else 0.8)
+
+    plan = _plan(deep_ones, 6, (START, OTHER))
+    assert max(_width(c.recipe) for each in plan for c in each) == 64
+    assert {_width(candidate.recipe) for candidate in plan[1]} >= {21}

@@ -184,7 +184,7 @@ def shrinking(
             for attempt in [line.start.attempt]
             if line.tried == [line.best(seen, demand)]
         ]
-        if lines and wider < _WIDER_ONES and not demand.is_met(lines[0].standing(seen, demand)):
+        if lines and wider < _WIDER_ONES and not any(line.best(seen, demand) for line in lines):
             wider, each_s = wider + 1, _LONGER * each_s
             others = [Candidate(for_seconds(resized(lines[0].start.recipe, _WIDER), each_s))]
         others = [start for start in others if start not in begun]

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message, `; did you mean x?`; nothing where no known name is close."""
+    close = difflib.get_close_matches(name[:64], list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 class _Advice:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Any
 
-from squeezerl.errors import InvalidArgumentError
+from squeezerl.errors import InvalidArgumentError, did_you_mean
 from squeezerl.evaluation.environment import Environment
 from squeezerl.runtimes.sb3_predictor import FAMILIES, algorithm_class
 
@@ -56,8 +55,7 @@ def find_algorithm(name: str) -> Algorithm:
     """
     if name in ALGORITHMS:
         return ALGORITHMS[name]
-    close = difflib.get_close_matches(name.lower(), ALGORITHMS, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
+    hint = did_you_mean(name.lower(), ALGORITHMS)
     raise InvalidArgumentError(
         f"unknown algorithm {name!r}; known are {', '.join(ALGORITHMS)}{hint}"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from collections.abc import Callable, Collection, Iterator
@@ -12,7 +11,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from squeezerl.errors import SqueezeRLError, StudyError
+from squeezerl.errors import SqueezeRLError, StudyError, did_you_mean
 
 _MAX_BYTES = 2**20
 _MAX_DEPTH = 20
@@ -251,10 +250,9 @@ def read_yaml_node(path: Path) -> tuple[YamlNode, str]:
 
 def unknown(name: str, known: Collection[str], where: str = "") -> str:
     """The message about an unknown name: `'x' WHERE; did you mean y? known are ...`."""
-    close = difflib.get_close_matches(name[:64], known, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
+    hint = did_you_mean(name, known) or ";"
     shown = repr(name[:_MAX_SHOWN])
-    return f"{' '.join(filter(None, (shown, where)))}; {hint}known are {', '.join(known)}"
+    return f"{' '.join(filter(None, (shown, where)))}{hint} known are {', '.join(known)}"
 
 
 def each(node: YamlNode, read: Callable[[YamlNode], T]) -> tuple[T, ...]:

@@ -6,13 +6,12 @@ the value that Stable-Baselines3 takes.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from squeezerl.errors import HyperparameterError
+from squeezerl.errors import HyperparameterError, did_you_mean
 from squeezerl.training.hyperparameters.literal import read_literal, shown
 
 LINEAR = "lin_"  # before a number: a schedule that falls linearly from there to 0
@@ -117,8 +116,7 @@ def refusal(name: str, value: Any, allowed: str) -> HyperparameterError:
 
 def unknown(what: str, name: Any, known: Collection[str]) -> HyperparameterError:
     """The error for a name that does not exist."""
-    close = difflib.get_close_matches(str(name)[:64], known, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
+    hint = did_you_mean(str(name), known)
     return HyperparameterError(
         f"unknown {what} {shown(name)}; known are {', '.join(sorted(known))}{hint}"
     )

@@ -550,8 +550,14 @@ def squeeze(
     agent, output = as_agent(agent, stochastic=stochastic), Path(output)
     check_output(output, force=force)
     log = None if observations is None else find_log(observations).fitted_to(agent.network)
-    if log is not None and env is not None:
-        raise InvalidArgumentError("`observations` take the place of `env`; give one of them")
+    if log is not None:
+        if env is not None:
+            raise InvalidArgumentError("`observations` take the place of `env`; give one of them")
+        if (retain, max_episodes, optimize) != (0.95, None, "bytes"):
+            raise InvalidArgumentError(
+                "`retain` and `max_episodes` are about the return, which a log does not show; with "
+                "`observations`, say what to keep with `keep_actions`; `optimize` is bytes"
+            )
     meter, meter_problem = choose_meter(host_facts(), watts_per_core=watts_per_core)
     measurement, tried = None, tuple(map(Recipe.of, recipes))
     if measure:

@@ -78,3 +78,17 @@ def test_choices_are_compared_as_they_are(log: Path, tmp_path: Path) -> None:
     result = invoke("evaluate", path, "--against", path, "--observations", "seen.npy", "--json")
     data = the_object(result.stdout)
     assert (data["verdict"], data["dimensions"], data["recorded"]) == ("keeps", [], None)
+
+
+@pytest.mark.slow
+def test_a_squeeze_from_a_log_prints_its_json_and_its_exit_code(log: Path) -> None:
+    np.savez("long.npz", observations=np.tile(demo_observations(), (2, 1)))
+    given = ("squeeze", "demo", "--observations", "long.npz", "--budget", "0", "--no-measure")
+    for recipe, code in (("ptdq", 0), ("l2:0.7", 3)):
+        result = invoke(*given, "--recipe", recipe, "--workers", "1", "-o", f"out{code}", "--json")
+        assert result.exit_code == code, result.stderr
+        data = the_object(result.stdout)
+        assert (data["guarantee"], data["keep_actions"]) == ("actions", "0.99:0.02")
+        assert (data["chosen"]["confirmation"] is None) == (code == 3)
+        assert data["candidates"][0]["actions"]["decisions"] == 400
+    assert Path("out0/policy.onnx").is_file()

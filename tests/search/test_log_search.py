@@ -133,6 +133,8 @@ def test_students_learn_from_a_log(tmp_path: Path) -> None:
         ({"observations": np.zeros((2_500, 3))}, r"needs \(n, 4\)"),
         ({"env": "CartPole-v1"}, "take the place of `env`"),
         ({"keep_actions": "1:1"}, "below 1"),
+        ({"retain": 0.9}, "about the return"),
+        ({"optimize": "macs"}, "is bytes"),
         ({"recipes": ["ptdq", "ptdq"]}, "twice"),
     ],
 )

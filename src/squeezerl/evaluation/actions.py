@@ -23,6 +23,7 @@ from squeezerl.analysis.shares import (
 )
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.evaluation.log import Log, Part, rows_for
+from squeezerl.network.arithmetic import act
 from squeezerl.network.network import Network
 from squeezerl.records import Interval
 from squeezerl.runtimes.base import Actor
@@ -32,7 +33,7 @@ KEEP_ACTIONS = "0.99:0.02"
 _UNITS = "units"
 # Of the actions that the original takes, this share in the middle spans the range, where the action
 # itself has no bounds.
-_SPANNED = 0.99
+_SPANNED, _RANGE_ROWS = 0.99, 10_000
 _WORST = 5
 # Rows that an actor is given at once.
 _BATCH = 4096
@@ -200,10 +201,10 @@ class ActionReferee:
             )
         self._log, self._demand, self._first_row = log, demand, first_row
         self._discrete = original.head.is_discrete
-        actor = load_network(original)
-        self._wanted = self.actions(actor)
-        seen = self._wanted if fitted is None else _actions(actor, fitted)
-        self.tolerance = np.zeros(1) if self._discrete else _tolerance(original, seen, demand)
+        self._wanted = self.actions(load_network(original))
+        self.tolerance = np.zeros(1)
+        if not self._discrete:
+            self.tolerance = _tolerance(original, fitted or log, demand)
         self._outside: npt.NDArray[np.bool_] | None = None
         if fitted is not None:
             flat, known = (each.observations.reshape(len(each), -1) for each in (log, fitted))
@@ -321,9 +322,15 @@ def _actions(actor: Actor, log: Log) -> Floats:
     return actions
 
 
-def _tolerance(original: Network, seen: Floats, demand: KeepActions) -> Floats:
-    """The largest deviation of each dimension that is near enough, in its own units."""
-    width = seen.shape[1]
+def _tolerance(original: Network, seen: Log, demand: KeepActions) -> Floats:
+    """The largest deviation of each dimension that is near enough, in its own units, (dimensions,).
+
+    Args:
+        original: whose action has bounds, or else the range of what it does.
+        seen: where it does that.
+        demand: what is asked for.
+    """
+    head, width = original.head, math.prod(original.action_shape)
     if len(demand.tolerance) not in (1, width):
         raise InvalidArgumentError(
             f"`keep_actions` has {len(demand.tolerance)} tolerances, and the action {width} "
@@ -332,11 +339,13 @@ def _tolerance(original: Network, seen: Floats, demand: KeepActions) -> Floats:
     tolerance = np.broadcast_to(np.asarray(demand.tolerance, np.float64), (width,))
     if demand.in_units:
         return tolerance
-    head = original.head
-    low, high = np.quantile(seen, [(1 - _SPANNED) / 2, (1 + _SPANNED) / 2], axis=0)
-    bounded = np.isfinite(head.low) & np.isfinite(head.high)
-    with np.errstate(invalid="ignore"):
-        size = np.where(bounded, np.subtract(head.high, head.low, dtype=np.float64), high - low)
+    size = np.subtract(head.high, head.low, dtype=np.float64).ravel()
+    unbounded = ~np.isfinite(size)
+    if unbounded.any():
+        rows = seen.observations[:: -(-len(seen) // _RANGE_ROWS)]
+        ends = [(1 - _SPANNED) / 2, (1 + _SPANNED) / 2]
+        low, high = np.quantile(act(original, rows).reshape(len(rows), -1), ends, axis=0)
+        size = np.where(unbounded, high - low, size)
     if not (size > 0).all():
         raise InvalidArgumentError(
             f"dimension {int(np.argmin(size))} of the action has no bounds and does not vary in "

@@ -27,6 +27,8 @@ from squeezerl.runtimes.onnx_runtime import OnnxActor, load_network
 
 CALIBRATION_EPISODES = 10
 CALIBRATION_OBSERVATIONS = 4096
+# Of a longer log, so many rows at even distances are enough, and fit into memory.
+_MOST_ROWS = 100_000
 # The share of calibration in the progress of a recipe that learns.
 _CALIBRATING = 0.05
 
@@ -65,7 +67,9 @@ def make_artifact(
         EnvError: if environment and agent do not fit.
     """
     recipe = Recipe.of(recipe)
-    observations = None if log is None else log.observations
+    observations = None
+    if log is not None:
+        observations = log.observations[:: -(-len(log) // _MOST_ROWS)]
     calibration = record = visits = learning = None
     learns = "visits" in recipe.needs
     calibrating = _CALIBRATING if learns else 1.0

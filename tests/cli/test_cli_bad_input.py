@@ -93,7 +93,7 @@ BAD_ARGUMENTS: list[tuple[str, str]] = [
     ("compress demo --recipe prune:l2:3 -o out", "out of range"),
     ("compress demo --recipe int8:static:bits=4 -o out", "'bits' is unknown .*per_channel"),
     (
-        "compress demo --recipe ptdq|l2:0.3 -o out",
+        "compress demo --recipe ptdq|ptsq -o out",
         "which gives integers",
     ),
     ("compress demo --recipe float|ptdq -o out", "'float' is a recipe without steps; leave it out"),

@@ -162,13 +162,14 @@ def test_the_hint_of_compress_works_when_it_is_copied(
     balancing_zip: Path, own_folder: Path, name: str
 ) -> None:
     shutil.copy(balancing_zip, own_folder / name)
-    (own_folder / "mine.py").write_text("loaded = True")
+    plugin = f"mine_{len(name)}.py"  # a module of one name is loaded once
+    (own_folder / plugin).write_text("loaded = True")
     result = invoke(
-        "--plugin", "mine.py", "compress", name, "--method", "ptsq", "--env", "CartPole-v1",
+        "--plugin", plugin, "compress", name, "--method", "ptsq", "--env", "CartPole-v1",
         "--max-episode-steps", "20", "--calibration-episodes", "1", "-o", "out",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
-    assert _hint(result.stdout)[0] == "--plugin=mine.py"
+    assert _hint(result.stdout)[0] == f"--plugin={plugin}"
     again = invoke(*_hint(result.stdout), "--episodes", "2", "--max-episodes", "2")
     assert again.exit_code == 0, again.stderr
     # Without an environment there is no command that would work.

@@ -17,7 +17,10 @@ from command import COMMAND, environment, run
 pytestmark = pytest.mark.slow
 
 SHORT = ("--env", "CartPole-v1", "--max-episode-steps", "20", "--episodes", "2")
-SQUEEZE = ("squeeze", "AGENT", *SHORT[:4], "--episodes", "20", "--retain", "0.5", "-o", "out")
+SQUEEZE = (
+    "squeeze", "AGENT", *SHORT[:4], "--episodes", "20", "--retain", "0.5", "--budget", "0",
+    "-o", "out",
+)  # fmt: skip
 COMMANDS = [
     ("inspect", "AGENT"),
     ("compress", "AGENT", "--recipe", "int8:static", *SHORT[:4], "-o", "out"),

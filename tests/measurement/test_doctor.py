@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from importlib import metadata
 from importlib.metadata import PackageNotFoundError
 from typing import Any
 
@@ -13,7 +14,6 @@ from squeezerl.measurement import doctor
 from squeezerl.measurement.doctor import Diagnosis, diagnose
 from squeezerl.measurement.noise import Noise
 from squeezerl.records import to_json
-from squeezerl.runtimes import base
 from squeezerl.runtimes.base import RUNTIMES
 
 
@@ -106,14 +106,14 @@ def test_energy_has_a_source_or_a_reason(diagnosis: Diagnosis) -> None:
 def test_a_runtime_that_is_not_installed_says_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    installed = base.version
+    installed = metadata.version
 
     def version(package: str) -> str:
         if package == "stable-baselines3":
             raise PackageNotFoundError(package)
         return installed(package)
 
-    monkeypatch.setattr(base, "version", version)
+    monkeypatch.setattr(metadata, "version", version)
     assert RUNTIMES.get("sb3").version is None
     assert "pip install 'squeezerl[train]'" in str(RUNTIMES.get("sb3").problem())
     assert RUNTIMES.get("torch").problem() is None

@@ -309,10 +309,11 @@ def _facts(folder: Path) -> dict[str, Any]:
 
 
 def _fails(folder: Path, message: str, **settings: Any) -> MeasurementError:
+    before = psutil.Process().children()
     with pytest.raises(MeasurementError, match=message) as caught:
         run_probe(_fake_job(folder, **settings), 0, GAUGE_NS, folder)
     assert _files(folder) == INPUTS
-    assert psutil.Process().children() == []
+    assert psutil.Process().children() == before
     return caught.value
 
 

@@ -60,7 +60,7 @@ def test_a_quantized_policy_has_the_macs_and_parameters_of_its_float_one(name: s
 def test_a_float_policy_is_all_float32() -> None:
     size = _demo_size()
     assert size.weight_bytes_by_dtype["float32"] == 4 * size.parameters + 2 * 4 * 17
-    assert size.weight_bytes_by_dtype.keys() == {"float16", "float32", "uint8"}  # layout, clip
+    assert size.weight_bytes_by_dtype.keys() == {"float8", "float32", "uint8"}  # clip, layout
 
 
 @pytest.mark.parametrize("name", ["ptdq", "ptsq"])
@@ -78,7 +78,7 @@ def test_int8_weights_are_a_byte_each_and_their_scales_are_counted(name: str) ->
     assert dtypes["int8"] == weights
     assert scales == 4 * neurons
     assert dtypes["float32"] >= scales
-    assert dtypes.keys() <= {"int8", "float16", "float32", "int16", "uint8"}
+    assert dtypes.keys() <= {"int8", "float8", "float16", "float32", "int16", "uint8"}
     assert size.weight_bytes < 4 * size.parameters / 2
 
 

@@ -103,8 +103,8 @@ def test_a_squeeze_tells_what_it_chose(tmp_path: Path) -> None:
         episodes=10,
         measure=False,
     )
-    assert found.recipe.text == "prune:l2:0.3 | int8:dynamic"
-    assert found.summary().startswith("Chosen: l2-30+ptdq, ")
+    assert found.recipe.text == "prune:l2:0.5"
+    assert found.summary().startswith("Chosen: l2-50, ")
     assert found.artifact.recipe == found.recipe
     names = {path.name for path in (tmp_path / "out" / "candidates").iterdir()}
     assert names == {"float", "l2-50", "l2-30+ptdq", "l1-70"}

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from squeezerl import __version__
+from squeezerl.cli import console
 from squeezerl.cli.ask import ask
 from squeezerl.cli.card import card
 from squeezerl.cli.check import check
@@ -68,6 +69,7 @@ def _options(
         ),
     ] = None,
 ) -> None:
+    console.keep_plugins(plugin or ())
     for name in plugin or ():
         load_plugin(name)
 

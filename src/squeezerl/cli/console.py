@@ -15,7 +15,6 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TextIO
 
-import click
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -37,6 +36,7 @@ BAD_INPUT = 2
 NOTHING_KEEPS = 3  # of a squeeze, and of a check whose actions differ
 
 _json_stream: TextIO | None = None
+_plugins: list[str] = []
 out = Console()
 err = Console(stderr=True)
 
@@ -268,8 +268,12 @@ def say(text: str = "") -> None:
 
 def command(*words: str) -> str:
     """A command to type, with the plugins that this one was given."""
-    plugins = click.get_current_context().find_root().params.get("plugin") or ()
-    return shlex.join(["squeezerl", *(f"--plugin={name}" for name in plugins), *words])
+    return shlex.join(["squeezerl", *(f"--plugin={name}" for name in _plugins), *words])
+
+
+def keep_plugins(names: Sequence[str]) -> None:
+    """From now on commands that `command` shows have these plugins."""
+    _plugins[:] = names
 
 
 def print_json(data: dict[str, Any]) -> None:

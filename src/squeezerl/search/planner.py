@@ -196,7 +196,7 @@ def shrinking(
 def _promising(
     lines: Sequence[_Line], seen: Mapping[Candidate, Seen], demand: Demand
 ) -> list[_Line]:
-    """Those that can still lead to the smallest, the most promising first."""
+    """Those that can still lead to the smallest: first those that keep the return, by cost."""
     kept = [(line, line.standing(seen, demand)) for line in lines]
     smallest = min((found.cost for _, found in kept if demand.is_met(found)), default=math.inf)
     most = max(found.retention for _, found in kept)
@@ -204,7 +204,7 @@ def _promising(
         kept = [each for each in kept if each[1].retention >= most - _ABREAST]
         return [line for line, _ in sorted(kept, key=lambda each: -each[1].retention)]
     promising = [
-        (found.cost, number)
+        (not demand.is_met(found), found.cost, number)
         for number, (_, found) in enumerate(kept)
         if (found.cost <= _TOO_LARGE * smallest)
         and (
@@ -212,7 +212,7 @@ def _promising(
             or (found.cost < smallest and found.retention >= demand.retain - _WITHIN_REACH)
         )
     ]
-    return [kept[number][0] for _, number in sorted(promising)]
+    return [kept[number][0] for _, _, number in sorted(promising)]
 
 
 def repeating(

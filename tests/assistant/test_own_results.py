@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,9 +49,10 @@ def test_a_squeeze_has_its_choice_and_its_candidates() -> None:
     results = read_results(str(RESULTS / "demo"))
     passages = {p.id: p for p in results_passages(results)}
     chosen = passages["results:note-1"].text
-    assert "bits-4" in chosen
-    assert "10,823" in chosen
-    assert "7.3 times smaller" in chosen
+    stored = json.loads((RESULTS / "demo" / "results.json").read_text(encoding="utf-8"))
+    size, before = (stored[who]["weight_bytes"] for who in ("chosen", "baseline"))
+    assert f"{size:,} bytes" in chosen
+    assert f"{before / size:.1f} times smaller" in chosen
     kept = results.cells.set_index("method").loc["ptdq"]
     assert kept["retention"] == pytest.approx(1.00139, abs=1e-5)
     assert "Verdict for 95%: keeps" in passages["results:cell:ppo-HalfCheetah-v5:ptdq"].text

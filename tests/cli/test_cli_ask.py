@@ -22,8 +22,8 @@ def test_a_figure_comes_before_the_passages() -> None:
     )
     assert done.exit_code == 0, done.output
     table, _, passages = done.stdout.partition("[1]")
-    assert "bits-4" in table
-    assert "10,823" in table
+    stored = json.loads((DEMO / "results.json").read_text(encoding="utf-8"))
+    assert f"{stored['chosen']['weight_bytes']:,}" in table
     assert "-- docs/" in passages
 
 

@@ -102,13 +102,12 @@ class Recipe:
     def name(self) -> str:
         """A short name for folders and tables: "float", "ptdq", "l2-30", "l2-30+ptsq".
 
-        Where that is long, the kinds of the first steps and a part of the recipe's hash.
+        Where that is long, the first step and a part of the recipe's hash.
         """
         name = "+".join(step.name for step in self.steps) or FLOAT
         if len(name) <= _LONGEST_NAME:
             return name
-        kinds = "+".join(step.record.name for step in self.steps)
-        return f"{kinds[: _LONGEST_NAME - 9].rstrip('+-.')}-{self.sha256[:8]}"
+        return f"{self.steps[0].record.name}-{self.sha256[:6]}"
 
     @property
     def ratio(self) -> float | None:

@@ -65,7 +65,7 @@ from squeezerl.search.result import LogSqueezeResult, SqueezeResult
 
 if TYPE_CHECKING:
     from squeezerl.pipeline.replay import Film
-    from squeezerl.search.squeeze import OnBest, StageProgress
+    from squeezerl.search.working import OnBest, StageProgress
 
 _SQUEEZE_SECONDS = 0.6
 # Rows of a log that the C program of a squeeze is tested on.

@@ -64,7 +64,7 @@ def test_a_killed_squeeze_goes_on_where_it_was(tmp_path: Path) -> None:
     assert len(after) > len(kept)
     assert {job: after[job] for job in kept} == kept
     (tmp_path / "out").mkdir()
-    assert search.write(tmp_path / "out", lambda stage, fraction: None).chosen.ratio == 0.5
+    assert search.write(tmp_path / "out", lambda stage, fraction: None).chosen.recipe.ratio == 0.5
 
 
 def test_one_squeeze_at_a_time_writes_to_a_folder(tmp_path: Path) -> None:

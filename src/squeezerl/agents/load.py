@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +17,7 @@ from squeezerl.errors import (
     CheckpointError,
     InvalidArgumentError,
     NetworkError,
+    SqueezeRLError,
     UnsupportedPolicyError,
 )
 from squeezerl.network.activations import ACTIVATIONS, Activation
@@ -253,6 +257,59 @@ def read_limited(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}") from error
+
+
+def zip_names(path: Path) -> list[str] | None:
+    """The names of what is in a zip; `None` if the file is none, or a damaged one."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return None
+
+
+@contextmanager
+def reading(
+    path: Path, *, damaged: str = "damaged ({})", what: str | None = None
+) -> Iterator[None]:
+    """Make errors name the file, and turn what a hostile file makes readers raise into ours.
+
+    Args:
+        path: the file.
+        damaged: what to say of a file that makes the readers fail; {} is where the reason goes.
+        what: what the file should be, as `what_it_is` says it; if it is something else, errors
+            begin with that.
+    """
+    try:
+        yield
+    except SqueezeRLError as error:
+        found = None if what is None else what_it_is(path)
+        other = "" if found in (None, what) else f"{found}; "
+        raise type(error)(f"{path}: {other}{error}") from error
+    except Exception as error:
+        reason = str(error)[:200] or type(error).__name__
+        raise CheckpointError(f"{path}: {damaged.format(reason)}") from error
+
+
+def exported_source(
+    kind: str, path: Path, activation_from: str | None, **facts: Any
+) -> AgentSource:
+    """The source of a policy that stands in one file, without an environment.
+
+    Args:
+        kind: of the source.
+        path: the file.
+        activation_from: see `AgentSource`, as for `facts`.
+        facts: fields of `AgentSource` that are known as well.
+    """
+    known = {"algorithm": "", "env_id": None, "env_kwargs": {}} | facts
+    return AgentSource(
+        kind=kind,
+        path=str(path),
+        files=(source_file("checkpoint", path),),
+        activation_from=activation_from,
+        **known,
+    )
 
 
 def refuse_normalizer(path: Path, normalizer: Path | None) -> None:

@@ -267,7 +267,7 @@ def compare_with_paper(results: Results, cells: Cells) -> Figures:
 
 
 def count_verdicts(results: Results, cells: Cells) -> Figures:
-    """The verdict of each policy that is asked for, and how many of each there are."""
+    """The verdict on each policy that is asked for, and how often each verdict was given."""
     frame = cells.of(results.cells)
     frame = frame[~frame["method"].isin(list(REFERENCES))]
     counts = frame["verdict"].fillna("no verdict (untrained)").value_counts()

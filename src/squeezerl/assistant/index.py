@@ -61,8 +61,8 @@ best better prefer choose
 penalty regulariser regularizer
 """
 _LIKE_WEIGHT = 0.5
-# Reciprocal rank fusion (Cormack et al. 2009, doi 10.1145/1571941.1572114). With a constant below
-# its usual 60 the first places count more.
+# Reciprocal rank fusion (Cormack et al. 2009, doi 10.1145/1571941.1572114). With a smaller
+# constant than the usual 60, the best places weigh more.
 _CONSTANT = 10
 _CHUNK = 400  # characters that get a vector of their own
 

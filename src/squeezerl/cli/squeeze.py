@@ -15,7 +15,7 @@ from squeezerl.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from squeezerl.search.result import BestSoFar
-    from squeezerl.search.squeeze import OnBest, StageProgress
+    from squeezerl.search.working import OnBest, StageProgress
 
 
 TrackOption = Annotated[

@@ -31,7 +31,7 @@ BITS = 8
 LEVELS = 255
 ZERO_POINT = 128
 _BIAS_LIMIT = 2**31 - 1
-# The fewest bits of float16 that numbers are shortened to: three of its mantissa are said.
+# The fewest bits of float16 that numbers are shortened to: two are left for the mantissa.
 _SHORTEST = 8
 # The share of a range that a scale of few bits holds at least.
 _HELD = 0.99
@@ -257,11 +257,11 @@ def scale_features(network: Network, low: Float, high: Float, *, short: bool = F
 
 
 def as_short(values: npt.NDArray[Any], bits: int, *, up: bool = False) -> Float:
-    """`as_half` with so many of its leading bits, from 7 to 16; numbers near 0 may become 0.
+    """Round to float16 numbers of which only the first bits are used, so that they pack into fewer.
 
     Args:
-        values: to round.
-        bits: of sign, exponent (5 bits) and mantissa.
+        values: to round; where float16 is not precise, they only lose the end of their mantissa.
+        bits: how many, from 7 to 16: the sign, 5 of the exponent, and the rest of the mantissa.
         up: to the next larger in size instead of to the nearest.
     """
     half = as_half(values)

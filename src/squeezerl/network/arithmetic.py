@@ -99,7 +99,7 @@ class _Chain:
         value: npt.NDArray[Any],
         fused: tuple[str, npt.NDArray[np.int64]] | None = None,
     ) -> None:
-        """The next value; its integers are known already if it is the one that `fused` names."""
+        """Go on to the next value; `fused` has its integers if it is the value that it names."""
         self.value, self.integers = value.astype(np.float32, copy=False), None
         self.unrounded = self.value
         self._observe(name, self.value)

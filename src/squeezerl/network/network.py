@@ -153,7 +153,7 @@ class Rounding:
 
 
 def product_step(weight: IntegerTensor, rounding: Rounding) -> Float:
-    """The scale of the products of a weight and what it multiplies, which an integer bias has."""
+    """The scale of a weight's products with its inputs; an integer bias has the same scale."""
     return np.asarray(weight.scale * np.float32(rounding.scale), np.float32)
 
 

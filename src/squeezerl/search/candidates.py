@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from squeezerl.errors import InvalidArgumentError
 from squeezerl.methods.base import SPECS, ExpectedLayer, Spec
 from squeezerl.methods.distillation import Distillation
 from squeezerl.methods.recipe import Recipe
@@ -24,11 +26,6 @@ class Candidate:
     attempt: int = 0
     # What made the first steps of it already; the result is the same without.
     begun: Candidate | None = field(default=None, compare=False, repr=False)
-
-    @property
-    def ratio(self) -> float | None:
-        """See `Recipe`."""
-        return self.recipe.ratio
 
     @property
     def learning_s(self) -> float:
@@ -56,13 +53,53 @@ def quick_recipes() -> tuple[Recipe, ...]:
     return tuple(recipe for recipe in default_recipes() if recipe.ratio is None)
 
 
+def fixed_and_learning(
+    given: Sequence[Recipe], students: Callable[[], tuple[Recipe, ...]], *, has_budget: bool
+) -> tuple[tuple[Recipe, ...], tuple[Recipe, ...]]:
+    """The recipes to try as they are, and those that learn in the time that there is.
+
+    Args:
+        given: by the user; unless there are any, the defaults.
+        students: gives the default recipes that learn.
+        has_budget: whether there is time to learn.
+
+    Raises:
+        InvalidArgumentError: if two recipes share a name.
+    """
+    learning: tuple[Recipe, ...] = ()
+    if has_budget:
+        learning = tuple(filter(learns, given)) if given else students()
+        tried = tuple(given) or quick_recipes()
+    else:
+        tried = tuple(given) or default_recipes()
+    names = [recipe.name for recipe in (BASELINE.recipe, *tried)]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise InvalidArgumentError(f"`recipes` names {sorted(twice)[0]} twice")
+    return tuple(recipe for recipe in tried if recipe not in learning), learning
+
+
+def front_of(
+    kept: Mapping[Candidate, float], cost: Callable[[Candidate], float]
+) -> tuple[Candidate, ...]:
+    """The candidates that keep more than any cheaper one, the cheapest first."""
+    front: list[Candidate] = []
+    for candidate in sorted(kept, key=cost):
+        if not front or kept[candidate] > kept[front[-1]]:
+            front.append(candidate)
+    return tuple(front)
+
+
+def student_head(network: Network) -> str:
+    """The head of a student: behind a tanh the error of an action at its bound is never 0."""
+    return "clip" if network.head.kind == "tanh" else "same"
+
+
 def students(network: Network) -> tuple[Recipe, ...]:
     """A recipe of each kind of small network that learns from the agent and the reward.
 
     It has less than half of the agent's weights.
     """
-    # Behind a tanh the error of an action that is at its bound is never 0.
-    head = "clip" if network.head.kind == "tanh" else "same"
+    head = student_head(network)
     recipes = []
     for text in _STUDENTS:
         recipe = Recipe.of(text.format(head=head))

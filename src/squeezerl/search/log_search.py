@@ -6,7 +6,6 @@ Candidates are fitted to the first part of a log, chosen by the second and confi
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,20 +37,17 @@ from squeezerl.search.board import Board
 from squeezerl.search.candidates import (
     BASELINE,
     Candidate,
-    default_recipes,
+    fixed_and_learning,
+    front_of,
     learning_s,
-    learns,
     lengthened,
-    quick_recipes,
+    student_head,
     weight_count,
 )
 from squeezerl.search.judging import NotYet, gather
 from squeezerl.search.result import BestSoFar, LogSqueezeResult, LogTrial
-from squeezerl.search.working import Watch, alone, work_on
+from squeezerl.search.working import Best, OnBest, StageProgress, Watch, alone, work_on
 from squeezerl.search.writing import MOST_MEASURED, artifact_path, measure, place_artifacts
-
-StageProgress = Callable[[str, float], None]
-OnBest = Callable[[Sequence[BestSoFar], float], None]
 
 _LEARNING_SHARE = 0.9  # of the budget, and of the progress bar; the rest is measuring
 # Students, from a line to what some ten kilobytes hold.
@@ -153,8 +149,7 @@ class ActionJudge:
 
 def log_students(network: Network) -> tuple[Recipe, ...]:
     """Recipes of small networks that learn from a log, of fewer than half the agent's weights."""
-    # Behind a tanh the error of an action that is at its bound is never 0.
-    head = "clip" if network.head.kind == "tanh" else "same"
+    head = student_head(network)
     recipes = []
     for width in _WIDTHS:
         for kind in _KINDS if width != "0" else _KINDS[:1]:
@@ -225,16 +220,12 @@ class LogSearch:
     def __init__(self, agent: Agent, log: Log, settings: LogSettings, work: Path) -> None:
         if (log.observations == log.observations[0]).all():
             raise InvalidArgumentError("all `observations` of the log are the same")
-        given = settings.recipes
-        if settings.budget_s:
-            self._students = tuple(filter(learns, given)) if given else log_students(agent.network)
-            tried = given or quick_recipes()
-        else:
-            self._students, tried = (), given or default_recipes()
-        names = [recipe.name for recipe in (BASELINE.recipe, *tried)]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise InvalidArgumentError(f"`recipes` names {sorted(twice)[0]} twice")
-        self._fixed = tuple(Candidate(recipe) for recipe in tried if recipe not in self._students)
+        fixed, self._students = fixed_and_learning(
+            settings.recipes,
+            lambda: log_students(agent.network),
+            has_budget=settings.budget_s > 0,
+        )
+        self._fixed = tuple(map(Candidate, fixed))
         self._agent, self._log, self._settings = agent, log, settings
         self._url = f"sqlite:///{work / 'jobs.db'}"
         self._location = Location(str(work / "artifacts"), cache=work / "cache")
@@ -249,7 +240,7 @@ class LogSearch:
         work.mkdir(parents=True, exist_ok=True)
         self._work, self._watch = work, Watch(work / "seconds")
         self._explored: list[Candidate] = []
-        self._best: Candidate | None = None
+        self._best = Best(work / "best")
 
     def run(self, on_progress: StageProgress, on_best: OnBest = lambda best, left_s: None) -> None:
         """Do the jobs that the search needs, until it can choose; arguments as for `Search`."""
@@ -399,20 +390,11 @@ class LogSearch:
             with suppress(NotYet):
                 if (found := self._judge.judge(candidate)) is not None:
                     kept[candidate] = found.share.estimate
-        front: list[Candidate] = []
-        for candidate in sorted(kept, key=self._bytes):
-            if not front or kept[candidate] > kept[front[-1]]:
-                front.append(candidate)
+        front = front_of(kept, self._bytes)
         if not front:
             return
         enough = [c for c in front if kept[c] >= self._settings.demand.share]
-        best = enough[0] if enough else front[-1]
-        if best != self._best:
-            folder = self._board.artifact(best)
-            assert folder is not None
-            shutil.rmtree(self._work / "best", ignore_errors=True)
-            shutil.copytree(folder, self._work / "best")
-            self._best = best
+        self._best.keep(enough[0] if enough else front[-1], self._board)
         rows = [BestSoFar(c.name, self._bytes(c), None, kept[c]) for c in front]
         on_best(rows, max(0.0, self._settings.budget_s - self._watch.seconds()))
 

@@ -29,19 +29,21 @@ from squeezerl.search.candidates import Candidate, learning_s, lengthened, resiz
 _START_SHARE, _MOVE_SHARE, _SHORTEST_S = 0.16, 0.025, 4.0
 # Of the learning after a move, this share imitates, and the rest is for the reward.
 _IMITATING = 0.25
-# A glance at a few episodes must show so much more than is asked for.
+# The few episodes of a glance must show this much more retention than is asked for.
 _MARGIN = 0.02
-# Moves take away these shares of the neurons, or a single one, or bits.
+# A move removes one of these shares of the neurons, or a single neuron, or lowers the bits.
 _SHARES = (0.35, 0.17)
 _FEWER_BITS = {"8": "6", "7": "6", "6": "5", "5": "4", "4": "3", "3": "2"}
-# What lacks less than this learns on, so often; so does a first student, whatever it lacks.
+# A policy that lacks less than this learns on, at most so many times; a first student, that many
+# times whatever it lacks.
 _WITHIN_REACH, _REPAIRS, _FIRST_REPAIRS = 0.3, 2, 3
-# What is so much larger than the smallest does not go on; where nothing keeps the return yet, what
-# keeps so much less of it than the best.
+# A line ends if its smallest policy is more than so many times as large as the smallest of all. As
+# long as no line keeps the return, one ends if it lags the best by more than this.
 _TOO_LARGE, _ABREAST = 2.5, 0.1
-# Then one more student begins that is so much wider and learns so much longer; so many at most.
+# As long as none does, wider students begin, at most so many: each so many times as wide as the
+# best first student, and with so many times as long to learn as the one before.
 _WIDER, _LONGER, _WIDER_ONES = 1.5, 2.0, 3
-# A first student that keeps the return has a sibling of so much of its width.
+# Where a first student keeps the return, one begins that has this share of its width.
 _NARROWER = 1 / 3
 
 
@@ -93,10 +95,9 @@ class _Line:
 
     def standing(self, seen: Mapping[Candidate, Seen], demand: Demand) -> Seen:
         """Of the smallest that keeps the return, or else of what keeps most of it."""
+        if (best := self.best(seen, demand)) is not None:
+            return seen[best]
         found = [seen[candidate] for candidate in self.tried if candidate in seen]
-        met = [each for each in found if demand.is_met(each)]
-        if met:
-            return min(met, key=lambda each: each.cost)
         nothing = Seen(cost=math.inf, retention=-math.inf)
         return max(found, key=lambda each: each.retention, default=nothing)
 
@@ -179,9 +180,10 @@ def shrinking(
             lines[number].tried.append(candidate)
         lines = _promising(lines, seen, demand)
         others = [
-            Candidate(for_seconds(resized(line.start.recipe, _NARROWER), first_s), attempt)
+            Candidate(
+                for_seconds(resized(line.start.recipe, _NARROWER), first_s), line.start.attempt
+            )
             for line in lines
-            for attempt in [line.start.attempt]
             if line.tried == [line.best(seen, demand)]
         ]
         if lines and wider < _WIDER_ONES and not any(line.best(seen, demand) for line in lines):

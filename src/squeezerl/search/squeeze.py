@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,15 +41,14 @@ from squeezerl.search.board import STUDY, Board
 from squeezerl.search.candidates import (
     BASELINE,
     Candidate,
-    default_recipes,
-    learns,
-    quick_recipes,
+    fixed_and_learning,
+    front_of,
     students,
 )
 from squeezerl.search.judging import REFERENCES, Choice, Judge, NotYet, gather
 from squeezerl.search.planner import Demand, Seen, repeating, shrinking
 from squeezerl.search.result import BestSoFar, SqueezeResult, Trial
-from squeezerl.search.working import Watch, alone, work_on
+from squeezerl.search.working import Best, OnBest, StageProgress, Watch, alone, work_on
 from squeezerl.search.writing import artifact_path, measure, place_artifacts, watch, worth_measuring
 
 _PLAYING_SHARE = 0.9  # of the progress bar; the rest is measuring
@@ -61,10 +59,6 @@ _MOST_JUDGED, _BENEFIT_OF_DOUBT = 8, 0.03
 # Methods estimate their seconds for an environment in which a step of the agent takes this long; in
 # a faster one, what they compute themselves takes longer than the environment.
 _STEP_S, _FASTEST = 60e-6, 0.7
-StageProgress = Callable[[str, float], None]
-# Called with the best so far, smallest first, and the seconds that are left.
-OnBest = Callable[[Sequence[BestSoFar], float], None]
-
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smh]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -156,18 +150,12 @@ class Search:
                 f"`optimize` must be bytes or macs, not {settings.optimize!r}"
             )
         self._agent, self._environment, self._settings = agent, environment, settings
-        given = settings.recipes
-        if settings.budget_s:
-            self._students = tuple(filter(learns, given)) if given else students(agent.network)
-            tried = given or quick_recipes()
-        else:
-            self._students, tried = (), given or default_recipes()
-        self._tried = (*tried, *self._students)
-        names = [recipe.name for recipe in (BASELINE.recipe, *tried)]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise InvalidArgumentError(f"`recipes` names {sorted(twice)[0]} twice")
         # Recipes that learn are tried at the lengths that the planner gives them.
-        self._fixed = tuple(Candidate(recipe) for recipe in tried if recipe not in self._students)
+        fixed, self._students = fixed_and_learning(
+            settings.recipes, lambda: students(agent.network), has_budget=settings.budget_s > 0
+        )
+        self._tried = (*fixed, *self._students)
+        self._fixed = tuple(map(Candidate, fixed))
         environment.check_fits(agent.network)
         self._url = f"sqlite:///{work / 'jobs.db'}"
         self._location = Location(str(work / "artifacts"), cache=work / "cache")
@@ -193,7 +181,7 @@ class Search:
         self._work = work
         self._watch = Watch(work / "seconds")
         self._explored: list[Candidate] = []
-        self._best: Candidate | None = None
+        self._best = Best(work / "best")
 
     def run(self, on_progress: StageProgress, on_best: OnBest = lambda best, left_s: None) -> None:
         """Do the jobs that the search needs, until it can choose.
@@ -437,14 +425,7 @@ class Search:
         )
 
     def _front(self, kept: Mapping[Candidate, float]) -> tuple[Candidate, ...]:
-        """The candidates that keep more of the return than any cheaper one, the cheapest first."""
-        front: list[Candidate] = []
-        best = -math.inf
-        for candidate in sorted(kept, key=self._cost):
-            if kept[candidate] > best:
-                best = kept[candidate]
-                front.append(candidate)
-        return tuple(front)
+        return front_of(kept, self._cost)
 
     def _tell_best(self, on_best: OnBest) -> None:
         """Show the front of what was seen, and keep the best of it in the folder of the work."""
@@ -458,7 +439,7 @@ class Search:
         if not front:
             return
         enough = [candidate for candidate in front if kept[candidate] >= self._settings.retain]
-        self._keep(enough[0] if enough else front[-1])
+        self._best.keep(enough[0] if enough else front[-1], self._board)
         on_best(
             [
                 BestSoFar(c.name, self._board.weight_bytes(c), self._glance(c), kept[c])
@@ -466,16 +447,6 @@ class Search:
             ],
             max(0.0, self._settings.budget_s - self._watch.seconds()),
         )
-
-    def _keep(self, candidate: Candidate) -> None:
-        if candidate == self._best:
-            return
-        artifact = self._board.artifact(candidate)
-        assert artifact is not None
-        target = self._work / "best"
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(artifact, target)
-        self._best = candidate
 
     @property
     def _exploring_s(self) -> float:

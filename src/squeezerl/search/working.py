@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,7 +16,14 @@ from squeezerl.jobs.location import Location
 from squeezerl.jobs.open import open_store
 from squeezerl.jobs.store import Store
 from squeezerl.search.board import STUDY, Board
+from squeezerl.search.candidates import Candidate
 from squeezerl.search.judging import NotYet
+from squeezerl.search.result import BestSoFar
+
+# Called with what is being done, and the share of all that is done.
+StageProgress = Callable[[str, float], None]
+# Called with the best so far, smallest first, and the seconds that are left.
+OnBest = Callable[[Sequence[BestSoFar], float], None]
 
 
 def work_on(
@@ -73,8 +81,30 @@ def work_on(
     )
 
 
+class Best:
+    """The artifact of the best candidate so far, in a folder of its own.
+
+    Args:
+        folder: it is replaced whenever another candidate is the best.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._candidate: Candidate | None = None
+
+    def keep(self, candidate: Candidate, board: Board) -> None:
+        """Copy the artifact of a candidate that was made."""
+        if candidate == self._candidate:
+            return
+        artifact = board.artifact(candidate)
+        assert artifact is not None
+        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.copytree(artifact, self._folder)
+        self._candidate = candidate
+
+
 class Watch:
-    """The seconds that a search has taken, over all calls of it."""
+    """Measures how long a search has run, with the times before it was interrupted."""
 
     def __init__(self, file: Path) -> None:
         self._file = file

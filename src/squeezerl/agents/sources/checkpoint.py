@@ -25,9 +25,11 @@ from squeezerl.agents.load import (
     SOURCES,
     Agent,
     Source,
+    exported_source,
     read_limited,
+    reading,
     refuse_normalizer,
-    source_file,
+    zip_names,
 )
 from squeezerl.agents.sources.stable_baselines3.metadata import (
     BoxSpace,
@@ -49,12 +51,10 @@ from squeezerl.agents.torch_file import (
 from squeezerl.errors import (
     CheckpointError,
     NetworkError,
-    SqueezeRLError,
     SqueezeRLWarning,
     UnsupportedPolicyError,
 )
 from squeezerl.network.network import Network, Sampling, as_float
-from squeezerl.records import AgentSource
 
 # What checkpoints name beside tensors. Each becomes a record that does nothing.
 _ALLOWED = re.compile(
@@ -89,11 +89,7 @@ class Checkpoint(Source):
             return False
         if path.suffix == ".safetensors":
             return True
-        try:
-            with zipfile.ZipFile(path) as archive:
-                names = archive.namelist()
-        except (zipfile.BadZipFile, ValueError, NotImplementedError):
-            return False
+        names = zip_names(path) or []
         return any(name.endswith("/data.pkl") for name in names) and not any(
             name.endswith("/constants.pkl") for name in names
         )
@@ -104,24 +100,9 @@ class Checkpoint(Source):
         """See `Source`; `activation` is the text of an `Activation`."""
         refuse_normalizer(path, normalizer)
         content = read_limited(path)
-        try:
+        with reading(path, damaged="damaged, or no file of weights ({}); nothing was executed"):
             found = _read(content, path.suffix == ".safetensors", activation)
-        except SqueezeRLError as error:
-            raise type(error)(f"{path}: {error}") from error
-        except Exception as error:  # a hostile file can make the readers fail in any way
-            reason = str(error)[:200] or type(error).__name__
-            raise CheckpointError(
-                f"{path}: damaged, or no file of weights ({reason}); nothing was executed"
-            ) from error
-        source = AgentSource(
-            kind=self.kind,
-            path=str(path),
-            algorithm=found.algorithm,
-            env_id=None,
-            env_kwargs={},
-            files=(source_file("checkpoint", path),),
-            activation_from=found.activation_from,
-        )
+        source = exported_source(self.kind, path, found.activation_from, algorithm=found.algorithm)
         return Agent(found.network, source, found.sampled)
 
 

@@ -12,18 +12,17 @@ import numpy as np
 
 from squeezerl.agents import chain as steps
 from squeezerl.agents.chain import Chain, Select, Value, network_of
-from squeezerl.agents.foreign import what_it_is
 from squeezerl.agents.load import (
     SOURCES,
     Agent,
     Source,
+    exported_source,
     read_limited,
+    reading,
     refuse_normalizer,
-    source_file,
 )
-from squeezerl.errors import CheckpointError, SqueezeRLError, UnsupportedPolicyError
+from squeezerl.errors import CheckpointError, UnsupportedPolicyError
 from squeezerl.network.network import Network
-from squeezerl.records import AgentSource
 
 if TYPE_CHECKING:
     import onnx
@@ -52,25 +51,11 @@ class OnnxGraph(Source):
         """See `Source`."""
         refuse_normalizer(path, normalizer)
         content = read_limited(path)
-        try:
+        with reading(path, what="an ONNX model"):
             model = _parse(content)
             network = _network(model)
-        except SqueezeRLError as error:
-            found = what_it_is(path)
-            what = "" if found in (None, "an ONNX model") else f"{found}; "
-            raise type(error)(f"{path}: {what}{error}") from error
-        except Exception as error:  # a hostile file can make the readers fail in any way
-            raise CheckpointError(f"{path}: damaged ({str(error)[:200] or error!r})") from error
-        source = AgentSource(
-            kind=self.kind,
-            path=str(path),
-            algorithm="",
-            env_id=None,
-            env_kwargs={},
-            files=(source_file("checkpoint", path),),
-            versions={model.producer_name: model.producer_version} if model.producer_name else {},
-            activation_from="the nodes of the graph",
-        )
+        versions = {model.producer_name: model.producer_version} if model.producer_name else {}
+        source = exported_source(self.kind, path, "the nodes of the graph", versions=versions)
         return Agent(network, source)
 
 
@@ -191,7 +176,7 @@ def _needed(graph: onnx.GraphProto, output: str) -> set[int]:
 
 
 def _shape(value: onnx.ValueInfoProto) -> tuple[int | None, ...]:
-    """The dimensions of an input; `None` for those that are open."""
+    """The dimensions of an input; a dimension of any size is `None`."""
     tensor = value.type.tensor_type
     if not value.type.HasField("tensor_type") or tensor.elem_type not in _FLOATS:
         raise UnsupportedPolicyError(f"the input {value.name[:80]!r} does not consist of floats")

@@ -26,20 +26,20 @@ from squeezerl.agents.load import (
     SOURCES,
     Agent,
     Source,
+    exported_source,
     read_limited,
+    reading,
     refuse_normalizer,
-    source_file,
+    zip_names,
 )
 from squeezerl.agents.torch_file import TENSOR_NAMES, TorchArchive, is_tensor
 from squeezerl.agents.torch_operators import apply
 from squeezerl.errors import (
     CheckpointError,
-    SqueezeRLError,
     SqueezeRLWarning,
     UnsupportedPolicyError,
 )
 from squeezerl.network.network import Network
-from squeezerl.records import AgentSource
 
 _CLASS = r"__torch__\.[\w.]+"
 _LIST = r"torch\.jit\._pickle\.(build_\w+list|restore_type_tag)"
@@ -64,33 +64,15 @@ class TorchScript(Source):
         """See `Source`."""
         if not path.is_file():
             return False
-        try:
-            with zipfile.ZipFile(path) as archive:
-                return any(name.endswith("/constants.pkl") for name in archive.namelist())
-        except (zipfile.BadZipFile, ValueError, NotImplementedError):
-            return False
+        return any(name.endswith("/constants.pkl") for name in zip_names(path) or ())
 
     def load(self, path: Path, *, normalizer: Path | None = None) -> Agent:
         """See `Source`."""
         refuse_normalizer(path, normalizer)
         content = read_limited(path)
-        try:
+        with reading(path):
             network = _read(content)
-        except SqueezeRLError as error:
-            raise type(error)(f"{path}: {error}") from error
-        except Exception as error:  # a hostile file can make the readers fail in any way
-            reason = str(error)[:200] or type(error).__name__
-            raise CheckpointError(f"{path}: damaged ({reason})") from error
-        source = AgentSource(
-            kind=self.kind,
-            path=str(path),
-            algorithm="",
-            env_id=None,
-            env_kwargs={},
-            files=(source_file("checkpoint", path),),
-            activation_from="the code in the archive",
-        )
-        return Agent(network, source)
+        return Agent(network, exported_source(self.kind, path, "the code in the archive"))
 
 
 SOURCES.register(TorchScript.kind, TorchScript())

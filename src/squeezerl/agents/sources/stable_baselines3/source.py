@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import math
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 
-from squeezerl.agents.load import NO_NORMALIZER, SOURCES, Agent, Source, source_file
+from squeezerl.agents.load import (
+    NO_NORMALIZER,
+    SOURCES,
+    Agent,
+    Source,
+    source_file,
+    zip_names,
+)
 from squeezerl.agents.sources.stable_baselines3.files import (
     MAX_METADATA_BYTES,
     MAX_WEIGHTS_BYTES,
@@ -43,11 +49,8 @@ class StableBaselines3(Source):
             return any(path.glob("*.zip"))
         if not path.is_file():
             return path.with_name(f"{path.name}.zip").is_file()
-        try:
-            with zipfile.ZipFile(path) as archive:
-                return not _MEMBERS.isdisjoint(archive.namelist())
-        except (zipfile.BadZipFile, ValueError, NotImplementedError):
-            return path.suffix == ".zip"
+        names = zip_names(path)
+        return path.suffix == ".zip" if names is None else not _MEMBERS.isdisjoint(names)
 
     def load(self, path: Path, *, normalizer: Path | None = None) -> Agent:
         """See `Source`; the normaliser is a saved VecNormalize."""

@@ -83,7 +83,7 @@ def squeeze(
 ) -> None:
     """Find the smallest artifact that keeps the return, and prove it on fresh episodes.
 
-    Without a budget it tries PTDQ, PTSQ, 8 and 4 bits, and L1 and L2 at 5 to 70 %. With one, small
+    With --budget 0 it tries PTDQ, PTSQ, 8 and 4 bits, and L1 and L2 at 5 to 70 %. Otherwise small
     networks learn from the agent as well. Exits with 3 if nothing smaller meets the demand.
 
     Without an environment, --observations LOG finds the smallest artifact whose actions are near

@@ -84,7 +84,8 @@ def squeeze(
     """Find the smallest artifact that keeps the return, and prove it on fresh episodes.
 
     With --budget 0 it tries PTDQ, PTSQ, 8 and 4 bits, and L1 and L2 at 5 to 70 %. Otherwise small
-    networks learn from the agent as well. Exits with 3 if nothing smaller meets the demand.
+    networks learn from the agent, beside the quantizations alone. Exits with 3 if nothing smaller
+    meets the demand.
 
     Without an environment, --observations LOG finds the smallest artifact whose actions are near
     the original's (--keep-actions), which is no guarantee on the return.

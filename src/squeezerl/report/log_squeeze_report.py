@@ -25,6 +25,7 @@ from squeezerl.report.profile_report import (
     profile_json,
 )
 from squeezerl.report.renderers import render
+from squeezerl.report.squeeze_report import what_was_chosen
 from squeezerl.report.text import DASH
 from squeezerl.search.candidates import BASELINE
 from squeezerl.search.result import LogSqueezeResult, LogTrial
@@ -93,12 +94,8 @@ def log_summary(result: LogSqueezeResult) -> str:
     """What was chosen and why, in a sentence or two."""
     if result.confirmation is None:
         return f"{_nothing(result)} The float policy is the artifact."
-    trial = next(trial for trial in result.trials if trial.candidate == result.chosen)
-    assert trial.size is not None
-    size, before = trial.size.weight_bytes, result.baseline_size.weight_bytes
     return (
-        f"Chosen: {result.chosen.name}, {size:,} bytes ({before / size:,.1f} times smaller than "
-        f"the float policy's {before:,}; the file has {trial.size.file_bytes:,}). Of "
+        f"{what_was_chosen(result)} Of "
         f"{result.confirmation.decisions:,} decisions that played no part in the choice, "
         f"{format_share(result.confirmation)} are {demand_text(result.confirmation)}. This is no "
         "guarantee on the return."

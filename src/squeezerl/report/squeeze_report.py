@@ -53,7 +53,7 @@ from squeezerl.report.text import (
     more_needed,
 )
 from squeezerl.search.candidates import BASELINE
-from squeezerl.search.result import SqueezeResult, Trial
+from squeezerl.search.result import LogSqueezeResult, SqueezeResult, Trial
 
 
 def write_squeeze_report(result: SqueezeResult, folder: Path, film: Film | None = None) -> None:
@@ -434,13 +434,20 @@ def summary(result: SqueezeResult) -> str:
     """What was chosen and why, in a sentence or two."""
     if result.confirmation is None:
         return f"{_nothing(result)} The float policy is the artifact."
+    return (
+        f"{what_was_chosen(result)} On fresh seeds it keeps "
+        f"{_confirmed(result.confirmation.retention)}."
+    )
+
+
+def what_was_chosen(result: SqueezeResult | LogSqueezeResult) -> str:
+    """The name and the bytes of the candidate that was chosen, in a sentence."""
     trial = next(trial for trial in result.trials if trial.candidate == result.chosen)
     assert trial.size is not None
     size, before = trial.size.weight_bytes, result.baseline_size.weight_bytes
     return (
         f"Chosen: {result.chosen.name}, {size:,} bytes ({before / size:,.1f} times smaller than "
-        f"the float policy's {before:,}; the file has {trial.size.file_bytes:,}). On fresh seeds "
-        f"it keeps {_confirmed(result.confirmation.retention)}."
+        f"the float policy's {before:,}; the file has {trial.size.file_bytes:,})."
     )
 
 

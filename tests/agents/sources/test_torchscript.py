@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 
+import torch_activations
 from mutations import survive_mutations
 from robots import robot
 from small_policies import random_observations
@@ -25,25 +26,7 @@ from squeezerl.network.arithmetic import act
 from squeezerl.network.network import as_float
 
 PARITY = 1e-5
-ACTIVATIONS: dict[str, nn.Module] = {
-    "ReLU": nn.ReLU(inplace=True),
-    "Tanh": nn.Tanh(),
-    "ELU:0.5": nn.ELU(0.5),
-    "LeakyReLU:0.2": nn.LeakyReLU(0.2),
-    "Sigmoid": nn.Sigmoid(),
-    "Softplus": nn.Softplus(),
-    "SELU": nn.SELU(),
-    "ELU": nn.CELU(),
-    "SiLU": nn.SiLU(),
-    "GELU": nn.GELU(),
-    "GELUTanh": nn.GELU(approximate="tanh"),
-    "Mish": nn.Mish(),
-    "Hardtanh:-0.5:2": nn.Hardtanh(-0.5, 2.0),
-    "Hardtanh:0:6": nn.ReLU6(),
-    "Softsign": nn.Softsign(),
-    "PReLU": nn.PReLU(5),
-    "Identity": nn.Dropout(),
-}
+ACTIVATIONS = torch_activations.ACTIVATIONS | {"ReLU": nn.ReLU(inplace=True)}
 
 
 def mlp(activation: nn.Module | None = None, inputs: int = 4, outputs: int = 3) -> nn.Sequential:

@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 .PHONY: demo test quick lint types imports bench results compression-results profile-results study-results \
-	published-results paper-small-results clean
+	assistant-results published-results paper-small-results clean
 
 BIN := .venv/bin
 # Tests start hundreds of processes, which should not compile the source again each time.
@@ -57,6 +57,11 @@ compression-results: .venv/.installed  ## The figures of docs/what-compression-b
 profile-results: .venv/.installed  ## What docs say of latency, memory and energy; an hour, alone.
 	$(BIN)/python benchmarks/profile_agents.py --output results/profile --seconds 1.5 --precision 0.1 \
 		--watts-per-core 4.4
+
+assistant-results: .venv/.installed  ## How well the assistant finds answers; a minute.
+	@mkdir -p results/assistant
+	XDG_CACHE_HOME=$$(mktemp -d) $(BIN)/python benchmarks/assistant.py > results/assistant/minilm.json
+	$(BIN)/python benchmarks/assistant.py --embeddings none > results/assistant/none.json
 
 study-results: .venv/.installed  ## What docs say of how studies scale; minutes, alone.
 	@scripts/install_test_tools.sh

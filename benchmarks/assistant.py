@@ -36,6 +36,8 @@ from squeezerl.analysis.published import published_best, published_quantized
 from squeezerl.assistant.answer import NOT_THERE, Answer, Assistant
 from squeezerl.assistant.passage import Passage
 from squeezerl.assistant.results import results_of
+from squeezerl.host.facts import host_facts
+from squeezerl.records import to_json
 
 QUESTIONS = Path(__file__).with_name("assistant_questions.yaml")
 DEPTH = 10
@@ -51,7 +53,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="of the questions that are written and judged")
     parser.add_argument("--failures", action="store_true", help="also list what was missed")
     arguments = parser.parse_args()
-    print(json.dumps(measure(arguments), indent=1))
+    found = measure(arguments) | {"host": to_json(host_facts())}
+    print(json.dumps(found, indent=1))
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -12,7 +12,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when it is first imported
 import pytest
 from hypothesis import settings
 
-from made_agents import PUBLISHED_AGENTS, RECIPES, MadeAgent, make_agent
+from made_agents import PUBLISHED_AGENTS, RECIPES, SPECIAL_AGENTS, MadeAgent, make_agent
 from postgresql_server import ABSENT as NO_POSTGRESQL
 from postgresql_server import PostgreSQLServer, find_binaries, running_server
 from shared_folder import shared_folder
@@ -42,6 +42,14 @@ def published_agents() -> Path:
     if not PUBLISHED_AGENTS.is_dir():
         pytest.skip(ABSENT)
     return PUBLISHED_AGENTS
+
+
+@pytest.fixture(scope="session")
+def special_agents() -> Path:
+    """The folder of published agents that each have something special."""
+    if not SPECIAL_AGENTS.is_dir():
+        pytest.skip("the published agents are absent: no ../shared/agents-more")
+    return SPECIAL_AGENTS
 
 
 @pytest.fixture(params=_published())

@@ -19,6 +19,8 @@ from gymnasium.spaces import Box
 from squeezerl.records import AgentSource, SourceFile
 
 PUBLISHED_AGENTS = Path(__file__).resolve().parents[2] / "shared" / "agents"
+# Published as well, each with something that the others do not have.
+SPECIAL_AGENTS = PUBLISHED_AGENTS.with_name("agents-more")
 # What users give as `activation_fn`: classes of torch, or partials with their arguments.
 ACTIVATIONS: dict[str, tuple[Any, ...]] = {
     name: (name,)
@@ -89,6 +91,7 @@ class Recipe:
     policy_kwargs: dict[str, Any] = field(default_factory=dict)
     use_sde: bool | None = None
     normalized: bool = False
+    policy: str = "MlpPolicy"
 
 
 RECIPES = {
@@ -106,6 +109,13 @@ RECIPES = {
     "tqc-gsde-asymmetric": Recipe("TQC", _asymmetric, {"clip_mean": 0.5}, use_sde=True),
     "a2c-gsde": Recipe("A2C", use_sde=True),
     "ppo-gsde-squashed": Recipe("PPO", _asymmetric, {"squash_output": True}, use_sde=True),
+    "ars": Recipe("ARS"),
+    "ars-clipped": Recipe("ARS", policy_kwargs={"squash_output": False}, normalized=True),
+    "ars-discrete": Recipe("ARS", _cartpole),
+    "ars-linear": Recipe("ARS", policy="LinearPolicy"),
+    "ars-linear-squashed": Recipe(
+        "ARS", _asymmetric, {"squash_output": True, "with_bias": True}, policy="LinearPolicy"
+    ),
     "ppo-linear": Recipe("PPO", policy_kwargs={"net_arch": []}),
     "sac-linear": Recipe("SAC", policy_kwargs={"net_arch": {"pi": [], "qf": [4]}}),
     "td3-linear": Recipe("TD3", policy_kwargs={"net_arch": {"pi": [], "qf": [4]}}),
@@ -167,14 +177,16 @@ def make_agent(recipe: str, folder: Path) -> MadeAgent:
     return MadeAgent(folder / f"{recipe}.zip", model, env if made.normalized else None)
 
 
-def make_model(made: Recipe, env: Any, policy: Any = "MlpPolicy") -> Any:
+def make_model(made: Recipe, env: Any, policy: Any = None) -> Any:
     """The recipe's model for an environment, with random weights and biases of seed 0."""
     import sb3_contrib
     import stable_baselines3
     import torch
 
     library = stable_baselines3 if hasattr(stable_baselines3, made.algorithm) else sb3_contrib
-    policy_kwargs = {"net_arch": [16, 8]} | made.policy_kwargs
+    policy = policy or made.policy
+    layers = {} if policy == "LinearPolicy" else {"net_arch": [16, 8]}
+    policy_kwargs = layers | made.policy_kwargs
     if isinstance(activation := policy_kwargs.get("activation_fn"), tuple):
         name, *values = activation
         keywords = values.pop() if values and isinstance(values[-1], dict) else {}

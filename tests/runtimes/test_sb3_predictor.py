@@ -23,9 +23,9 @@ from squeezerl.network.network import Network, as_float
 from squeezerl.runtimes.sb3_predictor import Sb3Predictor
 
 ALGORITHMS = {
-    "clip": ("ppo", "a2c", "trpo"),
-    "tanh": ("sac", "tqc", "td3", "ddpg"),
-    "argmax": ("ppo", "a2c", "trpo", "dqn", "qrdqn"),
+    "clip": ("ppo", "a2c", "trpo", "ars"),
+    "tanh": ("sac", "tqc", "td3", "ddpg", "ars"),
+    "argmax": ("ppo", "a2c", "trpo", "dqn", "qrdqn", "ars"),
 }
 EVERY_PAIR = [(head, name) for head, names in ALGORITHMS.items() for name in names]
 # Heads that only gSDE makes, with the reason that is given.
@@ -171,7 +171,7 @@ def _with_activations(*activations: str | None) -> Network:
 @pytest.mark.parametrize(
     ("network", "algorithm", "reason"),
     [
-        (make_network(3, 2), "ars", r"'ars' is not supported; supported are ppo, a2c.*qrdqn"),
+        (make_network(3, 2), "crossq", r"'crossq' is not supported; supported are ppo, a2c.*qrdqn"),
         (make_network(3, 2), "PPO", "'PPO' is not supported"),
         (make_network(3, 2), "__class__", "not supported"),
         (make_network(3, 2), "sac", "SAC turns outputs into actions by tanh, this policy by clip"),

@@ -56,7 +56,7 @@ class Agent:
             raise UnsupportedPolicyError(
                 f"{self.source.path} has no distribution of actions to draw from, so it cannot be "
                 "`stochastic`: PPO, A2C, TRPO, SAC and TQC agents have one, but not with gSDE; "
-                "DQN, QR-DQN, TD3 and DDPG agents are deterministic"
+                "ARS, DQN, QR-DQN, TD3 and DDPG agents are deterministic"
             )
         return Agent(self.sampled, self.source)
 

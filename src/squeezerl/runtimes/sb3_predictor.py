@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from squeezerl.agents.sources.stable_baselines3.network import actor_state
 from squeezerl.errors import UnsupportedPolicyError
-from squeezerl.network.network import Layer, Network, Normalizer, as_float
+from squeezerl.network.network import Network, Normalizer, as_float
 
 # Algorithm → the family of its policies, as in `CheckpointMetadata`.
 FAMILIES = {
@@ -27,8 +27,9 @@ FAMILIES = {
     "ddpg": "td3",
     "dqn": "dqn",
     "qrdqn": "qrdqn",
+    "ars": "ars",
 }
-CONTRIBUTED = ("trpo", "tqc", "qrdqn")
+CONTRIBUTED = ("trpo", "tqc", "qrdqn", "ars")
 _HEADS = {
     "actor-critic": ("clip", "argmax"),
     "sac": ("tanh",),
@@ -36,6 +37,7 @@ _HEADS = {
     "td3": ("tanh",),
     "dqn": ("argmax",),
     "qrdqn": ("argmax",),
+    "ars": ("clip", "tanh", "argmax"),
 }
 
 
@@ -63,7 +65,9 @@ class Sb3Predictor:
         env = _stand_in(network)
         make_model = algorithm_class(algorithm)
         with torch.random.fork_rng(devices=[]):  # the weights are drawn first, and then replaced
-            self._model = make_model("MlpPolicy", env, device="cpu", **_settings(layers, algorithm))
+            self._model = make_model(
+                "MlpPolicy", env, device="cpu", **_settings(network, algorithm)
+            )
         weights = self._model.policy.state_dict()
         state = actor_state(FAMILIES[algorithm], layers)
         actor = {name: torch.tensor(array) for name, array in state.items()}
@@ -125,9 +129,10 @@ def check_fits(network: Network, algorithm: str) -> None:
         )
 
 
-def _settings(layers: tuple[Layer, ...], algorithm: str) -> dict[str, Any]:
+def _settings(network: Network, algorithm: str) -> dict[str, Any]:
     from squeezerl.network.policy import TORCH_ACTIVATIONS, make_activation
 
+    layers = network.layers
     policy_kwargs: dict[str, Any] = {"net_arch": [layer.out_features for layer in layers[:-1]]}
     if layers[0].activation is not None:
         policy_kwargs["activation_fn"] = (
@@ -139,6 +144,9 @@ def _settings(layers: tuple[Layer, ...], algorithm: str) -> dict[str, Any]:
         policy_kwargs["n_quantiles"] = 1
     # Nothing will be trained, so this is the least that each algorithm takes without a warning.
     least: dict[str, Any] = {"buffer_size": 1}
+    if algorithm == "ars":
+        policy_kwargs["squash_output"] = network.head.kind == "tanh"
+        least = {}
     if FAMILIES[algorithm] == "actor-critic":
         least = {"n_steps": 2} if algorithm == "a2c" else {"n_steps": 2, "batch_size": 2}
     return {"policy_kwargs": policy_kwargs, **least}

@@ -131,7 +131,7 @@ def network_of(model: Any, algorithm: Algorithm) -> Network:
             else _box(model.action_space)
         ),
         activation=model.policy.activation_fn.__name__,
-        squashed_gsde=use_sde and bool(getattr(model.policy, "squash_output", False)),
+        is_squashed=bool(model.policy.squash_output),
         clip_mean=clip_mean if clip_mean > 0 else None,
         is_image=is_image(_box(model.observation_space)) and model.policy.normalize_images,
     )

@@ -504,7 +504,7 @@ def _stable_baselines3(state: State, record: Any, activation: str | None) -> _Fo
         observation_space=observations,
         action_space=actions,
         activation=activation or chosen or default,
-        squashed_gsde=False,
+        is_squashed=family != "actor-critic",
         clip_mean=None,
     )
     network = build_network(metadata, state, None)

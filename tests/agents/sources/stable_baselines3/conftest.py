@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import sys
+import types
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 from checkpoint_files import ENV
 
@@ -45,6 +48,17 @@ def vecnormalize(folder: Path) -> Path:
 def config(folder: Path) -> Path:
     """The settings of that copy."""
     return folder / ENV / "config.yml"
+
+
+@pytest.fixture
+def gym_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `gym` package for the pickles of 2021, made of Gymnasium's spaces."""
+    package = types.ModuleType("gym")
+    package.spaces = gym.spaces
+    monkeypatch.setitem(sys.modules, "gym", package)
+    monkeypatch.setitem(sys.modules, "gym.spaces", gym.spaces)
+    for name in ("box", "dict", "discrete"):
+        monkeypatch.setitem(sys.modules, f"gym.spaces.{name}", getattr(gym.spaces, name))
 
 
 @pytest.fixture

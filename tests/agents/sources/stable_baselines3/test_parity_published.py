@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sys
-import types
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,17 +32,6 @@ class Rollout:
     q_values: npt.NDArray[Any] | None
     noise: npt.NDArray[np.float32]
     drawn: npt.NDArray[Any] | None
-
-
-@pytest.fixture
-def gym_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A `gym` package for the pickles of 2021, made of Gymnasium's spaces."""
-    package = types.ModuleType("gym")
-    package.spaces = gym.spaces
-    monkeypatch.setitem(sys.modules, "gym", package)
-    monkeypatch.setitem(sys.modules, "gym.spaces", gym.spaces)
-    for name in ("box", "discrete"):
-        monkeypatch.setitem(sys.modules, f"gym.spaces.{name}", getattr(gym.spaces, name))
 
 
 @pytest.fixture

@@ -84,7 +84,6 @@ def _is_refused(path: Path, model: Any, reason: str) -> None:
             "PPO", "MlpPolicy", MultiBinary(4), VECTOR, "MultiBinary observation", id="binary"
         ),
         pytest.param("CrossQ", "MlpPolicy", VECTOR, VECTOR, "CrossQ", id="crossq"),
-        pytest.param("ARS", "MlpPolicy", VECTOR, VECTOR, "ARS", id="ars"),
         pytest.param("PPO", Doubling, VECTOR, VECTOR, "test_unsupported_policies", id="custom"),
     ],
 )

@@ -27,6 +27,7 @@ _FAMILIES = {
     "stable_baselines3.dqn.policies": "dqn",
     "sb3_contrib.tqc.policies": "tqc",
     "sb3_contrib.qrdqn.policies": "qrdqn",
+    "sb3_contrib.ars.policies": "ars",
 }
 _ACTIVATIONS = "torch.nn.modules.activation."
 _PARTIAL = re.compile(r"functools\.partial\((<class '[\w.]+'>)(.{0,200})\)", re.DOTALL)
@@ -40,7 +41,6 @@ _EXTRACTORS = "stable_baselines3.common.torch_layers."
 _UNSUPPORTED = {
     "sb3_contrib.common.recurrent.policies": "recurrent policies (RecurrentPPO)",
     "sb3_contrib.common.maskable.policies": "maskable policies (MaskablePPO)",
-    "sb3_contrib.ars.policies": "ARS policies",
     "sb3_contrib.crossq.policies": "CrossQ policies (batch renormalisation)",
 }
 
@@ -72,7 +72,7 @@ class CheckpointMetadata:
         observation_space: that of the policy.
         action_space: that of the policy.
         activation: as `Layer` has it; of a PReLU only the name.
-        squashed_gsde: whether a tanh bounds the actions of an actor-critic policy.
+        is_squashed: whether a tanh bounds continuous actions.
         clip_mean: bound of a gSDE actor's mean before the tanh.
         has_images: whether observations are images, which Stable-Baselines3 turns channels first.
         is_image: whether the policy divides observations by 255 first.
@@ -87,7 +87,7 @@ class CheckpointMetadata:
     observation_space: BoxSpace
     action_space: BoxSpace | DiscreteSpace
     activation: str | None
-    squashed_gsde: bool
+    is_squashed: bool
     clip_mean: float | None
     has_images: bool = False
     is_image: bool = False
@@ -133,7 +133,7 @@ def parse_metadata(content: bytes) -> CheckpointMetadata:
         observation_space=observation_space,
         action_space=parse_space(data.get("action_space"), "action"),
         activation=_activation(kwargs.get("activation_fn"), default_activation),
-        squashed_gsde=use_sde and bool(kwargs.get("squash_output")),
+        is_squashed=_is_squashed(family, data["policy_class"], kwargs, use_sde),
         clip_mean=_clip_mean(kwargs) if use_sde else None,
         has_images=is_image(observation_space),
         is_image=is_image(observation_space) and kwargs.get("normalize_images") is not False,
@@ -239,6 +239,19 @@ def _algorithm(family: str, data: dict[str, Any], kwargs: dict[str, Any]) -> str
     if family == "td3":
         return "ddpg" if kwargs.get("n_critics") == 1 and data.get("policy_delay") == 1 else "td3"
     return family
+
+
+def _is_squashed(family: str, policy: Any, kwargs: dict[str, Any], use_sde: bool) -> bool:
+    """Whether a tanh bounds the actions, which some policies are asked to do."""
+    if family == "actor-critic":
+        return use_sde and bool(kwargs.get("squash_output"))
+    if family != "ars":
+        return True
+    # Linear policies of ARS clip unless they are told otherwise, the others squash.
+    name = getattr(read_stored(policy, _ANY_NAME), "name", "")
+    if name.rpartition(".")[2] not in ("ARSPolicy", "ARSLinearPolicy"):
+        raise UnsupportedPolicyError(f"the ARS policy of the class {name[:80]!r}")
+    return bool(kwargs.get("squash_output", not name.endswith("ARSLinearPolicy")))
 
 
 def parse_space(data: Any, role: str) -> BoxSpace | DiscreteSpace:
@@ -365,7 +378,7 @@ def _normalized(family: str, last: Any, original: Any, space: BoxSpace) -> Norma
     a VecNormalize, from the first step. The others always keep one: where there is a VecNormalize
     the same observation before it, and otherwise that of the step before.
     """
-    on_policy = family == "actor-critic"
+    on_policy = family in ("actor-critic", "ars")
     if last is None:
         return "unknown"
     if original is None:

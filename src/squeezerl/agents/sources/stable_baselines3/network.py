@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -34,6 +35,7 @@ _LAYERS = {
     "td3": "actor.mu",
     "dqn": "q_net.q_net",
     "qrdqn": "quantile_net.quantile_net",
+    "ars": "action_net",
 }
 _LAST_LAYER = {"actor-critic": "action_net", "sac": "actor.mu", "tqc": "actor.mu"}
 
@@ -178,6 +180,22 @@ def _qrdqn(metadata: CheckpointMetadata, state: State) -> list[Layer]:
     return [*layers[:-1], folded]
 
 
+def _ars(metadata: CheckpointMetadata, state: State) -> list[Layer]:
+    """All of its layers have biases, or none of them has one.
+
+    Before sb3-contrib 1.4, the layer of a linear policy stood alone.
+    """
+    state = {re.sub(r"action_net\.(?=[a-z])", "action_net.0.", n): x for n, x in state.items()}
+    if not any(name.endswith(".bias") for name in state):
+        zeros = {
+            f"{name.removesuffix('.weight')}.bias": np.zeros(len(tensor), np.float32)
+            for name, tensor in state.items()
+            if name.endswith(".weight") and tensor.ndim == 2
+        }
+        state = {**state, **zeros}
+    return _joined(metadata, state)
+
+
 def _mean(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     mean: npt.NDArray[np.float32] = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
     return mean
@@ -190,6 +208,7 @@ _READERS = {
     "td3": _joined,
     "dqn": _joined,
     "qrdqn": _qrdqn,
+    "ars": _ars,
 }
 
 
@@ -213,9 +232,10 @@ def _head(metadata: CheckpointMetadata) -> Head:
     space = metadata.action_space
     if isinstance(space, DiscreteSpace):
         return Head(kind="argmax")
-    squashed = metadata.family != "actor-critic" or metadata.squashed_gsde
-    if squashed and not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
+    if metadata.is_squashed and not (
+        np.isfinite(space.low).all() and np.isfinite(space.high).all()
+    ):
         raise CheckpointError("squashed actions need finite bounds")
     clip_mean = metadata.clip_mean if metadata.family in ("sac", "tqc") else None
-    kind: HeadKind = "tanh" if squashed else "clip"
+    kind: HeadKind = "tanh" if metadata.is_squashed else "clip"
     return Head(kind=kind, low=space.low, high=space.high, clip_mean=clip_mean)

@@ -1,0 +1,63 @@
+"""Published agents that each have something the others do not have."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+import pytest
+import sb3_contrib
+import torch
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+import squeezerl
+from made_agents import SpacesOnly
+from onnx_runner import onnx_actions
+from squeezerl.network.arithmetic import act
+
+pytestmark = pytest.mark.agents
+
+COUNT = 1_000
+
+
+def _weights(checkpoint: Path) -> dict[str, torch.Tensor]:
+    with zipfile.ZipFile(checkpoint) as archive:
+        return torch.load(io.BytesIO(archive.read("policy.pth")), weights_only=True)
+
+
+def _saved_normalizer(folder: Path, env: gym.Env) -> VecNormalize:
+    return VecNormalize.load(
+        str(next(folder.rglob("vecnormalize.pkl"))), DummyVecEnv([lambda: env])
+    )
+
+
+def _as_seen_in_training(normalizer: VecNormalize) -> npt.NDArray[np.float32]:
+    rng, known = np.random.default_rng(0), normalizer.obs_rms
+    drawn = rng.normal(known.mean, 2 * np.sqrt(known.var), (COUNT, *known.mean.shape))
+    return drawn.astype(np.float32)
+
+
+def test_linear_policy_of_ars(special_agents: Path, gym_stand_in: None) -> None:
+    folder = special_agents / "ars" / "Hopper-v3_1"
+    agent = squeezerl.load(folder)
+    assert (agent.source.algorithm, agent.env_id) == ("ars", "Hopper-v3")
+    assert [layer.weight.shape for layer in agent.network.layers] == [(3, 11)]
+    assert agent.network.head.kind == "clip"
+
+    env = SpacesOnly(gym.spaces.Box(-np.inf, np.inf, (11,)), gym.spaces.Box(-1, 1, (3,)))
+    normalizer = _saved_normalizer(folder, env)
+    model: Any = sb3_contrib.ARS("LinearPolicy", env, device="cpu")
+    weights = _weights(folder / "Hopper-v3.zip")
+    model.policy.load_state_dict({"action_net.0.weight": weights["action_net.weight"]})
+    observations = _as_seen_in_training(normalizer)
+    expected, _ = model.predict(normalizer.normalize_obs(observations), deterministic=True)
+    assert np.ptp(expected, axis=0).min() > 1
+    for actions in (act(agent.network, observations), onnx_actions(agent.network, observations)):
+        np.testing.assert_allclose(actions, expected, rtol=0, atol=1e-5)
+    played = squeezerl.evaluate(agent, env="Hopper-v4", episodes=10)
+    assert played.mean_return > 3_000  # published: 3,344

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import ClassVar
 
 import numpy as np
@@ -107,8 +108,16 @@ class FormatContract:
             network, _ = self.format.read(bytes(content))
         except AuditError:
             return
-        assert self.format.write(network) == bytes(content)
+        assert self.written_like(bytes(content), network) == bytes(content)
+
+    def written_like(self, content: bytes, network: Network) -> bytes:
+        """A file of this network, in the version of the format that the content says it has."""
+        return self.format.write(network)
 
     def _some_network(self, data: st.DataObject) -> Network:
-        recipe = data.draw(st.sampled_from(self.recipes))
-        return compress(make_network(3, 4, 2, activation="LeakyReLU"), recipe)
+        return _small_network(data.draw(st.sampled_from(self.recipes)))
+
+
+@cache
+def _small_network(recipe: str) -> Network:
+    return compress(make_network(3, 4, 2, activation="LeakyReLU"), recipe)

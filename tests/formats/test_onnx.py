@@ -48,6 +48,18 @@ class TestOnnxFormat(FormatContract):
     format = OnnxFormat()
     recipes: ClassVar = ("float", *QUANTIZATIONS.values(), *LOW_BITS.values())
 
+    def written_like(self, content: bytes, network: Network) -> bytes:
+        opset = onnx.load_model_from_string(content).opset_import[0].version
+        return OnnxFormat(opset).write(network)
+
+    def test_a_file_of_another_opset_is_another_sound_file(self) -> None:
+        network = make_network(3, 4, 2)
+        model = to_onnx(network)
+        model.opset_import[0].version -= 1
+        content = model.SerializeToString()
+        assert OnnxFormat().write(network) != content
+        assert self.written_like(content, OnnxFormat().read(content)[0]) == content
+
     def test_published_agents_come_back_with_their_bounds(self, published_agent: Path) -> None:
         network = load_agent(published_agent).network
         head = self.comes_back(network).head

@@ -85,14 +85,9 @@ class Go2Env(gymnasium.Env[Observation, Action]):  # type: ignore[misc]
         self.action_space = gymnasium.spaces.Box(-_MOST_ACTION, _MOST_ACTION, (12,), np.float32)
         self.render_mode = render_mode
         if render_mode is not None:
-            camera = {
-                "type": mujoco.mjtCamera.mjCAMERA_TRACKING,
-                "trackbodyid": self._trunk,
-                "distance": 1.7,
-                "azimuth": 120.0,
-                "elevation": -18.0,
-            }
-            self.mujoco_renderer = MujocoRenderer(self.model, self.data, camera)
+            self.mujoco_renderer = MujocoRenderer(
+                self.model, self.data, width=480, height=480, camera_name="track"
+            )
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -201,17 +196,25 @@ def _load(xml: Path, *, drawn: bool) -> mujoco.MjModel:
 
 
 def _decorate(spec: mujoco.MjSpec) -> None:
-    """A floor whose squares show how the robot moves, and shapes in the place of its meshes."""
-    builtin, mark = mujoco.mjtBuiltin.mjBUILTIN_CHECKER, mujoco.mjtMark.mjMARK_EDGE
+    """Shapes in the place of meshes, a floor whose squares show the way, and a camera behind."""
+    gradient, checker = mujoco.mjtBuiltin.mjBUILTIN_GRADIENT, mujoco.mjtBuiltin.mjBUILTIN_CHECKER
     spec.add_texture(
-        name="squares", type=mujoco.mjtTexture.mjTEXTURE_2D, builtin=builtin, mark=mark,
-        width=256, height=256, rgb1=(0.32, 0.38, 0.44), rgb2=(0.26, 0.31, 0.36),
-        markrgb=(0.5, 0.56, 0.62),
+        name="sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, width=64, height=384,
+        builtin=gradient, rgb1=(0.6, 0.68, 0.76), rgb2=(0.3, 0.36, 0.42),
     )  # fmt: skip
-    floor = spec.add_material(name="floor", texrepeat=(2, 2), texuniform=True)
+    spec.add_texture(
+        name="squares", type=mujoco.mjtTexture.mjTEXTURE_2D, width=128, height=128,
+        builtin=checker, rgb1=(0.32, 0.38, 0.44), rgb2=(0.26, 0.31, 0.36),
+    )  # fmt: skip
+    floor = spec.add_material(name="floor", texrepeat=(1, 1), texuniform=True)
     floor.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "squares"
     for geom in spec.geoms:
         if geom.type == mujoco.mjtGeom.mjGEOM_PLANE:
             geom.material, geom.rgba = "floor", (1, 1, 1, 1)
         else:
-            geom.group, geom.rgba = 0, (0.86, 0.55, 0.2, 1)
+            geom.group, geom.rgba = 0, (0.9, 0.58, 0.2, 1)
+    camera = spec.body("base_link").add_camera(
+        name="track", mode=mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM, pos=(0.95, -1.25, 0.55)
+    )
+    camera.alt.type = mujoco.mjtOrientation.mjORIENTATION_XYAXES
+    camera.alt.xyaxes = (1.25, 0.95, 0, -0.32, 0.42, 1.57)

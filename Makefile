@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 .PHONY: demo test quick lint types imports bench results compression-results profile-results study-results \
-	assistant-results published-results paper-small-results clean
+	assistant-results published-results paper-small-results paper-agents clean
 
 BIN := .venv/bin
 # Tests start hundreds of processes, which should not compile the source again each time.
@@ -85,6 +85,10 @@ paper-small-results: .venv/.installed  ## The paper's grid, small; an hour or so
 	$(BIN)/squeezerl study report paper-small --store sqlite:///out/paper-small.db \
 		--output results/paper-small --force
 	@$(call slim,results/paper-small)
+
+paper-agents: .venv/.installed  ## Train the study's agents and keep them; hours, at low priority, goes on.
+	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python scripts/train_and_keep.py studies/paper-trained.yaml \
+		--output results/paper/agents
 
 clean:
 	rm -rf .venv out build dist

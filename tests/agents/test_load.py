@@ -30,12 +30,6 @@ def test_zip_without_a_checkpoint_is_not_recognised(tmp_path: Path) -> None:
         load_agent(tmp_path / "a.zip")
 
 
-def test_artifact_is_no_agent(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text("{}")
-    with pytest.raises(CheckpointError, match="an artifact, not an agent"):
-        load_agent(tmp_path)
-
-
 @pytest.mark.parametrize("name", ["network.npz", "source.json"])
 @pytest.mark.parametrize("content", [b"", b"{}", b"PK\x03\x04", None])
 def test_damaged_saved_agent_is_refused(tmp_path: Path, name: str, content: bytes | None) -> None:

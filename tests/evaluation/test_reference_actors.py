@@ -97,6 +97,14 @@ def test_the_best_constant_action_is_found() -> None:
     )
 
 
+def test_more_constant_actions_find_a_better_one() -> None:
+    mirror = Environment.find(MIRROR)
+    few, many = (best_constant(mirror, 0, count=count) for count in (2, 256))
+    few_return, many_return = (evaluate(a, mirror, episodes=1).mean_return for a in (few, many))
+    assert few_return < many_return
+    assert many_return > 0.99
+
+
 def test_the_best_discrete_constant_action_is_found() -> None:
     actor = best_constant(Environment.find(CHOICE), 0)
     assert actor.act(OBSERVATIONS[:2, :1]).tolist() == [1, 1]

@@ -166,6 +166,7 @@ class Source(ABC):
 
 def _import_built_in() -> None:
     import squeezerl.agents.sources.checkpoint
+    import squeezerl.agents.sources.float_artifact
     import squeezerl.agents.sources.onnx_graph
     import squeezerl.agents.sources.stable_baselines3.source
     import squeezerl.agents.sources.torchscript  # noqa: F401
@@ -202,8 +203,8 @@ def load_agent(
         'HalfCheetah-v5'
 
     Args:
-        path: a Stable-Baselines3 zip, an rl-zoo folder (`.../Hopper-v3_1`), "demo" for the bundled
-            agent, or what another registered source reads.
+        path: a Stable-Baselines3 zip, an rl-zoo folder (`.../Hopper-v3_1`), an artifact in float,
+            "demo" for the bundled agent, or what another registered source reads.
         vecnormalize: file of the observation normaliser, if it is not found beside the checkpoint;
             "none" plays the policy without one.
         activation: between the layers, for weights that do not say which: "elu", "leaky_relu:0.1".
@@ -335,8 +336,6 @@ def _what_is_there(path: Path) -> str:
     known = "; ".join(f"{source.kind} ({source.takes})" for source in SOURCES)
     if not path.exists():
         return f"no such file; an agent can be of these kinds: {known}"
-    if (path / "manifest.json").is_file():
-        return "an artifact, not an agent; see its manifest.json"
     if path.is_dir():
         names = sorted(item.name for item in path.iterdir())
         there = f"a folder with {', '.join(names[:5])}" if names else "an empty folder"

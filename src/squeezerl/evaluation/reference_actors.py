@@ -11,7 +11,7 @@ from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.rollout import rollout
 from squeezerl.runtimes.base import Actions, Actor, Observations, Rows
 
-_CANDIDATES, _FINALISTS, _FINAL_EPISODES = 32, 4, 2
+_CONSTANTS, _FINAL_EPISODES = 32, 2
 _AT_ONCE = 32  # so that each of them is a row of its own, in any backend
 _SEED_OFFSET = 1_200_001_000  # where calibration has its seeds, too; EnvPool takes 32 bits
 
@@ -50,22 +50,22 @@ class ConstantActor(Actor):
 
 
 def best_constant(
-    environment: Environment, seed: int, *, threads: int | None = None
+    environment: Environment, seed: int, *, count: int = _CONSTANTS, threads: int | None = None
 ) -> ConstantActor:
-    """The best of 32 constant actions: doing nothing, and random ones.
+    """The best of so many constant actions: doing nothing, and random ones.
 
-    Each plays one episode; the best four play two more, on seeds that no evaluation uses, and the
+    Each plays one episode; the best eighth play two more, on seeds that no evaluation uses, and the
     mean of these decides. `threads` are those of `rollout`.
     """
     rng = np.random.default_rng(seed)
     if environment.action_count is not None:
-        actions: npt.NDArray[Any] = np.arange(min(environment.action_count, _CANDIDATES))
+        actions: npt.NDArray[Any] = np.arange(min(environment.action_count, count))
     else:
-        actions = random_actions(environment, _CANDIDATES, rng)
+        actions = random_actions(environment, count, rng)
         actions[0] = np.clip(0, environment.action_low, environment.action_high)
     first = _SEED_OFFSET + seed
     returns = _returns(environment, actions, first, threads)
-    finalists = actions[np.argsort(-returns, kind="stable")[:_FINALISTS]]
+    finalists = actions[np.argsort(-returns, kind="stable")[: max(4, count // 8)]]
     repeated = np.repeat(finalists, _FINAL_EPISODES, axis=0)
     finals = _returns(environment, repeated, first + 1_000, threads)
     best = finals.reshape(len(finalists), _FINAL_EPISODES).mean(axis=1).argmax()

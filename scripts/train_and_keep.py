@@ -1,0 +1,316 @@
+"""Train the agents of a study one after the other, and keep each as soon as it is done.
+
+    python scripts/train_and_keep.py studies/paper-trained.yaml --output results/paper/agents
+
+An agent that is kept is a folder with its policy as an artifact in float, which every command takes
+for an agent, and `training.json`: settings, learning curve, and 100 episodes beside those of
+policies that know nothing. The policy is that of the best evaluation while it learned; these have
+seeds of their own, so nothing was chosen on the episodes that are reported.
+
+Kept agents are not trained again. Ctrl-C and SIGTERM write a checkpoint, from which the same
+command goes on. Unfinished trainings are in `--runs`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from squeezerl.agents.load import load_agent
+from squeezerl.analysis.bootstrap import mean_interval
+from squeezerl.analysis.published import published_cell, published_quantized
+from squeezerl.artifacts.artifact import is_artifact
+from squeezerl.artifacts.output import new_folder, write_file
+from squeezerl.evaluation.environment import Environment
+from squeezerl.evaluation.evaluate import evaluate
+from squeezerl.evaluation.reference_actors import ConstantActor, RandomActor, best_constant
+from squeezerl.host.facts import host_facts
+from squeezerl.pipeline.make import make_artifact
+from squeezerl.records import Interval, to_json
+from squeezerl.report.document import Code, Document, Link, Paragraph, Table, Text
+from squeezerl.report.renderers import render
+from squeezerl.report.text import DASH, format_number_interval
+from squeezerl.runtimes.base import Actor
+from squeezerl.runtimes.onnx_runtime import load_network
+from squeezerl.studies.reading.study_file import read_study
+from squeezerl.studies.study import Training
+from squeezerl.training.config import TrainConfig
+from squeezerl.training.train import train
+
+EPISODES, SEED = 100, 0
+CONSTANTS = 1_000
+RECORD, REFERENCES = "training.json", "references.json"
+REFERENCE_NAMES = ("random", "zero", "constant")
+_SECONDS = "processor_seconds.json"
+_CURVE_POINTS = 100
+_CHECKPOINT_SECONDS = 600.0  # those of Humanoid's replay buffer are gigabytes
+# Mean returns in the v3 environments, one training each, mostly over 1,000,000 steps.
+ZOO = "https://github.com/DLR-RM/rl-baselines3-zoo/blob/master/benchmark.md"
+RL_ZOO = {
+    ("trpo", "HalfCheetah"): 1785.476,
+    ("trpo", "Ant"): 4982.301,
+    ("trpo", "Hopper"): 3618.386,
+    ("ppo", "HalfCheetah"): 5819.099,
+    ("ppo", "Ant"): 1327.158,
+    ("ppo", "Hopper"): 2410.435,
+    ("td3", "HalfCheetah"): 9655.666,
+    ("td3", "Ant"): 5813.274,
+    ("td3", "Humanoid"): 5566.687,
+    ("td3", "Hopper"): 3606.390,
+    ("sac", "HalfCheetah"): 9535.451,
+    ("sac", "Ant"): 4615.791,
+    ("sac", "Humanoid"): 6232.287,
+    ("sac", "Hopper"): 2325.547,
+}
+
+
+def place_of(agents: Path, training: Training) -> Path:
+    """The folder in which an agent is kept."""
+    return agents / training.algorithm / training.place.env_id
+
+
+def train_one(training: Training, run: Path, should_stop: Callable[[], bool]) -> bool:
+    """Train, or go on; returns whether the training is complete. Notes the processor's time."""
+    config = TrainConfig(
+        algorithm=training.algorithm,
+        env=training.place.env_id,
+        env_kwargs=training.place.env_kwargs,
+        backend=training.place.backend,
+        hyperparameters=training.hyperparameters,
+        steps=training.steps,
+        seed=training.seed,
+        evaluations=training.evaluations,
+        eval_episodes=training.eval_episodes,
+        checkpoint_seconds=_CHECKPOINT_SECONDS,
+        device="cpu",
+    )
+    start = time.process_time()
+    result = train(config, output=run, resume=True, should_stop=should_stop)
+    took = processor_seconds(run) + time.process_time() - start
+    write_file(run / _SECONDS, json.dumps(took).encode())
+    return result.complete
+
+
+def processor_seconds(run: Path) -> float:
+    """What a training took so far; parts that were killed are missing."""
+    file = run / _SECONDS
+    return float(json.loads(file.read_text())) if file.is_file() else 0.0
+
+
+def references_in(environment: Environment, agents: Path) -> dict[str, Any]:
+    """The episodes of policies that know nothing, played once for each environment."""
+    file = agents / REFERENCES
+    known: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    if environment.id not in known:
+        zero = np.clip(0, environment.action_low, environment.action_high).astype(np.float32)
+        constant = best_constant(environment, SEED, count=CONSTANTS)
+        actors: dict[str, Actor] = {
+            "random": RandomActor(environment, SEED),
+            "zero": ConstantActor(environment, zero[np.newaxis]),
+            "constant": constant,
+        }
+        known[environment.id] = {name: played(actor, environment) for name, actor in actors.items()}
+        known[environment.id]["constant"]["action"] = constant.act(zero[np.newaxis])[0].tolist()
+        write_file(file, (json.dumps(known, indent=1) + "\n").encode())
+    return dict(known[environment.id])
+
+
+def played(actor: Actor, environment: Environment) -> dict[str, Any]:
+    """100 episodes: every return, their mean and its interval."""
+    record = evaluate(actor, environment, episodes=EPISODES, seed=SEED)
+    interval = mean_interval(record.returns, np.random.default_rng(SEED))
+    return {
+        "episodes": EPISODES,
+        "seed": SEED,
+        "backend": record.backend,
+        "mean_return": round(interval.estimate, 3),
+        "ci95": [round(interval.low, 3), round(interval.high, 3)],
+        "mean_length": record.steps / EPISODES,
+        "returns": [round(value, 3) for value in record.returns],
+    }
+
+
+def keep(training: Training, run: Path, agents: Path) -> None:
+    """Write the folder of a trained agent."""
+    environment = training.place.find()
+    agent = load_agent(run / "best_model.zip")
+    artifact = make_artifact(agent)
+    evaluation = played(load_network(artifact.network), environment)
+    references = references_in(environment, agents)
+    gains = {
+        name: mean_interval(
+            np.subtract(evaluation["returns"], references[name]["returns"]),
+            np.random.default_rng(SEED),
+        )
+        for name in REFERENCE_NAMES
+    }
+    with np.load(run / "evaluations.npz", allow_pickle=False) as file:
+        steps, results, best = file["timesteps"], file["results"], int(file["best"][0])
+    record = {
+        "algorithm": training.algorithm,
+        "env_id": training.place.env_id,
+        "seed": training.seed,
+        "steps": int(steps[-1]),
+        "kept_at_steps": int(steps[best]),
+        "trained": all(gain.low > 0 for gain in gains.values()),
+        "gains": to_json(gains),
+        "evaluation": evaluation,
+        "hyperparameters": dict(training.hyperparameters),
+        "evaluations": {
+            "steps": steps.tolist(),
+            "mean_returns": results.mean(axis=1).round(1).tolist(),
+        },
+        "training_episodes": thinned(episodes_in(run)),
+        "processor_seconds": round(processor_seconds(run)),
+        "host": to_json(host_facts()),
+    }
+    with new_folder(place_of(agents, training), force=True) as folder:
+        for name, content in artifact.files.items():
+            (folder / name).write_bytes(content)
+        text = json.dumps(record, indent=1)
+        (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+
+
+def episodes_in(run: Path) -> list[tuple[float, int]]:
+    """Return and length of all training episodes, in the order in which they ended."""
+    episodes = []
+    logs = sorted(run.glob("*.monitor.csv"), key=lambda file: int(file.name.split(".")[0]))
+    for log in logs:
+        with log.open(encoding="utf-8") as lines:
+            next(lines)
+            episodes += [(float(row["r"]), int(row["l"])) for row in csv.DictReader(lines)]
+    return episodes
+
+
+def thinned(episodes: Iterable[tuple[float, int]]) -> dict[str, list[float]]:
+    """A learning curve of at most 100 points: each is the mean of as many training episodes."""
+    returns, lengths = np.array(list(episodes)).reshape(-1, 2).T
+    ends = np.cumsum(lengths)
+    parts = np.array_split(np.arange(len(returns)), min(_CURVE_POINTS, max(1, len(returns))))
+    filled = [part for part in parts if len(part)]
+    return {
+        "steps": [int(ends[part[-1]]) for part in filled],
+        "mean_returns": [round(float(returns[part].mean()), 1) for part in filled],
+    }
+
+
+def page(agents: Path, trainings: Iterable[Training]) -> str:
+    """The table of all agents that are kept, beside what is published."""
+    study = published_quantized().set_index(["algorithm", "environment"])["baseline"]
+    references = json.loads((agents / REFERENCES).read_text())
+    rows: list[tuple[Text, ...]] = []
+    trained = above = 0
+    for training in trainings:
+        folder = place_of(agents, training)
+        cell = published_cell(training.algorithm, training.place.env_id)
+        baseline, zoo = study.get(cell, math.nan), RL_ZOO.get((training.algorithm, cell[1]))
+        name = f"{cell[0]} {cell[1]}"
+        beside = [DASH if math.isnan(x) else f"{x:,.0f}" for x in (baseline, zoo or math.nan)]
+        if not is_artifact(folder):
+            rows.append((name, DASH, DASH, DASH, DASH, *beside, "not trained yet", DASH, DASH))
+            continue
+        record = json.loads((folder / RECORD).read_text())
+        mean, bounds = record["evaluation"]["mean_return"], record["evaluation"]["ci95"]
+        known = references[training.place.env_id]
+        trained += record["trained"]
+        above += mean >= baseline
+        rows.append(
+            (
+                Link(name, str(folder.relative_to(agents))),
+                format_number_interval(Interval(estimate=mean, low=bounds[0], high=bounds[1])),
+                *(f"{known[name]['mean_return']:,.0f}" for name in REFERENCE_NAMES),
+                *beside,
+                "yes" if record["trained"] else "no",
+                f"{record['steps']:,}",
+                f"{record['processor_seconds'] / 60:,.0f}",
+            )
+        )
+    kept = sum(isinstance(row[0], Link) for row in rows)
+    table = Table(
+        header=(
+            *("agent", "return [95 %]", "random", "zero actions", "best of 1,000 constant actions"),
+            *("the study's baseline", "rl-zoo (v3)", "trained", "steps", "processor minutes"),
+        ),
+        rows=tuple(rows),
+        left=(0, 7),
+    )
+    blocks = (
+        Paragraph(
+            f"{kept} of {len(rows)} agents are trained so far: {trained} count as trained, and "
+            f"{above} return at least what the baseline of the study (arXiv 2407.04803, Table 1) "
+            f"did. {'' if kept == len(rows) else 'The command below goes on with the rest.'}"
+        ),
+        table,
+        Paragraph(
+            f"Returns are means over {EPISODES} complete episodes in the v4 environments, with "
+            "95 % bootstrap intervals over these episodes. Each agent is one training with one "
+            "seed, so the intervals say nothing about other seeds. An agent counts as trained if "
+            "it is better than each of three policies that know nothing: the interval of the "
+            "paired difference lies above 0. These policies are random actions, zero actions, and "
+            f"the best of {CONSTANTS:,} constant actions, chosen on episodes of their own."
+        ),
+        Paragraph(
+            "Settings and network sizes are those that rl-zoo publishes, with 8 environments "
+            "instead of 1 and fewer steps than the longest of its trainings; the off-policy "
+            "algorithms take one gradient step for every 8 environment steps. The policy that is "
+            "kept is that of the best of 20 evaluations while it learned, of 5 episodes each, with "
+            "seeds that nothing else uses."
+        ),
+        Paragraph(
+            (
+                "The figures of rl-zoo are from ",
+                Link("its benchmark", ZOO),
+                ": one training each, in the v3 environments, over 1,000,000 steps (Humanoid: "
+                "2,000,000). It has none for DDPG and for HumanoidStandup.",
+            )
+        ),
+        Paragraph(
+            (
+                "Each folder is an agent for every command, for example ",
+                Code("squeezerl inspect results/paper/agents/ppo/Hopper-v4"),
+                "; ",
+                Code(RECORD),
+                " beside the policy has settings, learning curves, all returns and versions. ",
+                Code("make paper-agents"),
+                " made all of this: it trains what is missing, one agent after the other, and goes "
+                "on where it was interrupted. The processor's time is that of a shared machine.",
+            )
+        ),
+    )
+    return render(Document(title="Agents that have learned", blocks=blocks))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--runs", type=Path, default=Path("out/paper-trained"))
+    arguments = parser.parse_args()
+    asked: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: asked.append(number))
+    trainings = read_study(arguments.study).trainings
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    for training in trainings:
+        if is_artifact(place_of(arguments.output, training)):
+            continue
+        print(f"{time.strftime('%H:%M:%S')} {training.name}", flush=True)
+        run = arguments.runs / training.algorithm / training.place.env_id
+        if not train_one(training, run, lambda: bool(asked)):
+            break
+        keep(training, run, arguments.output)
+        text = page(arguments.output, trainings)
+        (arguments.output / "README.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

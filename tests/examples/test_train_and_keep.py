@@ -1,0 +1,91 @@
+"""The agents in `results/paper/agents`, and the script that trains and keeps them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from squeezerl import load_agent
+from squeezerl.evaluation.evaluate import evaluate
+from squeezerl.runtimes.onnx_runtime import load_network
+
+ROOT = Path(__file__).resolve().parents[2]
+AGENTS = ROOT / "results/paper/agents"
+FOLDERS = sorted(file.parent for file in AGENTS.glob("*/*/training.json"))
+STUDY = """
+name: little
+agents:
+  - train: {algorithms: [trpo], environments: [Pendulum-v1], steps: 2048, evaluations: 2,
+            eval_episodes: 1, hyperparameters: {default: {n_envs: 4, n_steps: 256}}}
+"""
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((folder / "training.json").read_text())
+    return record
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("keep", ROOT / "scripts/train_and_keep.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "EPISODES", 3)
+    monkeypatch.setattr(module, "CONSTANTS", 4)
+    monkeypatch.setattr(module.signal, "signal", lambda number, handler: None)
+    return module
+
+
+def test_an_agent_is_trained_once_and_kept(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, agents = tmp_path / "little.yaml", tmp_path / "agents"
+    study.write_text(STUDY)
+    arguments = ["keep", str(study), "--output", str(agents), "--runs", str(tmp_path / "runs")]
+    monkeypatch.setattr("sys.argv", arguments)
+    script.main()
+
+    folder = agents / "trpo/Pendulum-v1"
+    record, agent = record_of(folder), load_agent(folder)
+    assert (agent.source.algorithm, agent.env_id) == ("trpo", "Pendulum-v1")
+    again = evaluate(load_network(agent.network), "Pendulum-v1", episodes=3)
+    np.testing.assert_allclose(again.returns, record["evaluation"]["returns"], atol=1e-3)
+    assert record["trained"] == all(gain["low"] > 0 for gain in record["gains"].values())
+    assert record["training_episodes"]["steps"][-1] <= record["steps"] == 2048
+    assert record["hyperparameters"]["n_steps"] == 256
+    assert "TRPO Pendulum" in (agents / "README.md").read_text()
+
+    written = (folder / "training.json").stat().st_mtime_ns
+    script.main()
+    assert (folder / "training.json").stat().st_mtime_ns == written
+
+
+def test_the_kept_agents_are_small() -> None:
+    sizes = [file.stat().st_size for file in AGENTS.rglob("*") if file.is_file()]
+    assert sum(sizes) < 10e6
+
+
+@pytest.mark.parametrize(
+    "folder", FOLDERS, ids=lambda folder: f"{folder.parent.name}-{folder.name}"
+)
+def test_a_kept_agent_is_what_its_record_says(folder: Path) -> None:
+    agent, record = load_agent(folder), record_of(folder)
+    assert (folder.parent.name, folder.name) == (record["algorithm"], record["env_id"])
+    assert (agent.source.algorithm, agent.env_id) == (record["algorithm"], record["env_id"])
+    returns = record["evaluation"]["returns"]
+    assert len(returns) == record["evaluation"]["episodes"] == 100
+    assert record["evaluation"]["mean_return"] == pytest.approx(np.mean(returns), abs=1e-2)
+    known = json.loads((AGENTS / "references.json").read_text())[record["env_id"]]
+    for name, gain in record["gains"].items():
+        assert gain["estimate"] == pytest.approx(
+            np.subtract(returns, known[name]["returns"]).mean(), abs=1e-2
+        )
+    assert record["trained"] == all(gain["low"] > 0 for gain in record["gains"].values())

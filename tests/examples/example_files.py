@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -10,10 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from squeezerl import registry
+from squeezerl.agents.load import SOURCES
+from squeezerl.cli import app
+from squeezerl.methods.base import SPECS
+from squeezerl.runtimes.base import RUNTIMES
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+# What each plugin registers itself with.
+REGISTRIES: dict[str, registry.Registry[Any]] = {
+    "custom_method.py": SPECS,
+    "custom_runtime.py": RUNTIMES,
+    "custom_source.py": SOURCES,
+}
+ONE_WORKER = ("--workers", "1")
 
 
 def run(folder: Path, *arguments: str | Path) -> str:
@@ -38,20 +51,36 @@ def _stay_on_one_core() -> None:
     os.sched_setaffinity(0, {cores[number % len(cores)]})
 
 
+def squeezerl(folder: Path, *arguments: str | Path) -> str:
+    """What the command prints; it must succeed, in a folder and in this process."""
+    with contextlib.chdir(folder):
+        ended = CliRunner().invoke(app, [*map(str, arguments)])
+    assert ended.exit_code == 0, ended.output
+    return ended.stdout
+
+
 def squeezerl_with(plugin: str, folder: Path, *arguments: str | Path) -> Any:
-    """What `squeezerl --plugin` prints as JSON."""
-    command = Path(sys.executable).with_name("squeezerl")
-    return json.loads(run(folder, command, "--plugin", EXAMPLES / plugin, *arguments, "--json"))
+    """What `squeezerl --plugin` prints as JSON. Workers are processes, and load it themselves."""
+    with _as_before(plugin):
+        return json.loads(squeezerl(folder, "--plugin", EXAMPLES / plugin, *arguments, "--json"))
 
 
 @contextmanager
-def plugged(name: str, things: registry.Registry[Any]) -> Iterator[None]:
+def plugged(plugin: str) -> Iterator[None]:
     """Load a plugin into this process; afterwards the registry is as it was."""
+    with _as_before(plugin):
+        registry.load_plugin(EXAMPLES / plugin)
+        yield
+
+
+@contextmanager
+def _as_before(plugin: str) -> Iterator[None]:
+    things = REGISTRIES[plugin]
     assert things.names  # its own have registered themselves
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(things, "_things", {**things._things})
         patch.setattr(registry, "_loaded", {*registry._loaded})
+        if str(EXAMPLES / plugin) not in registry._loaded:
+            patch.delitem(sys.modules, plugin.removesuffix(".py"), raising=False)
         patch.setenv(registry.PLUGINS_VARIABLE, "")
-        patch.delitem(sys.modules, name.removesuffix(".py"), raising=False)
-        registry.load_plugin(EXAMPLES / name)
         yield

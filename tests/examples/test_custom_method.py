@@ -1,19 +1,20 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from example_files import plugged, run, squeezerl_with
+from example_files import ONE_WORKER, plugged, squeezerl, squeezerl_with
 from hypothesis import strategies as st
 
 from small_policies import compress, demo_network, make_network
 from spec_contract import SpecContract
+from squeezerl.analysis.timing import FEWEST_FOR_INTERVAL
 from squeezerl.errors import CompressionError
+from squeezerl.measurement import profile
 from squeezerl.methods.base import SPECS, Spec, parse_spec
 from squeezerl.network.network import as_float
 from squeezerl.search.candidates import default_recipes
@@ -39,7 +40,7 @@ class TestCustomMethod(SpecContract):
 
     @pytest.fixture(autouse=True, scope="class")
     def plugin(self) -> Iterator[None]:
-        with plugged("custom_method.py", SPECS):
+        with plugged("custom_method.py"):
             yield
 
     @property
@@ -68,22 +69,25 @@ def _squeezerl(folder: Path, *arguments: str) -> Any:
     return squeezerl_with("custom_method.py", folder, *arguments)
 
 
-def test_it_works_in_compress_evaluate_and_profile(tmp_path: Path) -> None:
+def test_it_works_in_compress_evaluate_and_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(profile, "MOST_PROCESSES", FEWEST_FOR_INTERVAL)
     recipe = "lowrank:0.7 | int8:static"
-    manifest = _squeezerl(tmp_path, "compress", "demo", "--recipe", recipe, "-o", "small")
+    manifest = _squeezerl(tmp_path, "compress", "demo", "--recipe", recipe, *SHORT, "-o", "small")
     assert manifest["recipe"] == recipe
     assert [layer["out_features"] for layer in manifest["layers"]] == [128, 38, 128, 6]
-    few = ("--episodes", "3", "--max-episodes", "3")
+    few = ("--episodes", "3", "--max-episodes", "3", *SHORT)
     found = _squeezerl(tmp_path, "evaluate", "small", "--against", "demo", *few)
     assert found["retention"]["normalized"] > 0.5
     quick = ("--runtime", "ort", "--seconds", "0.1", "--precision", "1", "--energy", "none")
-    (row,) = _squeezerl(tmp_path, "profile", "small", *quick)["rows"]
+    (row,) = _squeezerl(tmp_path, "profile", "small", *quick, *SHORT)["rows"]
     assert row["latency_s"]["median"] > 0
 
 
 def test_it_works_in_a_squeeze(tmp_path: Path) -> None:
     recipes = ("--recipe", "lowrank:0.7", "--recipe", "l2:0.5")
-    few = ("--episodes", "8", "--retain", "0.5", "--no-measure", *SHORT)
+    few = ("--episodes", "8", "--retain", "0.5", "--no-measure", *SHORT, *ONE_WORKER)
     result = _squeezerl(tmp_path, "squeeze", "demo", *recipes, *few, "-o", "out")
     assert (result["chosen"]["method"], result["chosen"]["ratio"]) == ("lowrank", 0.7)
 
@@ -91,10 +95,9 @@ def test_it_works_in_a_squeeze(tmp_path: Path) -> None:
 def test_it_works_in_a_study_and_its_report(small_agent: Path, tmp_path: Path) -> None:
     shutil.copy(small_agent, tmp_path / "ppo.zip")
     (tmp_path / "study.yaml").write_text(STUDY, encoding="utf-8")
-    _squeezerl(tmp_path, "study", "run", "study.yaml")
+    _squeezerl(tmp_path, "study", "run", "study.yaml", *ONE_WORKER)
     # Its results say how to show it, so the report needs no plugin.
-    command = Path(sys.executable).with_name("squeezerl")
-    run(tmp_path, command, "study", "report", "mine", "-o", "report")
+    squeezerl(tmp_path, "study", "report", "mine", "-o", "report")
     report = tmp_path / "report"
     text = (report / "report.md").read_text(encoding="utf-8")
     assert "low rank 70 %" in text

@@ -8,10 +8,13 @@ import pytest
 from example_files import plugged, squeezerl_with
 
 from runtime_contract import RuntimeContract
-from squeezerl.measurement import doctor
+from squeezerl.analysis.timing import FEWEST_FOR_INTERVAL
+from squeezerl.measurement import doctor, profile
 from squeezerl.runtimes.base import RUNTIMES, Runtime
 
 pytestmark = pytest.mark.slow
+
+SHORT = ("--env-kwargs", "max_episode_steps:100")
 
 
 class TestCustomRuntime(RuntimeContract):
@@ -21,7 +24,7 @@ class TestCustomRuntime(RuntimeContract):
 
     @pytest.fixture(autouse=True, scope="class")
     def plugin(self) -> Iterator[None]:
-        with plugged("custom_runtime.py", RUNTIMES):
+        with plugged("custom_runtime.py"):
             yield
 
     @property
@@ -33,17 +36,18 @@ def _squeezerl(folder: Path, *arguments: str) -> Any:
     return squeezerl_with("custom_runtime.py", folder, *arguments)
 
 
-@pytest.mark.slow
 def test_it_plays_as_onnx_runtime_does(tmp_path: Path) -> None:
-    few = ("evaluate", "demo", "--episodes", "3")
+    few = ("evaluate", "demo", "--episodes", "3", *SHORT)
     ours = _squeezerl(tmp_path, *few, "--runtime", "numpy")
     theirs = _squeezerl(tmp_path, *few)
     assert ours["mean_return"] == pytest.approx(theirs["mean_return"], rel=0.1)
 
 
-@pytest.mark.slow
-def test_it_is_measured_beside_onnx_runtime(tmp_path: Path) -> None:
-    quick = ("--seconds", "0.1", "--precision", "1", "--energy", "none")
+def test_it_is_measured_beside_onnx_runtime(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(profile, "MOST_PROCESSES", FEWEST_FOR_INTERVAL)
+    quick = ("--seconds", "0.1", "--precision", "1", "--energy", "none", *SHORT)
     data = _squeezerl(tmp_path, "profile", "demo", "--runtime", "ort,numpy", *quick)
     assert [row["runtime"] for row in data["rows"]] == ["ort", "numpy"]
     assert all(row["latency_s"]["median"] > 0 for row in data["rows"])
@@ -52,5 +56,5 @@ def test_it_is_measured_beside_onnx_runtime(tmp_path: Path) -> None:
 def test_doctor_lists_it(monkeypatch: pytest.MonkeyPatch) -> None:
     quick = doctor.measure_noise
     monkeypatch.setattr(doctor, "measure_noise", lambda: quick(0.05))
-    with plugged("custom_runtime.py", RUNTIMES):
+    with plugged("custom_runtime.py"):
         assert "numpy" in [runtime.name for runtime in doctor.diagnose().runtimes]

@@ -19,6 +19,11 @@ FRAME_STACK = "vec_frame_stack"
 FRAME_PADDING = "vec_frame_padding"
 # Images get their channels first, as by SB3's VecTransposeImage, if they have them last.
 CHANNELS_FIRST = "vec_channels_first"
+# Wrappers of rl-zoo, as `agents/env_wrappers.py` writes them, the innermost first; and how many
+# numbers the policy observes behind them: where an environment gives as many by itself, they are
+# not put on again.
+ENV_WRAPPERS = "env_wrappers"
+WRAPPED_SIZE = "env_wrapped_size"
 
 
 def to_json(record: Any) -> Any:

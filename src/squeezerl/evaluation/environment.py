@@ -17,10 +17,18 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
+from squeezerl.agents.env_wrappers import wrappers_in
 from squeezerl.errors import EnvError, InvalidArgumentError
 from squeezerl.evaluation import envpool_support
 from squeezerl.evaluation.stepping import OLD_API
-from squeezerl.records import CHANNELS_FIRST, FRAME_PADDING, FRAME_STACK
+from squeezerl.evaluation.wrappers import wrapped
+from squeezerl.records import (
+    CHANNELS_FIRST,
+    ENV_WRAPPERS,
+    FRAME_PADDING,
+    FRAME_STACK,
+    WRAPPED_SIZE,
+)
 from squeezerl.runtimes.base import Sizes
 
 BACKENDS = ("auto", "envpool", "gymnasium")
@@ -63,7 +71,8 @@ class Environment:
             env_id: a registered id, or `module:Id` for one that a module of yours registers.
             kwargs: passed to the environment; but `max_episode_steps` limits its episodes, and
                 `vec_frame_stack` stacks so many observations, `vec_frame_padding` standing for
-                those before the first, and `vec_channels_first` transposes images.
+                those before the first, `vec_channels_first` transposes images, and `env_wrappers`
+                names wrappers, such as "TimeFeatureWrapper".
             backend: "envpool" or "gymnasium" to insist on one.
 
         Raises:
@@ -80,10 +89,11 @@ class Environment:
             if not isinstance(number, int) or number < 1:
                 name = key.removeprefix("vec_")
                 raise EnvError(f"`{name}` must be a positive number, not {number!r}")
-        changed = not {FRAME_STACK, CHANNELS_FIRST}.isdisjoint(kwargs)
+        changed = not {FRAME_STACK, CHANNELS_FIRST, ENV_WRAPPERS}.isdisjoint(kwargs)
         if changed and backend == "envpool":
             raise InvalidArgumentError(
-                "observations are stacked and transposed in Gymnasium only, not in EnvPool"
+                "environments are wrapped, and observations stacked and transposed, in Gymnasium "
+                "only, not in EnvPool"
             )
         if backend != "gymnasium" and not changed:
             space = _find_in_envpool(env_id, kwargs, insist=backend == "envpool")
@@ -132,6 +142,9 @@ class Environment:
         choices: list[tuple[str, Mapping[str, Any]]] = []
         if shape[:-1] == wanted[:-1] and shape and wanted[-1] % shape[-1] == 0:
             choices.append((self.id, {**self.kwargs, FRAME_STACK: wanted[-1] // shape[-1]}))
+        if len(shape) == len(wanted) == 1 and wanted[0] == shape[0] + 1:
+            texts = [*map(str, wrappers_in(self.kwargs)), "TimeFeatureWrapper"]
+            choices.append((self.id, {**self.kwargs, ENV_WRAPPERS: texts}))
         if len(shape) == len(wanted) == 3:
             choices.append((self.id, {**self.kwargs, CHANNELS_FIRST: True}))
         choices += [(self.id, {**self.kwargs, **switch}) for switch in _switches(self.id)]
@@ -210,8 +223,9 @@ def make_gymnasium(env_id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any,
     given = dict(kwargs)
     stack, padding = given.pop(FRAME_STACK, 1), given.pop(FRAME_PADDING, 0)
     channels_first = given.pop(CHANNELS_FIRST, False)
+    wrappers, size = given.pop(ENV_WRAPPERS, []), given.pop(WRAPPED_SIZE, None)
     try:
-        env = _make_muted(env_id, given)
+        env = wrapped(_make_muted(env_id, given), wrappers_in({ENV_WRAPPERS: wrappers}), size)
         env = env if stack == 1 else _stacked(env, stack, padding)
         return _with_channels_first(env) if channels_first else env
     except gymnasium.error.UnregisteredEnv as error:

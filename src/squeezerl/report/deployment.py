@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from squeezerl.agents.env_wrappers import wrappers_in
 from squeezerl.artifacts.artifact import Artifact
 from squeezerl.artifacts.manifest import MODEL_NAME
 from squeezerl.report.document import Block, Code, Heading, Paragraph, Preformatted
@@ -24,6 +25,10 @@ def deployment(artifact: Artifact, *, has_c: bool) -> tuple[Block, ...]:
         Paragraph(
             f"Give it the raw observation, {observation.dtype} of the shape ({shape}); "
             "it gives the environment's action. Nothing else is needed."
+        ),
+        *(
+            Paragraph(f"{wrapper.name}: {wrapper.note}.")
+            for wrapper in wrappers_in(artifact.manifest.source.env_kwargs)
         ),
         Preformatted(
             "import onnxruntime\n\n"

@@ -12,13 +12,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import sb3_contrib
+import stable_baselines3
 import torch
+from sb3_contrib.common.wrappers import TimeFeatureWrapper
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import squeezerl
 from made_agents import SpacesOnly
 from onnx_runner import onnx_actions
 from squeezerl.network.arithmetic import act
+from squeezerl.records import ENV_WRAPPERS
 
 pytestmark = pytest.mark.agents
 
@@ -61,3 +64,29 @@ def test_linear_policy_of_ars(special_agents: Path, gym_stand_in: None) -> None:
         np.testing.assert_allclose(actions, expected, rtol=0, atol=1e-5)
     played = squeezerl.evaluate(agent, env="Hopper-v4", episodes=10)
     assert played.mean_return > 3_000  # published: 3,344
+
+
+def test_agent_behind_a_time_feature(special_agents: Path, gym_stand_in: None) -> None:
+    folder = special_agents / "ppo" / "Walker2d-v3_1"
+    agent = squeezerl.load(folder)
+    assert agent.network.observation_shape == (18,)
+    assert agent.source.env_kwargs[ENV_WRAPPERS] == ["TimeFeatureWrapper"]
+
+    env = TimeFeatureWrapper(gym.make("Walker2d-v4"))
+    normalizer = _saved_normalizer(folder, env)
+    model = stable_baselines3.PPO("MlpPolicy", env, device="cpu")
+    model.policy.load_state_dict(_weights(folder / "Walker2d-v3.zip"))
+    seen, actions, earned, ended = [env.reset(seed=0)[0]], [], 0.0, False
+    while not ended:
+        normalized = normalizer.normalize_obs(seen[-1])
+        actions.append(model.predict(normalized, deterministic=True)[0])
+        observation, reward, terminated, truncated, _ = env.step(actions[-1])
+        earned, ended = earned + float(reward), terminated or truncated
+        seen.append(observation)
+    observations, expected = np.array(seen[:-1], np.float32), np.array(actions)
+    assert observations[:2, -1].tolist() == [1, np.float32(0.999)]
+    for found in (act(agent.network, observations), onnx_actions(agent.network, observations)):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    played = squeezerl.evaluate(agent, env="Walker2d-v4", episodes=1)
+    assert played.record.episodes[0].length == len(expected)
+    assert played.mean_return == pytest.approx(earned, rel=1e-2)

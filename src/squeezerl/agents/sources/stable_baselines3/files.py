@@ -12,9 +12,10 @@ from typing import Any
 
 import yaml
 
+from squeezerl.agents.env_wrappers import read_setting
 from squeezerl.agents.foreign import what_it_is
 from squeezerl.errors import CheckpointError, UnsupportedPolicyError
-from squeezerl.records import FRAME_STACK
+from squeezerl.records import ENV_WRAPPERS, FRAME_STACK
 
 MAX_METADATA_BYTES = 64 * 2**20
 MAX_WEIGHTS_BYTES = 512 * 2**20
@@ -34,7 +35,7 @@ class AgentFiles:
         vecnormalize: its normaliser, by a name that is usual.
         others: what may be its normaliser, by other names.
         env_id: what the settings say of the environment.
-        env_kwargs: what the settings say of its arguments, and of stacked observations.
+        env_kwargs: what the settings say of its arguments, of stacked observations and of wrappers.
         normalized: whether the settings say that observations are normalised; `None` if they say
             nothing of it.
     """
@@ -112,11 +113,10 @@ def find_agent(path: Path) -> AgentFiles:
     found = [folder / name for folder in folders for name in _NORMALIZER_NAMES]
     own = [checkpoint.parent / name for name in _own_names(checkpoint)]
     vecnormalize = next((file for file in (*own, *found) if file.is_file()), None)
-    if settings.get("env_wrapper"):
-        raise UnsupportedPolicyError(
-            f"{checkpoint}: trained with env_wrapper {settings['env_wrapper']}, which changes what "
-            "the policy observes; not supported yet"
-        )
+    try:
+        wrappers = read_setting(settings.get("env_wrapper"))
+    except UnsupportedPolicyError as error:
+        raise UnsupportedPolicyError(f"{checkpoint}: {error}") from error
     env_id, stack = settings.get("env"), settings.get("frame_stack")
     if stack is not None and not (isinstance(stack, int) and stack >= 1):
         raise CheckpointError(f"{checkpoint}: its settings have the frame_stack {stack!r}")
@@ -125,7 +125,9 @@ def find_agent(path: Path) -> AgentFiles:
         vecnormalize,
         () if vecnormalize else _other_normalizers(folders),
         env_id if isinstance(env_id, str) else None,
-        _plain_kwargs(settings.get("env_kwargs")) | ({FRAME_STACK: stack} if stack else {}),
+        _plain_kwargs(settings.get("env_kwargs"))
+        | ({FRAME_STACK: stack} if stack else {})
+        | ({ENV_WRAPPERS: wrappers} if wrappers else {}),
         _says_normalized(settings["normalize"]) if "normalize" in settings else None,
     )
 

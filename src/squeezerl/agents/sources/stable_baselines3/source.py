@@ -30,7 +30,14 @@ from squeezerl.agents.sources.stable_baselines3.vecnormalize import read_vecnorm
 from squeezerl.agents.torch_file import read_state_dict
 from squeezerl.errors import CheckpointError, SqueezeRLError, SqueezeRLWarning
 from squeezerl.network.network import Normalizer, as_float
-from squeezerl.records import CHANNELS_FIRST, FRAME_PADDING, FRAME_STACK, AgentSource
+from squeezerl.records import (
+    CHANNELS_FIRST,
+    ENV_WRAPPERS,
+    FRAME_PADDING,
+    FRAME_STACK,
+    WRAPPED_SIZE,
+    AgentSource,
+)
 
 _VERSION = "_stable_baselines3_version"
 _MEMBERS = {"data", "policy.pth", _VERSION}
@@ -71,6 +78,9 @@ class StableBaselines3(Source):
             if statistics is not None:
                 statistics, more = _of_stacked(statistics, metadata.observation_space.shape)
                 kwargs = kwargs | more
+            if ENV_WRAPPERS in kwargs:
+                seen = math.prod(metadata.observation_space.shape) // kwargs.get(FRAME_STACK, 1)
+                kwargs = kwargs | {WRAPPED_SIZE: seen}
             network = build_network(metadata, state, statistics)
             sampled = build_sampled(metadata, state, network)
         except SqueezeRLError as error:

@@ -16,6 +16,7 @@ from made_agents import PUBLISHED_AGENTS, RECIPES, SPECIAL_AGENTS, MadeAgent, ma
 from postgresql_server import ABSENT as NO_POSTGRESQL
 from postgresql_server import PostgreSQLServer, find_binaries, running_server
 from shared_folder import shared_folder
+from squeezerl.analysis.timing import FEWEST_FOR_INTERVAL
 
 if TYPE_CHECKING:
     from finished import Finished
@@ -82,6 +83,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory, small_agent: Path) -> Ite
     done = open_finished(folder)
     yield done
     done.store.close()
+
+
+@pytest.fixture
+def fewest_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine gets no more measuring processes to make up for it."""
+    from squeezerl.measurement import profile
+
+    monkeypatch.setattr(profile, "MOST_PROCESSES", FEWEST_FOR_INTERVAL)
 
 
 @pytest.fixture(scope="session")

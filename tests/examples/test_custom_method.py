@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 
 from small_policies import compress, demo_network, make_network
 from spec_contract import SpecContract
-from squeezerl.analysis.timing import FEWEST_FOR_INTERVAL
 from squeezerl.errors import CompressionError
-from squeezerl.measurement import profile
 from squeezerl.methods.base import SPECS, Spec, parse_spec
 from squeezerl.network.network import as_float
 from squeezerl.search.candidates import default_recipes
@@ -69,10 +67,8 @@ def _squeezerl(folder: Path, *arguments: str) -> Any:
     return squeezerl_with("custom_method.py", folder, *arguments)
 
 
-def test_it_works_in_compress_evaluate_and_profile(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(profile, "MOST_PROCESSES", FEWEST_FOR_INTERVAL)
+@pytest.mark.usefixtures("fewest_processes")
+def test_it_works_in_compress_evaluate_and_profile(tmp_path: Path) -> None:
     recipe = "lowrank:0.7 | int8:static"
     manifest = _squeezerl(tmp_path, "compress", "demo", "--recipe", recipe, *SHORT, "-o", "small")
     assert manifest["recipe"] == recipe

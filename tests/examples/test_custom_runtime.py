@@ -8,8 +8,7 @@ import pytest
 from example_files import plugged, squeezerl_with
 
 from runtime_contract import RuntimeContract
-from squeezerl.analysis.timing import FEWEST_FOR_INTERVAL
-from squeezerl.measurement import doctor, profile
+from squeezerl.measurement import doctor
 from squeezerl.runtimes.base import RUNTIMES, Runtime
 
 pytestmark = pytest.mark.slow
@@ -43,10 +42,8 @@ def test_it_plays_as_onnx_runtime_does(tmp_path: Path) -> None:
     assert ours["mean_return"] == pytest.approx(theirs["mean_return"], rel=0.1)
 
 
-def test_it_is_measured_beside_onnx_runtime(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(profile, "MOST_PROCESSES", FEWEST_FOR_INTERVAL)
+@pytest.mark.usefixtures("fewest_processes")
+def test_it_is_measured_beside_onnx_runtime(tmp_path: Path) -> None:
     quick = ("--seconds", "0.1", "--precision", "1", "--energy", "none", *SHORT)
     data = _squeezerl(tmp_path, "profile", "demo", "--runtime", "ort,numpy", *quick)
     assert [row["runtime"] for row in data["rows"]] == ["ort", "numpy"]

@@ -14,8 +14,6 @@ from example_files import EXAMPLES, ONE_WORKER, plugged, run, squeezerl, squeeze
 from source_contract import SourceContract
 from squeezerl import read_artifact
 from squeezerl.agents.load import SOURCES, Source
-from squeezerl.analysis.timing import FEWEST_FOR_INTERVAL
-from squeezerl.measurement import profile
 
 pytestmark = pytest.mark.slow
 
@@ -75,8 +73,8 @@ class TestCustomSource(SourceContract):
         )
         assert min(data["episode_lengths"]) > 400
 
-    def test_profile(self, sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(profile, "MOST_PROCESSES", FEWEST_FOR_INTERVAL)
+    @pytest.mark.usefixtures("fewest_processes")
+    def test_profile(self, sample: Path) -> None:
         quick = ("--runtime", "ort", "--seconds", "0.1", "--precision", "1", "--energy", "none")
         (row,) = self._squeezerl(sample, "profile", "my.npz", *quick)["rows"]
         assert row["latency_s"]["median"] > 0

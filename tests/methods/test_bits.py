@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from random_networks import networks
@@ -52,6 +52,7 @@ class TestBits(SpecContract):
 
 
 @pytest.mark.parametrize("recipe", LOW_BITS.values(), ids=LOW_BITS)
+@settings(max_examples=20)
 @given(network=networks())
 def test_weights_have_the_bits_and_scales_that_were_asked_for(
     recipe: str, network: Network

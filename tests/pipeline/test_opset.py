@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
+from onnx_runner import rows_alone
 from small_policies import QUANTIZATIONS, make_artifact, make_network, random_observations
 from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.errors import FormatError
@@ -31,12 +31,9 @@ def test_an_older_opset_acts_alike_and_is_read_back(
     assert model.opset_import[0].version == opset
     assert model.ir_version <= 8
     assert older.network.sha256 == artifact.network.sha256
-    for row in random_observations(network, 20)[:, None]:
-        actions = (
-            onnxruntime.InferenceSession(content).run(None, {"observation": row})[0]
-            for content in (artifact.model, older.model)
-        )
-        np.testing.assert_array_equal(*actions)
+    observations = random_observations(network, 20)
+    actions = (rows_alone(content, observations) for content in (artifact.model, older.model))
+    np.testing.assert_array_equal(*actions)
 
 
 @pytest.mark.parametrize(

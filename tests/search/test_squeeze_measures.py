@@ -49,6 +49,7 @@ def _squeeze(folder: Path, **settings: Any) -> SqueezeResult:
     ).result
 
 
+@pytest.mark.usefixtures("fewest_processes")
 def test_the_best_candidates_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "MOST_MEASURED", 2)
     monkeypatch.setattr(api, "_SQUEEZE_SECONDS", 0.1)

@@ -168,19 +168,24 @@ def to_onnx(
         ir_version=helper.find_min_ir_version_for(imports),
         producer_name="squeezerl",
     )
-    return model if opset in (None, default) else _in_opset(model, opset)
+    return model if opset is None or opset == default else _in_opset(model, opset)
 
 
-def _in_opset(model: onnx.ModelProto, opset: int | None) -> onnx.ModelProto:
+def _in_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     """The same graph in an older opset, if that has all of it."""
     newest = model.opset_import[0].version
-    older = {version: _labelled(model, version) for version in range(_OLDEST_OPSET, newest + 1)}
-    fitting = [version for version, other in older.items() if _is_valid(other)]
-    if opset not in fitting:
-        raise FormatError(
-            f"`opset` {opset} cannot hold this policy; it needs one from {fitting[0]} to {newest}"
-        )
-    return older[opset]
+    if opset in range(_OLDEST_OPSET, newest + 1):
+        older = _labelled(model, opset)
+        if _is_valid(older):
+            return older
+    fitting = next(
+        version
+        for version in range(_OLDEST_OPSET, newest + 1)
+        if _is_valid(_labelled(model, version))
+    )
+    raise FormatError(
+        f"`opset` {opset} cannot hold this policy; it needs one from {fitting} to {newest}"
+    )
 
 
 def _labelled(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:

@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 .PHONY: demo test quick lint types imports bench results compression-results profile-results study-results \
-	assistant-results published-results paper-small-results paper-agents clean
+	assistant-results research-variances published-results paper-small-results paper-agents clean
 
 BIN := .venv/bin
 # Tests start hundreds of processes, which should not compile the source again each time.
@@ -62,6 +62,9 @@ assistant-results: .venv/.installed  ## How well the assistant finds answers; a 
 	@mkdir -p results/assistant
 	XDG_CACHE_HOME=$$(mktemp -d) $(BIN)/python benchmarks/assistant.py > results/assistant/minilm.json
 	$(BIN)/python benchmarks/assistant.py --embeddings none > results/assistant/none.json
+
+research-variances: .venv/.installed  ## How much returns vary, from committed results; seconds.
+	$(BIN)/python scripts/research_variances.py
 
 study-results: .venv/.installed  ## What docs say of how studies scale; minutes, alone.
 	@scripts/install_test_tools.sh

@@ -86,11 +86,17 @@ def finish(folder: Path, agent: Path, text: str = STUDY) -> None:
     shutil.copy(agent, folder / "ppo.zip")
     (folder / "study.yaml").write_text(text, encoding="utf-8")
     done = open_finished(folder)
+    do_all(done, folder / "scratch")
+    done.store.close()
+
+
+def do_all(done: Finished, scratch: Path) -> None:
+    """Do all jobs of a study in this process, one after the other."""
     study, store = done.study, done.store
     store.put_study(study.name, study.spec, done.plan.members)
     for existing in study.agents:
         put_agent(existing.agent, done.location)
-    given = context(store, done.location, folder / "scratch")
+    given = context(store, done.location, scratch)
     for exclusive in (False, True):
         while claim := store.claim(study.name, "me", exclusive=exclusive, lease_s=600):
             start = time.perf_counter()
@@ -98,7 +104,6 @@ def finish(folder: Path, agent: Path, text: str = STUDY) -> None:
             with patch.object(profile, "MOST_PROCESSES", FEWEST_FOR_INTERVAL):
                 outcome = run_job(claim.job, given)
             store.finish(claim, outcome, {"id": "here"}, time.perf_counter() - start)
-    store.close()
 
 
 def open_finished(folder: Path) -> Finished:

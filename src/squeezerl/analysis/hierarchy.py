@@ -31,7 +31,7 @@ STUDY_RESAMPLES = 2_000
 Key = tuple[str, float | None]
 """Method and ratio."""
 FLOAT: Key = (BASELINE, None)
-_Window = tuple[int, int]
+Window = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -129,7 +129,7 @@ def agent_draws(
     frame = data.returns
     levels = {
         name: {
-            env_id: _level(rows, name)
+            env_id: mean_level(rows, name)
             for env_id, rows in frame[frame.method == name].groupby("env_id")
         }
         for name in (RANDOM, CONSTANT)
@@ -142,7 +142,7 @@ def agent_draws(
             agent=str(agent),
             algorithm=first.algorithm,
             env_id=first.env_id,
-            methods=_draws(str(agent), _policies(rows), own, stream, resamples),
+            methods=_draws(str(agent), policies_of(rows), own, stream, resamples),
         )
 
 
@@ -152,7 +152,7 @@ def key_of(method: str, ratio: Any) -> Key:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Episodes:
+class Episodes:
     """Returns of the environment seeds from `first` on."""
 
     first: int
@@ -160,31 +160,34 @@ class _Episodes:
 
     @property
     def end(self) -> int:
+        """The environment seed after the last."""
         return self.first + len(self.returns)
 
-    def within(self, window: _Window) -> Array:
+    def within(self, window: Window) -> Array:
+        """The returns of these environment seeds."""
         return self.returns[window[0] - self.first : window[1] - self.first]
 
 
-def _level(rows: Any, name: str) -> _Episodes:
+def mean_level(rows: Any, name: str) -> Episodes:
     """The random or constant policy of one environment; several rows count as their mean."""
     several = [_episodes(row) for row in rows.itertuples()]
-    window = _window(several, f"{name} policies in {rows.env_id.iloc[0]}")
+    window = common_window(several, f"{name} policies in {rows.env_id.iloc[0]}")
     returns = np.mean([episodes.within(window) for episodes in several], axis=0)
-    return _Episodes(first=window[0], returns=returns)
+    return Episodes(first=window[0], returns=returns)
 
 
-def _episodes(row: Any) -> _Episodes:
+def _episodes(row: Any) -> Episodes:
     returns = np.asarray(row.returns, dtype=np.float64)
     if not len(returns) or not np.isfinite(returns).all():
         raise InvalidArgumentError(
             f"returns of {row.agent or row.env_id} ({row.method}) must be finite numbers"
         )
-    return _Episodes(first=int(row.first_seed), returns=returns)
+    return Episodes(first=int(row.first_seed), returns=returns)
 
 
-def _policies(rows: Any) -> dict[Key, dict[int | None, _Episodes]]:
-    policies: dict[Key, dict[int | None, _Episodes]] = defaultdict(dict)
+def policies_of(rows: Any) -> dict[Key, dict[int | None, Episodes]]:
+    """The episodes of an agent's policies, by method and ratio, then by training seed."""
+    policies: dict[Key, dict[int | None, Episodes]] = defaultdict(dict)
     for row in rows.itertuples():
         trained = policies[key_of(row.method, row.ratio)]
         seed = None if pd.isna(row.train_seed) else int(row.train_seed)
@@ -198,8 +201,8 @@ def _policies(rows: Any) -> dict[Key, dict[int | None, _Episodes]]:
 
 def _draws(
     agent: str,
-    policies: Mapping[Key, Mapping[int | None, _Episodes]],
-    levels: Mapping[str, _Episodes],
+    policies: Mapping[Key, Mapping[int | None, Episodes]],
+    levels: Mapping[str, Episodes],
     stream: int,
     resamples: int,
 ) -> dict[Key, MethodDraws]:
@@ -216,7 +219,7 @@ def _draws(
         seeds = seeds or tuple(sorted(trained, key=_order))
         compared = [trained[seed] for seed in seeds]
         compared += [baseline[seed] for seed in seeds] if paired else []
-        window = _window(
+        window = common_window(
             [*compared, *levels.values()],
             f"{key[0]} of {agent} and what it is compared with",
         )
@@ -285,7 +288,7 @@ def _order(seed: int | None) -> int:
     return -1 if seed is None else seed
 
 
-def _window(several: Collection[_Episodes], whose: str) -> _Window:
+def common_window(several: Collection[Episodes], whose: str) -> Window:
     """The environment seeds that all met: the first, and the one after the last."""
     first = max(episodes.first for episodes in several)
     end = min(episodes.end for episodes in several)

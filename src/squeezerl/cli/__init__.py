@@ -23,6 +23,7 @@ from squeezerl.cli.export import export
 from squeezerl.cli.inspect import inspect
 from squeezerl.cli.profile import profile
 from squeezerl.cli.push import push
+from squeezerl.cli.research import research
 from squeezerl.cli.squeeze import squeeze
 from squeezerl.cli.study import study
 from squeezerl.cli.train import train
@@ -40,6 +41,7 @@ app = typer.Typer(
 for command in (inspect, compress, evaluate, squeeze, profile, export, check, card, push, train):
     app.command(no_args_is_help=True)(command)
 app.add_typer(study)
+app.add_typer(research)
 app.command()(doctor)
 app.command(no_args_is_help=True)(ask)
 

@@ -95,6 +95,34 @@ def run(
 
     Example: squeezerl study run studies/quickstart.yaml
     """
+    run_file(
+        file,
+        workers=workers,
+        executor=executor,
+        address=address,
+        store=store,
+        artifacts=artifacts,
+        retry_failed=retry_failed,
+        redo_missing=redo_missing,
+        dry_run=dry_run,
+        as_json=as_json,
+    )
+
+
+def run_file(
+    file: Path,
+    *,
+    workers: int | None = None,
+    executor: str = "local",
+    address: str | None = None,
+    store: str | None = None,
+    artifacts: str | None = None,
+    retry_failed: bool = False,
+    redo_missing: bool = False,
+    dry_run: bool = False,
+    as_json: bool = False,
+) -> None:
+    """What `squeezerl study run` does, with its options."""
     if address is not None and executor == "local":
         raise InvalidArgumentError("--address is for --executor ray")
     if workers is not None and not 1 <= workers <= _MOST_WORKERS:

@@ -45,6 +45,19 @@ def test_paper_small_is_the_same_grid_with_one_seed() -> None:
     assert {label["train_seed"] for _, label in small.members} == {0, None}
 
 
+def test_paper_trained_takes_enough_gradient_steps_in_every_cell() -> None:
+    trainings = read_study(STUDIES / "paper-trained.yaml").trainings
+
+    assert len({training.name for training in trainings}) == len(trainings) == 25
+    for training in trainings:
+        settings = training.hyperparameters
+        if training.algorithm in ("trpo", "ppo"):
+            assert training.steps == 1_000_000
+        else:
+            assert (settings["train_freq"], settings["gradient_steps"]) == (1, 1)
+            assert (training.steps - settings["learning_starts"]) // settings["n_envs"] >= 100_000
+
+
 def test_quickstart_has_every_method() -> None:
     methods = {label["method"] for _, label in planned("quickstart").members}
 

@@ -58,6 +58,15 @@ def test_a_microcontroller_gives_the_bits_of_this_computer(processor: str, tmp_p
 
 
 @pytest.mark.slow
+def test_actions_without_bounds_need_no_library_of_the_processor() -> None:
+    pytest.importorskip("ziglang")
+    pytest.importorskip("unicorn")
+    network = make_network(7, 8, 3, bounds=(-np.inf, np.inf))
+    program = c_program(network, "walker", random_observations(network, 20))
+    assert measure_microcontroller(program, "cortex-m4").wrong == 0
+
+
+@pytest.mark.slow
 def test_webassembly_gives_the_actions_of_this_computer(tmp_path: Path) -> None:
     pytest.importorskip("ziglang")
     node = shutil.which("node")

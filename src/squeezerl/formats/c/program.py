@@ -60,7 +60,8 @@ class Program:
 
     def bare_files(self) -> dict[str, str]:
         """What a processor without an operating system and a C library needs besides."""
-        return {name: _filled(name, self.values) for name in ("start.c", "bare.ld", "string.h")}
+        names = ("start.c", "bare.ld", "string.h", "math.h")
+        return {name: _filled(name, self.values) for name in names}
 
     def write(self, folder: Path) -> None:
         """Write the files into a folder that exists."""

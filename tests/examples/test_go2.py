@@ -11,6 +11,7 @@ from gymnasium.utils.env_checker import check_env
 import squeezerl
 from robots import robot
 from squeezerl.errors import EnvError
+from squeezerl.evaluation.recorded import check_recorded
 
 pytestmark = pytest.mark.agents
 
@@ -111,3 +112,16 @@ def test_the_model_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GO2_XML", raising=False)
     with pytest.raises(EnvError, match="GO2_XML"):
         squeezerl.Environment.find(ENV_ID)
+
+
+def test_a_recorded_walk_holds_the_actions_of_the_policy(
+    env: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GO2_XML", str(robot("go2.xml")))
+    from examples.go2.walk import record
+
+    policy = str(robot("go2-robot_lab.pt"))
+    record(policy, str(tmp_path / "log.npz"), episodes=1)
+    log = squeezerl.read_log(tmp_path / "log.npz")
+    found = check_recorded(squeezerl.load(policy).network, log)
+    assert (found.rows, found.agrees) == (500, True)

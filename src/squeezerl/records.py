@@ -24,6 +24,9 @@ CHANNELS_FIRST = "vec_channels_first"
 # not put on again.
 ENV_WRAPPERS = "env_wrappers"
 WRAPPED_SIZE = "env_wrapped_size"
+# The entries of a dict observation that the policy sees, in its order, each with its size, such as
+# "desired_goal:3".
+DICT_PARTS = "env_dict_parts"
 
 
 def to_json(record: Any) -> Any:

@@ -36,7 +36,7 @@ def inspect(
         ("trained on", data["env_id"] or "unknown"),
         ("written by", ", ".join(f"{k} {v}" for k, v in data["versions"].items()) or "unknown"),
         ("observation", str(data["observation_shape"])),
-        *((wrapper["name"], wrapper["note"]) for wrapper in data["wrappers"]),
+        *data["environment"].items(),
         ("action", f"{data['action_shape']}, {_head(loaded)}"),
         ("distribution", _distribution(data["sampling"])),
         (
@@ -117,7 +117,7 @@ def _sampling(agent: Agent) -> dict[str, Any] | None:
 
 
 def _describe(agent: Agent) -> dict[str, Any]:
-    from squeezerl.agents.env_wrappers import wrappers_in
+    from squeezerl.agents.env_wrappers import notes_on
     from squeezerl.artifacts.audit import layer_records
     from squeezerl.formats.packed import packed_size
 
@@ -135,10 +135,7 @@ def _describe(agent: Agent) -> dict[str, Any]:
         "versions": source.versions,
         "sha256": source.sha256,
         "files": origin["files"],
-        "wrappers": [
-            {"name": str(wrapper), "note": wrapper.note}
-            for wrapper in wrappers_in(source.env_kwargs)
-        ],
+        "environment": notes_on(source.env_kwargs),
         "observation_shape": list(network.observation_shape),
         "action_shape": list(network.action_shape),
         "action_head": network.head.kind,

@@ -21,9 +21,10 @@ from squeezerl.agents.env_wrappers import wrappers_in
 from squeezerl.errors import EnvError, InvalidArgumentError
 from squeezerl.evaluation import envpool_support
 from squeezerl.evaluation.stepping import OLD_API
-from squeezerl.evaluation.wrappers import wrapped
+from squeezerl.evaluation.wrappers import flattened, wrapped
 from squeezerl.records import (
     CHANNELS_FIRST,
+    DICT_PARTS,
     ENV_WRAPPERS,
     FRAME_PADDING,
     FRAME_STACK,
@@ -89,7 +90,7 @@ class Environment:
             if not isinstance(number, int) or number < 1:
                 name = key.removeprefix("vec_")
                 raise EnvError(f"`{name}` must be a positive number, not {number!r}")
-        changed = not {FRAME_STACK, CHANNELS_FIRST, ENV_WRAPPERS}.isdisjoint(kwargs)
+        changed = not {FRAME_STACK, CHANNELS_FIRST, ENV_WRAPPERS, DICT_PARTS}.isdisjoint(kwargs)
         if changed and backend == "envpool":
             raise InvalidArgumentError(
                 "environments are wrapped, and observations stacked and transposed, in Gymnasium "
@@ -224,8 +225,10 @@ def make_gymnasium(env_id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any,
     stack, padding = given.pop(FRAME_STACK, 1), given.pop(FRAME_PADDING, 0)
     channels_first = given.pop(CHANNELS_FIRST, False)
     wrappers, size = given.pop(ENV_WRAPPERS, []), given.pop(WRAPPED_SIZE, None)
+    parts = [str(part).rpartition(":")[0] for part in given.pop(DICT_PARTS, [])]
     try:
         env = wrapped(_make_muted(env_id, given), wrappers_in({ENV_WRAPPERS: wrappers}), size)
+        env = flattened(env, parts)
         env = env if stack == 1 else _stacked(env, stack, padding)
         return _with_channels_first(env) if channels_first else env
     except gymnasium.error.UnregisteredEnv as error:

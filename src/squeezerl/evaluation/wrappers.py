@@ -36,6 +36,35 @@ def wrapped(env: Env, wrappers: Sequence[EnvWrapper], size: int | None = None) -
     return env
 
 
+def flattened(env: Env, names: Sequence[str] = ()) -> Env:
+    """The environment with the boxes of its dict observations behind each other.
+
+    Args:
+        env: left as it is if it has no dict observations.
+        names: of the entries that the policy sees, in its order; unless given, all of them.
+
+    Raises:
+        EnvError: if an entry is missing, or no box.
+    """
+    space = env.observation_space
+    if not isinstance(space, Dict):
+        return env
+    names = names or list(space.spaces)
+    boxes = [space.spaces.get(name) for name in names]
+    for name, box in zip(names, boxes, strict=True):
+        if not isinstance(box, Box):
+            raise EnvError(f"{name!r} of the dict observation is {box}; boxes are supported")
+    low, high = (
+        np.concatenate([end.ravel().astype(np.float32) for end in ends])
+        for ends in ([box.low for box in boxes], [box.high for box in boxes])
+    )
+    return gymnasium.wrappers.TransformObservation(
+        env,
+        lambda entries: np.concatenate([np.ravel(entries[name]) for name in names]),
+        Box(low, high),
+    )
+
+
 def _box(env: Env) -> Box:
     """The space that wrappers change: all of it, or one entry of a dict."""
     space = env.observation_space

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from squeezerl.agents.env_wrappers import wrappers_in
+from squeezerl.agents.env_wrappers import notes_on
 from squeezerl.artifacts.artifact import Artifact
 from squeezerl.artifacts.manifest import MODEL_NAME
 from squeezerl.report.document import Block, Code, Heading, Paragraph, Preformatted
@@ -27,8 +27,8 @@ def deployment(artifact: Artifact, *, has_c: bool) -> tuple[Block, ...]:
             "it gives the environment's action. Nothing else is needed."
         ),
         *(
-            Paragraph(f"{wrapper.name}: {wrapper.note}.")
-            for wrapper in wrappers_in(artifact.manifest.source.env_kwargs)
+            Paragraph(f"{name}: {note}.")
+            for name, note in notes_on(artifact.manifest.source.env_kwargs).items()
         ),
         Preformatted(
             "import onnxruntime\n\n"

@@ -21,7 +21,7 @@ import squeezerl
 from made_agents import SpacesOnly
 from onnx_runner import onnx_actions
 from squeezerl.network.arithmetic import act
-from squeezerl.records import ENV_WRAPPERS
+from squeezerl.records import DICT_PARTS, ENV_WRAPPERS
 
 pytestmark = pytest.mark.agents
 
@@ -30,7 +30,8 @@ COUNT = 1_000
 
 def _weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     with zipfile.ZipFile(checkpoint) as archive:
-        return torch.load(io.BytesIO(archive.read("policy.pth")), weights_only=True)
+        content = io.BytesIO(archive.read("policy.pth"))
+    return torch.load(content, map_location="cpu", weights_only=True)
 
 
 def _saved_normalizer(folder: Path, env: gym.Env) -> VecNormalize:
@@ -39,8 +40,8 @@ def _saved_normalizer(folder: Path, env: gym.Env) -> VecNormalize:
     )
 
 
-def _as_seen_in_training(normalizer: VecNormalize) -> npt.NDArray[np.float32]:
-    rng, known = np.random.default_rng(0), normalizer.obs_rms
+def _as_seen_in_training(known: Any) -> npt.NDArray[np.float32]:
+    rng = np.random.default_rng(0)
     drawn = rng.normal(known.mean, 2 * np.sqrt(known.var), (COUNT, *known.mean.shape))
     return drawn.astype(np.float32)
 
@@ -57,7 +58,7 @@ def test_linear_policy_of_ars(special_agents: Path, gym_stand_in: None) -> None:
     model: Any = sb3_contrib.ARS("LinearPolicy", env, device="cpu")
     weights = _weights(folder / "Hopper-v3.zip")
     model.policy.load_state_dict({"action_net.0.weight": weights["action_net.weight"]})
-    observations = _as_seen_in_training(normalizer)
+    observations = _as_seen_in_training(normalizer.obs_rms)
     expected, _ = model.predict(normalizer.normalize_obs(observations), deterministic=True)
     assert np.ptp(expected, axis=0).min() > 1
     for actions in (act(agent.network, observations), onnx_actions(agent.network, observations)):
@@ -90,3 +91,50 @@ def test_agent_behind_a_time_feature(special_agents: Path, gym_stand_in: None) -
     played = squeezerl.evaluate(agent, env="Walker2d-v4", episodes=1)
     assert played.record.episodes[0].length == len(expected)
     assert played.mean_return == pytest.approx(earned, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("name", "entries"),
+    [
+        ("tqc", {"achieved_goal": 3, "desired_goal": 3, "observation": 11}),
+        ("her", {"observation": 10, "desired_goal": 3}),  # by the class HER, before 1.1
+    ],
+)
+def test_agents_with_goals(
+    special_agents: Path, gym_stand_in: None, name: str, entries: dict[str, int]
+) -> None:
+    folder = special_agents / name / "FetchReach-v1_1"
+    agent = squeezerl.load(folder)
+    assert agent.source.env_kwargs[DICT_PARTS] == [f"{k}:{size}" for k, size in entries.items()]
+
+    actions = gym.spaces.Box(-1, 1, (4,))
+    sizes = entries if name == "tqc" else {"achieved_goal": 3, **entries}
+    boxes = {k: gym.spaces.Box(-np.inf, np.inf, (size,)) for k, size in sizes.items()}
+    normalizer = _saved_normalizer(folder, SpacesOnly(gym.spaces.Dict(boxes), actions))
+    drawn = {k: _as_seen_in_training(known) for k, known in normalizer.obs_rms.items()}
+    seen: Any = normalizer.normalize_obs(drawn)
+    if name == "tqc":
+        model: Any = sb3_contrib.TQC(
+            "MultiInputPolicy",
+            SpacesOnly(gym.spaces.Dict(boxes), actions),
+            device="cpu",
+            buffer_size=1,
+            policy_kwargs={"net_arch": [64, 64], "n_critics": 1},
+        )
+    else:
+        flat = SpacesOnly(gym.spaces.Box(-np.inf, np.inf, (13,)), actions)
+        model = stable_baselines3.SAC("MlpPolicy", flat, device="cpu", buffer_size=1)
+        seen = np.concatenate([seen[k] for k in entries], axis=1)
+    model.policy.load_state_dict(_weights(folder / "FetchReach-v1.zip"))
+    expected = model.predict(seen, deterministic=True)[0]
+    observations = np.concatenate([drawn[k] for k in entries], axis=1)
+    for found in (act(agent.network, observations), onnx_actions(agent.network, observations)):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["tqc", "her"])
+def test_agents_with_goals_reach_them(special_agents: Path, name: str) -> None:
+    pytest.importorskip("gymnasium_robotics")
+    folder = special_agents / name / "FetchReach-v1_1"
+    played = squeezerl.evaluate(folder, env="gymnasium_robotics:FetchReach-v4", episodes=10)
+    assert played.mean_return > -3  # published: -1.66; -50 where a goal is never reached

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from checkpoint_files import change_metadata, nothing_written
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
@@ -62,9 +62,6 @@ def _is_refused(path: Path, model: Any, reason: str) -> None:
     [
         pytest.param("PPO", "CnnPolicy", IMAGE, VECTOR, "CNN", id="cnn-actor-critic"),
         pytest.param("DQN", "CnnPolicy", IMAGE, Discrete(2), "CNN", id="cnn-dqn"),
-        pytest.param(
-            "PPO", "MultiInputPolicy", Dict({"a": VECTOR}), VECTOR, "[Dd]ict", id="multi-input"
-        ),
         pytest.param(
             "RecurrentPPO", "MlpLstmPolicy", VECTOR, VECTOR, "recurrent.*RecurrentPPO", id="lstm"
         ),

@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from made_agents import SpacesOnly
 from squeezerl.agents.sources.stable_baselines3.vecnormalize import read_vecnormalize
-from squeezerl.errors import SqueezeRLError, UnsupportedPolicyError
+from squeezerl.errors import CheckpointError, SqueezeRLError
 from squeezerl.network.network import as_float
 
 SHAPES = ((1,), (4,), (3, 2))
@@ -107,11 +107,11 @@ def test_normalizer_of_rewards_only_leaves_observations_alone(tmp_path: Path) ->
     assert read_vecnormalize(tmp_path / "vecnormalize.pkl") is None
 
 
-def test_normalizer_of_dict_observations_is_named_as_unsupported(tmp_path: Path) -> None:
+def test_normalizer_of_dict_observations_needs_a_policy_of_those(tmp_path: Path) -> None:
     theirs = _vecnormalize((3,))
     theirs.obs_rms = {"camera": theirs.obs_rms}
     theirs.save(str(tmp_path / "vecnormalize.pkl"))
-    with pytest.raises(UnsupportedPolicyError, match=r"vecnormalize\.pkl.*dict observations"):
+    with pytest.raises(CheckpointError, match=r"vecnormalize\.pkl.*dict observations"):
         read_vecnormalize(tmp_path / "vecnormalize.pkl")
 
 

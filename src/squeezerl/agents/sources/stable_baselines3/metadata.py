@@ -34,6 +34,7 @@ _PARTIAL = re.compile(r"functools\.partial\((<class '[\w.]+'>)(.{0,200})\)", re.
 _ANY_NAME = re.compile(".*", re.DOTALL)  # a space may be of a class of one's own
 _NUMPY = re.compile(NUMPY_NAMES)
 _EPISODES = re.compile(rf"collections\.deque|{NUMPY_NAMES}")
+_GOAL_PARTS = ("observation", "desired_goal")
 _UNREADABLE = (CheckpointError, LookupError, TypeError, ValueError, AttributeError)
 # A text with so many digits was not shortened by the precision that people set.
 _WHOLE_DIGITS = 6
@@ -80,6 +81,7 @@ class CheckpointMetadata:
             nothing, or unknown.
         activation_is_default: whether the activation is that of the policy class, unnamed.
         training_returns: of the last episodes in training, which were not deterministic.
+        parts: names and sizes of the entries of a dict observation, which stand behind each other.
     """
 
     family: str
@@ -94,6 +96,7 @@ class CheckpointMetadata:
     normalized: Normalized = "unknown"
     activation_is_default: bool = False
     training_returns: tuple[float, ...] = ()
+    parts: tuple[tuple[str, int], ...] = ()
 
 
 def parse_metadata(content: bytes) -> CheckpointMetadata:
@@ -101,7 +104,7 @@ def parse_metadata(content: bytes) -> CheckpointMetadata:
 
     Raises:
         CheckpointError: if it is not what Stable-Baselines3 writes.
-        UnsupportedPolicyError: for image, dict-observation, recurrent and custom policies.
+        UnsupportedPolicyError: for image, recurrent and custom policies.
     """
     try:
         data = json.loads(content)
@@ -122,10 +125,8 @@ def parse_metadata(content: bytes) -> CheckpointMetadata:
     kwargs = kwargs if isinstance(kwargs, dict) else {}
     default_activation = "Tanh" if family == "actor-critic" else "ReLU"
     use_sde = bool(data.get("use_sde") or kwargs.get("use_sde"))
-    observation_space = parse_space(data.get("observation_space"), "observation")
-    if isinstance(observation_space, DiscreteSpace):
-        raise UnsupportedPolicyError("discrete observations are not supported yet")
-    _check_features(kwargs)
+    observation_space, parts = _observations(data)
+    _check_features(kwargs, is_dict=_is_dict(data.get("observation_space")))
     last, original = (_stored_array(data.get(f"_last_{x}obs")) for x in ("", "original_"))
     return CheckpointMetadata(
         family=family,
@@ -140,7 +141,71 @@ def parse_metadata(content: bytes) -> CheckpointMetadata:
         normalized=_normalized(family, last, original, observation_space),
         activation_is_default=kwargs.get("activation_fn") is None,
         training_returns=_training_returns(data),
+        parts=parts,
     )
+
+
+def _observations(data: dict[str, Any]) -> tuple[BoxSpace, tuple[tuple[str, int], ...]]:
+    """The space of flat observations, and the entries of the dict that it was made of, if any."""
+    if _is_dict(data.get("observation_space")):
+        return _dict_space(data["observation_space"])
+    space = parse_space(data.get("observation_space"), "observation")
+    if isinstance(space, DiscreteSpace):
+        raise UnsupportedPolicyError("discrete observations are not supported yet")
+    if "n_sampled_goal" not in data or "model_class" not in data:
+        return space, ()
+    # The class HER, before Stable-Baselines3 1.1, gave its policy two entries of a dict.
+    seen = _entries(read_stored(data.get("_last_original_obs") or data.get("_last_obs"), _ANY_NAME))
+    try:
+        parts = tuple((n, math.prod(array_of(seen[n]).shape[1:])) for n in _GOAL_PARTS)
+    except _UNREADABLE:
+        parts = ()
+    if sum(size for _, size in parts) != math.prod(space.shape):
+        raise CheckpointError("the entries of the observations of HER cannot be read")
+    return space, parts
+
+
+def _is_dict(space: Any) -> bool:
+    return isinstance(space, dict) and str(space.get(":type:")).endswith(".Dict'>")
+
+
+def _entries(record: Any) -> dict[Any, Any]:
+    """The entries of a pickled dict, ordered or not; none of anything else."""
+    if isinstance(record, Inert):
+        return record.items
+    return record if isinstance(record, dict) else {}
+
+
+def _dict_space(data: dict[str, Any]) -> tuple[BoxSpace, tuple[tuple[str, int], ...]]:
+    """All boxes of a dict behind each other, in the order in which its policies take them."""
+    state = getattr(read_stored(data, _ANY_NAME), "state", None)
+    spaces = _entries(state.get("spaces")) if isinstance(state, dict) else {}
+    if not spaces:
+        raise CheckpointError("the entries of the dict observation cannot be read")
+    parts, low, high = [], [], []
+    for name, space in spaces.items():
+        kind = getattr(space, "name", type(space).__name__).rpartition(".")[2]
+        if kind != "Box" or not isinstance(space.state, dict):
+            raise UnsupportedPolicyError(
+                f"dict observations with an entry {str(name)[:40]!r} of the kind {kind[:40]}; "
+                "boxes are supported"
+            )
+        try:
+            ends = [array_of(space.state[end]) for end in ("low", "high")]
+        except _UNREADABLE as error:
+            raise CheckpointError(f"the box {str(name)[:40]!r} cannot be read") from error
+        if ends[0].shape != ends[1].shape or not ends[0].size or not isinstance(name, str):
+            raise CheckpointError(f"the box {str(name)[:40]!r} has no sound bounds")
+        if ends[0].ndim == 3 and ends[0].dtype == np.uint8:
+            raise UnsupportedPolicyError(f"dict observations with images ({name[:40]!r})")
+        parts.append((name, ends[0].size))
+        with np.errstate(over="ignore"):
+            low.append(ends[0].ravel().astype(np.float32))
+            high.append(ends[1].ravel().astype(np.float32))
+    size = sum(size for _, size in parts)
+    if size > 1_000_000:
+        raise CheckpointError(f"the observation space claims {size:,} features")
+    return BoxSpace((size,), "float32", np.concatenate(low), np.concatenate(high)), tuple(parts)
 
 
 def is_image(space: BoxSpace) -> bool:
@@ -149,14 +214,13 @@ def is_image(space: BoxSpace) -> bool:
     return is_bytes and bool((space.low == 0).all() and (space.high == 255).all())
 
 
-def _check_features(kwargs: dict[str, Any]) -> None:
+def _check_features(kwargs: dict[str, Any], *, is_dict: bool) -> None:
     name = kwargs.get("features_extractor_class")
-    extractor = f"{_EXTRACTORS}FlattenExtractor" if name is None else _class_name(name)
+    plain = f"{_EXTRACTORS}{'Combined' if is_dict else 'Flatten'}Extractor"
+    extractor = plain if name is None else _class_name(name)
     if extractor == f"{_EXTRACTORS}NatureCNN":
         raise UnsupportedPolicyError("CNN policies on images are not supported yet")
-    if extractor == f"{_EXTRACTORS}CombinedExtractor":
-        raise UnsupportedPolicyError("dict-observation policies are not supported yet")
-    if extractor != f"{_EXTRACTORS}FlattenExtractor":
+    if extractor != plain:
         raise UnsupportedPolicyError(
             f"the custom features extractor {extractor!r} is not supported"
         )
@@ -270,9 +334,8 @@ def parse_space(data: Any, role: str) -> BoxSpace | DiscreteSpace:
         return DiscreteSpace(count)
     if kind != "Box":
         raise UnsupportedPolicyError(
-            f"{kind or 'unknown'} {role} spaces are not supported yet"
-            + (" (a dict-observation policy)" if kind == "Dict" else "")
-            + "; supported are Box observations, and Box or Discrete actions"
+            f"{kind or 'unknown'} {role} spaces are not supported yet; supported are "
+            "Box observations and dicts of them, and Box or Discrete actions"
         )
     shape = data.get("shape", data.get("_shape"))
     if not isinstance(shape, list) or not all(isinstance(n, int) and n > 0 for n in shape):

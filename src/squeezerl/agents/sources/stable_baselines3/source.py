@@ -32,6 +32,7 @@ from squeezerl.errors import CheckpointError, SqueezeRLError, SqueezeRLWarning
 from squeezerl.network.network import Normalizer, as_float
 from squeezerl.records import (
     CHANNELS_FIRST,
+    DICT_PARTS,
     ENV_WRAPPERS,
     FRAME_PADDING,
     FRAME_STACK,
@@ -73,7 +74,11 @@ class StableBaselines3(Source):
             metadata = parse_metadata(data)
             normalizer = _find_normalizer(files, metadata, normalizer)
             state = read_state_dict(weights, "policy.pth")
-            statistics = read_vecnormalize(normalizer) if normalizer else None
+            statistics = (
+                read_vecnormalize(normalizer, [name for name, _ in metadata.parts])
+                if normalizer
+                else None
+            )
             kwargs = files.env_kwargs | ({CHANNELS_FIRST: True} if metadata.has_images else {})
             if statistics is not None:
                 statistics, more = _of_stacked(statistics, metadata.observation_space.shape)
@@ -81,6 +86,8 @@ class StableBaselines3(Source):
             if ENV_WRAPPERS in kwargs:
                 seen = math.prod(metadata.observation_space.shape) // kwargs.get(FRAME_STACK, 1)
                 kwargs = kwargs | {WRAPPED_SIZE: seen}
+            if metadata.parts:
+                kwargs = kwargs | {DICT_PARTS: [f"{name}:{size}" for name, size in metadata.parts]}
             network = build_network(metadata, state, statistics)
             sampled = build_sampled(metadata, state, network)
         except SqueezeRLError as error:

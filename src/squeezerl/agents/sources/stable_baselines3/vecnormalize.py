@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ _MAX_BYTES = 512 * 2**20
 _NAMES = re.compile(
     r"stable_baselines3\.common\.vec_env\.vec_normalize\.VecNormalize"
     r"|stable_baselines3\.common\.running_mean_std\.RunningMeanStd"
-    r"|(gym|gymnasium)\.spaces\.(box\.Box|discrete\.Discrete)"
+    r"|(gym|gymnasium)\.spaces\.(box\.Box|discrete\.Discrete|dict\.Dict)"
+    r"|collections\.OrderedDict|builtins\.set"
     r"|" + NUMPY_NAMES
 )
 _OWN = "stable_baselines3.common.vec_env.vec_normalize.VecNormalize"
@@ -47,8 +49,12 @@ def make_normalizer(
     return Normalizer(mean=center, inverse_std=inverse_std, clip=float(clip))
 
 
-def read_vecnormalize(path: Path) -> Normalizer | None:
+def read_vecnormalize(path: Path, parts: Sequence[str] = ()) -> Normalizer | None:
     """The observation normaliser of a saved VecNormalize; `None` if it leaves observations alone.
+
+    Args:
+        path: of the file.
+        parts: the entries of a dict observation, in the order in which the policy takes them.
 
     Raises:
         CheckpointError: if the file is missing, damaged, or asks for anything unexpected.
@@ -67,7 +73,7 @@ def read_vecnormalize(path: Path) -> Normalizer | None:
     except Exception as error:  # a hostile file can make the reader fail in any way
         raise CheckpointError(f"{path}: not a readable pickle ({error})") from error
     try:
-        normalizer = _to_normalizer(record)
+        normalizer = _to_normalizer(record, parts)
     except (
         LookupError,
         TypeError,
@@ -89,17 +95,29 @@ def read_vecnormalize(path: Path) -> Normalizer | None:
     return normalizer
 
 
-def _to_normalizer(record: Any) -> Normalizer | None:
+def _to_normalizer(record: Any, parts: Sequence[str]) -> Normalizer | None:
     state = record.state if isinstance(record, Inert) else None
     if not isinstance(state, dict) or (record.name != _OWN and not {*state} >= _FIELDS):
         raise CheckpointError("not a saved VecNormalize")
     if not state["norm_obs"]:
         return None
-    statistics = state["obs_rms"]
-    if isinstance(statistics, dict):
-        raise UnsupportedPolicyError("normalised dict observations are not supported yet")
+    known = state["obs_rms"]
+    if isinstance(known, Inert) and known.items:  # an ordered dict
+        known = known.items
+    if isinstance(known, dict) != bool(parts):
+        raise CheckpointError(
+            "normalises dict observations, and the policy does not take any, or the reverse"
+        )
+    if missing := [name for name in parts if name not in known]:
+        raise UnsupportedPolicyError(
+            f"normalises only some entries of the observation, without {missing[0][:40]!r}"
+        )
+    statistics = [known[name] for name in parts] or [known]
     mean, variance = (
-        array_of(statistics.state[key]).astype(np.float64).ravel() for key in ("mean", "var")
+        np.concatenate(
+            [array_of(each.state[key]).astype(np.float64).ravel() for each in statistics]
+        )
+        for key in ("mean", "var")
     )
     epsilon, clip = _to_float(state["epsilon"]), _to_float(state["clip_obs"])
     if mean.shape != variance.shape or not mean.size:

@@ -51,6 +51,7 @@ LOW_BITS = {
     "int6": "bits:6",
     "int4": "bits:4",
     "int4-per-tensor": "bits:4:tensor",
+    "int6-shift": "bits:6:shift",
     "int3": "bits:3",
     "int2": "bits:2",
     "ternary": "bits:ternary",

@@ -25,6 +25,7 @@ from squeezerl.methods.bits import Bits
 from squeezerl.methods.calibration import range_of, values_seen
 from squeezerl.methods.integers import affine_rounding, scale_features, weight_limits
 from squeezerl.methods.reconstruction import best_scale, equalized
+from squeezerl.methods.student import Student
 from squeezerl.network.arithmetic import act, rounded
 from squeezerl.network.network import (
     TERNARY_BITS,
@@ -41,7 +42,7 @@ class TestBits(SpecContract):
     specs: ClassVar = st.builds(
         Bits,
         weights=st.sampled_from(["8", "5", "4", "3", "2", "ternary"]),
-        scales=st.sampled_from(["channel", "tensor"]),
+        scales=st.sampled_from(["channel", "tensor", "shift"]),
         activations=st.sampled_from(["8", "float"]),
         inputs=st.sampled_from(["feature", "tensor"]),
         rounding=st.sampled_from(["gptq", "nearest"]),
@@ -63,7 +64,7 @@ def test_weights_have_the_bits_and_scales_that_were_asked_for(
         assert isinstance(layer.weight, IntegerTensor)
         assert layer.weight.bits == spec.weight_bits
         assert layer.weight.values.max() < level_count(spec.weight_bits)
-        scales = layer.out_features if spec.scales == "channel" else 1
+        scales = 1 if spec.scales == "tensor" else layer.out_features
         assert layer.weight.scale.size == layer.weight.zero_point.size == scales
 
 
@@ -165,10 +166,25 @@ def test_the_best_scale_of_a_neuron_loses_less_than_any_other() -> None:
             losses: npt.NDArray[Any] = (error**2 * importance).sum(axis=1)
             return losses
 
-        best = best_scale(weight, importance, per_channel=True, bits=bits)
+        best = best_scale(weight, importance, scales="channel", bits=bits)
         largest = abs(weight).max(axis=1) / high
         for share in np.linspace(0.3, 1, 200):
             assert (loss(best) <= 1.05 * loss(share * largest)).all()
+
+
+def test_shifts_are_powers_of_two_in_six_bits_and_stay_so_as_the_policy_learns() -> None:
+    network = compress(make_network(8, 24, 24, 3), "bits:6:shift")
+    student = Student(network)
+    student.parameters += np.random.default_rng(0).normal(size=student.parameters.size) / 20
+    learned = student.network()
+    for before, after in zip(network.layers, learned.layers, strict=True):
+        assert isinstance(before.weight, IntegerTensor)
+        assert isinstance(after.weight, IntegerTensor)
+        np.testing.assert_array_equal(before.weight.scale, after.weight.scale)
+        assert (np.frexp(before.weight.scale)[0] == 0.5).all()
+        assert (before.weight.values != after.weight.values).any()
+    # 24, 24 and 3 numbers, and one for each of the three roundings.
+    assert packed_size(network).of_part("scales") <= 18 + 18 + 3 + 3
 
 
 def test_ranges_leave_out_what_is_rare_unless_all_shall_be_held() -> None:

@@ -82,7 +82,7 @@ def test_texts_stand_for_specs(text: str, spec: Spec) -> None:
     [
         ("", "unknown method ''"),
         ("int16", "unknown method 'int16'; known are .*ptdq.*ptsq.*l1"),
-        ("int8:magic", "scales 'magic' is not one of 'channel', 'tensor'"),
+        ("int8:magic", "scales 'magic' is not one of 'channel', 'tensor', 'shift'"),
         ("int8:static:magic", "'magic' is one value too many"),
         ("prune", "lacks"),
         ("l1", "lacks ratio; write prune:norm:ratio"),

@@ -18,7 +18,14 @@ from squeezerl.network.arithmetic import act
 from squeezerl.network.network import IntegerTensor, Network, Rounding, as_float
 from squeezerl.network.policy import Policy
 
-RECIPES = ["float", "int8:static", "int8:static:per_channel=no", "bits:4", "bits:ternary:tensor"]
+RECIPES = [
+    "float",
+    "int8:static",
+    "int8:static:per_channel=no",
+    "bits:4",
+    "bits:ternary:tensor",
+    "bits:6:shift",
+]
 
 
 @given(networks(wild=False), st.integers(0, 99))
@@ -163,7 +170,9 @@ def test_the_regulariser_draws_the_neurons_most_that_weigh_least() -> None:
     assert max(gammas[0]) == pytest.approx(16)
 
 
-@pytest.mark.parametrize(("scales", "width"), [("tensor", "int8"), ("channel", "int16")])
+@pytest.mark.parametrize(
+    ("scales", "width"), [("tensor", "int8"), ("shift", "int8"), ("channel", "int16")]
+)
 def test_biases_of_few_bits_stay_so_as_they_learn(scales: str, width: str) -> None:
     network = compress(_skipping(), f"bits:4:{scales}")
     student = Student(network)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -18,7 +19,7 @@ from squeezerl.search.candidates import (
     quick_recipes,
     students,
 )
-from squeezerl.search.planner import Demand, Seen, repeating, shrinking
+from squeezerl.search.planner import Demand, Seen, repeating, shortened, shrinking
 
 START = Recipe.of("distill:32:hardtanh:skip:steps=20000 | bits:8:tensor | finetune:300000")
 OTHER = Recipe.of("distill:64x64:relu:steps=60000 | bits:8:tensor | finetune:300000")
@@ -56,13 +57,18 @@ def _law(candidate: Candidate) -> Seen | None:
 def _plan(
     law: Law, count: int = 100, starts: tuple[Recipe, ...] = (START,), most: float = math.inf
 ) -> list[list[Candidate]]:
+    """What is tried in each of so many turns, of which each fills the workers."""
     seen: dict[Candidate, Seen] = {}
+    tried: list[Candidate] = []
     demand = Demand(retain=RETAIN, most=most)
-    plan = shrinking(starts, seen, demand, core_s=CORE_S, workers=WORKERS)
     found = []
-    for generation, _ in zip(plan, range(count), strict=False):
-        found.append(generation)
-        seen |= {candidate: known for candidate in generation if (known := law(candidate))}
+    for _ in range(count):
+        plan = shrinking(starts, tried, seen, demand, core_s=CORE_S, workers=WORKERS)
+        if not (turn := list(itertools.islice(plan, WORKERS))):
+            break
+        found.append(turn)
+        tried += turn
+        seen |= {candidate: known for candidate in turn if (known := law(candidate))}
     return found
 
 
@@ -70,7 +76,7 @@ def test_first_students_of_every_kind_learn_for_equal_times() -> None:
     first = _plan(_law, 1, (START, OTHER))[0]
     assert [_width(candidate.recipe) for candidate in first] == [32, 64]
     assert learning_s(first[0].recipe) == pytest.approx(learning_s(first[1].recipe), rel=0.01)
-    assert sum(learning_s(c.recipe) for c in first) == pytest.approx(0.16 * CORE_S, rel=0.01)
+    assert sum(learning_s(c.recipe) for c in first) == pytest.approx(0.2 * CORE_S, rel=0.01)
 
 
 def test_one_kind_fills_all_workers_with_other_seeds() -> None:
@@ -148,10 +154,33 @@ def test_the_same_is_planned_for_the_same_results() -> None:
 
 def test_given_recipes_learn_again_and_again_from_other_seeds() -> None:
     plan = repeating([START, OTHER], core_s=CORE_S, workers=WORKERS)
-    first, second = next(plan), next(plan)
+    first, second = list(itertools.islice(plan, 2)), list(itertools.islice(plan, 2))
     assert [candidate.attempt for candidate in (*first, *second)] == [0, 0, 1, 1]
     assert {c.recipe for c in first} == {c.recipe for c in second}
     assert sum(learning_s(c.recipe) for c in first) == pytest.approx(CORE_S, rel=0.01)
+
+
+def test_a_free_worker_goes_on_while_another_still_learns() -> None:
+    first = _plan(_law, 1, (START, OTHER))[0]
+    demand = Demand(retain=RETAIN)
+    for known, unknown in (first, reversed(first)):
+        seen = {known: Seen(cost=100, retention=0.9)}
+        plan = shrinking((START, OTHER), first, seen, demand, core_s=CORE_S, workers=WORKERS)
+        following = next(plan)
+        assert following.begun == known
+        assert unknown not in plan
+
+
+def test_what_begins_late_learns_for_the_time_that_is_left() -> None:
+    start = Candidate(START)
+    short = shortened(start, 5.0)
+    assert short.learning_s == pytest.approx(5.0, rel=0.01)
+    assert shortened(short, 6.0) == short
+    longer = Candidate(Recipe.of(f"{START.text} | recover:20000 | finetune:300000"), begun=start)
+    short = shortened(longer, 5.0)
+    assert short.learning_s == pytest.approx(5.0, rel=0.01)
+    assert short.recipe.steps[:3] == START.steps
+    assert short.begun == start
 
 
 def test_students_are_small_and_learn() -> None:

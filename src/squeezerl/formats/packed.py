@@ -277,16 +277,19 @@ def _shortest(values: Float) -> tuple[int, bytes, str]:
         return 0, b"", "uint8"
     if (words == np.float32(1).view(np.uint32)).all():
         return 1, b"", "uint8"
-    if not (words & 0x807FFFFF).any() and (values > 0).all() and np.isfinite(values).all():
-        return 2, ((words >> 23).astype(np.int16) - 127).astype(np.int8).tobytes(), "int8"
     with np.errstate(over="ignore"):
         half = values.astype("<f2")
+    bits = 32
     if (half.astype(np.float32).view(np.uint32) == words).all():
         halves = half.view("<u2")
         combined = int(np.bitwise_or.reduce(halves))
         bits = max(_FEWEST, 17 - (combined & -combined).bit_length())
-        if bits == 16:
-            return 3, half.tobytes(), "float16"
+    powers = not (words & 0x807FFFFF).any() and (values > 0).all() and np.isfinite(values).all()
+    if powers and (bits >= 8 or len(words) == 1):
+        return 2, ((words >> 23).astype(np.int16) - 127).astype(np.int8).tobytes(), "int8"
+    if bits == 16:
+        return 3, half.tobytes(), "float16"
+    if bits < 16:
         code, more = divmod(bits - _FEWEST, 4)
         return _SHORT + code | more << 4, _pack(halves >> (16 - bits), bits), f"float{bits}"
     return _RAW, values.astype("<f4").tobytes(), "float32"

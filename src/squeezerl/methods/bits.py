@@ -12,6 +12,7 @@ import numpy as np
 from squeezerl.methods.base import ExpectedLayer, Given, Need, Spec, check_keep, register_spec
 from squeezerl.methods.calibration import Calibration, range_of, values_seen
 from squeezerl.methods.integers import (
+    Scales,
     affine_rounding,
     centered_outputs,
     expect_integers,
@@ -51,7 +52,8 @@ class Bits(Spec):
     Args:
         weights: bits of each weight, from 8 to 2, or "ternary" for -1, 0 and 1 times a scale.
         scales: one for each output neuron ("channel"), or one for each layer and as few bits as
-            will do for all other numbers, too ("tensor").
+            will do for all other numbers, too ("tensor"), or as that, but with a power of two for
+            each output neuron, which takes 6 bits ("shift").
         activations: bits of what enters a layer, or "float" to round weights alone.
         inputs: whether each feature of the observation has a scale of its own, which becomes part
             of the normaliser ("feature"), or all have one ("tensor").
@@ -69,7 +71,7 @@ class Bits(Spec):
     gives_integers = takes_integers = True
 
     weights: Weights
-    scales: Literal["channel", "tensor"] = "channel"
+    scales: Scales = "channel"
     activations: Literal["8", "float"] = "8"
     inputs: Literal["feature", "tensor"] = "feature"
     rounding: Literal["gptq", "nearest"] = "gptq"
@@ -81,15 +83,15 @@ class Bits(Spec):
     def record(self) -> MethodRecord:
         """See `Spec`."""
         words = self.weights if self.weights == _TERNARY else f"{self.weights} bits"
-        per_tensor = self.scales == "tensor"
+        scales = {"channel": "", "tensor": "one scale per layer", "shift": "shifts"}[self.scales]
         return MethodRecord(
-            name=f"bits-{self.weights}" + ("-tensor" if per_tensor else ""),
-            label=words + (", one scale per layer" if per_tensor else ""),
-            short=words + (" per layer" if per_tensor else ""),
+            name=f"bits-{self.weights}" + (f"-{self.scales}" if scales else ""),
+            label=words + (f", {scales}" if scales else ""),
+            short=words + (f", {self.scales}" if scales else ""),
             group="quantization",
             color=_COLORS.get(self.weights, "#56B4E9"),
             marker=_MARKERS.get(self.weights, "*"),
-            dash=":" if per_tensor else "-",
+            dash={"channel": "-", "tensor": ":", "shift": "--"}[self.scales],
         )
 
     @property
@@ -129,7 +131,7 @@ class Bits(Spec):
         """See `Spec`."""
         return expect_integers(
             layers,
-            per_channel=self.scales == "channel",
+            per_channel=self.scales != "tensor",
             keep=self.keep,
             weight_dtype=_TERNARY if self.weights == _TERNARY else f"int{self.weights}",
         )
@@ -147,7 +149,7 @@ class Bits(Spec):
 
     @property
     def _is_short(self) -> bool:
-        return self.scales == "tensor"
+        return self.scales != "channel"
 
     def _rounding(self, network: Network, index: int, values: Float) -> Rounding | None:
         """Of what enters a layer."""
@@ -162,14 +164,14 @@ class Bits(Spec):
         self, layer: Layer, values: Float, now: Float, rounding: Rounding | None
     ) -> Layer:
         """The layer in integers, for what it took and what it takes now, both (n, in)."""
-        per_channel = not self._is_short
         if self.rounding == "gptq":
-            layer = reconstructed(
-                layer, values, now, per_channel=per_channel, bits=self.weight_bits
-            )
+            layer = reconstructed(layer, values, now, scales=self.scales, bits=self.weight_bits)
         else:
             weight = integer_weight(
-                as_float(layer.weight), per_channel=per_channel, bits=self.weight_bits
+                as_float(layer.weight),
+                per_channel=self.scales != "tensor",
+                bits=self.weight_bits,
+                shifts=self.scales == "shift",
             )
             layer = dataclasses.replace(layer, weight=weight)
         if rounding is None:

@@ -31,11 +31,11 @@ from squeezerl.records import MethodRecord
 # What "30s" stands for, in steps of the environment.
 _STEPS_PER_SECOND = 10_000
 # A short training is not worth a long race.
-_SNAPSHOTS, _STEPS_PER_SNAPSHOT = 7, 40_000
+_SNAPSHOTS, _STEPS_PER_SNAPSHOT = 7, 60_000
 # Rate and deviation, from a start whose return is near the agent's and from a worse one.
 _GENTLE, _BOLD = (3e-4, 0.05), (1e-3, 0.1)
 # Near: within this share of the agent's return, over so many episodes.
-_NEAR, _FIRST_LOOK = 0.06, 8
+_NEAR, _FIRST_LOOK = 0.06, 4
 # PPO (Schulman et al. 2017, arXiv 1707.06347).
 _HORIZON, _EPOCHS, _MINIBATCH = 64, 10, 1024
 _GAMMA, _LAMBDA, _CLIP = 0.99, 0.95, 0.2

@@ -131,7 +131,7 @@ def race(
     networks: Sequence[Network],
     visits: Visits,
     *,
-    episodes: int = 6,
+    episodes: int = 4,
     on_progress: Callable[[float], None] = lambda fraction: None,
 ) -> tuple[Network, npt.NDArray[np.float64]]:
     """The network of the highest mean return, and its returns; all play the same start states.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ from squeezerl.network.network import (
     product_step,
 )
 
+Scales = Literal["channel", "tensor", "shift"]
 BITS = 8
 LEVELS = 255
 ZERO_POINT = 128
@@ -79,13 +80,19 @@ def step_by_row(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return array[:, np.newaxis] if array.ndim else array
 
 
-def integer_weight(weight: Float, *, per_channel: bool, bits: float = BITS) -> IntegerTensor:
-    """A weight (out, in) in integers, with one scale per output neuron or one for all."""
+def integer_weight(
+    weight: Float, *, per_channel: bool, bits: float = BITS, shifts: bool = False
+) -> IntegerTensor:
+    """A weight (out, in) in integers, with one scale per output neuron or one for all.
+
+    With `shifts`, scales are powers of two.
+    """
     zero = level_count(bits) // 2
     limit = weight_limits(bits)[1]
     bound = np.abs(weight).max(axis=1) if per_channel else np.abs(weight).max()
     scale = np.asarray(bound / np.float32(limit), np.float32)
     scale = np.where(scale < np.finfo(np.float32).tiny, np.float32(1), scale)
+    scale = power_of_two(scale) if shifts else scale
     values = np.clip(np.rint(weight / step_by_row(scale)), -limit, limit) + zero
     return IntegerTensor(values.astype(np.uint8), scale, np.full(scale.shape, zero, np.uint8), bits)
 
@@ -272,6 +279,12 @@ def as_short(values: npt.NDArray[Any], bits: int, *, up: bool = False) -> Float:
     rounded = (np.ceil if up else np.rint)(np.abs(mantissa) * steps) / steps
     short: Float = np.ldexp(np.copysign(rounded, mantissa), exponent).astype(np.float32)
     return short
+
+
+def power_of_two(values: npt.NDArray[Any]) -> Float:
+    """The next larger powers of two, or the same where they are some."""
+    powers: Float = np.exp2(np.ceil(np.log2(values))).astype(np.float32)
+    return powers
 
 
 def as_half(values: npt.NDArray[Any]) -> Float:

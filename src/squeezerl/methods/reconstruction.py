@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from squeezerl.errors import CompressionError
-from squeezerl.methods.integers import as_half, step_by_row, weight_limits
+from squeezerl.methods.integers import Scales, as_half, power_of_two, step_by_row, weight_limits
 from squeezerl.network.activations import Activation
 from squeezerl.network.network import Float, IntegerTensor, Layer, Network, as_float, level_count
 
@@ -25,7 +25,7 @@ _SHARES = np.linspace(1, 0.3, 29)  # of the scale that holds the largest weight
 
 
 def reconstructed(
-    layer: Layer, values: Float, rounded: Float, *, per_channel: bool, bits: float
+    layer: Layer, values: Float, rounded: Float, *, scales: Scales, bits: float
 ) -> Layer:
     """The layer with integer weights and a float bias.
 
@@ -33,7 +33,7 @@ def reconstructed(
         layer: in float.
         values: that it took in the float network, (n, in).
         rounded: what it takes now in the same states, (n, in).
-        per_channel: one weight scale per output neuron.
+        scales: see `best_scale`, as for `bits`.
         bits: of each weight.
 
     Raises:
@@ -52,7 +52,7 @@ def reconstructed(
     # The weights that make most of the inputs as they are now.
     lost = now.T @ (before - now) / len(now)
     target = weight + np.linalg.solve(hessian, lost @ weight.T).T
-    scale = best_scale(target, np.diag(hessian), per_channel=per_channel, bits=bits)
+    scale = best_scale(target, np.diag(hessian), scales=scales, bits=bits)
     integers = _round_in_turn(target, hessian, scale, bits)
     zero = level_count(bits) // 2
     stored = IntegerTensor(
@@ -62,27 +62,28 @@ def reconstructed(
     return dataclasses.replace(layer, weight=stored, bias=(bias + missing).astype(np.float32))
 
 
-def best_scale(weight: _Doubles, importance: _Doubles, *, per_channel: bool, bits: float) -> Float:
+def best_scale(weight: _Doubles, importance: _Doubles, *, scales: Scales, bits: float) -> Float:
     """The scale for which rounding to the nearest integer loses least, (out,) or ().
 
     Args:
         weight: (out, in).
         importance: of the squared error in each column, (in,).
-        per_channel: one for each row.
+        scales: one for each row ("channel"), also as powers of two ("shift"), or one for all.
         bits: of each weight; in 8 bits, the scale holds the largest weight.
     """
     low, high = weight_limits(bits)
-    axis = 1 if per_channel else None
+    axis = None if scales == "tensor" else 1
     largest = np.asarray(np.abs(weight).max(axis=axis)) / high
     largest = np.where(largest < np.finfo(np.float32).tiny, 1, largest)
-    scales = np.stack([as_half(share * largest) for share in (_SHARES if bits < 8 else [1.0])])
+    short = power_of_two if scales == "shift" else as_half
+    tried = np.stack([short(share * largest) for share in (_SHARES if bits < 8 else [1.0])])
     losses = []
-    for scale in scales:
+    for scale in tried:
         step = step_by_row(scale)
         error = np.clip(np.rint(weight / step), low, high) * step - weight
         losses.append((error**2 * importance).sum(axis=axis))
     best = np.argmin(np.stack(losses), axis=0)
-    return np.asarray(np.take_along_axis(scales, best[np.newaxis], axis=0)[0], np.float32)
+    return np.asarray(np.take_along_axis(tried, best[np.newaxis], axis=0)[0], np.float32)
 
 
 def _round_in_turn(weight: _Doubles, hessian: _Doubles, scale: Float, bits: float) -> _Doubles:

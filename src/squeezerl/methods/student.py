@@ -269,8 +269,15 @@ def _effective_weight(layer: Layer, parts: list[Float]) -> tuple[Float, Any]:
     return integers * scale, (inside, integers - steps * inside, scale)
 
 
+def _is_fixed(stored: IntegerTensor) -> bool:
+    """Whether scales are powers of two, one for each neuron: any change would be a jump."""
+    return stored.scale.ndim > 0 and bool((np.frexp(stored.scale)[0] == 0.5).all())
+
+
 def _scale(logarithm: Float, stored: IntegerTensor) -> Float:
     """The scale now, in float16 if it was."""
+    if _is_fixed(stored):
+        return stored.scale
     scale = np.asarray(np.exp(logarithm), np.float32)
     return as_half(scale) if np.array_equal(stored.scale, as_half(stored.scale)) else scale
 
@@ -280,6 +287,9 @@ def _weight_gradients(gradient: Float, layer: Layer, parts: list[Float], tape: A
     if tape is None:
         return [gradient]
     inside, of_scale, scale = tape
+    assert isinstance(layer.weight, IntegerTensor)
+    if _is_fixed(layer.weight):
+        return [gradient * inside, np.zeros_like(parts[2])]
     of_log = gradient * of_scale * scale
     return [gradient * inside, of_log.sum(axis=1) if parts[2].ndim else of_log.sum()]
 

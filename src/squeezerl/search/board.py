@@ -12,6 +12,7 @@ from squeezerl.formats.base import SizeRecord
 from squeezerl.jobs.job import Job, StoredResult
 from squeezerl.jobs.location import Location
 from squeezerl.jobs.store import Store
+from squeezerl.methods.recipe import Recipe
 from squeezerl.pipeline.evaluate import record_of
 from squeezerl.pipeline.kinds import COMPRESS, EVALUATE, calibration_params, log_params
 from squeezerl.pipeline.place import Place
@@ -55,6 +56,7 @@ class Board:
         self._results: dict[str, StoredResult] = {}
         self._problems: dict[str, str] = {}
         self._names: dict[str, str] = {}
+        self._compressed: dict[str, Job] = {}
 
     def read(self, store: Store) -> None:
         """Take in what is in a store.
@@ -70,6 +72,8 @@ class Board:
                     host_id=row.host_id,
                     seconds=row.seconds,
                 )
+                if row.job.kind == COMPRESS.name:
+                    self._compressed[row.job.id] = row.job
         baseline = self.compress_job(BASELINE).id
         for failure in store.failures(STUDY):
             refused = _OUR_ERROR.search(failure.error)
@@ -77,6 +81,18 @@ class Board:
                 last = failure.error.strip().splitlines()[-1]
                 raise ExecutionError(f"{failure.label['stage']}: {last}")
             self._problems[failure.job.id] = refused[1].strip()
+
+    def made(self) -> list[Candidate]:
+        """All that were made, in the order in which they were asked for."""
+        made: dict[str, Candidate] = {}
+        for job in self._compressed.values():
+            calibration = job.params["calibration"]
+            made[job.id] = Candidate(
+                Recipe.from_json(job.params["specs"]),
+                attempt=calibration["seed"] - self._seed if calibration else 0,
+                begun=made.get(job.params.get("begun", "")),
+            )
+        return list(made.values())
 
     def problem(self, candidate: Candidate) -> str | None:
         """Why it could not be made; `None` if it could."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from squeezerl.methods.base import Spec
@@ -26,7 +26,7 @@ from squeezerl.search.candidates import Candidate, learning_s, lengthened, resiz
 
 # Of the time for learning, all first students together get this share, and what follows a move
 # another, but not less than so many seconds.
-_START_SHARE, _MOVE_SHARE, _SHORTEST_S = 0.16, 0.025, 4.0
+_START_SHARE, _MOVE_SHARE, _SHORTEST_S = 0.2, 0.025, 4.0
 # Of the learning after a move, this share imitates, and the rest is for the reward.
 _IMITATING = 0.25
 # The few episodes of a glance must show this much more retention than is asked for.
@@ -81,7 +81,7 @@ class _Line:
     Args:
         start: how it began.
         learn_s: how long it learns after a move at first.
-        tried: in this order; what is not in `seen` then could not be made.
+        tried: in this order; what is not in `seen` is learning, or could not be made.
     """
 
     start: Candidate
@@ -101,11 +101,15 @@ class _Line:
         nothing = Seen(cost=math.inf, retention=-math.inf)
         return max(found, key=lambda each: each.retention, default=nothing)
 
-    def proposals(self, seen: Mapping[Candidate, Seen], demand: Demand) -> Iterator[Candidate]:
-        """What to try next, the most promising first; none is there where nothing is possible."""
-        if not self.tried:
-            yield self.start
-            return
+    def proposals(
+        self, seen: Mapping[Candidate, Seen], demand: Demand, count: int
+    ) -> Iterator[Candidate]:
+        """What to try next, the most promising first: so many that are new, or fewer."""
+        new = (c for c in self._proposals(seen, demand) if c not in self.tried)
+        return itertools.islice(new, count)
+
+    def _proposals(self, seen: Mapping[Candidate, Seen], demand: Demand) -> Iterator[Candidate]:
+        """Also what was tried; none is there where nothing is possible."""
         best = self.best(seen, demand)
         if (near := self._nearest(seen, demand, best)) is not None:
             seconds = self.learn_s * 2 ** (1 + _repairs(near))
@@ -126,11 +130,6 @@ class _Line:
                     steps.remove(step)
             seconds *= 2
 
-    def new(self, seen: Mapping[Candidate, Seen], demand: Demand, count: int) -> list[Candidate]:
-        """So many of the proposals that were not tried yet, or fewer."""
-        new = (c for c in self.proposals(seen, demand) if c not in self.tried)
-        return list(itertools.islice(new, count))
-
     def _nearest(
         self, seen: Mapping[Candidate, Seen], demand: Demand, best: Candidate | None
     ) -> Candidate | None:
@@ -150,49 +149,83 @@ class _Line:
 
 def shrinking(
     starts: Sequence[Recipe],
+    tried: Sequence[Candidate],
     seen: Mapping[Candidate, Seen],
     demand: Demand,
     *,
     core_s: float,
     workers: int,
-) -> Iterator[list[Candidate]]:
-    """What to learn, one generation after the other, until nothing is left to try.
+) -> Iterator[Candidate]:
+    """What to learn next, the most promising first; nothing once nothing is left to try.
 
     Args:
         starts: recipes of first students; each learns for an equal time.
-        seen: what is known; when the next generation is asked for, it should hold the one before.
-            Candidates that are missing in it could not be made.
+        tried: what was asked for so far, in this order. What is not in `seen` is still learning,
+            or could not be made.
+        seen: what is known.
         demand: what students are to meet.
         core_s: for learning, over all cores.
         workers: how many learn side by side.
     """
-    count, wider = max(workers, len(starts)), 0
-    first_s = each_s = _START_SHARE * core_s / count
-    learn_s = max(_SHORTEST_S, _MOVE_SHARE * core_s)
-    lines = [
-        _Line(Candidate(for_seconds(starts[n % len(starts)], each_s), n // len(starts)), learn_s)
+    count = max(workers, len(starts))
+    each_s = _START_SHARE * core_s / count
+    first = [
+        Candidate(for_seconds(starts[n % len(starts)], each_s), n // len(starts))
         for n in range(count)
     ]
-    begun = {line.start for line in lines}
-    while generation := _shared_out([line.new(seen, demand, workers) for line in lines], count):
-        yield [candidate for _, candidate in generation]
-        for number, candidate in generation:
-            lines[number].tried.append(candidate)
-        lines = _promising(lines, seen, demand)
-        others = [
-            Candidate(
-                for_seconds(resized(line.start.recipe, _NARROWER), first_s), line.start.attempt
-            )
-            for line in lines
-            if line.tried == [line.best(seen, demand)]
-        ]
-        if lines and wider < _WIDER_ONES and not any(line.best(seen, demand) for line in lines):
-            wider, each_s = wider + 1, _LONGER * each_s
-            others = [Candidate(for_seconds(resized(lines[0].start.recipe, _WIDER), each_s))]
-        others = [start for start in others if start not in begun]
-        begun |= set(others)
-        lines = [*(_Line(start, learn_s) for start in others), *lines]
-        count = workers
+    lines: dict[Candidate, _Line] = {}
+    for candidate in tried:
+        start = _start_of(candidate)
+        line = lines.setdefault(start, _Line(start, max(_SHORTEST_S, _MOVE_SHARE * core_s)))
+        line.tried.append(candidate)
+    promising = _promising(list(lines.values()), seen, demand)
+    others: list[Candidate] = []
+    if any(line.best(seen, demand) for line in promising):
+        begins = [line.start for line in promising if line.tried == [line.best(seen, demand)]]
+        others = [_narrower(start, each_s) for start in begins]
+    queues = [
+        others,
+        *(line.proposals(seen, demand, workers) for line in promising),
+        [] if others else _wider(promising, seen, demand, each_s, len(lines) - count),
+    ]
+    asked = set(tried)
+    for candidate in itertools.chain(first, _in_turn(queues)):
+        if candidate not in asked:
+            asked.add(candidate)
+            yield candidate
+
+
+def _start_of(candidate: Candidate) -> Candidate:
+    """The first student that it has come from."""
+    while candidate.begun is not None:
+        candidate = candidate.begun
+    return candidate
+
+
+def _narrower(start: Candidate, seconds: float) -> Candidate:
+    return Candidate(for_seconds(resized(start.recipe, _NARROWER), seconds), start.attempt)
+
+
+def _wider(
+    promising: Sequence[_Line],
+    seen: Mapping[Candidate, Seen],
+    demand: Demand,
+    first_s: float,
+    number: int,
+) -> list[Candidate]:
+    """A wider first student, where none keeps the return.
+
+    Args:
+        promising: the lines, the best first.
+        seen: what is known.
+        demand: what students are to meet.
+        first_s: how long the first ones learned.
+        number: how many wider ones there were.
+    """
+    if not promising or number >= _WIDER_ONES or any(ln.best(seen, demand) for ln in promising):
+        return []
+    recipe = resized(promising[0].start.recipe, _WIDER)
+    return [Candidate(for_seconds(recipe, _LONGER ** (number + 1) * first_s))]
 
 
 def _promising(
@@ -201,9 +234,9 @@ def _promising(
     """Those that can still lead to the smallest: first those that keep the return, by cost."""
     kept = [(line, line.standing(seen, demand)) for line in lines]
     smallest = min((found.cost for _, found in kept if demand.is_met(found)), default=math.inf)
-    most = max(found.retention for _, found in kept)
+    most = max((found.retention for _, found in kept), default=-math.inf)
     if smallest == math.inf:
-        kept = [each for each in kept if each[1].retention >= most - _ABREAST]
+        kept = [each for each in kept if -math.inf < most - _ABREAST <= each[1].retention]
         return [line for line, _ in sorted(kept, key=lambda each: -each[1].retention)]
     promising = [
         (not demand.is_met(found), found.cost, number)
@@ -217,9 +250,7 @@ def _promising(
     return [kept[number][0] for _, _, number in sorted(promising)]
 
 
-def repeating(
-    recipes: Sequence[Recipe], *, core_s: float, workers: int
-) -> Iterator[list[Candidate]]:
+def repeating(recipes: Sequence[Recipe], *, core_s: float, workers: int) -> Iterator[Candidate]:
     """Recipes as they were given, at lengths that fill the time, again and again from other seeds.
 
     Args:
@@ -228,10 +259,18 @@ def repeating(
         workers: how many learn side by side.
     """
     each_s = core_s / max(workers, len(recipes))
-    attempt = 0
-    while True:
-        yield [Candidate(for_seconds(recipe, each_s), attempt) for recipe in recipes]
-        attempt += 1
+    lengths = [for_seconds(recipe, each_s) for recipe in recipes]
+    return (Candidate(recipe, attempt) for attempt in itertools.count() for recipe in lengths)
+
+
+def shortened(candidate: Candidate, seconds: float) -> Candidate:
+    """The candidate with so many seconds of learning after what has begun, or as it is if less."""
+    if candidate.learning_s <= seconds:
+        return candidate
+    steps = candidate.recipe.steps
+    begun = 0 if candidate.begun is None else len(candidate.begun.recipe.steps)
+    added = for_seconds(Recipe(steps[begun:]), seconds)
+    return replace(candidate, recipe=Recipe((*steps[:begun], *added.steps)))
 
 
 def for_seconds(recipe: Recipe, seconds: float) -> Recipe:
@@ -239,11 +278,10 @@ def for_seconds(recipe: Recipe, seconds: float) -> Recipe:
     return lengthened(recipe, seconds / learning_s(recipe))
 
 
-def _shared_out(queues: list[list[Candidate]], count: int) -> list[tuple[int, Candidate]]:
-    """So many candidates: the first of each queue, then the second of each, with their queue."""
+def _in_turn(queues: Iterable[Iterable[Candidate]]) -> Iterator[Candidate]:
+    """The first of each queue, then the second of each, and so on."""
     turns = itertools.zip_longest(*queues)
-    all_of_them = ((n, c) for turn in turns for n, c in enumerate(turn) if c is not None)
-    return list(itertools.islice(all_of_them, count))
+    return (candidate for turn in turns for candidate in turn if candidate is not None)
 
 
 def _smaller(recipe: Recipe, *, fewer_bits: bool) -> list[Spec]:

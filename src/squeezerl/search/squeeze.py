@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,7 @@ from squeezerl.search.candidates import (
     students,
 )
 from squeezerl.search.judging import REFERENCES, Choice, Judge, NotYet, gather
-from squeezerl.search.planner import Demand, Seen, repeating, shrinking
+from squeezerl.search.planner import Demand, Seen, repeating, shortened, shrinking
 from squeezerl.search.result import BestSoFar, SqueezeResult, Trial
 from squeezerl.search.working import Best, OnBest, StageProgress, Watch, alone, work_on
 from squeezerl.search.writing import artifact_path, measure, place_artifacts, watch, worth_measuring
@@ -59,6 +59,8 @@ _MOST_JUDGED, _BENEFIT_OF_DOUBT = 8, 0.03
 # Methods estimate their seconds for an environment in which a step of the agent takes this long; in
 # a faster one, what they compute themselves takes longer than the environment.
 _STEP_S, _FASTEST = 60e-6, 0.7
+# A student that begins late learns for this share of its time at least, and for so many seconds.
+_SHORTEST_SHARE, _SHORTEST_S = 0.3, 2.0
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smh]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -120,9 +122,8 @@ class Search:
     deployed, on the same seeds as the baseline (see `Judge`). With a budget, students learn first
     (see `planner`).
 
-    The search is a function of the results so far: `_explore` and `_choose` run it from the start,
-    and where a result is missing they raise `NotYet` with the jobs that would give it. They are
-    called again whenever jobs have ended; the judge remembers what it judged.
+    Where a result is missing, `_explore` and `_choose` raise `NotYet` with the jobs that would give
+    it. They are called again whenever jobs have ended; the judge remembers what it judged.
 
     Args:
         agent: what to squeeze.
@@ -196,11 +197,15 @@ class Search:
         put_agent(self._agent, self._location)
         with alone(self._work):
             if self._students:
+                with open_store(self._url) as store:
+                    if STUDY in store.study_names():  # it goes on from there
+                        self._board.read(store)
+                known = {BASELINE, *self._fixed}
+                self._explored = [c for c in self._board.made() if c not in known]
                 self._work_on(self._explore, on_progress, on_best, self._time_is_up)
                 with open_store(self._url) as store:
                     self._board.read(store)
-                with suppress(NotYet):  # there was no time for anything
-                    self._explore()  # the last time: no more than what was made
+                self._explored = [c for c in self._explored if not self._is_open(c)]
             self._work_on(self._choose, on_progress, on_best, lambda: False)
         self._choose()
 
@@ -315,43 +320,46 @@ class Search:
         )
 
     def _explore(self) -> None:
-        """Let students learn, generation after generation, while there is time.
+        """Let students learn, one on every core, while there is time.
 
         Raises:
             NotYet: if jobs must be done before that.
             EvaluationError: if the baseline is no better than random.
         """
         self._check_references()
-        seen: dict[Candidate, Seen] = {}
-        self._explored = []
         settings = self._settings
         workers = settings.workers or count_cores()
+        seen = {c: found for c in self._explored if (found := self._seen(c)) is not None}
+        learning = [c for c in self._explored if c not in seen and self._is_open(c)]
+        for candidate in self._planned(seen, workers):
+            fitting = self._fitting(candidate)
+            if len(learning) >= workers or fitting is None:
+                break
+            self._explored.append(fitting)
+            learning.append(fitting)
+        if not self._time_is_up():
+            gather(self._see, learning)
+
+    def _planned(self, seen: Mapping[Candidate, Seen], workers: int) -> Iterator[Candidate]:
+        """What to learn next."""
+        settings = self._settings
         core_s = self._exploring_s * workers / self._pace()
         if settings.recipes:
-            plan = repeating(self._students, core_s=core_s, workers=workers)
-        else:
-            plan = shrinking(
-                self._students,
-                seen,
-                Demand(
-                    retain=settings.retain,
-                    most=settings.max_bytes if settings.max_bytes and self._by_bytes else math.inf,
-                    fewer_bits=self._by_bytes,
-                ),
-                core_s=core_s,
-                workers=workers,
-            )
-        for generation in plan:
-            late = self._time_is_up() or (seen and not self._has_time_for(generation, workers))
-            if not late:
-                gather(self._see, generation)
-            made = [candidate for candidate in generation if self._is_made(candidate)]
-            for candidate in made:
-                if (found := self._seen(candidate)) is not None:
-                    seen[candidate] = found
-            self._explored += [c for c in made if c in seen or self._board.size(c) is None]
-            if len(made) < len(generation):
-                return
+            again = repeating(self._students, core_s=core_s, workers=workers)
+            return (candidate for candidate in again if candidate not in self._explored)
+        most = settings.max_bytes if settings.max_bytes and self._by_bytes else math.inf
+        demand = Demand(retain=settings.retain, most=most, fewer_bits=self._by_bytes)
+        return shrinking(
+            self._students, self._explored, seen, demand, core_s=core_s, workers=workers
+        )
+
+    def _is_open(self, candidate: Candidate) -> bool:
+        """Whether jobs must be done before it is known what it keeps."""
+        try:
+            self._see(candidate)
+        except NotYet:
+            return True
+        return False
 
     def _see(self, candidate: Candidate) -> Seen | None:
         """What a candidate costs, and keeps at a glance; `None` if it cannot be made."""
@@ -367,13 +375,6 @@ class Search:
     def _glance(self, candidate: Candidate) -> EvaluationRecord:
         referee = self._judge.referee
         return referee.record(candidate, referee.glance)
-
-    def _is_made(self, candidate: Candidate) -> bool:
-        try:
-            self._board.size(candidate)
-        except NotYet:
-            return False
-        return True
 
     def _seen(self, candidate: Candidate) -> Seen | None:
         """What `_see` says; `None` also where it is not known yet."""
@@ -465,17 +466,22 @@ class Search:
     def _time_is_up(self) -> bool:
         return self._watch.seconds() >= self._exploring_s
 
-    def _has_time_for(self, generation: Sequence[Candidate], workers: int) -> bool:
-        """Whether it will be done in time, going by how long the others took."""
+    def _fitting(self, candidate: Candidate) -> Candidate | None:
+        """The candidate, shorter if the time that is left asks for it; `None` if that is too short.
+
+        It goes by how long the others took.
+        """
         taken, expected = 0.0, 0.0
-        for candidate in self._explored:
-            if self._board.problem(candidate) is not None:
-                continue
-            taken += self._board.seconds(candidate)
-            expected += candidate.learning_s
-        needed = sum(c.learning_s for c in generation) * taken / max(expected, 1e-9)
-        left = self._exploring_s - self._watch.seconds()
-        return needed / min(workers, len(generation)) <= left
+        for other in self._explored:
+            with suppress(NotYet):
+                if self._board.problem(other) is None:
+                    taken += self._board.seconds(other)
+                    expected += other.learning_s
+        pace = taken / expected if expected else self._pace()
+        left_s = (self._exploring_s - self._watch.seconds()) / pace
+        if left_s < max(_SHORTEST_S, _SHORTEST_SHARE * candidate.learning_s):
+            return None
+        return shortened(candidate, left_s)
 
     def _share_done(self, status: Status) -> float:
         # More will be asked for than is known by now: for undecided recipes, and to confirm.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from squeezerl.agents.foreign import what_it_is
+from squeezerl.agents.hub import fetch, is_on_hub
 from squeezerl.errors import (
     CheckpointError,
     InvalidArgumentError,
@@ -181,7 +182,12 @@ def demo_agent_path() -> Path:
 
 
 def agent_path(name: str | Path) -> Path:
-    """Where an agent lies: "demo" is the bundled one, unless there is something of that name."""
+    """Where an agent lies: "demo" is the bundled one, unless there is something of that name.
+
+    Agents on the Hugging Face Hub ("hf://sb3/ppo-Hopper-v3") are fetched into its cache.
+    """
+    if is_on_hub(name):
+        return fetch(name)
     return demo_agent_path() if _is_demo(name) else Path(name)
 
 
@@ -204,7 +210,8 @@ def load_agent(
 
     Args:
         path: a Stable-Baselines3 zip, an rl-zoo folder (`.../Hopper-v3_1`), an artifact in float,
-            "demo" for the bundled agent, or what another registered source reads.
+            "demo" for the bundled agent, "hf://organisation/name" for one on the Hugging Face Hub,
+            or what another registered source reads.
         vecnormalize: file of the observation normaliser, if it is not found beside the checkpoint;
             "none" plays the policy without one.
         activation: between the layers, for weights that do not say which: "elu", "leaky_relu:0.1".

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+import squeezerl
+from squeezerl.agents.load import demo_agent_path, load_agent
+from squeezerl.errors import CheckpointError, InvalidArgumentError
+
+constants = pytest.importorskip("huggingface_hub.constants")
+
+COMMIT = "c" * 40
+
+
+class Hub(ThreadingHTTPServer):
+    """The part of the Hub's interface that a download needs, over some files."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        super().__init__(("127.0.0.1", 0), _Answers)
+        self.files, self.asked = files, set[str]()
+
+
+class _Answers(BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_HEAD(self) -> None:
+        self._file(is_head=True)
+
+    def do_GET(self) -> None:
+        if not self.path.startswith("/api/"):
+            return self._file(is_head=False)
+        known = ("/api/models/me/pole/revision/main", f"/api/models/me/pole/revision/{COMMIT}")
+        if not self.path.startswith(known):
+            missing = "RepoNotFound" if "/me/pole/" not in self.path else "RevisionNotFound"
+            return self._answer(b"{}", 404, {"X-Error-Code": missing})
+        siblings = [{"rfilename": name} for name in self.server.files]
+        content = {"id": "me/pole", "sha": COMMIT, "siblings": siblings}
+        return self._answer(json.dumps(content).encode(), 200, {})
+
+    def _file(self, *, is_head: bool) -> None:
+        name = self.path.partition(f"/resolve/{COMMIT}/")[2]
+        content = self.server.files[name]
+        self.server.asked.add(name)
+        facts = {"ETag": hashlib.sha256(content).hexdigest(), "X-Repo-Commit": COMMIT}
+        self._answer(content, 200, facts, is_head=is_head)
+
+    def _answer(
+        self, content: bytes, status: int, headers: dict[str, str], is_head: bool = False
+    ) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if not is_head:
+            self.wfile.write(content)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A Hub with one agent of Stable-Baselines3 and what stands beside such agents."""
+    demo = demo_agent_path()
+    files = {
+        "pole.zip": (demo / "HalfCheetah-v5.zip").read_bytes(),
+        "vec_normalize.pkl": next(demo.rglob("vecnormalize.pkl")).read_bytes(),
+        "args.yml": b"env: Pendulum-v1\n",
+        "train_eval_metrics.zip": b"PK",
+        "replay.mp4": b"a video",
+        "evil.py": b"raise SystemExit",
+    }
+    with Hub(files) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{running.server_port}"
+        monkeypatch.setattr(constants, "ENDPOINT", url)
+        template = url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def test_an_agent_of_the_hub_is_that_of_its_files_and_stays_in_the_cache(
+    server: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = squeezerl.load("hf://me/pole")
+    assert agent.key == load_agent("demo").key
+    assert (agent.source.path, agent.env_id) == ("hf://me/pole", "Pendulum-v1")
+    assert server.asked == {"pole.zip", "vec_normalize.pkl", "args.yml"}
+    assert squeezerl.load(f"hf://me/pole@{COMMIT}").key == agent.key
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert squeezerl.load("hf://me/pole").key == agent.key
+    with pytest.raises(CheckpointError, match=r"hf://me/other: the Hub cannot be reached"):
+        squeezerl.load("hf://me/other")
+
+
+def test_what_the_hub_does_not_have_is_named(server: Hub) -> None:
+    for name, reason in (
+        ("hf://me/other", "no such repository"),
+        ("hf://me/pole@nope", "no revision 'nope'"),
+    ):
+        with pytest.raises(CheckpointError, match=reason):
+            squeezerl.load(name)
+    for name in ("hf://pole", "hf://me/pole@", "hf://me/../pole", "hf://me/pole;rm"):
+        with pytest.raises(InvalidArgumentError, match="not of the form"):
+            squeezerl.load(name)
+
+
+def test_a_repository_without_a_policy_says_so(server: Hub) -> None:
+    del server.files["pole.zip"]
+    with pytest.raises(CheckpointError, match="one policy is needed"):
+        squeezerl.load("hf://me/pole")
+
+
+def test_a_damaged_file_is_refused_as_elsewhere(server: Hub) -> None:
+    server.files["pole.zip"] = server.files["pole.zip"][:1000]
+    with pytest.raises(CheckpointError, match=r"pole\.zip"):
+        squeezerl.load("hf://me/pole")

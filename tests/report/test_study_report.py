@@ -350,3 +350,10 @@ def test_only_a_report_is_replaced_and_only_with_force(report: Path, tmp_path: P
     write_study_report(data, tmp_path / "mine")
     write_study_report(data, tmp_path / "mine", force=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "other"]
+
+
+def test_what_differs_between_trainings_is_in_the_report(report: Path) -> None:
+    text = (report / "report.md").read_text(encoding="utf-8")
+    assert "### Between trainings" in text
+    assert "### Between hyperparameters" not in text  # there is one setting only
+    assert "retention_sd" in (report / "tables" / "trainings.csv").read_text(encoding="utf-8")

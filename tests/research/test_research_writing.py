@@ -72,7 +72,7 @@ def test_results_go_into_the_plan_and_the_notebook_and_leave_what_is_not_ours(fo
         assert "My note." in text
         assert "Nothing has been run yet" not in text
         assert text.count("## Results") == 1
-        assert "**Refuted.**" in text.replace("**Refuted. **", "**Refuted.**")
+        assert "**Refuted**, for this one agent." in text
         cells = nbformat.read(folder / NOTEBOOK, as_version=4).cells
         assert [cell.source for cell in cells if cell.id == "mine"] == ["mine = 1"]
         (results,) = (cell.source for cell in cells if cell.id == "squeezerl-results")
@@ -88,25 +88,38 @@ def test_a_deleted_cell_of_results_comes_back(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "starts", "claims"),
+    ("verdicts", "starts", "said"),
     [
-        ((SUPPORTED,), "Supported", ["Claim 0."]),
-        ((SUPPORTED, SUPPORTED), "Supported", ["Claim 0.", "Claim 1."]),
+        ((SUPPORTED,), "Supported", [0]),
+        ((SUPPORTED, SUPPORTED), "Supported", [0, 1]),
         ((SUPPORTED, UNDECIDED), "Undecided", []),
         ((UNDECIDED,), "Undecided", []),
-        ((REFUTED, SUPPORTED), "Refuted", ["Claim 0."]),
-        ((REFUTED, UNDECIDED), "Refuted", ["Claim 0."]),
+        ((REFUTED, SUPPORTED), "Refuted", [0]),
+        ((REFUTED, UNDECIDED), "Refuted", [0]),
     ],
 )
 def test_a_conclusion_says_what_the_verdict_carries_and_no_more(
-    folder: Path, verdicts: tuple[str, ...], starts: str, claims: list[str]
+    folder: Path, verdicts: tuple[str, ...], starts: str, said: list[int]
 ) -> None:
-    text = conclusion(read_design(folder), findings(*verdicts))
+    design = read_design(folder)
+    claims = [one.claim for one in findings(*verdicts)]
+    (tested,) = design.tested
+    several = tuple(
+        dataclasses.replace(tested, hypothesis=dataclasses.replace(tested.hypothesis, claim=claim))
+        for claim in claims
+    )
+    text = conclusion(dataclasses.replace(design, tested=several), findings(*verdicts))
     assert text.startswith(f"{starts}, for this one agent")
-    assert [claim for claim in ("Claim 0.", "Claim 1.") if claim in text] == claims
-    assert text.endswith("Nothing is said about other trainings of them.")
+    assert [place for place, claim in enumerate(claims) if claim in text] == said
+    assert text.endswith("Nothing is said about other trainings.")
     others = {"Supported", "Refuted", "Undecided"} - {starts}
     assert not any(other in text for other in others)
+
+
+def test_a_refuted_difference_does_not_deny_smaller_ones(folder: Path) -> None:
+    text = conclusion(read_design(folder), findings(REFUTED))
+    assert "An effect of 5.0 points, the least that would matter, is ruled out" in text
+    assert "A smaller one is not." in text
 
 
 def test_before_all_jobs_have_ended_there_is_no_verdict(folder: Path) -> None:

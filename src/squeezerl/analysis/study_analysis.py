@@ -10,6 +10,7 @@ import pandas as pd
 
 from squeezerl.analysis import cost_findings, return_findings
 from squeezerl.analysis.aggregate import aggregate_table, method_scores, profile_table
+from squeezerl.analysis.cell_statistics import robustness_table, trained_agents, training_table
 from squeezerl.analysis.cells import cells_of
 from squeezerl.analysis.finding import Finding
 from squeezerl.analysis.frames import StudyData
@@ -28,7 +29,8 @@ class StudyAnalysis:
     """The results of a study.
 
     Frames are those of `cells`, `table_returns`, `table_pruned` (which holds Table 3 too),
-    `compare_published`, `compare_percentages`, `aggregate_table` and `profile_table`. `findings`
+    `compare_published`, `compare_percentages`, `aggregate_table`, `profile_table`,
+    `training_table` and `robustness_table`. `findings`
     has those for each runtime that costs were measured in, or for "ort" where none was. `basis`
     says in words how long agents were trained and how many baselines count as trained: no finding
     is stronger than that.
@@ -43,6 +45,8 @@ class StudyAnalysis:
     basis: str
     aggregates: pd.DataFrame
     profiles: pd.DataFrame
+    trainings: pd.DataFrame
+    robustness: pd.DataFrame
     cards: tuple[ScoreCard, ...]
 
 
@@ -64,6 +68,7 @@ def analyse(data: StudyData, seed: int) -> StudyAnalysis:
     cells = cells_of(agents, data)
     pruned = table_pruned(agents, data.swept_methods)
     scores = method_scores(data, cells)
+    trained = trained_agents(cells)
     runtimes = sorted(data.costs["runtime"].dropna().unique()) or ["ort"]
     return StudyAnalysis(
         cells=cells,
@@ -77,6 +82,8 @@ def analyse(data: StudyData, seed: int) -> StudyAnalysis:
         basis=training_basis(data, cells),
         aggregates=aggregate_table(scores, rng()),
         profiles=profile_table(scores, _shown_profiles(data, list(scores)), rng()),
+        trainings=training_table(data, trained),
+        robustness=robustness_table(data, trained),
         cards=score_cards(data, cells),
     )
 

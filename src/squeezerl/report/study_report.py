@@ -31,6 +31,7 @@ from squeezerl.report.study_tables import (
     runs_table,
     score_frame,
     score_table,
+    trainings_tables,
 )
 from squeezerl.report.text import algorithm_label, bounds, estimate
 
@@ -106,6 +107,7 @@ def study_tables(data: StudyData, analysis: StudyAnalysis) -> list[doc.Table]:
         *pruned_tables(analysis.pruned, data.swept_methods, methods),
         *comparison_tables(analysis.comparison, analysis.percentages, methods),
         aggregates_table(analysis.aggregates, methods),
+        *trainings_tables(analysis.trainings, analysis.robustness, methods),
         costs_table(data.costs, methods),
         score_table(analysis.cards, methods, best=True),
         score_table(analysis.cards, methods),
@@ -176,6 +178,7 @@ def study_document(
         *table("runs"),
         *_untrained(analysis),
         *picture("curves"),
+        *table(*(name for name in ("trainings", "robustness") if tables[name].rows)),
         doc.Heading("Returns of quantized policies"),
         *table("table1", "table1-retention"),
         doc.Heading("Returns of pruned policies"),

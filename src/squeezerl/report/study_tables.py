@@ -187,6 +187,60 @@ def costs_table(costs: pd.DataFrame, methods: Methods) -> Table:
     )
 
 
+def trainings_tables(
+    trainings: pd.DataFrame, robustness: pd.DataFrame, methods: Methods
+) -> tuple[Table, Table]:
+    """How much methods differ between trainings, and between settings of the trainings."""
+    who = Who(trainings)
+    rows = [
+        (
+            *cell,
+            method_name(methods, str(row["method"]), row["ratio"]),
+            f"{row['trainings']}",
+            _number(row["return_sd"]),
+            _points(row["retention_sd"]),
+            DASH if pd.isna(row["steps_to_converge"]) else f"{row['steps_to_converge']:,.0f}",
+            DASH if pd.isna(row["converged"]) else f"{row['converged']:.0f}",
+        )
+        for cell, row in who.rows
+    ]
+    titles = ("trainings", "return ±", "retention ±", "steps to converge", "converged")
+    over_trainings = Table(
+        name="trainings",
+        title="Between trainings",
+        note="Standard deviations over trainings of the mean return, and of the retention in "
+        "points; the noise of the episodes is in them. Steps after which half of the trainings "
+        "came 90 % of the way from a random policy to where the float trainings end, and how many "
+        "came that far.",
+        header=(*who.header, "method", *titles),
+        rows=tuple(rows),
+        left=tuple(range(len(who.header) + 1)),
+        frame=trainings,
+    )
+    over_settings = Table(
+        name="robustness",
+        title="Between hyperparameters",
+        note="Standard deviation of the retention over the settings that agents of one algorithm "
+        "in one environment were trained with, percentages of one method as their mean.",
+        header=("agents", "method", "retention ± [95 %]"),
+        rows=tuple(
+            (
+                str(row["cell"]),
+                method_name(methods, str(row["method"]), None),
+                format_interval(interval_of(row, "retention_sd")),
+            )
+            for row in robustness.to_dict("records")
+        ),
+        left=(0, 1),
+        frame=robustness,
+    )
+    return over_trainings, over_settings
+
+
+def _points(share: Any) -> str:
+    return DASH if pd.isna(share) else f"{100 * share:.1f}"
+
+
 _AGGREGATES = {"iqm": "IQM", "optimality_gap": "optimality gap", "improvement": "better than float"}
 
 

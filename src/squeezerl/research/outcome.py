@@ -83,8 +83,12 @@ def conclusion(design: Design, findings: tuple[Finding, ...]) -> str:
     if verdict == SUPPORTED:
         answer = f"Supported, for {who}: " + " ".join(one.claim for one in findings)
     elif verdict == REFUTED:
-        refuted = " ".join(one.claim for one in findings if one.verdict == REFUTED)
-        answer = f"Refuted, for {who}. What does not hold is this: {refuted}"
+        refuted = " ".join(
+            _ruled_out(tested.hypothesis)
+            for tested, one in zip(design.tested, findings, strict=True)
+            if one.verdict == REFUTED
+        )
+        answer = f"Refuted, for {who}. {refuted}"
     else:
         left = ", ".join(one.part for one in findings if one.verdict == UNDECIDED)
         answer = (
@@ -93,7 +97,20 @@ def conclusion(design: Design, findings: tuple[Finding, ...]) -> str:
             + ", so this study gives no answer."
         )
     once = design.trainings == 1 and design.power is not None
-    return answer + (" Nothing is said about other trainings of them." if once else "")
+    return answer + (" Nothing is said about other trainings." if once else "")
+
+
+def _ruled_out(hypothesis: Hypothesis) -> str:
+    """What a refutation says; it says nothing of effects smaller than what matters."""
+    rule, show = hypothesis.rule, hypothesis.show
+    if rule.bound == rule.refuted:
+        side = "below" if rule.above else "above"
+        bound = show(rule.bound)
+        return f"The effect is {side} {bound}, so this does not hold: {hypothesis.claim}"
+    return (
+        f"An effect of {show(rule.refuted)}, the least that would matter, is ruled out for this: "
+        f"{hypothesis.claim} A smaller one is not."
+    )
 
 
 def _evidence(hypothesis: Hypothesis, effects: list[CellEffect], trained: int, planned: int) -> str:

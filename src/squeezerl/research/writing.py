@@ -188,8 +188,9 @@ def _power_table(design: Design) -> doc.Table:
 
 
 def _results(research: Research) -> Iterable[doc.Block]:
-    yield doc.Paragraph((doc.Strong(f"{research.verdict.capitalize()}. "), research.state)
-                        if research.findings else research.state)  # fmt: skip
+    first, separator, rest = research.state.partition(",")
+    said = (doc.Strong(first), separator + rest) if research.findings else research.state
+    yield doc.Paragraph(said)
     if research.findings:
         yield doc.Paragraph(research.basis)
         yield _verdicts(research.findings)

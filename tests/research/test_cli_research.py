@@ -1,0 +1,69 @@
+"""`squeezerl research` as its users run it, and the example that was run to its end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+from typer.testing import CliRunner
+
+from squeezerl.cli import app
+from squeezerl.research.outcome import read_design
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "research"
+
+
+def invoke(*arguments: str | Path) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, ["research", *map(str, arguments)])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_the_list_has_every_question_and_what_is_missing() -> None:
+    code, said, _ = invoke("list")
+    assert code == 0
+    assert "impala: " in said
+    questions = json.loads(invoke("list", "--json")[1])["questions"]
+    assert len(questions) == 17
+    assert {"id", "kind", "title", "hypotheses", "needs", "missing"} <= questions[0].keys()
+
+
+def test_a_design_is_made_and_written_before_it_has_results(tmp_path: Path) -> None:
+    code, said, _ = invoke("design", "robotics", "-o", tmp_path / "new", "--json")
+    assert code == 0
+    assert json.loads(said)["power"] >= 0.8
+    names = {path.name for path in (tmp_path / "new").iterdir()}
+    assert names == {"study.yaml", "design.json", "PLAN.md", "notebook.ipynb"}
+    found = json.loads(invoke("write", tmp_path / "new", "--json")[1])
+    assert (found["verdict"], found["findings"]) == ("undecided", [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (("robotic", "-o", "new"), "did you mean robotics"),
+        (("stability", "--agents", "demo", "-o", "new"), "leave out --agents"),
+        (("robotics", "--episodes", "0", "-o", "new"), "--episodes must be at least 1"),
+        (("robotics", "--hours", "0", "-o", "new"), "--hours must be above 0"),
+    ],
+)
+def test_bad_wishes_are_errors_that_teach(
+    arguments: tuple[str, ...], advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, said = invoke("design", *arguments)
+    assert code == 2
+    assert advice in " ".join(said.split())
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_example_says_in_its_plan_and_notebook_what_was_found() -> None:
+    plan = (EXAMPLE / "PLAN.md").read_text(encoding="utf-8")
+    cells = nbformat.read(EXAMPLE / "notebook.ipynb", as_version=4).cells
+    outputs = {cell.id: cell.outputs for cell in cells if cell.cell_type == "code"}
+    (said,) = outputs["squeezerl-open"]
+    first, _, rest = said.text.strip().partition(",")
+    assert f"**{first}**,{rest}" in plan
+    assert "image/png" in outputs["squeezerl-figure"][0].data
+    assert read_design(EXAMPLE).episodes == 60

@@ -93,5 +93,9 @@ paper-agents: .venv/.installed  ## Train the study's agents and keep them; hours
 	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python scripts/train_and_keep.py studies/paper-trained.yaml \
 		--output results/paper/agents
 
+GO2 ?= ../shared/robots
+go2-results: .venv/.installed  ## A walking robot's policy, squeezed twice and played; half an hour, alone.
+	GO2_XML=$(GO2)/go2.xml $(BIN)/python -m examples.go2.figures $(GO2)/go2-robot_lab.pt
+
 clean:
 	rm -rf .venv out build dist

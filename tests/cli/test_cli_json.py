@@ -162,12 +162,12 @@ def test_an_untrained_baseline_gets_no_verdict(balancing_zip: Path, untrained_zi
 
 def test_squeeze_prints_what_it_writes(balancing_zip: Path, own_folder: Path) -> None:
     recipes = ["prune:l1:0.5", "prune:l1:0.5 | int8:dynamic", "prune:l2:0.05", "int8:static"]
-    result = run(
+    result = invoke(
         "squeeze", balancing_zip, "--env", "CartPole-v1", *SHORT, *LENIENT, "--episodes", "5",
         *(f"--recipe={recipe}" for recipe in recipes), "--workers", "1", "--no-measure",
         "-o", "out", "--json",
     )  # fmt: skip
-    assert result.returncode == 0, result.stderr
+    assert result.exit_code == 0, result.stderr
     data = the_object(result.stdout)
     assert data.keys() >= {"baseline", "candidates", "chosen"}
     assert lost_keys("squeeze", data) == set()

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from command import COMMAND, environment, invoke, run, the_object, tree
+from command import COMMAND, environment, invoke, the_object, tree
 
 from squeezerl import __version__, load_agent
 from squeezerl.artifacts.artifact import read_artifact
@@ -78,11 +78,11 @@ def test_a_comparison_shows_both_sides_and_the_verdict(balancing_zip: Path) -> N
 def test_squeeze_shows_all_it_tried_and_is_quiet_otherwise(
     balancing_zip: Path, own_folder: Path
 ) -> None:
-    result = run(
+    result = invoke(
         "squeeze", balancing_zip, *SHORT, "--retain", "0.7", "--episodes", "10", "--no-measure",
         "--workers", "1", "--budget", "0", "-o", "out",
     )  # fmt: skip
-    assert result.returncode == 0
+    assert result.exit_code == 0
     first_words = [line.split()[0] for line in result.stdout.splitlines() if line.strip()]
     for row in ("float", "ptdq", "ptsq", *(f"l{n}-{p}" for n in (1, 2) for p in range(5, 75, 5))):
         assert first_words.count(row) == 1, row

@@ -48,8 +48,8 @@ def here(tmp_path: Path, small_agent: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_from_the_plan_to_the_report(here: Path) -> None:
-    dry = run("study", "run", "small.yaml", "--dry-run", "--json")
-    assert dry.returncode == 0, dry.stderr
+    dry = invoke("study", "run", "small.yaml", "--dry-run", "--json")
+    assert dry.exit_code == 0, dry.stderr
     plan = the_object(dry.stdout)
     assert lost_keys("study plan", plan) == set()
     assert {kind["kind"]: kind["jobs"] for kind in plan["kinds"]} == {"compress": 3, "evaluate": 5}
@@ -77,17 +77,17 @@ def test_from_the_plan_to_the_report(here: Path) -> None:
     assert [cell["method"] for cell in cells] == ["float", "l2", "ptdq"]
     assert "retention" in invoke("study", "results", "small").stdout
 
-    report = run("study", "report", "small", "-o", "out")
-    assert report.returncode == 0, report.stderr
+    report = invoke("study", "report", "small", "-o", "out")
+    assert report.exit_code == 0, report.stderr
     assert (here / "out" / "report.md").is_file()
     assert invoke("study", "report", "small", "-o", "out").exit_code == 2
     assert invoke("study", "report", "small", "-o", "out", "--force").exit_code == 0
 
 
 def test_failed_jobs_are_listed_and_the_exit_code_is_1(here: Path) -> None:
-    done = run("study", "run", "failing.yaml")
+    done = invoke("study", "run", "failing.yaml", "--workers", "1")
 
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert "failed: compress ppo-Pendulum-v1 ptdq-keep-layer9: " in done.stdout
     assert "layer9" in done.stdout
     assert "6 of 8 jobs done, 1 failed, 1 need a job that failed" in done.stdout
@@ -97,7 +97,7 @@ def test_failed_jobs_are_listed_and_the_exit_code_is_1(here: Path) -> None:
     assert "Traceback (most recent call last)" in status.stdout
     data = the_object(invoke("study", "status", "small", "--json").stdout)
     assert lost_keys("study status", data) == set()
-    again = invoke("study", "run", "failing.yaml", "--json")
+    again = invoke("study", "run", "failing.yaml", "--workers", "1", "--json")
     assert lost_keys("study run", the_object(again.stdout)) == set()
     assert (data["jobs"]["failed"], data["jobs"]["blocked"]) == (1, 1)
     assert len(data["failures"]) == 1

@@ -26,7 +26,7 @@ def test_students_learn_and_are_judged_like_all_others(tmp_path: Path) -> None:
         episodes=10,
         seed=3,
         measure=False,
-        budget=15,
+        budget=6,
         recipes=["distill:2:relu", "ptdq"],
         on_best=lambda best, left_s: told.append(best),
     )

@@ -67,3 +67,14 @@ def test_the_example_says_in_its_plan_and_notebook_what_was_found() -> None:
     assert f"**{first}**,{rest}" in plan
     assert "image/png" in outputs["squeezerl-figure"][0].data
     assert read_design(EXAMPLE).episodes == 60
+
+
+def test_a_pilot_goes_before_what_is_packaged(finished_design: Path, tmp_path: Path) -> None:
+    agent = finished_design.parent / "agent.zip"
+    common = ("design", "pruning-norm", "--agents", agent, "--env", "CartPole-v1", "--json")
+    code, said, _ = invoke(*common, "--pilot", finished_design, "-o", tmp_path / "new")
+    assert code == 0
+    made = json.loads(said)
+    assert made["tested"][0]["source"].startswith("pilot study research-pruning-norm, 1 cells")
+    assert made["costs"]["rates_from"].startswith("finished jobs of the same sort for ")
+    assert made["costs"]["hours"] > 0  # what the pilot did saves this study nothing

@@ -23,6 +23,7 @@ from squeezerl.measurement.meters.cpu_time import CpuTimeMeter
 from squeezerl.pipeline.place import Place
 from squeezerl.records import to_json
 from squeezerl.research.questions import Hypothesis, Question, packaged_variations, trained_in
+from squeezerl.studies import estimate
 from squeezerl.studies.forecast import Forecast, finished_jobs, forecast
 from squeezerl.studies.plan import plan_study
 from squeezerl.studies.reading.study_file import read_study
@@ -204,7 +205,8 @@ def make_design(
     trainings, episodes = sizer.choose(wish)
     _write(path, content, trainings=trainings if trains else None, episodes=episodes)
     study = read_study(path, store=store)
-    plan, predicted = forecast(plan_study(study), finished, workers=count_cores())
+    plan = plan_study(study)
+    predicted, known = _forecast(study, finished)
     return Design(
         question=question.id,
         title=question.title,
@@ -218,7 +220,7 @@ def make_design(
         agents=tuple(dict.fromkeys(one.name for one in study.everyone)),
         trainings=trainings,
         episodes=episodes,
-        costs=_costs(len(plan.jobs), predicted, wish),
+        costs=_costs(len(plan.jobs), predicted, known, wish),
         missing=_missing(question),
         threats=_threats(question, study, sizer.power(trainings, episodes), wish),
         host=_host(),
@@ -442,11 +444,25 @@ class _Sizer:
             trainings=tuple(one for one in self._study.trainings if one.seed < trainings),
             episodes=episodes,
         )
-        _, predicted = forecast(plan_study(smaller), self._finished, workers=count_cores())
+        predicted, _ = _forecast(smaller, self._finished)
         return predicted.estimate_s / 3600
 
 
-def _costs(jobs: int, predicted: Forecast, wish: Wish) -> Costs:
+def _forecast(study: Study, finished: Sequence[StoredRow]) -> tuple[Forecast, int]:
+    """What a study takes that begins with nothing, and how many jobs finished ones speak for.
+
+    The finished jobs are of another store, so that they say how long work takes and save none.
+    """
+    plan = plan_study(study)
+    rates = estimate.refined(plan.jobs, finished)
+    jobs = tuple(
+        dataclasses.replace(job, estimate_s=rates.get(job.id, job.estimate_s)) for job in plan.jobs
+    )
+    _, predicted = forecast(dataclasses.replace(plan, jobs=jobs), (), workers=count_cores())
+    return predicted, len(rates)
+
+
+def _costs(jobs: int, predicted: Forecast, known: int, wish: Wish) -> Costs:
     seconds = sum(kind.worker_s for kind in predicted.kinds)
     watts, source = _watts(wish)
     return Costs(
@@ -456,8 +472,8 @@ def _costs(jobs: int, predicted: Forecast, wish: Wish) -> Costs:
         disk_bytes=predicted.stored_bytes,
         energy_j=watts * seconds,
         energy_from=f"CPU time times {watts:g} W for one core ({source})",
-        rates_from=f"{predicted.from_finished} of {jobs} jobs from finished jobs of the same sort"
-        if predicted.from_finished
+        rates_from=f"finished jobs of the same sort for {known} of {jobs} jobs"
+        if known
         else "rates of a two-core virtual machine, so the order of magnitude",
     )
 

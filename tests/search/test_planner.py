@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -63,7 +64,7 @@ def _plan(
     demand = Demand(retain=RETAIN, most=most)
     found = []
     for _ in range(count):
-        plan = shrinking(starts, tried, seen, demand, core_s=CORE_S, workers=WORKERS)
+        plan = shrinking(starts, tried, (), seen, demand, core_s=CORE_S, workers=WORKERS)
         if not (turn := list(itertools.islice(plan, WORKERS))):
             break
         found.append(turn)
@@ -163,12 +164,15 @@ def test_given_recipes_learn_again_and_again_from_other_seeds() -> None:
 def test_a_free_worker_goes_on_while_another_still_learns() -> None:
     first = _plan(_law, 1, (START, OTHER))[0]
     demand = Demand(retain=RETAIN)
-    for known, unknown in (first, reversed(first)):
-        seen = {known: Seen(cost=100, retention=0.9)}
-        plan = shrinking((START, OTHER), first, seen, demand, core_s=CORE_S, workers=WORKERS)
-        following = next(plan)
-        assert following.begun == known
-        assert unknown not in plan
+    seen = {candidate: Seen(cost=100, retention=0.9) for candidate in first}
+    plan = partial(
+        shrinking, (START, OTHER), seen=seen, demand=demand, core_s=CORE_S, workers=WORKERS
+    )
+    follower = next(plan(first, ()))
+    assert follower.begun in first
+    other = next(plan([*first, follower], [follower]))
+    assert other not in (*first, follower)
+    assert not list(plan(first, first[1:]))  # which of them are promising is not known yet
 
 
 def test_what_begins_late_learns_for_the_time_that_is_left() -> None:

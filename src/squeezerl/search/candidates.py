@@ -14,8 +14,8 @@ from squeezerl.network.network import Network
 
 # What won on Hopper, and what on HalfCheetah.
 _SKIPPING = "hardtanh:skip:steps=20000:head={head} | bits:4:tensor | finetune:300000"
-_DEEP = "relu:steps=100000:head={head} | bits:8:shift | finetune:600000"
-_STUDENTS = (f"distill:24:{_SKIPPING}", f"distill:26x26:{_DEEP}")
+_DEEP = "relu:steps=150000:head={head} | bits:8:shift | finetune:600000"
+_STUDENTS = (f"distill:24:{_SKIPPING}", f"distill:25x25:{_DEEP}")
 
 
 @dataclass(frozen=True)

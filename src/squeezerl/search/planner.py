@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -40,9 +40,9 @@ _WITHIN_REACH, _REPAIRS, _FIRST_REPAIRS = 0.3, 2, 3
 # A line ends if its smallest policy is more than so many times as large as the smallest of all. As
 # long as no line keeps the return, one ends if it lags the best by more than this.
 _TOO_LARGE, _ABREAST = 2.5, 0.1
-# As long as none does, wider students begin, at most so many: each so many times as wide as the
-# best first student, and with so many times as long to learn as the one before.
-_WIDER, _LONGER, _WIDER_ONES = 1.5, 2.0, 3
+# As long as none does, the best first student begins anew, so many times as long, and then wider
+# ones, at most so many and each so many times as wide as the one before.
+_LONGER, _WIDER, _WIDER_ONES = 3.0, 1.5, 3
 # Where a first student keeps the return, one begins that has this share of its width.
 _NARROWER = 1 / 3
 
@@ -112,11 +112,11 @@ class _Line:
         """Also what was tried; none is there where nothing is possible."""
         best = self.best(seen, demand)
         if (near := self._nearest(seen, demand, best)) is not None:
-            seconds = self.learn_s * 2 ** (1 + _repairs(near))
+            seconds = self.learn_s * 2 ** ((1 if best else 2) + _repairs(near))
+            yield _extended(near, _tuned(seconds))
             if best is None:
                 imitating = _imitating(_IMITATING * seconds, "agent")
                 yield _extended(near, imitating, _tuned((1 - _IMITATING) * seconds))
-            yield _extended(near, _tuned(seconds))
         if best is None:
             return
         steps = _smaller(best.recipe, fewer_bits=demand.fewer_bits)
@@ -150,6 +150,7 @@ class _Line:
 def shrinking(
     starts: Sequence[Recipe],
     tried: Sequence[Candidate],
+    learning: Collection[Candidate],
     seen: Mapping[Candidate, Seen],
     demand: Demand,
     *,
@@ -160,9 +161,9 @@ def shrinking(
 
     Args:
         starts: recipes of first students; each learns for an equal time.
-        tried: what was asked for so far, in this order. What is not in `seen` is still learning,
-            or could not be made.
-        seen: what is known.
+        tried: what was asked for so far, in this order.
+        learning: those of them that still learn.
+        seen: what is known of the others; what is missing could not be made.
         demand: what students are to meet.
         core_s: for learning, over all cores.
         workers: how many learn side by side.
@@ -173,6 +174,9 @@ def shrinking(
         Candidate(for_seconds(starts[n % len(starts)], each_s), n // len(starts))
         for n in range(count)
     ]
+    yield from (candidate for candidate in first if candidate not in tried)
+    if any(candidate in learning for candidate in first):
+        return  # they end at about the same time, and only all of them say which are promising
     lines: dict[Candidate, _Line] = {}
     for candidate in tried:
         start = _start_of(candidate)
@@ -186,10 +190,10 @@ def shrinking(
     queues = [
         others,
         *(line.proposals(seen, demand, workers) for line in promising),
-        [] if others else _wider(promising, seen, demand, each_s, len(lines) - count),
+        [] if others else _anew(promising, seen, demand, each_s, len(lines) - count),
     ]
-    asked = set(tried)
-    for candidate in itertools.chain(first, _in_turn(queues)):
+    asked = {*tried, *first}
+    for candidate in _in_turn(queues):
         if candidate not in asked:
             asked.add(candidate)
             yield candidate
@@ -206,26 +210,28 @@ def _narrower(start: Candidate, seconds: float) -> Candidate:
     return Candidate(for_seconds(resized(start.recipe, _NARROWER), seconds), start.attempt)
 
 
-def _wider(
+def _anew(
     promising: Sequence[_Line],
     seen: Mapping[Candidate, Seen],
     demand: Demand,
     first_s: float,
     number: int,
 ) -> list[Candidate]:
-    """A wider first student, where none keeps the return.
+    """The best first student for longer, or a wider one, where none keeps the return.
 
     Args:
         promising: the lines, the best first.
         seen: what is known.
         demand: what students are to meet.
         first_s: how long the first ones learned.
-        number: how many wider ones there were.
+        number: how many such ones there were.
     """
-    if not promising or number >= _WIDER_ONES or any(ln.best(seen, demand) for ln in promising):
+    if not promising or number > _WIDER_ONES or any(ln.best(seen, demand) for ln in promising):
         return []
-    recipe = resized(promising[0].start.recipe, _WIDER)
-    return [Candidate(for_seconds(recipe, _LONGER ** (number + 1) * first_s))]
+    recipe = promising[0].start.recipe
+    if number > 0:
+        recipe = resized(recipe, _WIDER)
+    return [Candidate(for_seconds(recipe, _LONGER * first_s))]
 
 
 def _promising(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -331,7 +331,7 @@ class Search:
         workers = settings.workers or count_cores()
         seen = {c: found for c in self._explored if (found := self._seen(c)) is not None}
         learning = [c for c in self._explored if c not in seen and self._is_open(c)]
-        for candidate in self._planned(seen, workers):
+        for candidate in self._planned(seen, tuple(learning), workers):
             fitting = self._fitting(candidate)
             if len(learning) >= workers or fitting is None:
                 break
@@ -340,7 +340,9 @@ class Search:
         if not self._time_is_up():
             gather(self._see, learning)
 
-    def _planned(self, seen: Mapping[Candidate, Seen], workers: int) -> Iterator[Candidate]:
+    def _planned(
+        self, seen: Mapping[Candidate, Seen], learning: Sequence[Candidate], workers: int
+    ) -> Iterator[Candidate]:
         """What to learn next."""
         settings = self._settings
         core_s = self._exploring_s * workers / self._pace()
@@ -350,7 +352,7 @@ class Search:
         most = settings.max_bytes if settings.max_bytes and self._by_bytes else math.inf
         demand = Demand(retain=settings.retain, most=most, fewer_bits=self._by_bytes)
         return shrinking(
-            self._students, self._explored, seen, demand, core_s=core_s, workers=workers
+            self._students, self._explored, learning, seen, demand, core_s=core_s, workers=workers
         )
 
     def _is_open(self, candidate: Candidate) -> bool:

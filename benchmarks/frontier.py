@@ -5,6 +5,10 @@ on episodes that the search never saw, and seconds; then the geometric mean of t
 
     python benchmarks/frontier.py                 # the published agents, 10 minutes each
     python benchmarks/frontier.py --agents DIR --budget 3m --retain 0.95 --seed 1
+    python benchmarks/frontier.py --only ppo/Hopper --seed 1 --keep results/frontier
+    python benchmarks/frontier.py --table results/frontier      # what was kept, in Markdown
+
+With `--keep`, each row is a file of its own, and an agent that has one is left out.
 """
 
 from __future__ import annotations
@@ -73,7 +77,31 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         "retention_ci95": kept.get("normalized_ci95"),
         "fresh_episodes": kept.get("episodes"),
         "seconds": round(seconds, 1),
+        "budget": options.budget,
+        "retain": options.retain,
+        "seed": options.seed,
+        "host": to_json(host_facts()),
     }
+
+
+def table(folder: Path) -> str:
+    """All rows that were kept."""
+    lines = [
+        "| agent | seed | recipe | bytes | times smaller | retention [95 %] | budget |",
+        "|---|---:|---|---:|---:|---:|---:|",
+    ]
+    for file in sorted(folder.glob("*.json")):
+        row = json.loads(file.read_text(encoding="utf-8"))
+        agent, recipe = file.stem.rpartition("-seed")[0], row["recipe"].replace("|", "\\|")
+        kept = "none smaller"
+        if row["met"]:
+            low, high = row["retention_ci95"]
+            kept = f"{row['retention']:.1%} [{100 * low:.1f}, {100 * high:.1f}]"
+        size = f"{row['weight_bytes'][1]:,} | {row['ratio']:,.0f}"
+        lines.append(
+            f"| {agent} | {row['seed']} | `{recipe}` | {size} | {kept} | {row['budget']} |"
+        )
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -83,22 +111,34 @@ def main() -> None:
     parser.add_argument("--budget", default="10m")
     parser.add_argument("--retain", type=float, default=0.95)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="folder for one file per agent and seed")
+    parser.add_argument("--table", type=Path, help="folder of such files to print as a table")
     options = parser.parse_args()
+    if options.table:
+        print(table(options.table))
+        return
     rows: dict[str, Any] = {}
     for folder in sorted(options.agents.glob("*/*_*")):
         name = f"{folder.parent.name}/{folder.name}"
         if not re.search(options.only, name):
+            continue
+        kept = None
+        if options.keep:
+            kept = options.keep / f"{name.replace('/', '-')}-seed{options.seed}.json"
+        if kept is not None and kept.exists():
             continue
         print(name, file=sys.stderr)
         try:
             rows[name] = measure(folder, options)
         except SqueezeRLError as error:
             rows[name] = {"problem": str(error)}
+            continue
+        if kept is not None:
+            options.keep.mkdir(parents=True, exist_ok=True)
+            kept.write_text(json.dumps(rows[name], indent=1) + "\n", encoding="utf-8")
     ratios = [row["ratio"] for row in rows.values() if "ratio" in row]
     mean = math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else None
-    facts = {"budget": options.budget, "retain": options.retain, "seed": options.seed}
-    print(json.dumps({**facts, "geometric_mean_ratio": mean, "agents": rows,
-                      "host": to_json(host_facts())}, indent=1))  # fmt: skip
+    print(json.dumps({"geometric_mean_ratio": mean, "agents": rows}, indent=1))
 
 
 if __name__ == "__main__":

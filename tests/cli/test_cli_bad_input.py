@@ -9,14 +9,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from command import invoke, run, tree
-from gymnasium.spaces import Box, Dict
+from gymnasium.spaces import Box
 
 from made_agents import Recipe, SpacesOnly, make_model
 
 VECTOR = Box(-1, 1, (3,))
 UNSUPPORTED: dict[str, tuple[str, str, gym.Space[Any], str]] = {
     "cnn": ("PPO", "CnnPolicy", Box(0, 255, (36, 36, 1), np.uint8), "CNN"),
-    "dict": ("PPO", "MultiInputPolicy", Dict({"a": VECTOR}), "Dict observation"),
     "recurrent": ("RecurrentPPO", "MlpLstmPolicy", VECTOR, "recurrent"),
 }
 SMALL = ("--episodes", "2")

@@ -248,9 +248,15 @@ def make_gymnasium(env_id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any,
 
 
 def _make_muted(env_id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return gymnasium.make(env_id, disable_env_checker=True, **kwargs)
+    # A module that an id names may register others' ids anew, as gymnasium_robotics does with the
+    # retired ones of MuJoCo: these stay what they were.
+    before = dict(gymnasium.registry)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return gymnasium.make(env_id, disable_env_checker=True, **kwargs)
+    finally:
+        gymnasium.registry.update(before)
 
 
 def _stacked(env: gymnasium.Env[Any, Any], count: int, padding: Any) -> gymnasium.Env[Any, Any]:

@@ -29,7 +29,8 @@ _OPEN = """from squeezerl.research import open_research
 research = open_research(".")
 print(research.state)"""
 _EFFECTS = """research.effects.round(3)"""
-_FIGURE = """import matplotlib.pyplot as plt
+_FIGURE = """%matplotlib inline
+import matplotlib.pyplot as plt
 
 effects = research.effects
 if len(effects):

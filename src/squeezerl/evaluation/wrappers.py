@@ -75,7 +75,7 @@ def _box(env: Env) -> Box:
 
 
 def _replaced(whole: Any, part: Any) -> Any:
-    """An observation, or its space, with another part."""
+    """The observation, or its space, with the part that wrappers change exchanged for this one."""
     if isinstance(whole, Dict):
         return Dict({**whole.spaces, _PART: part})
     return {**whole, _PART: part} if isinstance(whole, dict) else part

@@ -168,10 +168,7 @@ class Bits(Spec):
             layer = reconstructed(layer, values, now, scales=self.scales, bits=self.weight_bits)
         else:
             weight = integer_weight(
-                as_float(layer.weight),
-                per_channel=self.scales != "tensor",
-                bits=self.weight_bits,
-                shifts=self.scales == "shift",
+                as_float(layer.weight), scales=self.scales, bits=self.weight_bits
             )
             layer = dataclasses.replace(layer, weight=weight)
         if rounding is None:

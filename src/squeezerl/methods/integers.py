@@ -80,19 +80,20 @@ def step_by_row(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return array[:, np.newaxis] if array.ndim else array
 
 
-def integer_weight(
-    weight: Float, *, per_channel: bool, bits: float = BITS, shifts: bool = False
-) -> IntegerTensor:
-    """A weight (out, in) in integers, with one scale per output neuron or one for all.
+def integer_weight(weight: Float, *, scales: Scales, bits: float = BITS) -> IntegerTensor:
+    """A weight (out, in) in integers.
 
-    With `shifts`, scales are powers of two.
+    Args:
+        weight: in float.
+        scales: one per output neuron ("channel"), also as powers of two ("shift"), or one for all.
+        bits: of each integer.
     """
     zero = level_count(bits) // 2
     limit = weight_limits(bits)[1]
-    bound = np.abs(weight).max(axis=1) if per_channel else np.abs(weight).max()
+    bound = np.abs(weight).max(axis=None if scales == "tensor" else 1)
     scale = np.asarray(bound / np.float32(limit), np.float32)
     scale = np.where(scale < np.finfo(np.float32).tiny, np.float32(1), scale)
-    scale = power_of_two(scale) if shifts else scale
+    scale = power_of_two(scale) if scales == "shift" else scale
     values = np.clip(np.rint(weight / step_by_row(scale)), -limit, limit) + zero
     return IntegerTensor(values.astype(np.uint8), scale, np.full(scale.shape, zero, np.uint8), bits)
 
@@ -146,7 +147,8 @@ def with_integer_layers(
             layers.append(layer)
             continue
         rounding = roundings[network.input_of(index)]
-        weight = integer_weight(as_float(layer.weight), per_channel=per_channel)
+        scales: Scales = "channel" if per_channel else "tensor"
+        weight = integer_weight(as_float(layer.weight), scales=scales)
         bias = as_float(layer.bias)
         layers.append(
             dataclasses.replace(

@@ -317,7 +317,7 @@ def _cells(study: Study) -> list[str]:
 def _variations(
     question: Question, cells: Sequence[str], pilot: StudyData | None
 ) -> dict[Hypothesis, tuple[list[Variation], str] | None]:
-    """How each hypothesis varies in each cell, from the pilot where that says it."""
+    """How much the values of each hypothesis vary in each cell: from the pilot, or as packaged."""
     found: dict[Hypothesis, tuple[list[Variation], str] | None] = {}
     for hypothesis in question.hypotheses:
         packaged = packaged_variations(hypothesis)
@@ -449,9 +449,9 @@ class _Sizer:
 
 
 def _forecast(study: Study, finished: Sequence[StoredRow]) -> tuple[Forecast, int]:
-    """What a study takes that begins with nothing, and how many jobs finished ones speak for.
+    """What a study costs that begins with nothing, and how many estimates rest on finished jobs.
 
-    The finished jobs are of another store, so that they say how long work takes and save none.
+    The finished jobs are in another store: they say how long the work takes, but save none of it.
     """
     plan = plan_study(study)
     rates = estimate.refined(plan.jobs, finished)

@@ -185,7 +185,7 @@ class Research:
 
     @cached_property
     def effects(self) -> pd.DataFrame:
-        """The effect in each cell: hypothesis, cell, estimate, low, high and over."""
+        """A table of effects, one row per hypothesis and cell: estimate, low, high, over."""
         import pandas as pd
 
         rows: list[dict[str, Any]] = []

@@ -83,7 +83,7 @@ class Board:
             self._problems[failure.job.id] = refused[1].strip()
 
     def made(self) -> list[Candidate]:
-        """All that were made, in the order in which they were asked for."""
+        """The candidates that were made, in the order in which the search asked for them."""
         made: dict[str, Candidate] = {}
         for job in self._compressed.values():
             calibration = job.params["calibration"]

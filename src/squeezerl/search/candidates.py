@@ -90,7 +90,7 @@ def front_of(
 
 
 def student_head(network: Network) -> str:
-    """The head of a student: behind a tanh the error of an action at its bound is never 0."""
+    """The head of a student: a clip for an agent with a tanh, which never reaches its bounds."""
     return "clip" if network.head.kind == "tanh" else "same"
 
 

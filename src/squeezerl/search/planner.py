@@ -183,14 +183,14 @@ def shrinking(
         line = lines.setdefault(start, _Line(start, max(_SHORTEST_S, _MOVE_SHARE * core_s)))
         line.tried.append(candidate)
     promising = _promising(list(lines.values()), seen, demand)
-    others: list[Candidate] = []
-    if any(line.best(seen, demand) for line in promising):
-        begins = [line.start for line in promising if line.tried == [line.best(seen, demand)]]
-        others = [_narrower(start, each_s) for start in begins]
     queues = [
-        others,
+        [
+            _narrower(line.start, each_s)
+            for line in promising
+            if line.tried == [line.best(seen, demand)]
+        ],
         *(line.proposals(seen, demand, workers) for line in promising),
-        [] if others else _anew(promising, seen, demand, each_s, len(lines) - count),
+        _anew(promising, seen, demand, each_s, len(lines) - count),
     ]
     asked = {*tried, *first}
     for candidate in _in_turn(queues):

@@ -9,6 +9,7 @@ written in `writing`.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -197,11 +198,6 @@ class Search:
         put_agent(self._agent, self._location)
         with alone(self._work):
             if self._students:
-                with open_store(self._url) as store:
-                    if STUDY in store.study_names():  # it goes on from there
-                        self._board.read(store)
-                known = {BASELINE, *self._fixed}
-                self._explored = [c for c in self._board.made() if c not in known]
                 self._work_on(self._explore, on_progress, on_best, self._time_is_up)
                 with open_store(self._url) as store:
                     self._board.read(store)
@@ -327,13 +323,16 @@ class Search:
             EvaluationError: if the baseline is no better than random.
         """
         self._check_references()
-        settings = self._settings
-        workers = settings.workers or count_cores()
+        workers = self._settings.workers or count_cores()
+        known = {*self._candidates(), BASELINE}
+        # What an interrupted search has made.
+        self._explored += [candidate for candidate in self._board.made() if candidate not in known]
         seen = {c: found for c in self._explored if (found := self._seen(c)) is not None}
         learning = [c for c in self._explored if c not in seen and self._is_open(c)]
-        for candidate in self._planned(seen, tuple(learning), workers):
+        free = max(0, workers - len(learning))
+        for candidate in list(itertools.islice(self._planned(seen, learning, workers), free)):
             fitting = self._fitting(candidate)
-            if len(learning) >= workers or fitting is None:
+            if fitting is None:
                 break
             self._explored.append(fitting)
             learning.append(fitting)

@@ -59,9 +59,10 @@ profile-results: .venv/.installed  ## What docs say of latency, memory and energ
 		--watts-per-core 4.4
 
 assistant-results: .venv/.installed  ## How well the assistant finds answers; a minute.
-	@mkdir -p results/assistant
-	XDG_CACHE_HOME=$$(mktemp -d) $(BIN)/python benchmarks/assistant.py > results/assistant/minilm.json
-	$(BIN)/python benchmarks/assistant.py --embeddings none > results/assistant/none.json
+	@mkdir -p out results/assistant
+	XDG_CACHE_HOME=$$(mktemp -d) $(BIN)/python benchmarks/assistant.py > out/minilm.json
+	$(BIN)/python benchmarks/assistant.py --embeddings none > out/none.json
+	mv out/minilm.json out/none.json results/assistant/
 
 research-variances: .venv/.installed  ## How much returns vary, from committed results; seconds.
 	$(BIN)/python scripts/research_variances.py

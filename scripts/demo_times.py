@@ -52,7 +52,7 @@ def main() -> None:
     in_c = np.median([native.seconds(observation, CALLS) for _ in range(RUNS)]) / CALLS * 1e6
     print(
         f"One decision takes {call_us(ort.load(float_), observation):.1f} µs in ONNX Runtime in "
-        f"float, {call_us(ort.load(chosen), observation):.1f} µs there as {chosen.recipe.text}, "
+        f"float, {call_us(ort.load(chosen), observation):.1f} µs there as {chosen.recipe.name}, "
         f"and {call_us(native, observation):.2f} µs in the native runtime, of which {in_c:.2f} µs "
         "inside C."
     )

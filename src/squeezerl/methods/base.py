@@ -223,7 +223,7 @@ class Spec(ABC):
         Raises:
             SpecError: for an unknown field, or a value of another type.
         """
-        hints = get_type_hints(cls)
+        hints = _hints(cls)
         known = [f.name for f in _fields(cls)]
         if unknown := [name for name in fields if name not in known]:
             raise SpecError(
@@ -257,7 +257,7 @@ def register_spec(spec: type[Spec]) -> type[Spec]:
 
 def registration(spec: type[Spec]) -> Callable[[], None]:
     """What makes a method known to another process that did not run the caller's script."""
-    return functools.partial(_register_copy, spec, get_type_hints(spec))
+    return functools.partial(_register_copy, spec, _hints(spec))
 
 
 def _register_copy(spec: type[Spec], hints: dict[str, Any]) -> None:
@@ -304,7 +304,7 @@ class SpecText:
             known = ", ".join((FLOAT, *method_words()))
             raise SpecError(f"unknown method {words[0]!r}; known are {known}")
         spec, fields = SPECS.get(kind), dict[str, Any]()
-        hints = get_type_hints(spec)
+        hints = _hints(spec)
         for place, word in enumerate(words[len(kind.split(":")) :]):
             name, equals, value = word.partition("=")
             if not equals:
@@ -377,6 +377,12 @@ def check_keep(keep: Sequence[str], network: Network) -> None:
 
 def _fields(spec: type[Spec]) -> tuple[dataclasses.Field[Any], ...]:
     return dataclasses.fields(spec)  # type: ignore[arg-type]
+
+
+@functools.cache
+def _hints(spec: type[Spec]) -> dict[str, Any]:
+    """The types of its fields; to find them takes longer than all else that a text needs."""
+    return get_type_hints(spec)
 
 
 def _usage(spec: type[Spec]) -> str:

@@ -15,10 +15,6 @@ from typer.testing import CliRunner
 from squeezerl.cli import app
 
 COMMAND = Path(sys.executable).with_name("squeezerl")
-# The keys that `--json` promised in the first release; there may be more, but none may be lost.
-KEYS = Path(__file__).with_name("json_keys.json")
-# Objects with names of packages and arguments of environments as keys.
-FREE = ("versions", "libraries", "env_kwargs", "settings")
 
 
 def environment() -> dict[str, str]:
@@ -53,22 +49,3 @@ def tree(folder: Path) -> dict[str, bytes | None]:
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
         for path in folder.rglob("*")
     }
-
-
-def key_paths(data: Any, path: str = "") -> set[str]:
-    """The path of each key, such as "layers[].name"; of a list its first element counts."""
-    if isinstance(data, list):
-        return key_paths(data[0], f"{path}[]") if data else set()
-    if not isinstance(data, dict) or path.rpartition(".")[2] in FREE:
-        return set()
-    paths: set[str] = set()
-    for key, value in data.items():
-        inner = f"{path}.{key}" if path else key
-        paths |= {inner} | key_paths(value, inner)
-    return paths
-
-
-def lost_keys(command: str, data: dict[str, Any]) -> set[str]:
-    """The keys that a command promises and an object lacks."""
-    promised: dict[str, list[str]] = json.loads(KEYS.read_text(encoding="utf-8"))
-    return set(promised[command]) - key_paths(data)

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from command import invoke, lost_keys
+from command import invoke
 
+from promised_keys import lost_keys
 from squeezerl.errors import SqueezeRLError
 
 DEMO = Path(__file__).parents[2] / "results" / "demo"

@@ -5,8 +5,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from command import invoke, lost_keys, run, the_object
+from command import invoke, run, the_object
 
+from promised_keys import lost_keys
 from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.cli.console import parse_kwargs
 from squeezerl.errors import InvalidArgumentError

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from command import COMMAND, environment, invoke, lost_keys, the_object, tree
+from command import COMMAND, environment, invoke, the_object, tree
 from rich.console import Console
 
 from made_profiles import make_noise, make_process
+from promised_keys import lost_keys
 from squeezerl.cli import console
 from squeezerl.measurement import doctor
 from squeezerl.measurement import profile as profiling

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import COMMAND, environment, invoke, lost_keys, run, the_object
+from command import COMMAND, environment, invoke, run, the_object
 
+from promised_keys import lost_keys
 from squeezerl.cli.study_text import duration, job_name, seconds_left
 from squeezerl.jobs.job import Counts, RunningJob, Status, Workload
 

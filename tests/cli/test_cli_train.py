@@ -7,8 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from command import invoke, lost_keys, run, the_object, tree
+from command import invoke, run, the_object, tree
 
+from promised_keys import lost_keys
 from squeezerl.artifacts.artifact import read_artifact
 
 pytestmark = pytest.mark.slow

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import nbformat
 import pytest
 from typer.testing import CliRunner
 
+from promised_keys import lost_keys
 from squeezerl.cli import app
 from squeezerl.research.outcome import read_design
 
@@ -24,19 +26,30 @@ def test_the_list_has_every_question_and_what_is_missing() -> None:
     code, said, _ = invoke("list")
     assert code == 0
     assert "impala: " in said
-    questions = json.loads(invoke("list", "--json")[1])["questions"]
-    assert len(questions) == 17
-    assert {"id", "kind", "title", "hypotheses", "needs", "missing"} <= questions[0].keys()
+    data = json.loads(invoke("list", "--json")[1])
+    assert lost_keys("research list", data) == set()
+    assert len(data["questions"]) == 17
 
 
 def test_a_design_is_made_and_written_before_it_has_results(tmp_path: Path) -> None:
     code, said, _ = invoke("design", "robotics", "-o", tmp_path / "new", "--json")
     assert code == 0
-    assert json.loads(said)["power"] >= 0.8
+    data = json.loads(said)
+    assert lost_keys("research design", data) == set()
+    assert data["power"] >= 0.8
     names = {path.name for path in (tmp_path / "new").iterdir()}
     assert names == {"study.yaml", "design.json", "PLAN.md", "notebook.ipynb"}
     found = json.loads(invoke("write", tmp_path / "new", "--json")[1])
     assert (found["verdict"], found["findings"]) == ("undecided", [])
+
+
+def test_what_was_found_has_the_promised_keys(finished_design: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished_design, tmp_path / "design")
+    code, said, _ = invoke("write", folder, "--json")
+    assert code == 0
+    data = json.loads(said)
+    assert lost_keys("research write", data) == set()
+    assert data["verdict"] == data["findings"][0]["verdict"] == "refuted"
 
 
 @pytest.mark.parametrize(

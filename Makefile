@@ -47,6 +47,7 @@ results: .venv/.installed  ## What README and docs show, with the host's facts.
 	rm -rf results/demo/figures
 	cp -r out/results/report.md out/results/results.json out/results/pareto.png out/results/figures \
 		out/results/replay.mp4 out/results/replay.jpg results/demo/
+	$(BIN)/python scripts/replay_gif.py results/demo
 
 compression-results: .venv/.installed  ## The figures of docs/what-compression-buys.md; 4 minutes, alone.
 	@mkdir -p results/compression

@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: demo test quick lint types imports bench results compression-results profile-results study-results \
+.PHONY: demo test quick lint types imports docs bench results compression-results profile-results study-results \
 	assistant-results research-variances published-results paper-small-results paper-agents clean
 
 BIN := .venv/bin
@@ -36,6 +36,10 @@ types: .venv/.installed
 
 imports: .venv/.installed  ## The rules of the house: who may import whom.
 	$(BIN)/lint-imports
+
+docs: .venv/.installed  ## The documentation as a site, in build/site; a link to nowhere is an error.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "Look at build/site/index.html, or with the search: $(BIN)/python -m http.server -d build/site"
 
 bench: .venv/.installed
 	$(BIN)/python benchmarks/evaluation_throughput.py

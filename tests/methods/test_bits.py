@@ -141,6 +141,15 @@ def test_scaling_the_input_changes_nothing_within_its_range(network: Network, se
     np.testing.assert_allclose(values["layer0"], before, rtol=0, atol=5e-3 * abs(before).max())
 
 
+@pytest.mark.parametrize("short", [True, False])
+def test_a_feature_that_is_nearly_symmetric_has_the_mean_zero(short: bool) -> None:
+    low, high = np.float32([-10, 0.7, -2]), np.float32([10.000002, 1.6, 1.9999998])
+    network = make_network(3, 4, 1, normalized=False)
+    normalizer = scale_features(network, low, high, short=short).normalizer
+    assert normalizer is not None
+    assert normalizer.mean[0] == normalizer.mean[2] == 0 < normalizer.mean[1]
+
+
 def test_a_normaliser_of_scaled_inputs_takes_two_bytes_for_each_number() -> None:
     packed = packed_size(compress(demo_network(), "bits:8", demo_observations()))
     assert packed.of_part("normalizer") == 2 * 2 * 17

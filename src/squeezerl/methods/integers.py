@@ -248,10 +248,11 @@ def scale_features(network: Network, low: Float, high: Float, *, short: bool = F
         mean = as_float(network.normalizer.mean)
         factor = as_float(network.normalizer.inverse_std)
     middle, half_range = (low + high) / 2, np.maximum((high - low) / 2, _LEAST_HALF_RANGE)
-    exact = mean + middle / factor
+    exact, allowed = mean + middle / factor, half_range / factor / (4 if short else 64)
+    exact = np.where(np.abs(exact) < allowed, 0, exact)  # tiny numbers would need many bits
     for bits in range(_SHORTEST if short else 16, 17):
         new_mean = as_short(exact, bits)
-        near = np.abs(new_mean - exact) * factor < half_range / (4 if short else 64)
+        near = np.abs(new_mean - exact) < allowed
         if near.all():
             break
     new_mean = np.where(near, new_mean, exact).astype(np.float32)

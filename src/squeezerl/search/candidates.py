@@ -12,10 +12,10 @@ from squeezerl.methods.distillation import Distillation
 from squeezerl.methods.recipe import Recipe
 from squeezerl.network.network import Network
 
-# What won on Hopper, and what on HalfCheetah.
-_SKIPPING = "hardtanh:skip:steps=20000:head={head} | bits:4:tensor | finetune:300000"
+# What wins on Hopper, and what on HalfCheetah.
+_SKIPPING = "hardtanh:skip:steps=60000:head={head} | bits:8:tensor | finetune:120000"
 _DEEP = "relu:steps=150000:head={head} | bits:8:shift | finetune:600000"
-_STUDENTS = (f"distill:24:{_SKIPPING}", f"distill:25x25:{_DEEP}")
+_STUDENTS = (f"distill:16:{_SKIPPING}", f"distill:25x25:{_DEEP}")
 
 
 @dataclass(frozen=True)

@@ -323,6 +323,20 @@ def test_recipes_of_several_steps_are_drawn_and_listed_too(tmp_path: Path) -> No
     assert "l2-30+ptsq" in [row[0] for row in candidates_table(result).plain_rows]
 
 
+def test_dozens_of_long_recipes_leave_a_legend_that_fits(tmp_path: Path) -> None:
+    step = " | bits:6 | recover | finetune"
+    long = [make_trial(f"distill:25x25 | bits:8{step * n}", 900 + n, 0.9) for n in range(1, 7)]
+    result = dataclasses.replace(make_result(), trials=(*make_result().trials, *long))
+    chart = pareto_chart(result, None)
+    assert sum(style.label.startswith("distilled") for style in chart.styles) == 1
+    _draw(chart, tmp_path / "pareto.png")
+    with Image.open(tmp_path / "pareto.png") as picture:
+        pixels = np.asarray(picture.convert("L"))
+    below = pixels[int(0.8 * len(pixels)) :]
+    assert below.min() < 128  # the legend is there
+    assert below[:, :4].min() == below[:, -4:].min() == 255  # and ends before the edges
+
+
 def test_four_numbers_say_what_was_won() -> None:
     result = _measured_result()
     smaller, faster, kept, energy = four_numbers(result, measured_json(result)).numbers

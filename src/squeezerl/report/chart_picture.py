@@ -8,6 +8,8 @@ from squeezerl.report import document as doc
 from squeezerl.report.chart import Axis
 from squeezerl.report.panels import handle, rule_handle, study_style
 
+_LEGEND_LETTERS = 110  # that fit side by side in a legend's line
+
 
 def draw_chart(shown: doc.Figure, path: Path) -> None:
     """Draw a figure's chart to a file; its format follows from the name (PNG, SVG, PDF)."""
@@ -62,9 +64,12 @@ def draw_chart(shown: doc.Figure, path: Path) -> None:
         handles += [rule_handle(line.label, "--" if line.dashed else "-")
                     for line in named.values()]  # fmt: skip
         if len(handles) > 1:
+            longest = max(len(str(one.get_label())) for one in handles)
+            columns = min(4, max(1, _LEGEND_LETTERS // (longest + 6)))
             figure.legend(
-                handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=7.5
-            )
+                handles=handles, loc="outside lower center", ncols=columns, frameon=False,
+                fontsize=7.5,
+            )  # fmt: skip
         figure.savefig(path)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from squeezerl.artifacts.manifest import Manifest
+from squeezerl.methods.recipe import Recipe
 from squeezerl.pipeline.replay import Film
 from squeezerl.records import EvaluationRecord, Interval, LayerRecord
 from squeezerl.report.chart import Axis, Bar, Chart, Line, Mark
@@ -86,8 +87,16 @@ def _trial_mark(trial: Trial, result: SqueezeResult, latencies: Mapping[str, str
     )
     return Mark(
         x=trial.size.weight_bytes, y=kept.estimate, y_span=(kept.low, kept.high), tip=tip,
-        style=trial.recipe.record, stands_out=chosen, label=trial.name if chosen else "",
+        style=_family(trial.recipe), stands_out=chosen, label=trial.name if chosen else "",
     )  # fmt: skip
+
+
+def _family(recipe: Recipe) -> Styled:
+    """How a legend shows a recipe: a squeeze tries dozens of long ones that begin alike."""
+    if len(recipe.steps) <= 2:
+        return recipe.record
+    first = recipe.steps[0].record
+    return Style(f"{first.label}, then more steps", first.color, first.marker)
 
 
 def latency_texts(measured: Mapping[str, Any] | None) -> dict[str, str]:

@@ -7,11 +7,13 @@ the ratios of each round:
 
     python benchmarks/evaluation_throughput.py                       # published agents, or ours
     python benchmarks/evaluation_throughput.py path/ppo/Hopper-v3_1:Hopper-v4
+    python benchmarks/evaluation_throughput.py path/ppo/Hopper-v3_1:Hopper-v4 --squeezed out
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -53,13 +55,18 @@ def constant_actions(env_id: str, environments: int, steps: int) -> float:
     return environments * steps / (time.perf_counter() - start)
 
 
-def measure(folder: Path, env_id: str, rounds: int, episodes: int) -> dict[str, Any]:
+def measure(
+    folder: Path, env_id: str, squeezed: Path | None, rounds: int, episodes: int
+) -> dict[str, Any]:
     environment = Environment.find(env_id)
     actors = {"ort.float": load_actor(folder)}
     for recipe in ("int8:static", "int8:dynamic"):
         artifact = compress(folder, recipe, env=environment)
         for runtime in ("ort", "native"):
             actors[f"{runtime}.{recipe}"] = load_actor(artifact, runtime=runtime)
+    if squeezed is not None:
+        for runtime in ("ort", "native"):
+            actors[f"{runtime}.squeezed"] = load_actor(squeezed, runtime=runtime)
     model, venv = load_with_sb3(folder, env_id)
     rates: dict[str, list[float]] = {name: [] for name in ("sb3", *actors, "envpool_constant")}
     for number in range(rounds):
@@ -92,6 +99,7 @@ def measure(folder: Path, env_id: str, rounds: int, episodes: int) -> dict[str, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("agents", nargs="*", help="FOLDER:ENV, rl-zoo folders that you trust")
+    parser.add_argument("--squeezed", type=Path, nargs="*", default=[], help="one artifact each")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--episodes", type=int, default=100)
     arguments = parser.parse_args()
@@ -100,9 +108,11 @@ def main() -> None:
     chosen = arguments.agents or [f"{PUBLISHED}/{name}" for name in DEFAULT if PUBLISHED.is_dir()]
     chosen = chosen or [f"{demo_agent_path()}:HalfCheetah-v5"]
     results = []
-    for item in chosen:
+    for item, artifact in itertools.zip_longest(chosen, arguments.squeezed):
         folder, _, env_id = item.rpartition(":")
-        results.append(measure(Path(folder), env_id, arguments.rounds, arguments.episodes))
+        results.append(
+            measure(Path(folder), env_id, artifact, arguments.rounds, arguments.episodes)
+        )
     print(json.dumps({"host": to_json(host_facts()), "results": results}, indent=1))
 
 

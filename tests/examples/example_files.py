@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,7 +27,14 @@ REGISTRIES: dict[str, registry.Registry[Any]] = {
     "custom_runtime.py": RUNTIMES,
     "custom_source.py": SOURCES,
 }
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 ONE_WORKER = ("--workers", "1")
+
+
+def code_blocks(page: Path, language: str = "") -> list[str]:
+    """The blocks of a page in a language, which stands behind the first fence."""
+    text = page.read_text(encoding="utf-8")
+    return [code for name, code in FENCED.findall(text) if name == language]
 
 
 def run(folder: Path, *arguments: str | Path) -> str:

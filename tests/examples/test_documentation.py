@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import typer.main
 import yaml
+from example_files import FENCED, code_blocks
 
 import squeezerl
 from squeezerl.cli import app
@@ -25,7 +26,6 @@ PAGES = [
     ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]  # fmt: skip
-_FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 _LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s]+)\)")
 
 
@@ -33,20 +33,16 @@ def name(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
-def blocks(page: Path, language: str) -> list[str]:
-    return [code for lang, code in _FENCED.findall(page.read_text("utf-8")) if lang == language]
-
-
 def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub and the site make them."""
-    text = _FENCED.sub("", page.read_text(encoding="utf-8"))
+    text = FENCED.sub("", page.read_text(encoding="utf-8"))
     headings = re.findall(r"^#+ (.+)$", text, re.M)
     return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_links_lead_somewhere(page: Path) -> None:
-    for link in _LINK.findall(_FENCED.sub("", page.read_text(encoding="utf-8"))):
+    for link in _LINK.findall(FENCED.sub("", page.read_text(encoding="utf-8"))):
         target, _, anchor = link.partition("#")
         path = page.parent / target if target else page
         assert path.exists(), link
@@ -56,17 +52,17 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_python_compiles_and_yaml_is_read(page: Path) -> None:
-    for code in blocks(page, "python"):
+    for code in code_blocks(page, "python"):
         compile(code, str(page), "exec")
-    for text in blocks(page, "yaml"):
+    for text in code_blocks(page, "yaml"):
         assert yaml.safe_load(text) is not None
 
 
 def commands(page: Path) -> Iterator[str]:
     """Each use of `squeezerl` on a page: lines of blocks, and code in sentences."""
     text = page.read_text(encoding="utf-8")
-    lines = "\n".join(blocks(page, "")).replace("\\\n", " ").splitlines()
-    inline = re.findall(r"(?<!`)`(squeezerl [^`]+)`", _FENCED.sub("", text))
+    lines = "\n".join(code_blocks(page)).replace("\\\n", " ").splitlines()
+    inline = re.findall(r"(?<!`)`(squeezerl [^`]+)`", FENCED.sub("", text))
     for line in (*lines, *(" ".join(one.split()) for one in inline)):
         for part in line.partition("  #")[0].split(" && "):
             if part.startswith("squeezerl "):
@@ -113,7 +109,7 @@ def test_make_has_the_targets_that_pages_name() -> None:
     targets = set(re.findall(r"^([\w-]+(?: [\w-]+)*):", (ROOT / "Makefile").read_text(), re.M))
     have = {target for line in targets for target in line.split()}
     for page in PAGES:
-        code = "\n".join([*blocks(page, ""), *re.findall(r"`(make [^`]+)`", page.read_text())])
+        code = "\n".join([*code_blocks(page), *re.findall(r"`(make [^`]+)`", page.read_text())])
         for line in re.findall(r"^make ([\w -]+?)(?:  .*)?$", code, re.M):
             assert set(line.split()) <= have, name(page)
 

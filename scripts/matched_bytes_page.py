@@ -188,7 +188,7 @@ def main() -> None:
             START,
             "![Retention against bytes](../results/matched-bytes/retention.png)",
             table(agents),
-            "100 episodes each, from the same start states; 95 % bootstrap intervals of the ratio of "
+            "100 episodes each, from the same start states; 95 % bootstrap intervals of ratios of "
             "mean returns. One training per cell, so they say nothing about other seeds. Made on "
             f"{host.cpu} with {host.cores_available} cores.",
             END,

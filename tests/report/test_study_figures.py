@@ -42,6 +42,7 @@ def _is_whole(folder: Path, name: str) -> None:
 
 
 ONE = {"algorithms": ("ppo",), "environments": ("Hopper-v4",), "train_seeds": 1}
+UNPRUNED: dict[str, Any] = {"pruned": (), "tickets": ()}
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_untrained_cells_alone_leave_the_aggregates_out(tmp_path: Path) -> None:
 
 
 def test_hosts_and_runtimes_have_figures_of_their_own(tmp_path: Path) -> None:
-    data = made_study(**(SMALL | ONE))
+    data = made_study(**(SMALL | ONE | UNPRUNED))
     other = data.costs.assign(runtime="torch")
     data = dataclasses.replace(data, costs=pd.concat([data.costs, other], ignore_index=True))
     pictures = _draw(data, tmp_path)
@@ -127,7 +128,7 @@ def test_intervals_are_drawn_where_there_are_any() -> None:
 
 def test_whatever_was_run_is_drawn(tmp_path: Path) -> None:
     own = {"quantized": ("ptdq", "ptdq-naive", "mine"), "pruned": ("l1", "l2", "mine-pruned")}
-    pictures = _draw(made_study(**(SMALL | ONE), **own), tmp_path)
+    pictures = _draw(made_study(**(SMALL | ONE), **own, tickets=()), tmp_path)
     assert {"figure1", "figure2", "figure3", "figure4"} <= set(pictures)
     legends = {
         name: (tmp_path / "figures" / f"{name}.svg").read_text(encoding="utf-8")
@@ -142,7 +143,7 @@ def test_whatever_was_run_is_drawn(tmp_path: Path) -> None:
 
 
 def test_a_runtime_may_have_any_name(tmp_path: Path) -> None:
-    data = made_study(**(SMALL | ONE))
+    data = made_study(**(SMALL | ONE | UNPRUNED))
     other = data.costs.assign(runtime="my/run time")
     data = dataclasses.replace(data, costs=pd.concat([data.costs, other], ignore_index=True))
     picture = _draw(data, tmp_path)["figure1-my-run-time"]
@@ -151,7 +152,7 @@ def test_a_runtime_may_have_any_name(tmp_path: Path) -> None:
 
 
 def test_constant_actions_have_a_level_in_the_curves(tmp_path: Path) -> None:
-    _draw(made_study(**(SMALL | ONE), constant=0.3), tmp_path)
+    _draw(made_study(**(SMALL | ONE | UNPRUNED), costs=False, constant=0.3), tmp_path)
     curves = (tmp_path / "figures" / "curves.svg").read_text(encoding="utf-8")
     assert "<!-- best constant action -->" in curves
     assert "<!-- random policy -->" in curves

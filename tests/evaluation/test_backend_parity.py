@@ -2,12 +2,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import envpool
 import gymnasium
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from squeezerl.evaluation import envpool_support
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import evaluate
 from squeezerl.evaluation.reference_actors import RandomActor
@@ -39,7 +39,7 @@ def _put(env: Any, observation: Floats, info: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("pool_id", "gymnasium_id"), PARITY)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_envpool_and_gymnasium_step_alike(pool_id: str, gymnasium_id: str, seed: int) -> None:
-    pool = envpool.make(pool_id, env_type="gymnasium", num_envs=1, seed=seed)
+    pool = envpool_support.library().make(pool_id, env_type="gymnasium", num_envs=1, seed=seed)
     env = gymnasium.make(gymnasium_id)
     observations, info = pool.reset()
     env.reset(seed=0)

@@ -5,7 +5,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import envpool
 import gymnasium
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +13,7 @@ from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.monitor import load_results
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
+from squeezerl.evaluation import envpool_support
 from squeezerl.evaluation.environment import Environment
 from squeezerl.training.vector_env import EnvPoolVecEnv, make_vector_env
 
@@ -98,7 +98,9 @@ class _Alone:
     """One environment of EnvPool, stepped as its own documentation does it."""
 
     def __init__(self, env_id: str, seed: int) -> None:
-        self._env = envpool.make(env_id, env_type="gymnasium", num_envs=1, seed=seed)
+        self._env = envpool_support.library().make(
+            env_id, env_type="gymnasium", num_envs=1, seed=seed
+        )
 
     def reset(self) -> Array:
         return self._env.reset()[0][0]

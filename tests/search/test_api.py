@@ -102,6 +102,7 @@ def test_a_squeeze_tells_what_it_chose(tmp_path: Path) -> None:
         recipes=["l2:0.5", "prune:l2:0.3 | int8:dynamic", "l1:0.7"],
         episodes=10,
         measure=False,
+        workers=1,
     )
     assert found.recipe.text == "prune:l2:0.5"
     assert found.summary().startswith("Chosen: l2-50, ")

@@ -26,6 +26,7 @@ def test_students_learn_and_are_judged_like_all_others(tmp_path: Path) -> None:
         episodes=10,
         seed=3,
         measure=False,
+        workers=1,
         budget=6,
         recipes=["distill:2:relu", "ptdq"],
         on_best=lambda best, left_s: told.append(best),
@@ -61,6 +62,7 @@ def test_a_limit_that_nothing_meets_is_said(tmp_path: Path) -> None:
         recipes=["ptdq"],
         max_bytes=10,
         measure=False,
+        workers=1,
     )
     assert found.result.confirmation is None
     assert found.recipe.text == "float"

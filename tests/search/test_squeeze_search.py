@@ -144,6 +144,7 @@ def test_a_squeeze_is_the_same_again(squeezed: Squeezed, tmp_path: Path) -> None
         episodes=10,
         seed=3,
         measure=False,
+        workers=1,
     ).result
     assert again.chosen == squeezed.result.chosen
     before = _trials(squeezed)
@@ -162,7 +163,14 @@ def test_a_layer_too_small_is_reported_and_the_undecided_are_extended(tmp_path: 
     out = tmp_path / "out"
     agent = balancing_agent(width=6, idle=2)
     result = squeeze(
-        agent, env=cart_pole(), output=out, retain=RETAIN, episodes=4, measure=False, budget=0
+        agent,
+        env=cart_pole(),
+        output=out,
+        retain=RETAIN,
+        episodes=4,
+        measure=False,
+        budget=0,
+        workers=1,
     ).result
     trials = {trial.recipe.name: trial for trial in result.trials}
     assert len(trials) == len(default_recipes())
@@ -199,6 +207,7 @@ def test_where_nothing_keeps_the_float_policy_is_chosen(tmp_path: Path) -> None:
         recipes=["ptdq", "l2:0.2", "l2:0.7"],
         episodes=10,
         measure=False,
+        workers=1,
     ).result
     assert result.chosen == BASELINE
     assert result.confirmation is None
@@ -219,6 +228,7 @@ def test_an_untrained_agent_is_an_error_and_leaves_nothing(tmp_path: Path) -> No
             output=tmp_path / "out",
             recipes=["ptdq"],
             episodes=20,
+            workers=1,
         )
     assert list(tmp_path.iterdir()) == []
 
@@ -234,6 +244,7 @@ def test_a_failure_spares_what_was_to_be_replaced(tmp_path: Path) -> None:
             recipes=["ptdq"],
             force=True,
             episodes=20,
+            workers=1,
         )
     assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == [
         "out", "out/manifest.json",

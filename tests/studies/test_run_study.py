@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import squeezerl
-from finished import STUDY, Finished
+from finished import STUDY, Finished, finish
 from shared_folder import shared_folder
 from squeezerl.analysis.cells import cells
 from squeezerl.errors import StudyError
@@ -54,7 +54,7 @@ def after(here: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return here
 
 
-def run(text: str, name: str = "small.yaml", workers: int = 2) -> StudyRun:
+def run(text: str, name: str = "small.yaml", workers: int = 1) -> StudyRun:
     Path(name).write_text(text, encoding="utf-8")
     return squeezerl.run_study(name, workers=workers)
 
@@ -110,14 +110,14 @@ def test_missing_artifacts_are_reported_and_made_again_on_request(after: Path) -
     with Store.open("sqlite:///small.db") as store:
         assert {job: store.result(job).seconds for job in first} == first
 
-    done = squeezerl.run_study("small.yaml", workers=2, redo_missing=True)
+    done = squeezerl.run_study("small.yaml", workers=1, redo_missing=True)
 
     assert done.counts.done == done.counts.total
     assert all(path.is_file() for path in gone)
     assert {len(returns) for returns in done.data.returns["returns"]} == {3}
 
 
-def test_results_of_a_repeated_training_are_repeated_too(here: Path) -> None:
+def test_results_of_a_repeated_training_are_repeated_too(here: Path, small_agent: Path) -> None:
     """If a training is missing, it is repeated, and so is every job that needs it."""
     text = (
         "name: small\nagents:\n"
@@ -125,22 +125,25 @@ def test_results_of_a_repeated_training_are_repeated_too(here: Path) -> None:
         "      hyperparameters: {ppo: {n_envs: 1, n_steps: 128, net_arch: [8]}}, evaluations: 1}\n"
         "methods: [ptdq]\nepisodes: 2\n"
     )
-    done = run(text, workers=1)
-    first = attempts(done.store)
-    with Store.open(done.store) as store:
+    finish(here, small_agent, text)
+    where = {"store": f"sqlite:///{here}/s.db", "artifacts": str(here / "artifacts")}
+    first = attempts(where["store"])
+    with Store.open(where["store"]) as store:
         (trained,) = store.results("small", ("train",))
         name = trained.content["artifact"]
-    (here / "small-artifacts" / "jobs" / name[:2] / f"{name}.zip").unlink()
+    (here / "artifacts" / "jobs" / name[:2] / f"{name}.zip").unlink()
     redone: list[int] = []
-    Path("small.yaml").write_text(text.replace("[ptdq]", "[ptdq, l2: {percent: [50]}]"))
+    Path("study.yaml").write_text(text.replace("[ptdq]", "[ptdq, l2: {percent: [50]}]"))
 
-    again = squeezerl.run_study("small.yaml", workers=1, redo_missing=True, on_redo=redone.append)
+    again = squeezerl.run_study(
+        "study.yaml", workers=1, redo_missing=True, on_redo=redone.append, **where
+    )
 
-    after = attempts(done.store)
+    after = attempts(where["store"])
     assert redone == [1]
     assert again.counts.done == again.counts.total == len(first) + 2
     same = {job for job in first if first[job] == after[job]}
-    with Store.open(done.store) as store:
+    with Store.open(where["store"]) as store:
         assert all(store.job(job).params["policy"].keys() & REFERENCES for job in same)
 
 
@@ -187,7 +190,7 @@ def _written(text: str) -> str:
 def test_workers_find_what_one_process_finds(here: Path, finished: Finished) -> None:
     """Trainings, tickets and int8 included, all returns are the same ones."""
     text = STUDY.replace("measure:", "# measure:")
-    done = run(text, "finished.yaml")
+    done = run(text, "finished.yaml", workers=2)
 
     assert done.counts.failed == 0
     assert done.counts.done == done.counts.total

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.slow
 QAT_SAC = {
     "steps": 2200,
     "qat": QatConfig(),
-    "hyperparameters": ("train_freq:20", "gradient_steps:4"),
+    "hyperparameters": ("train_freq:20",),
 }
 
 

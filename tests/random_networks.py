@@ -16,11 +16,12 @@ from squeezerl.network.network import Head, Layer, Network, Normalizer, Sampling
 
 _TEXTS = [*ACTIVATION_TEXTS, "slopes", None]
 _SHAPES = [(1,), (4,), (3, 2), (1, 2, 2)]
+_GROUPS = [(), (3,), (2, 1, 2), (1, 3)]
 
 
 @st.composite
 def networks(draw: st.DrawFn, *, wild: bool = True) -> Network:
-    """Any shapes, activations (mixed, missing, last), input skips and bounds.
+    """Any shapes, activations (mixed, missing, last), input skips, bounds and discrete choices.
 
     Normalisers and bounds have numbers of any size if they are `wild`, and else usual ones.
     """
@@ -29,6 +30,9 @@ def networks(draw: st.DrawFn, *, wild: bool = True) -> Network:
     observation_shape = draw(st.sampled_from(_SHAPES))
     action_shape = () if kind == "argmax" else draw(st.sampled_from(_SHAPES))
     outputs = 3 if kind == "argmax" else math.prod(action_shape)
+    groups = draw(st.sampled_from(_GROUPS)) if kind == "argmax" else ()
+    if groups:
+        action_shape, outputs = (len(groups),), sum(groups)
     inputs = math.prod(observation_shape)
     widths = [inputs, *draw(st.lists(st.integers(1, 6), max_size=3)), outputs]
     skips = [False, *(draw(st.sampled_from([False, False, True])) for _ in widths[2:])]
@@ -54,7 +58,7 @@ def networks(draw: st.DrawFn, *, wild: bool = True) -> Network:
     discrete = kind == "argmax"
     return Network(
         layers=layers,
-        head=Head(kind=kind)
+        head=Head(kind=kind, groups=groups)
         if discrete
         else Head(kind=kind, low=low, high=high, clip_mean=clip_mean),
         normalizer=normalizer,

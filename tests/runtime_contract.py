@@ -121,8 +121,16 @@ class RuntimeContract:
             actor = self.load(network)
             assert actor.observation_shape == network.observation_shape
             assert actor.action_shape == network.action_shape
-            assert actor.action_count == network.action_count
+            assert actor.choices == network.choices
             self.acts_as_the_arithmetic_says(network, random_observations(network, 5))
+
+    def test_several_choices_are_made_side_by_side(self) -> None:
+        network = make_network(6, 16, 9, head="argmax", groups=(4, 2, 3))
+        actor, observations = self.load(network, "ppo"), random_observations(network, 40)
+        assert (actor.action_shape, actor.choices) == ((3,), (4, 2, 3))
+        actions = actor.act(observations)
+        assert (np.ptp(actions, axis=0) > 0).all()
+        np.testing.assert_array_equal(actions, act(network, observations))
 
     @pytest.mark.parametrize("shape", [(), (6,), (5,), (20, 5), (20, 6, 1)])
     def test_observations_of_another_shape_are_refused_with_the_right_one(

@@ -72,6 +72,7 @@ def make_network(
     action_shape: tuple[int, ...] | None = None,
     bounds: tuple[Any, Any] = (-1, 1),
     clip_mean: float | None = None,
+    groups: tuple[int, ...] = (),
     seed: int = 0,
 ) -> Network:
     """A network of these widths with random weights; `bounds` are those of the actions."""
@@ -93,12 +94,14 @@ def make_network(
     discrete = head == "argmax"
     return Network(
         layers=layers,
-        head=Head(kind="argmax")
+        head=Head(kind="argmax", groups=groups)
         if discrete
         else Head(kind=head, low=low, high=high, clip_mean=clip_mean),
         normalizer=normalizer if normalized else None,
         observation_shape=observation_shape or (widths[0],),
-        action_shape=() if discrete else action_shape or (widths[-1],),
+        action_shape=((len(groups),) if groups else ())
+        if discrete
+        else action_shape or (widths[-1],),
     )
 
 

@@ -66,7 +66,7 @@ def test_bounds_choices_and_shapes_are_given() -> None:
     bounded = Agent.from_torch(module, observation_shape=(2, 3), bounds=(-0.1, [0.1, 0.2]))
     np.testing.assert_array_equal(bounded.network.head.high, np.float32([0.1, 0.2]))
     chosen = Agent.from_torch(module, observation_shape=(2, 3), discrete=True, env_id="Mine-v0")
-    assert (chosen.env_id, chosen.network.action_count) == ("Mine-v0", 2)
+    assert (chosen.env_id, chosen.network.choices) == ("Mine-v0", (2,))
     observations = random_observations(chosen.network, 100)
     expected = module(torch.from_numpy(observations)).argmax(dim=1).numpy()
     np.testing.assert_array_equal(act(chosen.network, observations), expected)

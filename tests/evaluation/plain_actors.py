@@ -21,7 +21,7 @@ class Shapes:
 
     observation_shape: tuple[int, ...]
     action_shape: tuple[int, ...]
-    action_count: int | None = None
+    choices: tuple[int, ...] | None = None
 
 
 class PlainActor(Actor):
@@ -80,12 +80,14 @@ def constant(
 
 def discrete(count: int, observation: tuple[int, ...] = (4,)) -> PlainActor:
     """Always the first of `count` actions."""
-    return PlainActor(lambda batch: np.zeros(len(batch), np.int64), Shapes(observation, (), count))
+    return PlainActor(
+        lambda batch: np.zeros(len(batch), np.int64), Shapes(observation, (), (count,))
+    )
 
 
 def toppling() -> PlainActor:
     """Pushes the cart under the pole, heedless of its speed: how long that lasts is the seed's."""
-    return PlainActor(lambda batch: (batch[:, 2] > 0).astype(np.int64), Shapes((4,), (), 2))
+    return PlainActor(lambda batch: (batch[:, 2] > 0).astype(np.int64), Shapes((4,), (), (2,)))
 
 
 def make_referee(

@@ -68,7 +68,7 @@ def test_envpool_and_gymnasium_step_alike(pool_id: str, gymnasium_id: str, seed:
 def test_both_backends_describe_an_environment_alike(env_id: str) -> None:
     ours, theirs = (Environment.find(env_id, backend=b) for b in ("envpool", "gymnasium"))
     assert Environment.find(env_id).backend == "envpool"
-    for name in ("observation_shape", "action_shape", "action_count", "max_episode_steps"):
+    for name in ("observation_shape", "action_shape", "choices", "max_episode_steps"):
         assert getattr(ours, name) == getattr(theirs, name)
     np.testing.assert_array_equal(ours.action_low, theirs.action_low)
     np.testing.assert_array_equal(ours.action_high, theirs.action_high)

@@ -82,7 +82,7 @@ def test_discrete_policies_deviate_where_they_choose_another_action() -> None:
     observations = np.ones((2, 4), np.float32)
     toppled = behaviour(toppling(), toppling(), environment, observations, seed=0, episodes=4)
     assert (toppled.deviation, toppled.jerk, toppled.ended_early) == (0.0, None, 1.0)
-    always = PlainActor(lambda batch: np.zeros(len(batch), np.int64), Shapes((4,), (), 2))
+    always = PlainActor(lambda batch: np.zeros(len(batch), np.int64), Shapes((4,), (), (2,)))
     other = behaviour(always, toppling(), environment, observations, seed=0, episodes=4)
     assert 0 < other.deviation < 1
 

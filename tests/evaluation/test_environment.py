@@ -156,7 +156,7 @@ def test_a_mismatch_names_the_versions_that_fit(
             {"env_kwargs": {"continuous": True}},
         ),
         (
-            "CartPole-v1", Shapes((12,), (), 2), "CartPole-v1 with its last 3 observations",
+            "CartPole-v1", Shapes((12,), (), (2,)), "CartPole-v1 with its last 3 observations",
             {"frame_stack": 3},
         ),
     ],
@@ -203,7 +203,7 @@ def test_a_policy_of_stacked_observations_plays() -> None:
     environment = Environment.find("CartPole-v1", {FRAME_STACK: 3, "max_episode_steps": 20})
     assert (environment.backend, environment.max_episode_steps) == ("gymnasium", 20)
     newest = PlainActor(
-        lambda batch: (batch[:, 8:][:, 2] > 0).astype(np.int64), Shapes((12,), (), 2)
+        lambda batch: (batch[:, 8:][:, 2] > 0).astype(np.int64), Shapes((12,), (), (2,))
     )
     plain = Environment.find("CartPole-v1", {"max_episode_steps": 20}, backend="gymnasium")
     expected = evaluate(toppling(), plain, episodes=5)

@@ -47,7 +47,7 @@ def test_unbounded_actions_are_normal() -> None:
 
 
 def test_discrete_actions_are_all_chosen() -> None:
-    environment = Environment("Any-v0", "gymnasium", (3,), (), 4, None, None, None)
+    environment = Environment("Any-v0", "gymnasium", (3,), (), (4,), None, None, None)
     actions = RandomActor(environment, 0).act(OBSERVATIONS)
     assert actions.shape == (2000,)
     assert np.issubdtype(actions.dtype, np.integer)

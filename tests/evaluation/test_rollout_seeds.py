@@ -88,7 +88,7 @@ def test_a_policy_with_state_starts_anew_in_each_episode(
             longest.append(max(self.counts.values()))
             return toppling().act(observations)
 
-    actor = Recorded(Shapes((4,), (), 2))
+    actor = Recorded(Shapes((4,), (), (2,)))
     played = evaluate(actor, cart_pole, episodes=episodes).episodes
     assert played == evaluate(toppling(), cart_pole, episodes=episodes).episodes
     assert actor.starts == episodes

@@ -237,7 +237,7 @@ def test_a_policy_that_learns_in_a_faulty_environment_is_stopped() -> None:
     ],
 )
 def test_an_environment_of_the_old_gym_is_recognised(name: str, problem: str, version: int) -> None:
-    actor = PlainActor(lambda batch: np.zeros(len(batch), np.int64), Shapes((2,), (), 2))
+    actor = PlainActor(lambda batch: np.zeros(len(batch), np.int64), Shapes((2,), (), (2,)))
     with pytest.raises(EnvError, match=f"{problem}.*Gym before 0.26.*docs/evaluation.md"):
         evaluate(actor, f"tests/{name}-v{version}", episodes=2)
 
@@ -253,5 +253,5 @@ def test_the_wrapper_in_the_documentation_runs_an_environment_of_the_old_gym(
     )
     assert code is not None
     exec(code[1], {})
-    actor = PlainActor(lambda batch: np.zeros(len(batch), np.int64), Shapes((2,), (), 2))
+    actor = PlainActor(lambda batch: np.zeros(len(batch), np.int64), Shapes((2,), (), (2,)))
     assert evaluate(actor, "Ported-v0", episodes=3, seed=5).returns == [15.0, 18.0, 21.0]

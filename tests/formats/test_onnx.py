@@ -30,7 +30,7 @@ from squeezerl.agents.load import load_agent
 from squeezerl.errors import AuditError, FormatError
 from squeezerl.formats.onnx import OnnxFormat, to_onnx
 from squeezerl.methods.integers import integer_bias
-from squeezerl.network.arithmetic import act, rounded
+from squeezerl.network.arithmetic import act, grouped, rounded
 from squeezerl.network.network import (
     DynamicRounding,
     Head,
@@ -89,8 +89,10 @@ def test_the_graph_acts_as_the_network_does(network: Network) -> None:
         outputs: dict[str, Any] = {}
         act(network, observations, outputs.__setitem__)
         last = outputs[[*outputs][-1]]
-        chosen = np.take_along_axis(last, actual[:, None], axis=1)[:, 0]
-        np.testing.assert_allclose(chosen, last.max(axis=1), rtol=1e-5, atol=1e-5)
+        choices = actual.reshape(len(actual), -1).T
+        for group, index in zip(grouped(network.head, last), choices, strict=True):
+            chosen = np.take_along_axis(group, index[:, None], axis=1)[:, 0]
+            np.testing.assert_allclose(chosen, group.max(axis=1), rtol=1e-5, atol=1e-5)
     else:
         size = max(1.0, float(np.abs([network.head.low, network.head.high]).max()))
         np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5 * size)

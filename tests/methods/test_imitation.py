@@ -134,7 +134,7 @@ def test_the_probabilities_of_a_policy_that_draws_are_kept() -> None:
     seen = np.random.default_rng(0).normal(size=(2_000, 4)).astype(np.float32)
     spec = Distillation(widths=(16,), steps=1_000)
     student = spec.apply(network, Given(teacher=network, observations=seen))
-    wanted, found = (softmax(outputs_of(each, seen)) for each in (network, student))
+    wanted, found = (softmax(each.head, outputs_of(each, seen)) for each in (network, student))
     assert np.abs(wanted - found).max(axis=1).mean() < 0.06
 
 
@@ -154,6 +154,20 @@ def test_beyond_a_bound_that_the_agent_is_at_nothing_is_wrong() -> None:
         np.float32([[5, 5], [5, -5], [-5, 1]]), np.float32([[2, 1], [-2, -2], [2, 2]])
     )
     np.testing.assert_array_equal(np.sign(slope), [[0, 1], [1, 0], [-1, -1]])
+
+
+def test_the_slope_of_several_choices_is_that_of_the_sum_of_their_cross_entropies() -> None:
+    head = Head(kind="argmax", groups=(3, 2))
+    rng = np.random.default_rng(0)
+    outputs, targets = rng.normal(size=(4, 5)), np.eye(5)[[0, 1, 2, 0]] + np.eye(5)[[3, 4, 4, 3]]
+
+    def loss(given: Any) -> Any:
+        return -(targets * np.log(softmax(head, given))).sum(axis=1)
+
+    slope = ActionError(head, head).slope(outputs.astype(np.float32), targets.astype(np.float32))
+    for column, step in enumerate(1e-6 * np.eye(5)):
+        numeric = (loss(outputs + step) - loss(outputs - step)) / 2e-6
+        np.testing.assert_allclose(slope[:, column], numeric, rtol=0, atol=1e-5)
 
 
 def test_a_spec_says_that_it_can_learn_from_observations_or_an_environment() -> None:

@@ -108,7 +108,7 @@ def test_layers_in_float_and_in_integers_work_together_in_a_file(kind: str, kept
     network = make_network(6, 32, 16, 2, head="argmax")
     observations = random_observations(network, 300)
     actor = load_network(compress(network, f"{kind}:keep={kept}", observations))
-    assert actor.action_count == 2
+    assert actor.choices == (2,)
     assert (actor.act(observations) == act(network, observations)).mean() > 0.9
 
 

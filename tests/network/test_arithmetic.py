@@ -14,7 +14,7 @@ from random_networks import integer_networks, networks
 from small_policies import compress, make_network, random_observations, with_layer
 from squeezerl.errors import NetworkError
 from squeezerl.network.activations import TORCH_CLASSES, Activation
-from squeezerl.network.arithmetic import act, rounded
+from squeezerl.network.arithmetic import act, grouped, rounded
 from squeezerl.network.network import (
     DynamicRounding,
     Head,
@@ -49,9 +49,10 @@ def test_any_float_network_acts_as_in_torch(network: Network) -> None:
     if network.head.is_discrete:
         outputs: dict[str, Any] = {}
         act(network, observations, outputs.__setitem__)
-        chosen = outputs[[*outputs][-1]]
-        best = np.take_along_axis(chosen, expected[:, None], axis=1)[:, 0]
-        np.testing.assert_allclose(best, chosen.max(axis=1), rtol=1e-5, atol=1e-5)
+        groups = grouped(network.head, outputs[[*outputs][-1]])
+        for group, index in zip(groups, expected.reshape(20, -1).T, strict=True):
+            best = np.take_along_axis(group, index[:, None], axis=1)[:, 0]
+            np.testing.assert_allclose(best, group.max(axis=1), rtol=1e-5, atol=1e-5)
     else:
         size = float(np.abs([network.head.low, network.head.high]).max())
         np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5 * max(size, 1))

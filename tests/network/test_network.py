@@ -47,7 +47,7 @@ def test_a_network_says_what_it_takes_gives_and_holds() -> None:
         "layer2": (2, 5),
     }
     assert network.parameter_count == (6 + 1) * 8 + (8 + 1) * 5 + (5 + 1) * 2
-    assert network.action_count is None
+    assert network.choices is None
     assert [network.input_of(i) for i in range(3)] == [
         "normalizer.clip",
         "activation0",
@@ -59,7 +59,7 @@ def test_a_network_says_what_it_takes_gives_and_holds() -> None:
 def test_discrete_actions_are_indices_and_counted() -> None:
     network = make_network(4, 3, head="argmax", normalized=False)
     assert network.signature.outputs == (Port(name="action", shape=(), dtype="int64"),)
-    assert network.action_count == 3
+    assert network.choices == (3,)
     assert network.value_names == ("observation", "layer0", "action")
     assert [make_network(4, 3, head=h).head.is_discrete for h in ("clip", "tanh")] == [False] * 2
 

@@ -33,7 +33,7 @@ def test_agent_and_environment_may_be_named(tmp_path: Path) -> None:
 def test_an_actor_comes_from_an_agent_or_an_artifact(squeezed: Squeezed) -> None:
     agent, artifact = squeezerl.load_actor("demo"), squeezerl.load_actor(squeezed.folder)
     assert (agent.observation_shape, agent.action_shape) == ((17,), (6,))
-    assert (artifact.observation_shape, artifact.action_count) == ((4,), 2)
+    assert (artifact.observation_shape, artifact.choices) == ((4,), (2,))
 
 
 def test_what_is_neither_is_an_error(tmp_path: Path) -> None:

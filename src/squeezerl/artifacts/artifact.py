@@ -106,6 +106,7 @@ def build_artifact(
         action_shape=network.action_shape,
         discrete=network.head.is_discrete,
         noise=network.head.noise,
+        groups=network.head.groups,
         layers_before=layer_records(original),
         layers=layer_records(network),
         size=size,

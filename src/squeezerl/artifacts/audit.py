@@ -41,11 +41,13 @@ def audit(network: Network, size: SizeRecord, manifest: Manifest) -> None:
     if size != manifest.size:
         raise AuditError(f"the manifest claims {manifest.size}, measured {size}")
     head = network.head
-    claims = (manifest.observation_shape, manifest.action_shape, manifest.discrete, manifest.noise)
-    holds = (network.observation_shape, network.action_shape, head.is_discrete, head.noise)
+    shapes = (manifest.observation_shape, manifest.action_shape)
+    claims = (*shapes, manifest.discrete, manifest.noise, manifest.groups)
+    shapes = (network.observation_shape, network.action_shape)
+    holds = (*shapes, head.is_discrete, head.noise, head.groups)
     if claims != holds:
         raise AuditError(
-            "the manifest claims observations, actions, discreteness and noise "
+            "the manifest claims observations, actions, discreteness, noise and groups "
             f"{claims}, the model has {holds}"
         )
 

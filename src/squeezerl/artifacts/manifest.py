@@ -31,7 +31,7 @@ class Manifest:
     taken from, unless they were recorded elsewhere. `learning` says where a recipe that learns did
     so, unless it learned on observations alone.
     `noise` is the distribution of the model's input of that name, "normal" or "gumbel"; `None` if
-    the model draws nothing.
+    the model draws nothing. `groups` are those of the model's head.
     """
 
     format_version: int = FORMAT_VERSION
@@ -46,6 +46,7 @@ class Manifest:
     action_shape: tuple[int, ...]
     discrete: bool
     noise: str | None = None
+    groups: tuple[int, ...] = ()
     layers_before: tuple[LayerRecord, ...]
     layers: tuple[LayerRecord, ...]
     size: SizeRecord
@@ -57,6 +58,8 @@ class Manifest:
         data = to_json(self) | {"source": self.source.to_json()}
         if self.noise is None:  # as in the manifests of earlier releases
             del data["noise"]
+        if not self.groups:
+            del data["groups"]
         return json.dumps(data, indent=2) + "\n"
 
     @classmethod
@@ -94,6 +97,7 @@ class Manifest:
                 action_shape=tuple(data["action_shape"]),
                 discrete=bool(data["discrete"]),
                 noise=data.get("noise"),
+                groups=tuple(data.get("groups", ())),
                 layers_before=tuple(LayerRecord(**layer) for layer in data["layers_before"]),
                 layers=tuple(LayerRecord(**layer) for layer in data["layers"]),
                 size=SizeRecord(**data["size"]),

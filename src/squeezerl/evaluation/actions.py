@@ -258,7 +258,7 @@ class ActionReferee:
     def _times(self, done: Floats, wanted: Floats) -> Floats:
         """How many times the tolerance each decision is off in its worst dimension, (n,)."""
         if self._discrete:
-            return np.where(done[:, 0] == wanted[:, 0], 0.0, np.inf)
+            return np.where((done == wanted).all(axis=1), 0.0, np.inf)
         times: Floats = (np.abs(done - wanted) / self.tolerance).max(axis=1)
         return times
 

@@ -188,8 +188,9 @@ class _Watched(_Around):
         # A policy that is its own teacher must not draw twice.
         is_own = self._teacher is self._actor
         wanted = actions if is_own else self._teacher.act(observations, rows)
-        if self.action_count is not None:
-            self._note("deviation", (actions != wanted).astype(np.float64))
+        if self.choices is not None:
+            differ = (actions != wanted).reshape(len(actions), -1).any(axis=1)
+            self._note("deviation", differ.astype(np.float64))
             return actions
         self._note("deviation", (actions - wanted.astype(np.float64)) / self._half_range)
         for row, action in zip(_rows(observations, rows), actions, strict=True):
@@ -202,7 +203,7 @@ class _Watched(_Around):
     @property
     def deviation(self) -> float:
         total, count = self._squares["deviation"]
-        return total / count if self.action_count is not None else float(np.sqrt(total / count))
+        return total / count if self.choices is not None else float(np.sqrt(total / count))
 
     @property
     def jerk(self) -> float | None:

@@ -39,16 +39,17 @@ BACKENDS = ("auto", "envpool", "gymnasium")
 class Environment:
     """An environment that exists and can be made, and the sizes of what it gives and takes.
 
-    `action_count` is `None` for continuous actions; then `action_low` and `action_high` have
-    `action_shape`. `max_episode_steps` is `None` if the environment sets no limit. `change` is done
-    to each environment of Gymnasium's that is made.
+    `choices` say how many actions each index of a discrete action chooses from; they are `None` for
+    continuous actions, and then `action_low` and `action_high` have `action_shape`.
+    `max_episode_steps` is `None` if the environment sets no limit. `change` is done to each
+    environment of Gymnasium's that is made.
     """
 
     id: str
     backend: Literal["envpool", "gymnasium"]
     observation_shape: tuple[int, ...]
     action_shape: tuple[int, ...]
-    action_count: int | None
+    choices: tuple[int, ...] | None
     action_low: npt.NDArray[np.float32] | None
     action_high: npt.NDArray[np.float32] | None
     max_episode_steps: int | None
@@ -194,7 +195,7 @@ class Environment:
         return (
             self.observation_shape == policy.observation_shape
             and self.action_shape == policy.action_shape
-            and self.action_count == policy.action_count
+            and self.choices == policy.choices
         )
 
 
@@ -300,18 +301,36 @@ def _describe(
 ) -> Environment:
     if not isinstance(observation, gymnasium.spaces.Box):
         raise EnvError(f"{env_id}: {type(observation).__name__} observations are not supported yet")
-    if isinstance(action, gymnasium.spaces.Discrete):
-        if action.start != 0:
-            raise EnvError(f"{env_id}: discrete actions that start at {action.start}")
-        shape, count, low, high = (), int(action.n), None, None
-    elif isinstance(action, gymnasium.spaces.Box):
-        shape, count = action.shape, None
+    low = high = None
+    try:
+        choices = choices_of(action)
+    except EnvError as error:
+        raise EnvError(f"{env_id}: {error}") from error
+    if isinstance(action, gymnasium.spaces.Box):
         low, high = action.low.astype(np.float32), action.high.astype(np.float32)
-    else:
-        raise EnvError(f"{env_id}: {type(action).__name__} actions are not supported yet")
+    assert action.shape is not None
     return Environment(
-        env_id, backend, observation.shape, shape, count, low, high, max_steps, kwargs
+        env_id, backend, observation.shape, action.shape, choices, low, high, max_steps, kwargs
     )
+
+
+def choices_of(space: gymnasium.Space[Any]) -> tuple[int, ...] | None:
+    """How many actions each index of a discrete action chooses from; `None` for boxes.
+
+    Raises:
+        EnvError: for other spaces.
+    """
+    if isinstance(space, gymnasium.spaces.Box):
+        return None
+    starts, counts = np.zeros(1), np.empty(0)
+    if isinstance(space, gymnasium.spaces.Discrete | gymnasium.spaces.MultiDiscrete):
+        starts = np.asarray(space.start)
+        counts = np.asarray(space.nvec if hasattr(space, "nvec") else space.n)
+    elif isinstance(space, gymnasium.spaces.MultiBinary):
+        counts = np.full(space.shape, 2)
+    if counts.shape != space.shape or counts.ndim > 1 or starts.any():
+        raise EnvError(f"actions of {space} are not supported")
+    return tuple(int(count) for count in counts.ravel())
 
 
 def _find_in_envpool(
@@ -357,8 +376,8 @@ def _switches(env_id: str) -> list[dict[str, bool]]:
 def _sizes(of: Sizes) -> str:
     action = (
         f"actions of shape {of.action_shape}"
-        if of.action_count is None
-        else f"{of.action_count} discrete actions"
+        if of.choices is None
+        else f"{' and '.join(map(str, of.choices))} discrete actions"
     )
     return f"observations of shape {of.observation_shape} and {action}"
 

@@ -58,8 +58,11 @@ def best_constant(
     mean of these decides. `threads` are those of `rollout`.
     """
     rng = np.random.default_rng(seed)
-    if environment.action_count is not None:
-        actions: npt.NDArray[Any] = np.arange(min(environment.action_count, count))
+    actions: npt.NDArray[Any]
+    if environment.choices is not None:
+        # Each choice goes through its actions; several do so side by side.
+        steps = np.arange(min(max(environment.choices), count))[:, np.newaxis]
+        actions = (steps % environment.choices).reshape(len(steps), *environment.action_shape)
     else:
         actions = random_actions(environment, count, rng)
         actions[0] = np.clip(0, environment.action_low, environment.action_high)
@@ -75,8 +78,9 @@ def best_constant(
 def random_actions(environment: Environment, count: int, rng: np.random.Generator) -> Actions:
     """So many random actions, as `RandomActor` takes them."""
     size = (count, *environment.action_shape)
-    if environment.action_count is not None:
-        return rng.integers(environment.action_count, size=size)
+    if environment.choices is not None:
+        counts = environment.choices if environment.action_shape else environment.choices[0]
+        return rng.integers(counts, size=size)
     low, high = environment.action_low, environment.action_high
     assert low is not None
     assert high is not None

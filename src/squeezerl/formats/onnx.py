@@ -521,7 +521,9 @@ def _add_head(graph: _Graph, network: Network) -> None:
     head = network.head
     if head.sampling is not None:
         _add_sample(graph, network)
-    if head.kind == "argmax":
+    if head.groups:
+        _add_choices(graph, head.groups)
+    elif head.kind == "argmax":
         graph.add("ArgMax", "head.argmax", axis=1, keepdims=0)
     elif head.kind == "tanh":
         _add_tanh(graph, head)
@@ -542,6 +544,17 @@ def _add_head(graph: _Graph, network: Network) -> None:
         shape = np.array([-1, *network.action_shape], dtype=np.int64)
         graph.add("Reshape", "reshape", graph.constant("action_shape", shape))
     graph.nodes[-1].output[0] = ACTION
+
+
+def _add_choices(graph: _Graph, groups: tuple[int, ...]) -> None:
+    sizes = graph.constant("head.groups", np.array(groups, np.int64))
+    parts = [f"head.group{index}.out" for index in range(len(groups))]
+    graph.node("Split", "head.split", [graph.value, sizes], parts, axis=1)
+    indices = [f"head.argmax{index}.out" for index in range(len(groups))]
+    for index, (part, chosen) in enumerate(zip(parts, indices, strict=True)):
+        graph.node("ArgMax", f"head.argmax{index}", [part], [chosen], axis=1, keepdims=1)
+    graph.node("Concat", "head.argmax", indices, ["head.argmax.out"], axis=1)
+    graph.value = "head.argmax.out"
 
 
 def _add_sample(graph: _Graph, network: Network) -> None:
@@ -717,7 +730,8 @@ def _read_head(operators: Mapping[str, str], constants: _Constants, outputs: int
     if "head.sample" in operators:
         sampling = Sampling(deviation=constants.get("head.deviation"))
     if "head.argmax" in operators:
-        return Head(kind="argmax", sampling=sampling)
+        groups = tuple(constants.get("head.groups", np.zeros(0, np.int64)).tolist())
+        return Head(kind="argmax", sampling=sampling, groups=groups)
     if "head.log_deviation" in operators:
         outputs //= 2
     if "head.tanh" not in operators:

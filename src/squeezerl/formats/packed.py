@@ -327,6 +327,8 @@ def _write(network: Network) -> _Writer:
         writer.tensor(network.normalizer.mean, "normalizer")
         writer.tensor(network.normalizer.inverse_std, "normalizer")
         writer.floats(np.array([network.normalizer.clip], np.float32), "normalizer")
+    for size in head.groups:
+        writer.count(size)
     if not head.is_discrete:
         if head.sampling is not None:
             writer.byte(head.has_own_deviation)
@@ -500,7 +502,7 @@ def _read(reader: _Reader) -> Network:
             inverse_std=reader.tensor((features,)),
             clip=reader.number(),
         )
-    head = _read_head(reader, flags, layers[-1].out_features)
+    head = _read_head(reader, flags, layers[-1].out_features, action_shape)
     if plain and not head.is_discrete:
         action_shape = head.low.shape
     network = Network(
@@ -540,9 +542,11 @@ def _read_layer(
     return Layer(weight=weight, bias=bias, activation=activation, skip=skip)
 
 
-def _read_head(reader: _Reader, flags: int, outputs: int) -> Head:
+def _read_head(reader: _Reader, flags: int, outputs: int, action_shape: tuple[int, ...]) -> Head:
     if _HEADS[flags & 3] == "argmax":
-        return Head(kind="argmax", sampling=Sampling() if flags & 32 else None)
+        count = math.prod(action_shape) if action_shape else 0
+        groups = tuple(reader.count() for _ in range(count))
+        return Head(kind="argmax", sampling=Sampling() if flags & 32 else None, groups=groups)
     own = bool(flags & 32) and bool(reader.byte())
     shape = (outputs // 2 if own else outputs,)
     sampling = None

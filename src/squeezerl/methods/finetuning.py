@@ -22,9 +22,9 @@ from squeezerl.methods.base import (
     Visits,
     register_spec,
 )
-from squeezerl.methods.imitation import ActionError, lesson_of, race
+from squeezerl.methods.imitation import ActionError, lesson_of, one_hot, race
 from squeezerl.methods.student import Adam, Student, head_actions, random_layers
-from squeezerl.network.arithmetic import act
+from squeezerl.network.arithmetic import act, grouped
 from squeezerl.network.network import Float, Head, Network
 from squeezerl.records import MethodRecord
 
@@ -210,7 +210,7 @@ class _Learner:
             if self._head.is_discrete:
                 # The largest sum with Gumbel's noise is drawn from the softmax.
                 outputs = outputs + self._rng.gumbel(size=outputs.shape).astype(np.float32)
-                choices.append(np.eye(outputs.shape[1], dtype=np.float32)[outputs.argmax(axis=1)])
+                choices.append(one_hot(self._head, outputs))
             else:
                 noise = self._rng.standard_normal(outputs.shape, dtype=np.float32)
                 outputs = outputs + noise * self._deviation
@@ -284,9 +284,12 @@ class _Learner:
     def _log_likelihood(self, outputs: Float, choices: Float) -> npt.NDArray[np.float64]:
         """Of each choice, up to a constant."""
         if self._head.is_discrete:
-            shifted = (outputs - outputs.max(axis=1, keepdims=True)).astype(np.float64)
-            of_all = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-            chosen: npt.NDArray[np.float64] = (of_all * choices).sum(axis=1)
+            shifted = [
+                (group - group.max(axis=1, keepdims=True)).astype(np.float64)
+                for group in grouped(self._head, outputs)
+            ]
+            of_all = [x - np.log(np.exp(x).sum(axis=1, keepdims=True)) for x in shifted]
+            chosen: npt.NDArray[np.float64] = (np.hstack(of_all) * choices).sum(axis=1)
             return chosen
         far = ((choices - outputs) / self._deviation).astype(np.float64)
         likelihood: npt.NDArray[np.float64] = -0.5 * np.square(far).sum(axis=1)

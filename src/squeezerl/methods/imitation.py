@@ -18,7 +18,7 @@ import numpy.typing as npt
 from squeezerl.errors import SpecError
 from squeezerl.methods.base import Given, Spec, Visits
 from squeezerl.methods.student import Adam, Student, outputs_of
-from squeezerl.network.arithmetic import act
+from squeezerl.network.arithmetic import act, grouped
 from squeezerl.network.network import LOG_DEVIATION, Float, Head, Network
 
 # What "30s" in a spec stands for. Small networks learn faster, large ones slower.
@@ -220,7 +220,8 @@ def lesson_of(teacher: Network, observations: npt.NDArray[np.float32]) -> tuple[
 
     For continuous actions these are the actions, followed by the logarithms of their deviations
     where the observation decides these; for discrete ones the probabilities of a policy that draws,
-    and else a one at the choice, which weighs as much as it is better than the second best.
+    and else a one at each choice, which weighs as much as it is better than the second best. Where
+    an action consists of several choices, the mean of their weights counts.
     """
     ones = np.ones((len(observations), 1), np.float32)
     head = teacher.head
@@ -232,18 +233,24 @@ def lesson_of(teacher: Network, observations: npt.NDArray[np.float32]) -> tuple[
         return np.concatenate([actions, spread], axis=1), ones
     outputs = outputs_of(teacher, observations)
     if head.sampling is not None:
-        return softmax(outputs), ones
-    ordered = np.sort(outputs, axis=1)
-    gap = ordered[:, -1:] - ordered[:, -2:-1]
-    weights = np.minimum(gap / (gap.mean() + np.float32(1e-8)), _MOST_WEIGHT)
-    return np.eye(outputs.shape[1], dtype=np.float32)[outputs.argmax(axis=1)], weights
+        return softmax(head, outputs), ones
+    ordered = [np.sort(group, axis=1) for group in grouped(head, outputs) if group.shape[1] > 1]
+    gaps = np.stack([group[:, -1] - group[:, -2] for group in ordered] or [ones[:, 0]], axis=1)
+    weights = np.minimum(gaps / (gaps.mean(axis=0) + np.float32(1e-8)), _MOST_WEIGHT)
+    return one_hot(head, outputs), weights.mean(axis=1, keepdims=True)
 
 
-def softmax(outputs: Float) -> Float:
-    """Probabilities (n, outputs)."""
-    shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-    probabilities: Float = shifted / shifted.sum(axis=1, keepdims=True)
-    return probabilities
+def one_hot(head: Head, outputs: Float) -> Float:
+    """A one at the largest output of each choice, (n, outputs)."""
+    groups = grouped(head, outputs)
+    ones = [np.eye(x.shape[1], dtype=np.float32)[x.argmax(axis=1)] for x in groups]
+    return np.concatenate(ones, axis=1)
+
+
+def softmax(head: Head, outputs: Float) -> Float:
+    """The probabilities of each choice, (n, outputs)."""
+    shifted = [np.exp(x - x.max(axis=1, keepdims=True)) for x in grouped(head, outputs)]
+    return np.concatenate([x / x.sum(axis=1, keepdims=True) for x in shifted], axis=1)
 
 
 class ActionError:
@@ -251,7 +258,7 @@ class ActionError:
 
     For continuous actions it is half the squared error of the action, in units of half the range.
     Where the teacher's action is at a bound, an output beyond the bound is no error. For discrete
-    ones it is the cross-entropy.
+    ones it is the sum of each choice's cross-entropy.
     """
 
     def __init__(self, head: Head, teacher: Head) -> None:
@@ -280,7 +287,7 @@ class ActionError:
     def slope(self, outputs: Float, targets: Float) -> Float:
         """The gradient (n, outputs) for outputs and for the targets of `lesson_of`."""
         if self._head.is_discrete:
-            return softmax(outputs) - targets
+            return softmax(self._head, outputs) - targets
         width = len(self.half)
         if outputs.shape[1] > width:
             means = self.slope(outputs[:, :width], targets[:, :width])

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from squeezerl.methods.base import ExpectedLayer
+from squeezerl.network.arithmetic import grouped
 from squeezerl.network.network import (
     AnyRounding,
     Float,
@@ -163,7 +164,7 @@ def with_integer_layers(
 
 
 def centered_outputs(network: Network, keep: Sequence[str] = ()) -> Network:
-    """The same policy, whose outputs for discrete actions have a mean of 0 in every state.
+    """The same policy; the outputs of each discrete choice have a mean of 0 in every state.
 
     Only their differences decide. Q-values of 104 and 104.1 have them in the second decimal, which
     integers would lose in what all actions have in common.
@@ -172,7 +173,11 @@ def centered_outputs(network: Network, keep: Sequence[str] = ()) -> Network:
     if not network.head.is_discrete or last.activation is not None or name in keep:
         return network
     weight, bias = as_float(last.weight), as_float(last.bias)
-    last = dataclasses.replace(last, weight=weight - weight.mean(axis=0), bias=bias - bias.mean())
+    centered = [
+        np.concatenate([group - group.mean(axis=1, keepdims=True) for group in groups], axis=1).T
+        for groups in (grouped(network.head, x) for x in (weight.T, bias[np.newaxis]))
+    ]
+    last = dataclasses.replace(last, weight=centered[0], bias=centered[1][:, 0])
     return network.replace(layers=(*network.layers[:-1], last))
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from squeezerl.methods.integers import as_half, integer_bias, step_by_row, weight_limits
 from squeezerl.network.activations import Activation
-from squeezerl.network.arithmetic import act, tanh_parts
+from squeezerl.network.arithmetic import act, chosen, tanh_parts
 from squeezerl.network.network import (
     Float,
     IntegerTensor,
@@ -185,11 +185,10 @@ def outputs_of(network: Network, observations: npt.NDArray[Any]) -> Float:
 
 
 def head_actions(network: Network, outputs: Float) -> npt.NDArray[Any]:
-    """Actions (n, *action_shape) for outputs (n, outputs), or indices (n,)."""
+    """Actions (n, *action_shape) for outputs (n, outputs)."""
     head = network.head
     if head.is_discrete:
-        indices: npt.NDArray[np.int64] = outputs.argmax(axis=1)
-        return indices
+        return chosen(head, outputs)
     if head.kind == "tanh":
         if head.clip_mean is not None:
             outputs = np.clip(outputs, -np.float32(head.clip_mean), np.float32(head.clip_mean))

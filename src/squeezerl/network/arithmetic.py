@@ -70,8 +70,7 @@ def act(
     if network.head.sampling is not None:
         _draw(network, chain, noise)
     if network.head.is_discrete:
-        indices: npt.NDArray[np.int64] = chain.value.argmax(axis=1)
-        return indices
+        return chosen(network.head, chain.value)
     _apply_head(network.head, chain)
     return chain.value.reshape(len(chain.value), *network.action_shape)
 
@@ -229,6 +228,17 @@ def _apply_head(head: Head, chain: _Chain) -> None:
     for name, operation, numbers in tanh_steps(head):
         chain.put(name, operation(outputs, *numbers))
         outputs = chain.value
+
+
+def grouped(head: Head, outputs: Float) -> list[Float]:
+    """The outputs (n, outputs) of each choice of a discrete head, without a copy."""
+    return np.split(outputs, np.cumsum(head.groups[:-1]), axis=1) if head.groups else [outputs]
+
+
+def chosen(head: Head, outputs: Float) -> npt.NDArray[np.int64]:
+    """The actions (n, *action_shape) of a discrete head: the largest output of each choice."""
+    indices = [group.argmax(axis=1) for group in grouped(head, outputs)]
+    return np.stack(indices, axis=1) if head.groups else indices[0]
 
 
 def tanh_steps(head: Head) -> list[tuple[str, np.ufunc, list[Float]]]:

@@ -233,7 +233,7 @@ class Sampling:
     The noise is an input of the network, so that the network stays a function: of one observation,
     it is a number for each output, standard normal for heads of kind `clip` and `tanh`, and from
     the standard Gumbel distribution for `argmax`, whose index then is a draw from the softmax of
-    the outputs (Gumbel-max trick, Maddison et al. 2014, arXiv 1411.0030). Zeros give the action
+    its outputs (Gumbel-max trick, Maddison et al. 2014, arXiv 1411.0030). Zeros give the action
     that the policy takes without sampling.
 
     Args:
@@ -256,8 +256,12 @@ class Head:
     `clip` clips to the bounds (Gaussian policies: PPO, A2C, TRPO). `tanh` squashes and stretches
     to the bounds (SAC, TQC, TD3, DDPG, squashed gSDE); `clip_mean` bounds the outputs before that,
     as SAC's gSDE actors do. `argmax` takes the index of the largest output (DQN, QR-DQN,
-    categorical policies). `low` and `high` are (actions,), or empty for `argmax`. With `sampling`,
-    actions are drawn.
+    categorical policies), or of the largest in each of several groups of outputs (MultiDiscrete).
+    A choice of yes or no (MultiBinary) is a group of two outputs, of which the first is always 0.
+    `low` and `high` are (actions,), or empty for `argmax`. With `sampling`, actions are drawn.
+
+    `groups` are the numbers of outputs of each choice where an action consists of several; empty
+    where it is one index.
     """
 
     kind: HeadKind
@@ -265,6 +269,7 @@ class Head:
     high: Float = field(default_factory=lambda: np.zeros(0, np.float32))
     clip_mean: float | None = None
     sampling: Sampling | None = None
+    groups: tuple[int, ...] = ()
 
     @property
     def is_discrete(self) -> bool:
@@ -314,7 +319,7 @@ class Network:
         layers: the network proper, at least one layer.
         head: turns the last layer's outputs into actions.
         observation_shape: of one observation, which is flattened first.
-        action_shape: of one action; `()` for discrete actions.
+        action_shape: of one action; `()` for an index, `(groups,)` for one of each group.
         normalizer: applied to the observation first, if given.
         roundings: which values are rounded to integers, by the value's name.
 
@@ -355,9 +360,11 @@ class Network:
         )
 
     @property
-    def action_count(self) -> int | None:
-        """Number of discrete actions; `None` if actions are continuous."""
-        return self.layers[-1].out_features if self.head.is_discrete else None
+    def choices(self) -> tuple[int, ...] | None:
+        """How many actions each index chooses from; `None` if actions are continuous."""
+        if not self.head.is_discrete:
+            return None
+        return self.head.groups or (self.layers[-1].out_features,)
 
     @property
     def noise_width(self) -> int | None:
@@ -510,14 +517,17 @@ class Network:
                     f"the deviation must be {width} finite numbers that are not below 0"
                 )
         bounds = (self.head.low.shape, self.head.high.shape)
+        groups = self.head.groups
         if self.head.is_discrete:
-            fits = self.action_shape == ()
+            fits = self.action_shape == ((len(groups),) if groups else ())
+            fits &= not groups or (min(groups) > 0 and sum(groups) == width)
         else:
             fits = math.prod(self.action_shape) == width and bounds == ((width,), (width,))
+            fits &= not groups
         if not fits:
             raise NetworkError(
-                f"{width} outputs, bounds of shapes {bounds} and actions of shape "
-                f"{self.action_shape} do not fit together"
+                f"{width} outputs{f' in groups of {groups}' if groups else ''}, bounds of shapes "
+                f"{bounds} and actions of shape {self.action_shape} do not fit together"
             )
         if unknown := set(self.roundings) - set(self.value_names):
             raise NetworkError(f"there is no value {sorted(unknown)[0]!r} to round")
@@ -534,8 +544,9 @@ class Network:
             "bits": {n: t.bits for n, t in self.tensors() if isinstance(t, IntegerTensor)},
             "head": [self.head.kind, self.head.clip_mean],
             "roundings": {n: dataclasses.asdict(r) for n, r in self.roundings.items()},
-            # Not there where nothing is drawn, so that the hashes of such networks stay.
+            # Not there where they say nothing, so that the hashes of such networks stay.
             **({} if self.head.noise is None else {"noise": self.head.noise}),
+            **({"groups": list(self.head.groups)} if self.head.groups else {}),
         }
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -595,6 +606,7 @@ class Network:
                 high=arrays["high"],
                 clip_mean=clip_mean,
                 sampling=Sampling(deviation=arrays.get("deviation")) if "noise" in facts else None,
+                groups=tuple(facts.get("groups", ())),
             ),
             observation_shape=tuple(facts["observation_shape"]),
             action_shape=tuple(facts["action_shape"]),

@@ -67,6 +67,7 @@ class ActionHead(nn.Module):
     def __init__(self, head: Head) -> None:
         super().__init__()
         self.kind, self.clip_mean = head.kind, head.clip_mean
+        self.groups = head.groups
         self.has_own_deviation = head.has_own_deviation
         fixed = head.deviation
         self.register_buffer("deviation", None if fixed is None else _tensor(fixed))
@@ -74,7 +75,7 @@ class ActionHead(nn.Module):
         self.register_buffer("high", _tensor(head.high))
 
     def forward(self, outputs: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Actions (batch, action features), or indices (batch,), for outputs (batch, outputs).
+        """Actions (batch, features), indices (batch,) or (batch, groups), for outputs (batch, n).
 
         `noise` is that of `Sampling`; without it, the action is the one without sampling.
         """
@@ -87,7 +88,10 @@ class ActionHead(nn.Module):
         if noise is not None:
             outputs = outputs + noise
         if self.kind == "argmax":
-            return outputs.argmax(dim=1)
+            if not self.groups:
+                return outputs.argmax(dim=1)
+            parts = torch.split(outputs, list(self.groups), dim=1)
+            return torch.stack([part.argmax(dim=1) for part in parts], dim=1)
         if self.kind == "tanh":
             if self.clip_mean is not None:
                 outputs = outputs.clamp(-self.clip_mean, self.clip_mean)

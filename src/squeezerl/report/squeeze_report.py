@@ -350,7 +350,7 @@ def _returns(result: SqueezeResult) -> tuple[Block, ...]:
 def _deviation(film: Film | None, result: SqueezeResult) -> tuple[Block, ...]:
     if film is None or film.deviation is None:
         return ()
-    discrete = result.environment.action_count is not None
+    discrete = result.environment.choices is not None
     return (
         Figure(
             title="How the actions differ over an episode",

@@ -46,11 +46,11 @@ class Sizes(Protocol):
 
     @property
     def action_shape(self) -> tuple[int, ...]:
-        """Shape of one action; `()` if discrete."""
+        """Shape of one action; `()` if it is one index."""
 
     @property
-    def action_count(self) -> int | None:
-        """Number of discrete actions; `None` if continuous."""
+    def choices(self) -> tuple[int, ...] | None:
+        """How many actions each index chooses from; `None` if actions are continuous."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ class Actor(ABC):
     def __init__(self, sizes: Sizes) -> None:
         self.observation_shape = sizes.observation_shape
         self.action_shape = sizes.action_shape
-        self.action_count = sizes.action_count
+        self.choices = sizes.choices
         self._noise = (
             NoiseStreams(sizes) if isinstance(sizes, Network) and sizes.head.sampling else None
         )

@@ -86,7 +86,7 @@ class OnnxActor(Actor):
         if size in self._checked_sizes and not self._row_by_row:
             return self._batch(feed)
         if size == 0:
-            dtype = np.float32 if self.action_count is None else np.int64
+            dtype = np.float32 if self.choices is None else np.int64
             return np.empty((0, *self.action_shape), dtype)
         each = np.concatenate(
             [

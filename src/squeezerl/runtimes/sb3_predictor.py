@@ -102,6 +102,8 @@ def check_fits(network: Network, algorithm: str) -> None:
         raise UnsupportedPolicyError(
             f"{name} turns outputs into actions by {' or '.join(heads)}, this policy by {head.kind}"
         )
+    if head.groups and FAMILIES[algorithm] != "actor-critic":
+        raise UnsupportedPolicyError(f"{name} makes one choice, this policy {len(head.groups)}")
     if head.sampling is not None:
         raise UnsupportedPolicyError(
             "Stable-Baselines3 draws noise of its own, which depends on the batch; run a policy "
@@ -198,12 +200,14 @@ def algorithm_class(algorithm: str) -> Any:
 def _stand_in(network: Network) -> Any:
     """An environment that has spaces and nothing else, which is all that a model predicts with."""
     import gymnasium
-    from gymnasium.spaces import Box, Discrete
+    from gymnasium.spaces import Box, Discrete, MultiDiscrete
 
     env: Any = gymnasium.Env()
     env.observation_space = Box(-np.inf, np.inf, network.observation_shape, np.float32)
-    if network.action_count is not None:
-        env.action_space = Discrete(network.action_count)
+    if network.head.groups:
+        env.action_space = MultiDiscrete(network.head.groups)
+    elif network.choices is not None:
+        env.action_space = Discrete(*network.choices)
     else:
         bounds = (network.head.low, network.head.high)
         env.action_space = Box(*(x.reshape(network.action_shape).copy() for x in bounds))

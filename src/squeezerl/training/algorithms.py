@@ -67,14 +67,22 @@ def check_actions(algorithm: Algorithm, environment: Environment) -> None:
     Raises:
         InvalidArgumentError: if not; it names the algorithms that can.
     """
-    discrete = environment.action_count is not None
-    if algorithm.discrete if discrete else algorithm.continuous:
+    discrete = environment.choices is not None
+    several = discrete and environment.action_shape != ()
+
+    def fits(one: Algorithm) -> bool:
+        # Q-values are those of one choice.
+        return one.discrete and (one.on_policy or not several) if discrete else one.continuous
+
+    if fits(algorithm):
         return
-    fitting = [a.name for a in _ALL if (a.discrete if discrete else a.continuous)]
-    has, takes = ("discrete", "continuous") if discrete else ("continuous", "discrete")
+    has = "discrete" if discrete else "continuous"
+    takes = "discrete" if algorithm.discrete else "continuous"
+    if several:
+        has, takes = f"several {has}", f"single {takes}" if algorithm.discrete else takes
     raise InvalidArgumentError(
         f"{environment.id} has {has} actions, {algorithm.name} takes {takes} ones; "
-        f"use {', '.join(fitting)}"
+        f"use {', '.join(a.name for a in _ALL if fits(a))}"
     )
 
 

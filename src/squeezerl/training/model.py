@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box
 from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecNormalize
@@ -40,6 +40,7 @@ from squeezerl.errors import (
     SqueezeRLError,
     UnsupportedPolicyError,
 )
+from squeezerl.evaluation.environment import choices_of
 from squeezerl.network.network import Network, Normalizer, as_float
 from squeezerl.network.policy import TORCH_ACTIVATIONS
 from squeezerl.training.algorithms import Algorithm
@@ -121,14 +122,15 @@ def network_of(model: Any, algorithm: Algorithm) -> Network:
     """A copy of the model's deterministic policy on the CPU, as `load_agent` will read it."""
     use_sde = bool(getattr(model, "use_sde", False))
     clip_mean = getattr(getattr(model, "actor", None), "clip_mean", 0.0) if use_sde else 0.0
+    choices = choices_of(model.action_space)
     metadata = CheckpointMetadata(
         family=algorithm.family,
         algorithm=algorithm.name,
         observation_space=_box(model.observation_space),
         action_space=(
-            DiscreteSpace(int(model.action_space.n))
-            if isinstance(model.action_space, Discrete)
-            else _box(model.action_space)
+            _box(model.action_space)
+            if choices is None
+            else DiscreteSpace(choices, type(model.action_space).__name__)
         ),
         activation=model.policy.activation_fn.__name__,
         is_squashed=bool(model.policy.squash_output),

@@ -32,9 +32,11 @@ from squeezerl.agents.load import (
     zip_names,
 )
 from squeezerl.agents.sources.stable_baselines3.metadata import (
+    DISCRETE,
     BoxSpace,
     CheckpointMetadata,
     DiscreteSpace,
+    discrete_space,
 )
 from squeezerl.agents.sources.stable_baselines3.network import build_network, build_sampled
 from squeezerl.agents.torch_file import (
@@ -520,9 +522,8 @@ def _stable_baselines3(state: State, record: Any, activation: str | None) -> _Fo
 def _space(record: Any) -> BoxSpace | DiscreteSpace:
     kind = record.name.rpartition(".")[2] if isinstance(record, Inert) else type(record).__name__
     held = _mapping(record.state) if isinstance(record, Inert) else None
-    if kind == "Discrete" and held is not None:
-        count = held["n"]
-        return DiscreteSpace(int(array_of(count)) if isinstance(count, Inert) else int(count))
+    if kind in DISCRETE and held is not None:
+        return discrete_space(kind, held, "stored")
     if kind != "Box" or held is None:
         raise UnsupportedPolicyError(f"a space of the kind {kind[:40]}; boxes are supported")
     low, high = (array_of(held[end]).astype(np.float32) for end in ("low", "high"))

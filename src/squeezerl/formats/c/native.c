@@ -114,13 +114,15 @@ KERNEL void run_with(const struct policy *p, const float *restrict observation,
         case DRAW_AS_IS: draw_as_is(s->outputs, x, noise); break;
         case DRAW_OWN: draw_own(s->outputs, x, noise, c[0], c[1]); break;
         case ARGMAX: {
-            const int64_t index = argmax(s->outputs, x);
-            memcpy(action, &index, sizeof index);
-            return;
+            const int64_t index = argmax(s->outputs, x + s->inputs);
+            memcpy((char *)action + (size_t)c[0] * sizeof index, &index, sizeof index);
+            break;
         }
         }
     }
-    memcpy(action, x, (size_t)p->actions * sizeof *x);
+    if (!p->is_discrete) {
+        memcpy(action, x, (size_t)p->actions * sizeof *x);
+    }
 }
 
 typedef void run_function(const struct policy *, const float *, const float *, void *, float *);
@@ -180,7 +182,7 @@ static int run_rows(const struct policy *p, const float *observations, const flo
     if (posix_memalign(&memory, 64, (size_t)p->width * 18)) {
         return -1;
     }
-    const size_t size = p->is_discrete ? sizeof(int64_t) : (size_t)p->actions * sizeof(float);
+    const size_t size = (size_t)p->actions * (p->is_discrete ? sizeof(int64_t) : sizeof(float));
     run_function *const run = RUN[p->level];
     for (ptrdiff_t row = 0; row < rows; row++) {
         run(p, observations + row * p->observations, noise + row * p->noise,

@@ -27,7 +27,7 @@ from squeezerl.formats.c.code import (
 )
 from squeezerl.formats.c.steps import BLOCK, Step, host_steps, steps_of
 from squeezerl.formats.packed import pack
-from squeezerl.network.arithmetic import act, rounded
+from squeezerl.network.arithmetic import act, grouped, rounded
 from squeezerl.network.network import TERNARY_BITS, Float, IntegerTensor, Network
 
 TESTED_ACTIONS = 32
@@ -124,9 +124,9 @@ def c_program(
         "FLATTENED": ""
         if len(network.observation_shape) == 1
         else f", flattened from {'x'.join(map(str, network.observation_shape))} in C order",
-        "ACTION": f"the index of one of {network.action_count} actions"
-        if discrete
-        else f"{source.actions} numbers in the environment's units",
+        "ACTION": f"{source.actions} numbers in the environment's units"
+        if network.choices is None
+        else " and ".join(f"the index of one of {count} actions" for count in network.choices),
         "LAYERS": ", ".join(
             f"{layer.in_features} to {layer.out_features} ({_dtype(layer.weight)})"
             for layer in network.layers
@@ -179,7 +179,7 @@ class _Source:
     """
 
     def __init__(self, network: Network, steps: Sequence[Step], *, vectors: bool) -> None:
-        self.actions = 1 if network.head.is_discrete else math.prod(network.action_shape)
+        self.actions = math.prod(network.action_shape)
         self.constant_bytes = 0
         self._vectors = vectors
         self._constants: list[str] = []
@@ -329,7 +329,8 @@ class _Source:
             self._add_host(step, arrays, numbers)
         elif kernel == "argmax":
             self._kernels.add(kernel)
-            self._calls.append(f"action[0] = argmax({count}, {x});")
+            values = f"{x} + {step.sizes[1]}" if step.sizes[1] else x
+            self._calls.append(f"action[{step.numbers[0]:.0f}] = argmax({count}, {values});")
         else:
             self._call(kernel, size, x, *arrays, *numbers)
 
@@ -517,9 +518,10 @@ def _clear_of_ties(network: Network, observations: Float) -> tuple[Float, Float 
             from_tie[np.abs(steps) > bound] = 0.5
             np.minimum(distance, from_tie.min(axis=1), out=distance)
         if network.head.is_discrete and name == network.value_names[-2]:
-            top = np.sort(value, axis=1)[:, -2:]
-            if top.shape[1] == 2:
-                np.minimum(distance, top[:, 1] - top[:, 0], out=distance)
+            for group in grouped(network.head, value):
+                top = np.sort(group, axis=1)[:, -2:]
+                if top.shape[1] == 2:
+                    np.minimum(distance, top[:, 1] - top[:, 0], out=distance)
 
     act(network, observations, observe, noise)
     best = np.argsort(-np.minimum(distance, 1e-3), kind="stable")[:TESTED_ACTIONS]

@@ -249,7 +249,10 @@ class _Lowering:
         if head.sampling is not None:
             self.sample()
         if head.kind == "argmax":
-            self.elementwise("argmax")
+            first = 0
+            for index, size in enumerate(self._network.choices or ()):
+                self.steps.append(Step("argmax", (size, first), {}, (index,)))
+                first += size
             return
         if head.kind == "clip":
             self._bounds("clamp", head_low=head.low, head_high=head.high)

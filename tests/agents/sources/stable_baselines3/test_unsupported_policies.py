@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from checkpoint_files import change_metadata, nothing_written
-from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+from gymnasium.spaces import Box, Discrete, MultiBinary
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
@@ -69,13 +69,7 @@ def _is_refused(path: Path, model: Any, reason: str) -> None:
             "MaskablePPO", "MlpPolicy", VECTOR, Discrete(2), "maskable.*MaskablePPO", id="maskable"
         ),
         pytest.param(
-            "PPO", "MlpPolicy", VECTOR, MultiDiscrete([2, 3]), "MultiDiscrete action", id="multi"
-        ),
-        pytest.param(
-            "PPO", "MlpPolicy", VECTOR, MultiBinary(3), "MultiBinary action", id="multi-binary"
-        ),
-        pytest.param(
-            "PPO", "MlpPolicy", Discrete(4), VECTOR, "discrete observations", id="discrete"
+            "PPO", "MlpPolicy", Discrete(4), VECTOR, "Discrete observations", id="discrete"
         ),
         pytest.param(
             "PPO", "MlpPolicy", MultiBinary(4), VECTOR, "MultiBinary observation", id="binary"

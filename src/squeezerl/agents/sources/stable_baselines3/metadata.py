@@ -7,6 +7,7 @@ import base64
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,6 +30,8 @@ _FAMILIES = {
     "sb3_contrib.qrdqn.policies": "qrdqn",
     "sb3_contrib.ars.policies": "ars",
 }
+DISCRETE = ("Discrete", "MultiDiscrete", "MultiBinary")
+_MOST_ACTIONS = 1_000_000
 _ACTIVATIONS = "torch.nn.modules.activation."
 _PARTIAL = re.compile(r"functools\.partial\((<class '[\w.]+'>)(.{0,200})\)", re.DOTALL)
 _ANY_NAME = re.compile(".*", re.DOTALL)  # a space may be of a class of one's own
@@ -58,9 +61,20 @@ class BoxSpace:
 
 @dataclass(frozen=True)
 class DiscreteSpace:
-    """One of `n` choices."""
+    """One choice of so many actions, or several (`MultiDiscrete`, `MultiBinary`: of two each)."""
 
-    n: int
+    counts: tuple[int, ...]
+    kind: str = "Discrete"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an action."""
+        return () if self.kind == "Discrete" else (len(self.counts),)
+
+    @property
+    def outputs(self) -> int:
+        """That a policy has: one for each action, or one for each choice of two."""
+        return len(self.counts) if self.kind == "MultiBinary" else sum(self.counts)
 
 
 @dataclass(frozen=True)
@@ -151,7 +165,7 @@ def _observations(data: dict[str, Any]) -> tuple[BoxSpace, tuple[tuple[str, int]
         return _dict_space(data["observation_space"])
     space = parse_space(data.get("observation_space"), "observation")
     if isinstance(space, DiscreteSpace):
-        raise UnsupportedPolicyError("discrete observations are not supported yet")
+        raise UnsupportedPolicyError(f"{space.kind} observations are not supported yet")
     if "n_sampled_goal" not in data or "model_class" not in data:
         return space, ()
     # The class HER, before Stable-Baselines3 1.1, gave its policy two entries of a dict.
@@ -324,18 +338,13 @@ def parse_space(data: Any, role: str) -> BoxSpace | DiscreteSpace:
         raise CheckpointError(f"the metadata has no readable {role} space")
     kind = str(data.get(":type:", "")).removeprefix("<class '").removesuffix("'>")
     kind = kind.rpartition(".")[2]
-    if kind == "Discrete":
-        n, start = data.get("n"), data.get("start", 0)
-        count = int(str(n)) if str(n).isdecimal() and len(str(n)) < 8 else 0
-        if not 1 <= count <= 1_000_000:
-            raise CheckpointError(f"the {role} space is discrete, but its size is {n!r}")
-        if str(start) != "0":
-            raise UnsupportedPolicyError(f"discrete {role} spaces that start at {start} (not 0)")
-        return DiscreteSpace(count)
+    if kind in DISCRETE:
+        state = getattr(read_stored(data, _ANY_NAME), "state", None)
+        return discrete_space(kind, {**data, **state} if isinstance(state, dict) else data, role)
     if kind != "Box":
         raise UnsupportedPolicyError(
             f"{kind or 'unknown'} {role} spaces are not supported yet; supported are "
-            "Box observations and dicts of them, and Box or Discrete actions"
+            f"Box observations and dicts of them, and actions of Box, {', '.join(DISCRETE)}"
         )
     shape = data.get("shape", data.get("_shape"))
     if not isinstance(shape, list) or not all(isinstance(n, int) and n > 0 for n in shape):
@@ -347,6 +356,34 @@ def parse_space(data: Any, role: str) -> BoxSpace | DiscreteSpace:
     if not (low <= high).all():
         raise CheckpointError(f"the bounds of the {role} space are crossed")
     return BoxSpace(tuple(shape), str(data.get("dtype")), low, high)
+
+
+def discrete_space(kind: str, held: Mapping[str, Any], role: str) -> DiscreteSpace:
+    """A space of one of the kinds in `DISCRETE`, from its attributes; `role` names it in errors."""
+    counts = _integers(held.get("nvec" if kind == "MultiDiscrete" else "n"))
+    starts = _integers(held.get("start", 0))
+    if counts is None or starts is None or counts.ndim > 1 or not counts.size:
+        raise CheckpointError(f"the sizes of the {role} space ({kind}) cannot be read")
+    if starts.any():
+        raise UnsupportedPolicyError(f"discrete {role} spaces that start at {starts} (not 0)")
+    if counts.min() < 1 or counts.max() > _MOST_ACTIONS or counts.sum() > _MOST_ACTIONS:
+        raise CheckpointError(f"the {role} space is discrete, but its size is {counts}")
+    if kind != "MultiBinary":
+        return DiscreteSpace(tuple(counts.ravel().tolist()), kind)
+    if counts.ndim:
+        raise UnsupportedPolicyError(f"{kind} {role} spaces of several dimensions")
+    return DiscreteSpace((2,) * int(counts), kind)
+
+
+def _integers(held: Any) -> npt.NDArray[np.int64] | None:
+    """Integers as they were pickled or, a single one, as text."""
+    try:
+        array = np.asarray(array_of(held) if isinstance(held, Inert) else held)
+        if array.dtype.kind == "U" and str(array).isdecimal() and len(str(array)) < 8:
+            return np.array(int(str(array)))
+        return array.astype(np.int64) if array.dtype.kind in "iu" else None
+    except _UNREADABLE:
+        return None
 
 
 def _exact_bounds(data: dict[str, Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:

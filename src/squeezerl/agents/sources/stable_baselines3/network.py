@@ -57,7 +57,10 @@ def build_network(
         )
     layers = _READERS[metadata.family](metadata, state)
     features = math.prod(metadata.observation_space.shape)
-    _check_chain(layers, features, _output_size(metadata.action_space))
+    space = metadata.action_space
+    _check_chain(layers, features, _output_size(space))
+    if isinstance(space, DiscreteSpace) and space.kind == "MultiBinary":
+        layers[-1] = _with_no(layers[-1])
     if normalizer is not None and normalizer.mean.shape != (features,):
         raise CheckpointError(
             f"the normaliser has {normalizer.mean.shape[0]} features, the observation {features}: "
@@ -69,11 +72,18 @@ def build_network(
         layers=tuple(layers),
         head=_head(metadata),
         observation_shape=metadata.observation_space.shape,
-        action_shape=(
-            metadata.action_space.shape if isinstance(metadata.action_space, BoxSpace) else ()
-        ),
+        action_shape=space.shape,
         normalizer=normalizer,
     )
+
+
+def _with_no(layer: Layer) -> Layer:
+    """The layer with an output of 0 before each of its own, which is the logit of a yes."""
+    weight, bias = (
+        np.stack([np.zeros_like(x), x], axis=1).reshape(-1, *x.shape[1:])
+        for x in map(as_float, (layer.weight, layer.bias))
+    )
+    return replace(layer, weight=weight, bias=bias)
 
 
 def _divided(normalizer: Normalizer | None, features: int) -> Normalizer:
@@ -213,7 +223,7 @@ _READERS = {
 
 
 def _output_size(space: BoxSpace | DiscreteSpace) -> int:
-    return space.n if isinstance(space, DiscreteSpace) else math.prod(space.shape)
+    return space.outputs if isinstance(space, DiscreteSpace) else math.prod(space.shape)
 
 
 def _check_chain(layers: list[Layer], features: int, outputs: int) -> None:
@@ -231,7 +241,7 @@ def _check_chain(layers: list[Layer], features: int, outputs: int) -> None:
 def _head(metadata: CheckpointMetadata) -> Head:
     space = metadata.action_space
     if isinstance(space, DiscreteSpace):
-        return Head(kind="argmax")
+        return Head(kind="argmax", groups=space.counts if space.shape else ())
     if metadata.is_squashed and not (
         np.isfinite(space.low).all() and np.isfinite(space.high).all()
     ):

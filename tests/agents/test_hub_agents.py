@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import squeezerl
+from squeezerl.agents.hub import MAX_BYTES
 from squeezerl.agents.load import demo_agent_path, load_agent
 from squeezerl.errors import CheckpointError, InvalidArgumentError
 
@@ -24,6 +25,7 @@ class Hub(ThreadingHTTPServer):
     def __init__(self, files: dict[str, bytes]) -> None:
         super().__init__(("127.0.0.1", 0), _Answers)
         self.files, self.asked = files, set[str]()
+        self.claimed: dict[str, int] = {}  # the sizes of files that are not what they are
 
 
 class _Answers(BaseHTTPRequestHandler):
@@ -46,15 +48,23 @@ class _Answers(BaseHTTPRequestHandler):
     def _file(self, *, is_head: bool) -> None:
         name = self.path.partition(f"/resolve/{COMMIT}/")[2]
         content = self.server.files[name]
-        self.server.asked.add(name)
+        if not is_head:
+            self.server.asked.add(name)
         facts = {"ETag": hashlib.sha256(content).hexdigest(), "X-Repo-Commit": COMMIT}
-        self._answer(content, 200, facts, is_head=is_head)
+        size = self.server.claimed.get(name)
+        self._answer(content, 200, facts, is_head=is_head, size=size)
 
     def _answer(
-        self, content: bytes, status: int, headers: dict[str, str], is_head: bool = False
+        self,
+        content: bytes,
+        status: int,
+        headers: dict[str, str],
+        is_head: bool = False,
+        size: int | None = None,
     ) -> None:
         self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(content))}.items():
+        length = len(content) if size is None else size
+        for name, value in {**headers, "Content-Length": str(length)}.items():
             self.send_header(name, value)
         self.end_headers()
         if not is_head:
@@ -119,6 +129,13 @@ def test_a_repository_without_a_policy_says_so(server: Hub) -> None:
     del server.files["pole.zip"]
     with pytest.raises(CheckpointError, match="one policy is needed"):
         squeezerl.load("hf://me/pole")
+
+
+def test_more_than_a_policy_is_not_downloaded(server: Hub) -> None:
+    server.claimed = {"pole.zip": MAX_BYTES, "replay.mp4": 50 * MAX_BYTES}
+    with pytest.raises(CheckpointError, match=r"bytes to download, most of them in 'pole\.zip'"):
+        squeezerl.load("hf://me/pole")
+    assert server.asked == set()
 
 
 def test_a_damaged_file_is_refused_as_elsewhere(server: Hub) -> None:

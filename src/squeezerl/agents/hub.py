@@ -6,7 +6,10 @@ huggingface_hub downloads and keeps them; what is in them is read like any other
 from __future__ import annotations
 
 import re
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from squeezerl.errors import CheckpointError, InvalidArgumentError
 
@@ -16,6 +19,7 @@ _SINGLE = (".onnx", ".pt", ".pth", ".safetensors")
 _READ = ("*.zip", "*.pkl", "*.yml", "manifest.json", *(f"*{ending}" for ending in _SINGLE))
 # What Stable-Baselines3's own repositories have besides: logs, and the zip unpacked.
 _UNREAD = ("train_eval_metrics.zip", "*replay_buffer*", "*/*.pth")
+MAX_BYTES = 512 * 2**20
 
 
 def is_on_hub(name: str | Path) -> bool:
@@ -27,7 +31,8 @@ def fetch(name: str | Path) -> Path:
     """The agent of a repository on the Hub, from the cache if it is there already.
 
     Raises:
-        CheckpointError: if it cannot be reached, or has no policy in it.
+        CheckpointError: if it cannot be reached, has no policy in it, or more than `MAX_BYTES` to
+            download.
         InvalidArgumentError: if the name is of another form, or huggingface_hub is not installed.
     """
     match = _NAME.fullmatch(str(name))
@@ -38,6 +43,7 @@ def fetch(name: str | Path) -> Path:
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import (
+            DryRunError,
             HfHubHTTPError,
             LocalEntryNotFoundError,
             RepositoryNotFoundError,
@@ -48,14 +54,26 @@ def fetch(name: str | Path) -> Path:
             "the Hub needs huggingface_hub: pip install 'squeezerl[hub]'"
         ) from error
     place = f"hf://{match['repo']}"
+    download = partial(
+        snapshot_download,
+        match["repo"],
+        revision=match["revision"],
+        allow_patterns=list(_READ),
+        ignore_patterns=list(_UNREAD),
+        library_name="squeezerl",
+    )
     try:
-        folder = snapshot_download(
-            match["repo"],
-            revision=match["revision"],
-            allow_patterns=list(_READ),
-            ignore_patterns=list(_UNREAD),
-            library_name="squeezerl",
-        )
+        with suppress(DryRunError):  # offline, the cache may have it
+            planned: Any = download(dry_run=True)
+            files = [file for file in planned if file.will_download]
+            if (size := sum(file.file_size for file in files)) > MAX_BYTES:
+                largest = max(files, key=lambda file: file.file_size)
+                raise CheckpointError(
+                    f"{place}: {size:,} bytes to download, most of them in {largest.filename!r}; "
+                    f"{MAX_BYTES:,} are allowed. Download what is needed elsewhere, and name its "
+                    "folder"
+                )
+        folder = download()
     except RevisionNotFoundError as error:
         raise CheckpointError(f"{place} has no revision {match['revision']!r}") from error
     except RepositoryNotFoundError as error:

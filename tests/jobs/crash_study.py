@@ -46,8 +46,11 @@ def make_study(folder: Path, first: int, rng: Random) -> list[Job]:
 class Command:
     """The study's command, run until it ends or is killed."""
 
-    def __init__(self, url: str, study: str, folder: Path, executor: str = "local") -> None:
-        self._arguments = [sys.executable, str(COMMAND), url, study, str(folder), executor]
+    def __init__(
+        self, url: str, study: str, folder: Path, executor: str = "local", *, workers: int = 2
+    ) -> None:
+        how = (url, study, str(folder), executor, str(workers))
+        self._arguments = [sys.executable, str(COMMAND), *how]
         self._folder = folder
         self._output = folder / "output"
         # Locks of its own: other tests have jobs that must be alone as well.

@@ -130,5 +130,5 @@ class ExecutorContract:
         assert last.content["value"] == expected_value()
         lines = (tmp_path / "trace.jsonl").read_text(encoding="utf-8").splitlines()
         assert len({json.loads(line)["pid"] for line in lines}) <= 2
-        again = self.run(url, tmp_path, study=STUDY, plan_more=plan_more)
+        again = self.run(url, tmp_path, study=STUDY, plan_more=plan_more, workers=1)
         assert again == counts

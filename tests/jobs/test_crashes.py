@@ -15,8 +15,8 @@ from squeezerl.jobs.store import Store
 pytestmark = pytest.mark.slow
 
 KILLS = {
-    "sqlite": ["worker"] * 6 + ["coordinator"] * 2,
-    "postgresql": ["worker"] * 3 + ["coordinator"] * 2 + ["connections"] * 2 + ["server"],
+    "sqlite": ["worker"] * 4 + ["coordinator"] * 2,
+    "postgresql": ["worker"] * 2 + ["coordinator"] * 2 + ["connections"] + ["server"],
 }
 PATIENCE_S = 240
 

@@ -161,7 +161,7 @@ def test_a_restarted_command_takes_over_at_once_and_ends_orphans(url: str, tmp_p
 def test_several_commands_share_a_study(store_url: str, tmp_path: Path) -> None:
     jobs = [cheap_job(n, trace=tmp_path, seconds=0.02) for n in range(60)]
     put(store_url, *jobs)
-    commands = [Command(store_url, "s", tmp_path) for _ in range(2)]
+    commands = [Command(store_url, "s", tmp_path, workers=1) for _ in range(2)]
     assert [command.process.wait(90) for command in commands] == [0, 0], commands[0].output()
     lines = (tmp_path / "trace.jsonl").read_text().splitlines()
     assert sum('"start"' in line for line in lines) == len(jobs)

@@ -1,4 +1,4 @@
-"""Ray takes seconds to start, so the contract's tests share one, and there are few others."""
+"""Ray takes seconds to start, so the contract's tests share one, and few others start their own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -22,13 +23,16 @@ from squeezerl.jobs.store import Store
 pytestmark = pytest.mark.slow
 
 PATIENCE_S = 120
+# Ray would start workers before anybody asks for them, and report to its makers.
+LEAN = {"RAY_prestart_worker_first_driver": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 @pytest.fixture(autouse=True)
 def _folder_of_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A short one, for the paths of its sockets."""
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as name:
-        monkeypatch.setenv("RAY_TMPDIR", name)
+        for variable, value in {"RAY_TMPDIR": name, **LEAN}.items():
+            monkeypatch.setenv(variable, value)
         yield
 
 
@@ -43,7 +47,8 @@ class TestRay(ExecutorContract):
             prefix="ray-", dir="/tmp", ignore_cleanup_errors=True
         ) as t:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setenv("RAY_TMPDIR", t)
+                for variable, value in {"RAY_TMPDIR": t, **LEAN}.items():
+                    patch.setenv(variable, value)
                 ray.init(
                     address="local",
                     num_cpus=2,
@@ -89,6 +94,13 @@ def _workers(command: Command) -> list[psutil.Process]:
     return _descendants(command, "RayWorker")
 
 
+def _kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=10)
+
+
 def _wait(command: Command, store: Store, done: int) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while store.counts("s").done < done or not store.counts("s").running:
@@ -97,10 +109,10 @@ def _wait(command: Command, store: Store, done: int) -> None:
         time.sleep(0.05)
 
 
-def test_a_worker_then_the_whole_of_ray_is_killed(tmp_path: Path) -> None:
+def test_a_worker_then_the_driver_then_the_rest_of_ray_is_killed(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     url = f"sqlite:///{tmp_path}/store.db"
-    base = [cheap_job(n, trace=tmp_path, seconds=0.1) for n in range(60)]
+    base = [cheap_job(n, trace=tmp_path, seconds=0.2) for n in range(60)]
     top = [
         cheap_job(200 + n, tuple(base[n : n + 3]), trace=tmp_path, exclusive=n < 3)
         for n in range(10)
@@ -109,26 +121,25 @@ def test_a_worker_then_the_whole_of_ray_is_killed(tmp_path: Path) -> None:
     with Store.open(url) as store:
         store.put_study("s", {}, [(job, {}) for job in jobs])
         command = Command(url, "s", tmp_path, "ray")
+        everything: list[psutil.Process] = []
         try:
-            _wait(command, store, 5)
+            _wait(command, store, 3)
             worker = _workers(command)[0]
             before = time.monotonic()
             worker.kill()
             command.note_kill(before, worker.pid)
-            _wait(command, store, 20)
+            _wait(command, store, 12)
 
-            # All of Ray, and then its driver if it has not noticed.
+            # Workers end with their driver, and the rest of Ray is killed.
             everything = psutil.Process(command.process.pid).children(recursive=True)
+            workers = _workers(command)
+            assert workers
             before = time.monotonic()
-            for process in everything:
-                process.kill()
-            psutil.wait_procs(everything, timeout=10)
+            command.process.kill()
+            command.process.wait()
+            assert not psutil.wait_procs(workers, timeout=30)[1]
+            _kill(everything)
             command.note_kill(before, None)
-            try:
-                assert command.process.wait(10) != 0
-            except subprocess.TimeoutExpired:
-                command.process.kill()
-                command.process.wait()
             assert store.counts("s").done < len(jobs)
 
             started = time.monotonic()
@@ -136,33 +147,10 @@ def test_a_worker_then_the_whole_of_ray_is_killed(tmp_path: Path) -> None:
             assert command.process.wait(PATIENCE_S) == 0, command.output()
             assert time.monotonic() - started < 55, "it waited for leases"
         finally:
-            for process in _descendants(command, ""):
-                process.kill()
+            _kill([*everything, *_descendants(command, "")])
             command.process.kill()
             command.process.wait()
     assert check(url, "s", tmp_path, jobs, command) >= 1
-
-
-def test_workers_end_when_their_driver_is_killed(tmp_path: Path) -> None:
-    pytest.importorskip("ray")
-    url = f"sqlite:///{tmp_path}/store.db"
-    with Store.open(url) as store:
-        store.put_study("s", {}, [(cheap_job(n, seconds=60), {}) for n in range(2)])
-        command = Command(url, "s", tmp_path, "ray")
-        everything: list[psutil.Process] = []
-        try:
-            _wait(command, store, 0)
-            workers = _workers(command)
-            assert workers
-            everything = psutil.Process(command.process.pid).children(recursive=True)
-            command.process.kill()
-            assert not psutil.wait_procs(workers, timeout=30)[1]
-        finally:
-            command.process.kill()
-            command.process.wait()
-            for process in everything:
-                if process.is_running():
-                    process.kill()
 
 
 def test_an_unreachable_cluster_is_an_error(tmp_path: Path) -> None:

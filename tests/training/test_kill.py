@@ -1,22 +1,27 @@
 from __future__ import annotations
 
-import contextlib
 import json
 import random
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from trainings import PATIENCE_S, PPO, checkpoint_in, start_command, stop_after, train, wait_for
-from typer.testing import CliRunner
+from trainings import (
+    PATIENCE_S,
+    PPO,
+    checkpoint_in,
+    go_on,
+    start_command,
+    stop_after,
+    train,
+    wait_for,
+)
 
 from squeezerl import load_agent
 from squeezerl.artifacts.artifact import read_artifact
-from squeezerl.cli import app
 from squeezerl.errors import OutputError
 
 pytestmark = pytest.mark.slow
@@ -30,15 +35,6 @@ SAC = (
     "--checkpoint-seconds", "0.1", "--hyperparams", "batch_size:8",
     "--hyperparams", "train_freq:4", *SMALL,
 )  # fmt: skip
-
-
-def _finish(folder: Path, *arguments: str) -> dict[str, Any]:
-    """Go on in this process."""
-    with contextlib.chdir(folder):
-        ended = CliRunner().invoke(app, ["train", *arguments, "--resume"])
-    assert ended.exit_code == 0, ended.stderr
-    data: dict[str, Any] = json.loads(ended.stdout)
-    return data
 
 
 def _names(output: Path) -> set[str]:
@@ -84,7 +80,7 @@ def test_a_training_that_is_killed_again_and_again_comes_to_its_end(tmp_path: Pa
             break
         _is_in_order(output)
     assert kills >= 1
-    data = _finish(tmp_path, *SAC)
+    data = go_on(tmp_path, *SAC)
     assert data["complete"]
     assert (output / "Pendulum-v1.zip").is_file()
     load_agent(output)
@@ -106,7 +102,7 @@ def test_a_kill_between_the_agent_and_its_artifact_is_made_good(tmp_path: Path) 
     finally:
         process.kill()
         process.communicate()
-    data = _finish(tmp_path, *SAC)
+    data = go_on(tmp_path, *SAC)
     assert data["steps"] == 1200
     assert data["artifact"] is not None
     read_artifact(output / "int8")
@@ -136,7 +132,9 @@ def test_a_kill_while_the_checkpoints_are_removed_is_made_good(tmp_path: Path) -
     assert _hidden(output) == []
 
 
-def test_while_one_process_trains_another_is_refused(tmp_path: Path) -> None:
+def test_a_training_refuses_another_and_ctrl_c_leaves_a_checkpoint_from_which_it_goes_on(
+    tmp_path: Path,
+) -> None:
     output = tmp_path / "out"
     process = start_command(tmp_path, *SAC)
     try:
@@ -144,23 +142,8 @@ def test_while_one_process_trains_another_is_refused(tmp_path: Path) -> None:
         process.send_signal(signal.SIGSTOP)
         with pytest.raises(OutputError, match="another process is training in it"):
             train(PPO, output, resume=True)
-        process.send_signal(signal.SIGCONT)
-        process.terminate()
-        _, stderr = process.communicate(timeout=PATIENCE_S)
-    finally:
-        process.kill()
-    assert process.returncode == 143, stderr
-    checkpoint_in(output)
-    with pytest.raises(OutputError, match="not a training of CartPole-v1"):  # free, but not ours
-        train(PPO, output, resume=True)
-
-
-def test_ctrl_c_leaves_a_checkpoint_from_which_it_goes_on(tmp_path: Path) -> None:
-    output = tmp_path / "out"
-    process = start_command(tmp_path, *SAC)
-    try:
-        assert wait_for(process, lambda: _names(output))
         process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGCONT)
         stdout, stderr = process.communicate(timeout=PATIENCE_S)
     finally:
         process.kill()
@@ -172,6 +155,8 @@ def test_ctrl_c_leaves_a_checkpoint_from_which_it_goes_on(tmp_path: Path) -> Non
     assert _names(output) == {f"{data['steps']:012d}"}
     _is_in_order(output)
     assert _hidden(output) == []
-    finished = _finish(tmp_path, *SAC)
+    with pytest.raises(OutputError, match="not a training of CartPole-v1"):  # free, but not ours
+        train(PPO, output, resume=True)
+    finished = go_on(tmp_path, *SAC)
     assert finished["complete"]
     assert (finished["steps"], finished["new_steps"]) == (1200, 1200 - data["steps"])

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save, save_file
 from torch import Tensor
 from trainings import (
-    PATIENCE_S,
     checkpoint_in,
+    go_on,
     saved_state,
     start_command,
     stop_after,
@@ -335,10 +334,7 @@ def test_a_ticket_that_is_killed_goes_on(ppo: Path, tmp_path: Path) -> None:
     finally:
         process.kill()
         process.communicate()
-    again = start_command(tmp_path, *arguments, "--resume")
-    stdout, stderr = again.communicate(timeout=PATIENCE_S)
-    assert again.returncode == 0, stderr
-    assert json.loads(stdout)["complete"]
+    assert go_on(tmp_path, *arguments)["complete"]
     layers = load_agent(tmp_path / "out").network.layers
     assert [layer.out_features for layer in layers] == [8, 6, 2]
 

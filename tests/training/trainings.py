@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -15,8 +17,10 @@ import gymnasium
 import numpy as np
 import torch
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from typer.testing import CliRunner
 
 import squeezerl
+from squeezerl.cli import app
 from squeezerl.network.network import Network, as_float
 from squeezerl.training.algorithms import find_algorithm
 from squeezerl.training.checkpoint import Checkpoint, find_checkpoint
@@ -123,6 +127,15 @@ def wait_for(process: subprocess.Popen[str], happened: Callable[[], object]) -> 
         assert time.monotonic() < deadline
         time.sleep(0.01)
     return True
+
+
+def go_on(folder: Path, *arguments: str) -> dict[str, Any]:
+    """`squeezerl train --resume` in this process, to its end; returns its JSON."""
+    with contextlib.chdir(folder):
+        ended = CliRunner().invoke(app, ["train", *arguments, "--resume"])
+    assert ended.exit_code == 0, ended.stderr
+    data: dict[str, Any] = json.loads(ended.stdout)
+    return data
 
 
 def _default_signals() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import resource
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +12,8 @@ import numpy as np
 
 from squeezerl import load_agent
 from squeezerl.errors import SqueezeRLError
+
+_ALLOWED = 300 * 2**20
 
 
 def mutations(content: bytes, count: int, seed: int = 0) -> Iterator[bytes]:
@@ -34,9 +39,9 @@ def mutations(content: bytes, count: int, seed: int = 0) -> Iterator[bytes]:
 def survive_mutations(sound: Path, count: int = 200) -> int:
     """Load so many spoiled copies; each is an agent or one of our errors. How many were refused.
 
-    Nothing may be left behind in the folder.
+    Nothing may be left behind in the folder, and no copy may take much memory.
     """
-    refused = 0
+    refused, before = 0, _most_bytes()
     spoiled = sound.with_name(f"spoiled{sound.suffix}")
     for content in mutations(sound.read_bytes(), count):
         spoiled.write_bytes(content)
@@ -46,4 +51,48 @@ def survive_mutations(sound: Path, count: int = 200) -> int:
             refused += str(spoiled) in str(error)
     spoiled.unlink()
     assert [file.name for file in sound.parent.iterdir()] == [sound.name]
+    assert _most_bytes() - before < _ALLOWED
     return refused
+
+
+def survive_mutations_of_a_folder(folder: Path, count: int = 200) -> int:
+    """The same with every file of an agent's folder in turn, and with what its zip holds.
+
+    Bytes that are changed inside of a zip have a sound checksum.
+    """
+    refused, before = 0, _most_bytes()
+    sound = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    zipped = next(path for path in sound if path.suffix == ".zip")
+    with zipfile.ZipFile(zipped) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    places: list[Path | str] = [*sound, "data", "policy.pth"]
+    for number, place in enumerate(places):
+        content = sound[place] if isinstance(place, Path) else members[place]
+        for changed in mutations(content, count // len(places), seed=number):
+            path, spoiled = zipped, changed
+            if isinstance(place, Path):
+                path = place
+            else:
+                spoiled = _zip(members | {place: changed})
+            path.write_bytes(spoiled)
+            try:
+                load_agent(folder)
+            except SqueezeRLError as error:
+                refused += str(folder) in str(error)
+            path.write_bytes(sound[path])
+    assert {path for path in folder.rglob("*") if path.is_file()} == set(sound)
+    assert _most_bytes() - before < _ALLOWED
+    return refused
+
+
+def _zip(members: dict[str, bytes]) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, member in members.items():
+            archive.writestr(name, member)
+    return content.getvalue()
+
+
+def _most_bytes() -> int:
+    """The most memory that the process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

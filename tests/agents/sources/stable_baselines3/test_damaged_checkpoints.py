@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from checkpoint_files import ENV, nothing_written, read_members, rebuilt_zip, wr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mutations import survive_mutations_of_a_folder
 from squeezerl import load_agent
 from squeezerl.errors import SqueezeRLError
 from squeezerl.network.network import Network
@@ -98,3 +100,12 @@ def test_flipped_bytes_of_the_tensors_description_give_only_our_errors(
     weights = rebuilt_zip(members["policy.pth"], change=describe)
     write_members(scratch, members | {"policy.pth": weights})
     _loads_or_refuses(scratch)
+
+
+@pytest.mark.agents
+@pytest.mark.parametrize("name", ["ars/Hopper-v3_1", "tqc/FetchReach-v1_1"])
+def test_spoiled_files_of_published_agents_give_only_our_errors(
+    special_agents: Path, tmp_path: Path, name: str
+) -> None:
+    folder = Path(shutil.copytree(special_agents / name, tmp_path / "agent"))
+    assert survive_mutations_of_a_folder(folder) > 50

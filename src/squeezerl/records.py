@@ -67,6 +67,8 @@ class AgentSource:
             training drew them; `None` if the files do not say.
         may_lack_normalizer: whether there is none, and the files do not say that there was none in
             the training.
+        metadata: what the exporter wrote beside the policy, for example the names of joints, the
+            scale of actions and default positions.
     """
 
     kind: str
@@ -79,6 +81,7 @@ class AgentSource:
     activation_from: str | None = None
     trained_to: tuple[float, float] | None = None
     may_lack_normalizer: bool = False
+    metadata: dict[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -125,6 +128,7 @@ class AgentSource:
             activation_from=data.get("activation_from"),
             trained_to=None if data.get("trained_to") is None else tuple(data["trained_to"]),
             may_lack_normalizer=data.get("may_lack_normalizer", False),
+            metadata=dict(data.get("metadata", {})),
         )
 
 

@@ -91,8 +91,10 @@ def build_artifact(
         AuditError: if the model is not what the recipe promises.
         FormatError: if the network cannot be written.
     """
+    from squeezerl.formats.onnx import with_metadata  # which brings onnx, as FORMATS does
+
     written = FORMATS.get("onnx")
-    model = written.write(network)
+    model = with_metadata(written.write(network), source.metadata)
     read, size = written.read(model)
     manifest = Manifest(
         source=source,
@@ -129,6 +131,8 @@ def read_artifact(path: str | Path) -> Artifact:
         ArtifactError: if it is missing or damaged.
         AuditError: if the model is not what the manifest claims.
     """
+    from squeezerl.formats.onnx import metadata_of
+
     folder = Path(path)
     for name in (MANIFEST_NAME, MODEL_NAME):
         if not (folder / name).is_file():
@@ -141,6 +145,8 @@ def read_artifact(path: str | Path) -> Artifact:
         if hashlib.sha256(model).hexdigest() != manifest.model_sha256:
             raise AuditError(f"{MODEL_NAME} is not the file that the manifest describes")
         network, size = FORMATS.get("onnx").read(model)
+        if metadata_of(model) != manifest.source.metadata:
+            raise AuditError(f"the metadata in {MODEL_NAME} are not those of the manifest")
         audit(network, size, manifest)
     except ArtifactError as error:
         raise type(error)(f"{folder}: {error}") from error

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from squeezerl.agents.load import Agent
 
 
+_WIDEST = 100
+
+
 @console.reports_errors
 def inspect(
     agent: console.AgentArgument,
@@ -47,6 +50,7 @@ def inspect(
         ("in training", _trained_to(data["trained_to"])),
         ("parameters", f"{data['parameters']:,}"),
         ("weight bytes", f"{data['weight_bytes']:,}, with normaliser and layout"),
+        *((_plain(name), _plain(text)) for name, text in data["metadata"].items()),
     ]
     console.print_table(("", ""), rows, left=(0, 1))
     console.say()
@@ -63,6 +67,12 @@ def inspect(
             for layer in data["layers"]
         ],
     )
+
+
+def _plain(text: str) -> str:
+    """What a stranger wrote, on one short line without control characters."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[:1000]).split())
+    return line if len(line) <= _WIDEST else f"{line[: _WIDEST - 3]}..."
 
 
 def _normalizer(normalizer: dict[str, Any] | None) -> str:
@@ -142,6 +152,7 @@ def _describe(agent: Agent) -> dict[str, Any]:
         "sampling": _sampling(agent),
         "activation_from": source.activation_from,
         "trained_to": origin["trained_to"],
+        "metadata": source.metadata,
         "normalizer": normalizer,
         "layers": [
             {

@@ -113,7 +113,24 @@ class OnnxFormat(Format):
 def _parsed(content: bytes) -> tuple[Network, bytes]:
     model = onnx.load_model_from_string(content)
     network = _read(model)
-    return network, _bytes(to_onnx(network, model.opset_import[0].version))
+    same = to_onnx(network, model.opset_import[0].version)
+    same.metadata_props.extend(model.metadata_props)
+    return network, _bytes(same)
+
+
+def with_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:
+    """The file with these texts beside its graph (`metadata_props`), and no others."""
+    if not metadata:
+        return content
+    model = onnx.load_model_from_string(content)
+    del model.metadata_props[:]
+    helper.set_model_props(model, dict(metadata))
+    return _bytes(model)
+
+
+def metadata_of(content: bytes) -> dict[str, str]:
+    """The texts that stand beside the graph in a file."""
+    return {one.key: one.value for one in onnx.load_model_from_string(content).metadata_props}
 
 
 FORMATS.register("onnx", OnnxFormat())

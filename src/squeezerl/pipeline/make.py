@@ -17,7 +17,7 @@ from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import calibrate
 from squeezerl.evaluation.log import Log
 from squeezerl.evaluation.visits import EnvironmentVisits
-from squeezerl.formats.onnx import OnnxFormat
+from squeezerl.formats.onnx import OnnxFormat, with_metadata
 from squeezerl.methods.base import Given
 from squeezerl.methods.recipe import Recipe, RecipeLike
 from squeezerl.network.network import Network, as_float
@@ -131,7 +131,7 @@ def with_opset(artifact: Artifact, opset: int | None) -> Artifact:
     if opset is None:
         return artifact
     written = OnnxFormat(opset)
-    model = written.write(artifact.network)
+    model = with_metadata(written.write(artifact.network), artifact.manifest.source.metadata)
     network, size = written.read(model)
     observations = _drawn_observations(network)[:256]
     before, after = (

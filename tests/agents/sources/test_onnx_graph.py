@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import warnings
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
+from typer.testing import CliRunner
 
 from mutations import survive_mutations
 from robots import robot
@@ -19,10 +21,13 @@ from small_policies import ACTIVATION_TEXTS, make_network, random_observations
 from source_contract import SourceContract
 from squeezerl import load_agent
 from squeezerl.agents.load import SOURCES, Agent
-from squeezerl.errors import CheckpointError, UnsupportedPolicyError
+from squeezerl.artifacts.artifact import read_artifact
+from squeezerl.cli import app
+from squeezerl.errors import AuditError, CheckpointError, UnsupportedPolicyError
 from squeezerl.formats.onnx import OnnxFormat, to_onnx
 from squeezerl.network.arithmetic import act
 from squeezerl.network.network import Network, as_float
+from squeezerl.pipeline.make import make_artifact, with_opset
 from torch_activations import ACTIVATIONS
 
 RNG = np.random.default_rng(0)
@@ -381,3 +386,35 @@ def test_a_policy_without_bounds_survives_every_format(tmp_path: Path) -> None:
     written = OnnxFormat().write(network)
     read, _ = OnnxFormat().read(written)
     assert read.sha256 == network.sha256
+
+
+def test_metadata_are_shown_and_stay_in_the_file(tmp_path: Path) -> None:
+    facts = {"joint_names": "hip,knee", "action_scale": "0.25,0.5", "odd": "a\x1b[31mb\n" * 40}
+    model = graph(*PLAIN, **CONSTANTS)
+    helper.set_model_props(model, facts)
+    path = saved(model, tmp_path)
+    agent = load_agent(path)
+    assert agent.source.metadata == facts
+    artifact = make_artifact(agent, "prune:l2:0.3")
+    artifact.save(tmp_path / "out")
+    for folder, opset in ((tmp_path / "out", None), (tmp_path / "older", 15)):
+        with_opset(artifact, opset).save(folder, force=True)
+        read = read_artifact(folder)
+        session = onnxruntime.InferenceSession(read.model)
+        assert session.get_modelmeta().custom_metadata_map == facts
+        assert read.manifest.source.metadata == facts
+    forged = dataclasses.replace(read.manifest.source, metadata={"joint_names": "knee,hip"})
+    manifest = dataclasses.replace(read.manifest, source=forged)
+    dataclasses.replace(read, manifest=manifest).save(tmp_path / "forged")
+    with pytest.raises(AuditError, match="metadata"):
+        read_artifact(tmp_path / "forged")
+    shown = CliRunner().invoke(app, ["inspect", str(path)]).stdout
+    assert "hip,knee" in shown
+    assert "\x1b" not in shown
+
+
+def test_a_library_of_metadata_is_refused(tmp_path: Path) -> None:
+    model = graph(*PLAIN, **CONSTANTS)
+    helper.set_model_props(model, {"book": "x" * 1_000_001})
+    with pytest.raises(UnsupportedPolicyError, match="characters of metadata"):
+        load_agent(saved(model, tmp_path))

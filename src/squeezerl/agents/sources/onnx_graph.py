@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _OLDEST_OPSET = 9
 _MAX_NODES = 10_000
+_MOST_METADATA = 1_000_000
 _STANDARD = ("", "ai.onnx")
 # What exporters call the action among several outputs.
 _ACTIONS = ("actions", "action", "mu", "mean", "continuous_actions", "output")
@@ -54,8 +55,11 @@ class OnnxGraph(Source):
         with reading(path, what="an ONNX model"):
             model = _parse(content)
             network = _network(model)
+            metadata = _metadata(model)
         versions = {model.producer_name: model.producer_version} if model.producer_name else {}
-        source = exported_source(self.kind, path, "the nodes of the graph", versions=versions)
+        source = exported_source(
+            self.kind, path, "the nodes of the graph", versions=versions, metadata=metadata
+        )
         return Agent(network, source)
 
 
@@ -74,6 +78,16 @@ def _parse(content: bytes) -> onnx.ModelProto:
     if len(model.graph.node) > _MAX_NODES:
         raise UnsupportedPolicyError(f"{len(model.graph.node):,} nodes are no policy")
     return model
+
+
+def _metadata(model: onnx.ModelProto) -> dict[str, str]:
+    """What the exporter wrote beside the graph."""
+    size = sum(len(one.key) + len(one.value) for one in model.metadata_props)
+    if size > _MOST_METADATA:
+        raise UnsupportedPolicyError(
+            f"{size:,} characters of metadata (metadata_props); {_MOST_METADATA:,} are allowed"
+        )
+    return {one.key: one.value for one in model.metadata_props}
 
 
 def _opset(model: onnx.ModelProto) -> int:

@@ -76,6 +76,7 @@ def _places(data: Any) -> Iterator[tuple[Any, Any]]:
             yield from _places(data[key])
 
 
+@pytest.mark.slow
 def test_odd_values_anywhere_raise_nothing_but_artifact_errors(int8_folder: Path) -> None:
     path = int8_folder / MANIFEST_NAME
     data = json.loads(path.read_text())

@@ -30,6 +30,7 @@ def is_first_step(request: dict[str, Any]) -> bool:
     return "tools" in request
 
 
+@pytest.mark.slow
 def test_a_conversation_uses_a_tool_and_cites_its_figures(
     assistant: Assistant, results: Results
 ) -> None:

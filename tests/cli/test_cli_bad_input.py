@@ -302,6 +302,7 @@ def test_wrong_usage_ends_with_two_and_leaves_nothing(arguments: str, own_folder
     assert tree(own_folder) == {}
 
 
+@pytest.mark.slow
 def test_the_command_itself_reports_bad_input(cluttered: Path) -> None:
     before = tree(cluttered)
     result = run("squeeze", "demo", "--env", "CartPole-v1", "-o", "a/b/out")

@@ -23,6 +23,7 @@ def test_drawn_actions_are_evaluated_and_reported_with_their_seed(blind: Path) -
     assert the_object(invoke(*command, "--json").stdout)["noise_seed"] is None
 
 
+@pytest.mark.slow
 def test_an_agent_that_needs_its_noise_is_told_the_command(blind: Path, own_folder: Path) -> None:
     common = ("--env", CORRIDOR, "--episodes", "60")
     played = invoke("evaluate", blind, *common)

@@ -240,6 +240,7 @@ def test_a_broken_table_is_refused(tmp_path: Path, content: str) -> None:
         read_log(tmp_path / "log.csv")
 
 
+@pytest.mark.slow
 def test_an_archive_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         zeros = bytes(2**24)

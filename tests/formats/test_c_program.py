@@ -36,6 +36,7 @@ HEADS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("recipe", "vectors"),
     [("float", False), ("int8:static", False), ("int8:dynamic", False), ("int8:dynamic", True)],
@@ -115,6 +116,7 @@ def test_packed_weights_act_to_the_bit_as_unpacked_ones_in_fewer_bytes(
     assert weights < program.facts["constant_bytes"] <= weights + others
 
 
+@pytest.mark.slow
 @settings(max_examples=6)
 @given(network=st.one_of(networks(), integer_networks()), vectors=st.booleans())
 def test_any_network_becomes_a_program(

@@ -82,6 +82,7 @@ def test_the_example_says_in_its_plan_and_notebook_what_was_found() -> None:
     assert read_design(EXAMPLE).episodes == 60
 
 
+@pytest.mark.slow
 def test_a_pilot_goes_before_what_is_packaged(finished_design: Path, tmp_path: Path) -> None:
     agent = finished_design.parent / "agent.zip"
     common = ("design", "pruning-norm", "--agents", agent, "--env", "CartPole-v1", "--json")

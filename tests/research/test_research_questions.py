@@ -84,6 +84,7 @@ def test_a_design_has_the_power_that_it_asks_for(tmp_path: Path) -> None:
     assert any(f"the power is {fewer.power:.0%}" in threat for threat in fewer.threats)
 
 
+@pytest.mark.slow
 def test_free_questions_are_matched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     found = {text: find_questions(text)[0].id for text in IN_OTHER_WORDS}

@@ -98,6 +98,7 @@ def test_an_agent_without_a_distribution_or_an_artifact_without_noise_is_refused
     assert np.mean(np.equal(*found)) > 0.8
 
 
+@pytest.mark.slow
 def test_whoever_is_called_untrained_for_want_of_noise_is_told_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

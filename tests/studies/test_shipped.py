@@ -17,6 +17,7 @@ def planned(name: str) -> Plan:
     return plan_study(read_study(STUDIES / f"{name}.yaml"))
 
 
+@pytest.mark.slow
 def test_paper_is_the_whole_grid() -> None:
     plan = planned("paper")
     trained = Counter(label["method"] for job, label in plan.members if job.kind == "train")

@@ -48,6 +48,7 @@ def _loads_or_refuses(path: Path) -> Network | None:
     return None
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(kept=st.floats(0, 1, exclude_max=True))
 def test_truncated_checkpoint_is_always_refused(sound: Path, scratch: Path, kept: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -89,3 +90,13 @@ def test_a_kept_agent_is_what_its_record_says(folder: Path) -> None:
             np.subtract(returns, known[name]["returns"]).mean(), abs=1e-2
         )
     assert record["trained"] == all(gain["low"] > 0 for gain in record["gains"].values())
+
+
+def test_a_kept_agent_plays_as_recorded() -> None:
+    """On other seeds, and so within the spread of the recorded returns."""
+    folder = AGENTS / "trpo/Hopper-v4"
+    returns = np.array(record_of(folder)["evaluation"]["returns"])
+    agent, episodes = load_agent(folder), 8
+    played = evaluate(load_network(agent.network), "Hopper-v4", episodes=episodes, seed=1_000)
+    error = returns.std(ddof=1) * math.sqrt(1 / episodes + 1 / len(returns))
+    assert abs(played.mean_return - returns.mean()) < 4 * error + 0.01 * abs(returns.mean())

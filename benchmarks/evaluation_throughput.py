@@ -107,6 +107,8 @@ def main() -> None:
     torch.set_num_threads(1)  # the fastest setting for SB3 at batch size 1
     chosen = arguments.agents or [f"{PUBLISHED}/{name}" for name in DEFAULT if PUBLISHED.is_dir()]
     chosen = chosen or [f"{demo_agent_path()}:HalfCheetah-v5"]
+    if len(arguments.squeezed) > len(chosen):
+        parser.error("there are more squeezed artifacts than agents")
     results = []
     for item, artifact in itertools.zip_longest(chosen, arguments.squeezed):
         folder, _, env_id = item.rpartition(":")

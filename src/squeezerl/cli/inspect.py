@@ -70,7 +70,7 @@ def inspect(
 
 
 def _plain(text: str) -> str:
-    """What a stranger wrote, on one short line without control characters."""
+    """Text from an untrusted file, on one short line without control characters."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text[:1000]).split())
     return line if len(line) <= _WIDEST else f"{line[: _WIDEST - 3]}..."
 

@@ -39,7 +39,7 @@ BACKENDS = ("auto", "envpool", "gymnasium")
 class Environment:
     """An environment that exists and can be made, and the sizes of what it gives and takes.
 
-    `choices` say how many actions each index of a discrete action chooses from; they are `None` for
+    `choices` says for each index in a discrete action how many values it can take; it is `None` for
     continuous actions, and then `action_low` and `action_high` have `action_shape`.
     `max_episode_steps` is `None` if the environment sets no limit. `change` is done to each
     environment of Gymnasium's that is made.
@@ -315,7 +315,7 @@ def _describe(
 
 
 def choices_of(space: gymnasium.Space[Any]) -> tuple[int, ...] | None:
-    """How many actions each index of a discrete action chooses from; `None` for boxes.
+    """For each index in a discrete action, how many values it can take; `None` for boxes.
 
     Raises:
         EnvError: for other spaces.

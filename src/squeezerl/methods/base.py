@@ -381,7 +381,7 @@ def _fields(spec: type[Spec]) -> tuple[dataclasses.Field[Any], ...]:
 
 @functools.cache
 def _hints(spec: type[Spec]) -> dict[str, Any]:
-    """The types of its fields; to find them takes longer than all else that a text needs."""
+    """The types of its fields; finding them takes longer than all the rest of reading a spec."""
     return get_type_hints(spec)
 
 

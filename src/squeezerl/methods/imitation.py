@@ -241,7 +241,7 @@ def lesson_of(teacher: Network, observations: npt.NDArray[np.float32]) -> tuple[
 
 
 def one_hot(head: Head, outputs: Float) -> Float:
-    """A one at the largest output of each choice, (n, outputs)."""
+    """An array (n, outputs) with a 1 at the largest output of each choice, and 0 elsewhere."""
     groups = grouped(head, outputs)
     ones = [np.eye(x.shape[1], dtype=np.float32)[x.argmax(axis=1)] for x in groups]
     return np.concatenate(ones, axis=1)

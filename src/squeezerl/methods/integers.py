@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from squeezerl.methods.base import ExpectedLayer
-from squeezerl.network.arithmetic import grouped
 from squeezerl.network.network import (
     AnyRounding,
     Float,
@@ -170,14 +169,15 @@ def centered_outputs(network: Network, keep: Sequence[str] = ()) -> Network:
     integers would lose in what all actions have in common.
     """
     last, name = network.layers[-1], [*network.named_layers][-1]
-    if not network.head.is_discrete or last.activation is not None or name in keep:
+    if network.choices is None or last.activation is not None or name in keep:
         return network
     weight, bias = as_float(last.weight), as_float(last.bias)
-    centered = [
-        np.concatenate([group - group.mean(axis=1, keepdims=True) for group in groups], axis=1).T
-        for groups in (grouped(network.head, x) for x in (weight.T, bias[np.newaxis]))
-    ]
-    last = dataclasses.replace(last, weight=centered[0], bias=centered[1][:, 0])
+    ends = np.cumsum(network.choices)[:-1]
+    weight, bias = (
+        np.concatenate([group - group.mean(axis=0) for group in np.split(whole, ends)])
+        for whole in (weight, bias)
+    )
+    last = dataclasses.replace(last, weight=weight, bias=bias)
     return network.replace(layers=(*network.layers[:-1], last))
 
 
@@ -254,7 +254,7 @@ def scale_features(network: Network, low: Float, high: Float, *, short: bool = F
         factor = as_float(network.normalizer.inverse_std)
     middle, half_range = (low + high) / 2, np.maximum((high - low) / 2, _LEAST_HALF_RANGE)
     exact, allowed = mean + middle / factor, half_range / factor / (4 if short else 64)
-    exact = np.where(np.abs(exact) < allowed, 0, exact)  # tiny numbers would need many bits
+    exact = np.where(np.abs(exact) < allowed, 0, exact)  # a tiny mean would need many bits
     for bits in range(_SHORTEST if short else 16, 17):
         new_mean = as_short(exact, bits)
         near = np.abs(new_mean - exact) < allowed

@@ -361,7 +361,7 @@ class Network:
 
     @property
     def choices(self) -> tuple[int, ...] | None:
-        """How many actions each index chooses from; `None` if actions are continuous."""
+        """For each index in an action, how many values it can take; `None` if continuous."""
         if not self.head.is_discrete:
             return None
         return self.head.groups or (self.layers[-1].out_features,)
@@ -544,7 +544,7 @@ class Network:
             "bits": {n: t.bits for n, t in self.tensors() if isinstance(t, IntegerTensor)},
             "head": [self.head.kind, self.head.clip_mean],
             "roundings": {n: dataclasses.asdict(r) for n, r in self.roundings.items()},
-            # Not there where they say nothing, so that the hashes of such networks stay.
+            # Left out where there are none, so that the hashes of other networks stay the same.
             **({} if self.head.noise is None else {"noise": self.head.noise}),
             **({"groups": list(self.head.groups)} if self.head.groups else {}),
         }

@@ -75,7 +75,7 @@ class ActionHead(nn.Module):
         self.register_buffer("high", _tensor(head.high))
 
     def forward(self, outputs: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Actions (batch, features), indices (batch,) or (batch, groups), for outputs (batch, n).
+        """Turn outputs (batch, n) into actions: (batch, features), or indices (batch[, groups]).
 
         `noise` is that of `Sampling`; without it, the action is the one without sampling.
         """

@@ -185,7 +185,7 @@ class Research:
 
     @cached_property
     def effects(self) -> pd.DataFrame:
-        """A table of effects, one row per hypothesis and cell: estimate, low, high, over."""
+        """The effects, one row per hypothesis and cell: estimate, interval, and over what."""
         import pandas as pd
 
         rows: list[dict[str, Any]] = []

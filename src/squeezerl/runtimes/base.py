@@ -50,7 +50,7 @@ class Sizes(Protocol):
 
     @property
     def choices(self) -> tuple[int, ...] | None:
-        """How many actions each index chooses from; `None` if actions are continuous."""
+        """For each index in an action, how many values it can take; `None` if continuous."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from squeezerl.methods.distillation import Distillation
 from squeezerl.methods.recipe import Recipe
 from squeezerl.network.network import Network
 
-# What wins on Hopper, and what on HalfCheetah.
+# The first does well on Hopper, the second on HalfCheetah.
 _SKIPPING = "hardtanh:skip:steps=60000:head={head} | bits:8:tensor | finetune:120000"
 _DEEP = "relu:steps=150000:head={head} | bits:8:shift | finetune:600000"
 _STUDENTS = (f"distill:16:{_SKIPPING}", f"distill:25x25:{_DEEP}")

@@ -68,12 +68,12 @@ class DiscreteSpace:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of an action."""
+        """The shape of one action."""
         return () if self.kind == "Discrete" else (len(self.counts),)
 
     @property
     def outputs(self) -> int:
-        """That a policy has: one for each action, or one for each choice of two."""
+        """How many outputs a policy has: one per action, or one per yes-or-no choice."""
         return len(self.counts) if self.kind == "MultiBinary" else sum(self.counts)
 
 
@@ -376,7 +376,7 @@ def discrete_space(kind: str, held: Mapping[str, Any], role: str) -> DiscreteSpa
 
 
 def _integers(held: Any) -> npt.NDArray[np.int64] | None:
-    """Integers as they were pickled or, a single one, as text."""
+    """The integers in a pickled array or number, or in the text of a number."""
     try:
         array = np.asarray(array_of(held) if isinstance(held, Inert) else held)
         if array.dtype.kind == "U" and str(array).isdecimal() and len(str(array)) < 8:

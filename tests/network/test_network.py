@@ -26,8 +26,10 @@ from squeezerl.network.network import (
     Layer,
     Network,
     Normalizer,
+    Part,
     Port,
     Rounding,
+    parts_of,
 )
 
 ANY = st.one_of(networks(), integer_networks(), drawn_networks())
@@ -102,6 +104,12 @@ PARTS: dict[str, dict[str, Any]] = {
     r"bounds of shapes .*\(1,\)": {"head": Head(kind="clip", low=_zeros(1), high=_zeros(1))},
     r"actions of shape \(2,\) do": {"head": Head(kind="argmax")},
     "no value 'layer7' to round": {"roundings": {"layer7": DynamicRounding()}},
+    r"the entries 'a\[0:3\]' do not make": {"observation_parts": parts_of([("a", (3,))])},
+    r"the entries 'a\[0:2\], a\[2:4\]'": {"observation_parts": parts_of([("a", (2,))] * 2)},
+    r"the entries 'a\[1:5\]'": {
+        "observation_parts": (Part(name="a", shape=(4,), start=1, stop=5),)
+    },
+    r"the entries 'a\[0:4\] \(-2x-2\)'": {"observation_parts": parts_of([("a", (-2, -2))])},
 }
 
 
@@ -225,6 +233,8 @@ def test_every_part_counts_for_the_hash() -> None:
         network.replace(action_shape=(1, 2)),
         network.replace(observation_shape=(3, 1)),
         network.replace(normalizer=None),
+        network.replace(observation_parts=parts_of([("a", (3,))])),
+        network.replace(observation_parts=parts_of([("b", (3,))])),
         network.replace(head=Head(kind="clip", low=network.head.low, high=network.head.high)),
         network.replace(roundings={"observation": DynamicRounding()}),
         network.replace(roundings={"observation": Rounding(scale=1.0, zero_point=0)}),

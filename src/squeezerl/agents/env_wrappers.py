@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from squeezerl.errors import InvalidArgumentError, UnsupportedPolicyError
-from squeezerl.records import DICT_PARTS, ENV_WRAPPERS
+from squeezerl.records import ENV_WRAPPERS
 
 Argument = bool | int | float
 
@@ -118,12 +118,7 @@ def wrappers_in(env_kwargs: Mapping[str, Any]) -> list[EnvWrapper]:
 
 def notes_on(env_kwargs: Mapping[str, Any]) -> dict[str, str]:
     """What whoever deploys a policy must know of its environment, under short names."""
-    notes = {wrapper.name: wrapper.note for wrapper in wrappers_in(env_kwargs)}
-    if parts := env_kwargs.get(DICT_PARTS):
-        given = (str(part).rpartition(":") for part in parts)
-        entries = ", ".join(f"{name} ({size})" for name, _, size in given)
-        notes["entries"] = f"of the dict observation, one behind the other: {entries}"
-    return notes
+    return {wrapper.name: wrapper.note for wrapper in wrappers_in(env_kwargs)}
 
 
 def read_setting(setting: Any) -> list[str]:

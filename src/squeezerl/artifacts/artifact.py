@@ -109,6 +109,7 @@ def build_artifact(
         discrete=network.head.is_discrete,
         noise=network.head.noise,
         groups=network.head.groups,
+        observation_parts=network.observation_parts,
         layers_before=layer_records(original),
         layers=layer_records(network),
         size=size,

@@ -42,12 +42,14 @@ def audit(network: Network, size: SizeRecord, manifest: Manifest) -> None:
         raise AuditError(f"the manifest claims {manifest.size}, measured {size}")
     head = network.head
     shapes = (manifest.observation_shape, manifest.action_shape)
-    claims = (*shapes, manifest.discrete, manifest.noise, manifest.groups)
+    more = (manifest.groups, manifest.observation_parts)
+    claims = (*shapes, manifest.discrete, manifest.noise, *more)
     shapes = (network.observation_shape, network.action_shape)
-    holds = (*shapes, head.is_discrete, head.noise, head.groups)
+    more = (head.groups, network.observation_parts)
+    holds = (*shapes, head.is_discrete, head.noise, *more)
     if claims != holds:
         raise AuditError(
-            "the manifest claims observations, actions, discreteness, noise and groups "
+            "the manifest claims observations, actions, discreteness, noise, groups and parts "
             f"{claims}, the model has {holds}"
         )
 

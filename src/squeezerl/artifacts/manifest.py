@@ -8,6 +8,7 @@ from typing import Any
 
 from squeezerl.errors import ArtifactError
 from squeezerl.formats.base import SizeRecord
+from squeezerl.network.network import Part, read_parts
 from squeezerl.records import (
     AgentSource,
     Calibration,
@@ -31,7 +32,8 @@ class Manifest:
     taken from, unless they were recorded elsewhere. `learning` says where a recipe that learns did
     so, unless it learned on observations alone.
     `noise` is the distribution of the model's input of that name, "normal" or "gumbel"; `None` if
-    the model draws nothing. `groups` are those of the model's head.
+    the model draws nothing. `groups` are those of the model's head. `observation_parts` are the
+    entries of a dict observation, and where they stand in the flat one that the model takes.
     """
 
     format_version: int = FORMAT_VERSION
@@ -47,6 +49,7 @@ class Manifest:
     discrete: bool
     noise: str | None = None
     groups: tuple[int, ...] = ()
+    observation_parts: tuple[Part, ...] = ()
     layers_before: tuple[LayerRecord, ...]
     layers: tuple[LayerRecord, ...]
     size: SizeRecord
@@ -56,10 +59,9 @@ class Manifest:
     def dumps(self) -> str:
         """The manifest as JSON text."""
         data = to_json(self) | {"source": self.source.to_json()}
-        if self.noise is None:  # as in the manifests of earlier releases
-            del data["noise"]
-        if not self.groups:
-            del data["groups"]
+        for name in ("noise", "groups", "observation_parts"):
+            if not data[name]:  # as in the manifests of earlier releases
+                del data[name]
         return json.dumps(data, indent=2) + "\n"
 
     @classmethod
@@ -98,6 +100,7 @@ class Manifest:
                 discrete=bool(data["discrete"]),
                 noise=data.get("noise"),
                 groups=tuple(data.get("groups", ())),
+                observation_parts=read_parts(data.get("observation_parts", ())),
                 layers_before=tuple(LayerRecord(**layer) for layer in data["layers_before"]),
                 layers=tuple(LayerRecord(**layer) for layer in data["layers"]),
                 size=SizeRecord(**data["size"]),

@@ -33,12 +33,14 @@ def inspect(
         console.print_json(data)
         return
     normalizer = data["normalizer"]
+    entries = ", ".join(map(str, loaded.network.observation_parts))
     rows = [
         ("kind", data["kind"]),
         ("algorithm", data["algorithm"] or "unknown"),
         ("trained on", data["env_id"] or "unknown"),
         ("written by", ", ".join(f"{k} {v}" for k, v in data["versions"].items()) or "unknown"),
         ("observation", str(data["observation_shape"])),
+        *([("entries", _plain(entries))] if entries else []),
         *data["environment"].items(),
         ("action", f"{data['action_shape']}, {_head(loaded)}"),
         ("distribution", _distribution(data["sampling"])),
@@ -130,6 +132,7 @@ def _describe(agent: Agent) -> dict[str, Any]:
     from squeezerl.agents.env_wrappers import notes_on
     from squeezerl.artifacts.audit import layer_records
     from squeezerl.formats.packed import packed_size
+    from squeezerl.records import to_json
 
     network, source = agent.network, agent.source
     origin = source.to_json()
@@ -147,6 +150,7 @@ def _describe(agent: Agent) -> dict[str, Any]:
         "files": origin["files"],
         "environment": notes_on(source.env_kwargs),
         "observation_shape": list(network.observation_shape),
+        "observation_parts": to_json(network.observation_parts),
         "action_shape": list(network.action_shape),
         "action_head": network.head.kind,
         "sampling": _sampling(agent),

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -43,11 +44,13 @@ from squeezerl.network.network import (
     Layer,
     Network,
     Normalizer,
+    Part,
     Port,
     Rounding,
     Sampling,
     Tensor,
     product_step,
+    read_parts,
 )
 
 OPSET = 17
@@ -80,10 +83,12 @@ _TANH_STEPS = {
     np.multiply: ("Mul", "head.stretch", "head.half_range"),
     np.add: ("Add", "head.shift", "head.center"),
 }
-# What is said of an input in the file.
+# Under this key the entries of a dict observation stand beside the graph, as JSON.
+_PARTS = "squeezerl.observation_parts"
+# What is said of the noise in the file.
 _DOCS = {
-    (NOISE, "normal"): "Standard normal numbers. Zeros give the action without sampling.",
-    (NOISE, "gumbel"): "Standard Gumbel numbers, -log(-log(u)) of uniform u. Zeros give the action "
+    "normal": "Standard normal numbers. Zeros give the action without sampling.",
+    "gumbel": "Standard Gumbel numbers, -log(-log(u)) of uniform u. Zeros give the action "
     "without sampling.",
 }
 
@@ -114,23 +119,29 @@ def _parsed(content: bytes) -> tuple[Network, bytes]:
     model = onnx.load_model_from_string(content)
     network = _read(model)
     same = to_onnx(network, model.opset_import[0].version)
-    same.metadata_props.extend(model.metadata_props)
+    same.metadata_props.extend(one for one in model.metadata_props if one.key != _PARTS)
     return network, _bytes(same)
 
 
 def with_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:
-    """The file with these texts beside its graph (`metadata_props`), and no others."""
+    """The file with these texts beside its graph (`metadata_props`), and what is our own."""
     if not metadata:
         return content
     model = onnx.load_model_from_string(content)
-    del model.metadata_props[:]
-    helper.set_model_props(model, dict(metadata))
+    own = {one.key: one.value for one in model.metadata_props if one.key == _PARTS}
+    helper.set_model_props(model, own | dict(metadata))
     return _bytes(model)
 
 
 def metadata_of(content: bytes) -> dict[str, str]:
-    """The texts that stand beside the graph in a file."""
-    return {one.key: one.value for one in onnx.load_model_from_string(content).metadata_props}
+    """The texts that stand beside the graph in a file, but for what is our own."""
+    props = onnx.load_model_from_string(content).metadata_props
+    return {one.key: one.value for one in props if one.key != _PARTS}
+
+
+def parts_in(metadata: dict[str, str]) -> tuple[Part, ...]:
+    """The entries of a dict observation, which are taken out of what stands beside a graph."""
+    return read_parts(json.loads(metadata.pop(_PARTS, "[]")))
 
 
 FORMATS.register("onnx", OnnxFormat())
@@ -143,7 +154,9 @@ def to_onnx(
 ) -> onnx.ModelProto:
     """The graph: `observation` (batch, ...) → `action` (batch, ...), for any batch.
 
-    Where actions are drawn, it has a second input, `noise` (batch, ...).
+    Where actions are drawn, it has a second input, `noise` (batch, ...). The entries of a dict
+    observation are parts of the one input, so that every reader of ONNX takes the file as it is;
+    their names, shapes and places stand beside the graph (`metadata_props`).
 
     Args:
         network: becomes the graph.
@@ -167,6 +180,7 @@ def to_onnx(
         _add_layer(graph, index, layer)
     _add_head(graph, network)
     signature = network.signature
+    observed = ", ".join(map(str, network.observation_parts))
     packed = any(tensor.data_type == TensorProto.UINT4 for tensor in graph.constants)
     default = _PACKED_OPSET if packed else OPSET
     imports = [helper.make_opsetid("", default)]
@@ -175,7 +189,9 @@ def to_onnx(
             graph.nodes,
             "policy",
             [
-                _value_info(port, _DOCS.get((port.name, str(network.head.noise)), ""))
+                _value_info(
+                    port, observed if port.name == OBSERVATION else _DOCS[str(network.head.noise)]
+                )
                 for port in signature.inputs
             ],
             [_value_info(port) for port in signature.outputs],
@@ -185,6 +201,8 @@ def to_onnx(
         ir_version=helper.find_min_ir_version_for(imports),
         producer_name="squeezerl",
     )
+    if parts := [dataclasses.asdict(part) for part in network.observation_parts]:
+        helper.set_model_props(model, {_PARTS: json.dumps(parts)})
     return model if opset is None or opset == default else _in_opset(model, opset)
 
 
@@ -654,6 +672,7 @@ def _read(model: onnx.ModelProto) -> Network:
         observation_shape=_shape(model.graph.input[0]),
         action_shape=_shape(model.graph.output[0]),
         normalizer=normalizer,
+        observation_parts=parts_in({one.key: one.value for one in model.metadata_props}),
     )
     roundings = {
         value: rounding

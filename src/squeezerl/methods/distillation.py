@@ -128,7 +128,7 @@ class Distillation(Spec):
                 inverse_std=(1 / np.where(std < _CONSTANT, 1, std)).astype(np.float32),
                 clip=_CLIP,
             )
-        return Network(
+        return teacher.replace(
             layers=random_layers(
                 [*widths, teacher.layers[-1].out_features],
                 _ACTIVATIONS[self.activation],
@@ -136,9 +136,8 @@ class Distillation(Spec):
                 skip=self.input == "skip",
             ),
             head=head,
-            observation_shape=teacher.observation_shape,
-            action_shape=teacher.action_shape,
             normalizer=normalizer,
+            roundings={},
         )
 
 

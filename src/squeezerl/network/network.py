@@ -13,7 +13,7 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -304,6 +304,35 @@ class Port:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """An entry of a dict observation, which is `observation[start:stop]` of the flat one."""
+
+    name: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+    def __str__(self) -> str:
+        shape = "" if len(self.shape) == 1 else f" ({'x'.join(map(str, self.shape))})"
+        return f"{self.name}[{self.start}:{self.stop}]{shape}"
+
+
+def parts_of(shapes: Iterable[tuple[str, tuple[int, ...]]]) -> tuple[Part, ...]:
+    """The entries of these names and shapes, one behind the other."""
+    parts, start = [], 0
+    for name, shape in shapes:
+        stop = start + math.prod(shape)
+        parts.append(Part(name=name, shape=shape, start=start, stop=stop))
+        start = stop
+    return tuple(parts)
+
+
+def read_parts(data: Iterable[dict[str, Any]]) -> tuple[Part, ...]:
+    """The entries that were written as JSON."""
+    return tuple(Part(**given | {"shape": tuple(given["shape"])}) for given in data)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Signature:
     """What goes in and what comes out."""
 
@@ -322,9 +351,11 @@ class Network:
         action_shape: of one action; `()` for an index, `(groups,)` for one of each group.
         normalizer: applied to the observation first, if given.
         roundings: which values are rounded to integers, by the value's name.
+        observation_parts: the entries of a dict observation, which stand in the flat one behind
+            each other.
 
     Raises:
-        NetworkError: if the parts do not fit together.
+        NetworkError: if these do not fit together.
     """
 
     layers: tuple[Layer, ...]
@@ -333,6 +364,7 @@ class Network:
     action_shape: tuple[int, ...]
     normalizer: Normalizer | None = None
     roundings: Mapping[str, AnyRounding] = field(default_factory=dict)
+    observation_parts: tuple[Part, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "roundings", MappingProxyType(dict(self.roundings)))
@@ -473,6 +505,7 @@ class Network:
         if not self.layers:
             raise NetworkError("a network needs at least one layer")
         width = math.prod(self.observation_shape)
+        self._check_parts()
         if self.normalizer is not None:
             if not self.normalizer.clip > 0:
                 raise NetworkError(f"a normaliser clips at {self.normalizer.clip}, not above 0")
@@ -532,6 +565,19 @@ class Network:
         if unknown := set(self.roundings) - set(self.value_names):
             raise NetworkError(f"there is no value {sorted(unknown)[0]!r} to round")
 
+    def _check_parts(self) -> None:
+        parts = self.observation_parts
+        if not parts:
+            return
+        names = {part.name for part in parts if part.name.isprintable()}
+        is_sound = all(type(n) is int and n > 0 for part in parts for n in part.shape)
+        is_sound &= len(names) == len(parts) and self.observation_shape == (parts[-1].stop,)
+        if not is_sound or parts != parts_of((part.name, part.shape) for part in parts):
+            raise NetworkError(
+                f"the entries {', '.join(map(str, parts))[:200]!r} do not make an observation of "
+                f"shape {self.observation_shape}, or a name is there twice"
+            )
+
     def _facts(self) -> dict[str, Any]:
         """What is not an array, as JSON takes it."""
         return {
@@ -547,6 +593,11 @@ class Network:
             # Left out where there are none, so that the hashes of other networks stay the same.
             **({} if self.head.noise is None else {"noise": self.head.noise}),
             **({"groups": list(self.head.groups)} if self.head.groups else {}),
+            **(
+                {"parts": [dataclasses.asdict(part) for part in self.observation_parts]}
+                if self.observation_parts
+                else {}
+            ),
         }
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -615,4 +666,5 @@ class Network:
                 name: Rounding(**given) if "scale" in given else DynamicRounding(**given)
                 for name, given in facts["roundings"].items()
             },
+            observation_parts=read_parts(facts.get("parts", [])),
         )

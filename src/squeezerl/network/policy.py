@@ -165,13 +165,7 @@ class Policy(nn.Module):
                 skip = False
             else:
                 layers[-1] = dataclasses.replace(layers[-1], activation=activation_text(module))
-        return Network(
-            layers=tuple(layers),
-            head=self._template.head,
-            observation_shape=self._template.observation_shape,
-            action_shape=self._template.action_shape,
-            normalizer=self._template.normalizer,
-        )
+        return self._template.replace(layers=tuple(layers))
 
     def forward(self, observations: Tensor, noise: Tensor | None = None) -> Tensor:
         """Actions (batch, *action_shape) for raw observations (batch, *observation_shape).

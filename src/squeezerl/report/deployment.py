@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from squeezerl.agents.env_wrappers import notes_on
 from squeezerl.artifacts.artifact import Artifact
 from squeezerl.artifacts.manifest import MODEL_NAME
+from squeezerl.network.network import Part
 from squeezerl.report.document import Block, Code, Heading, Paragraph, Preformatted
+
+
+def _entries(parts: Sequence[Part]) -> tuple[Block, ...]:
+    """How the entries of a dict observation become the flat one."""
+    names = ", ".join(repr(part.name) for part in parts)
+    return (
+        Paragraph(
+            "The entries of the dict observation stand in it one behind the other: "
+            f"{', '.join(map(str, parts))}."
+        ),
+        Preformatted(
+            f"parts = [numpy.ravel(entries[name]) for name in ({names},)]\n"
+            'observation = numpy.concatenate(parts).astype("float32")'
+        ),
+    )
 
 
 def deployment(artifact: Artifact, *, has_c: bool) -> tuple[Block, ...]:
@@ -16,6 +34,7 @@ def deployment(artifact: Artifact, *, has_c: bool) -> tuple[Block, ...]:
         has_c: whether its C program lies beside it, in `c/`.
     """
     observation, *noise = artifact.network.signature.inputs
+    parts = artifact.network.observation_parts
     given = f'"{observation.name}": observation[None]'
     given += "".join(f', "{one.name}": noise[None]' for one in noise)
     shape = ", ".join(map(str, observation.shape))
@@ -26,6 +45,7 @@ def deployment(artifact: Artifact, *, has_c: bool) -> tuple[Block, ...]:
             f"Give it the raw observation, {observation.dtype} of the shape ({shape}); "
             "it gives the environment's action. Nothing else is needed."
         ),
+        *(_entries(parts) if parts else ()),
         *(
             Paragraph(f"{name}: {note}.")
             for name, note in notes_on(artifact.manifest.source.env_kwargs).items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from squeezerl.errors import InvalidArgumentError
-from squeezerl.network.network import Network
+from squeezerl.network.network import Network, Part
 from squeezerl.registry import Registry
 from squeezerl.runtimes.noise import NoiseStreams
 
@@ -94,6 +94,7 @@ class Actor(ABC):
         self.observation_shape = sizes.observation_shape
         self.action_shape = sizes.action_shape
         self.choices = sizes.choices
+        self.observation_parts = sizes.observation_parts if isinstance(sizes, Network) else ()
         self._noise = (
             NoiseStreams(sizes) if isinstance(sizes, Network) and sizes.head.sampling else None
         )
@@ -116,15 +117,16 @@ class Actor(ABC):
         """New episodes begin in these rows: a policy with state forgets what it knew of them."""
 
     @abstractmethod
-    def act(self, observations: Observations, rows: Rows | None = None) -> Actions:
+    def act(self, observations: Any, rows: Rows | None = None) -> Actions:
         """Actions (n, *action_shape) for raw observations (n, *observation_shape), float32.
 
         Args:
-            observations: one for each row.
+            observations: one for each row; or, where the policy's are the entries of a dict
+                (`observation_parts`), the dict of these, each (n, *shape).
             rows: which episodes they are of, for policies with state; unless given, 0, 1, ...
 
         Raises:
-            InvalidArgumentError: if the observations have another shape.
+            InvalidArgumentError: if the observations have another shape, or an entry is missing.
         """
 
     def for_batches(self) -> Actor:
@@ -139,13 +141,46 @@ class Actor(ABC):
         """Bytes that the runtime's allocator holds on a GPU; `None` on the CPU."""
         return None
 
-    def _check(self, observations: Observations) -> None:
-        if observations.ndim == 0 or observations.shape[1:] != self.observation_shape:
+    def _checked(self, observations: Any) -> Observations:
+        """The observations of `act`, flat and float32; raises what `act` promises."""
+        if isinstance(observations, dict):
+            return _joined(observations, self.observation_parts)
+        array: Observations = np.asarray(observations, dtype=np.float32)
+        if array.ndim == 0 or array.shape[1:] != self.observation_shape:
             raise InvalidArgumentError(
-                f"observations of shape {observations.shape} given, a batch of shape (n, "
+                f"observations of shape {array.shape} given, a batch of shape (n, "
                 f"{', '.join(map(str, self.observation_shape))}) needed; for a single one, "
                 "act(observation[None])[0]"
             )
+        return array
+
+
+def _joined(entries: Mapping[str, Any], parts: Sequence[Part]) -> Observations:
+    """The flat observations (n, features) of a dict of entries; those of other names are ignored.
+
+    Raises:
+        InvalidArgumentError: if one is missing or of another shape.
+    """
+    if not parts:
+        raise InvalidArgumentError(
+            "a dict of observations given, but this policy's are not the entries of one: "
+            "give an array"
+        )
+    if missing := [part.name for part in parts if part.name not in entries]:
+        raise InvalidArgumentError(
+            f"the dict of observations lacks {', '.join(missing)}; it has {', '.join(entries)}"
+        )
+    arrays = [np.asarray(entries[part.name], np.float32) for part in parts]
+    count = len(arrays[0]) if arrays[0].ndim else 0
+    for part, array in zip(parts, arrays, strict=True):
+        if array.shape != (count, *part.shape):
+            raise InvalidArgumentError(
+                f"{part.name!r} is of shape {array.shape}; each entry must be a batch, here of "
+                f"shape (n, {', '.join(map(str, part.shape))}) with the same n. For a single "
+                "observation, act({name: entry[None] for name, entry in observation.items()})[0]"
+            )
+    sizes = [part.stop - part.start for part in parts]
+    return np.concatenate([a.reshape(count, s) for a, s in zip(arrays, sizes, strict=True)], axis=1)
 
 
 class Runtime(ABC):

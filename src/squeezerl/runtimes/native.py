@@ -64,8 +64,7 @@ class NativeActor(Actor):
         action: Actions | None = self._one(observations)
         if action is not None:
             return action
-        observations = np.ascontiguousarray(observations, dtype=np.float32)
-        self._check(observations)
+        observations = np.ascontiguousarray(self._checked(observations))
         count = len(observations)
         actions = np.empty((count, *self.action_shape), self._dtype)
         noise = np.empty(0, np.float32)
@@ -83,8 +82,7 @@ class NativeActor(Actor):
 
         Where actions are drawn, all have the same noise.
         """
-        observations = np.ascontiguousarray(observations, dtype=np.float32)
-        self._check(observations)
+        observations = np.ascontiguousarray(self._checked(observations))
         noise = np.zeros(0 if self._noise is None else self._noise.width, np.float32)
         given = (observations.ctypes.data, noise.ctypes.data, len(observations), times)
         seconds: float = self._library.seconds(self._program.address, *given)

@@ -75,8 +75,7 @@ class OnnxActor(Actor):
 
     def act(self, observations: Observations, rows: Rows | None = None) -> Actions:
         """See `Actor`."""
-        observations = np.asarray(observations, dtype=np.float32)
-        self._check(observations)
+        observations = self._checked(observations)
         size = len(observations)
         feed: Feed = {self._input: observations}
         if self._noise is not None:

@@ -27,8 +27,7 @@ class Sb3Actor(Actor):
 
     def act(self, observations: Observations, rows: Rows | None = None) -> Actions:
         """See `Actor`."""
-        self._check(observations)
-        return self._predictor.predict(observations)
+        return self._predictor.predict(self._checked(observations))
 
     def working_bytes(self, observations: Observations) -> int | None:
         """The peak of torch's allocator over one `act`; NumPy's part is not known."""

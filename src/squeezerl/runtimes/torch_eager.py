@@ -29,10 +29,9 @@ class TorchActor(Actor):
 
     def act(self, observations: Observations, rows: Rows | None = None) -> Actions:
         """See `Actor`."""
-        self._check(observations)
         torch = self._torch
         with torch.inference_mode():
-            given = [np.ascontiguousarray(observations, dtype=np.float32)]
+            given = [np.ascontiguousarray(self._checked(observations))]
             if self._noise is not None:
                 given.append(self._noise.draw(np.arange(len(given[0])) if rows is None else rows))
             batch = [torch.from_numpy(array) for array in given]

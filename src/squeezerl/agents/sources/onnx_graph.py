@@ -21,7 +21,7 @@ from squeezerl.agents.load import (
     reading,
     refuse_normalizer,
 )
-from squeezerl.errors import CheckpointError, UnsupportedPolicyError
+from squeezerl.errors import CheckpointError, NetworkError, UnsupportedPolicyError
 from squeezerl.network.network import Network
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class OnnxGraph(Source):
             model = _parse(content)
             network = _network(model)
             metadata = _metadata(model)
+            network = _with_parts(network, metadata)
         versions = {model.producer_name: model.producer_version} if model.producer_name else {}
         source = exported_source(
             self.kind, path, "the nodes of the graph", versions=versions, metadata=metadata
@@ -88,6 +89,16 @@ def _metadata(model: onnx.ModelProto) -> dict[str, str]:
             f"{size:,} characters of metadata (metadata_props); {_MOST_METADATA:,} are allowed"
         )
     return {one.key: one.value for one in model.metadata_props}
+
+
+def _with_parts(network: Network, metadata: dict[str, str]) -> Network:
+    """The network with the entries of a dict observation, if it is from a file of our own."""
+    from squeezerl.formats.onnx import parts_in
+
+    try:
+        return network.replace(observation_parts=parts_in(metadata))
+    except NetworkError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def _opset(model: onnx.ModelProto) -> int:

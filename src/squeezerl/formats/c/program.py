@@ -41,6 +41,8 @@ _UNPACKING = {
     TERNARY_BITS: "sum_ternary",
 }
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
+# What no comment needs, and what could end one.
+_UNSAFE = re.compile(r"[^A-Za-z0-9 .,:;%|_=+()\[\]/-]")
 # `#include <NAME.h>` must find the compiler's own.
 _TAKEN = {
     *("assert", "complex", "ctype", "errno", "fenv", "float", "inttypes", "iso646", "limits"),
@@ -112,18 +114,18 @@ def c_program(
     source = _Source(network, host_steps(steps) if vectors else steps, vectors=vectors)
     recorded, noise = _clear_of_ties(network, observations)
     discrete = network.head.is_discrete
+    entries = [_UNSAFE.sub(" ", str(part)) for part in network.observation_parts]
     values = {
         "NAME": name,
         "UPPER": name.upper(),
         "GUARD": f"{name.upper()}_H",
-        "TITLE": re.sub(r"[^A-Za-z0-9 .,:;%|_=+-]", " ", title)[:200],
+        "TITLE": _UNSAFE.sub(" ", title)[:200],
         "VERSION": version("squeezerl"),
         "OBSERVATIONS": str(math.prod(network.observation_shape)),
         "ACTIONS": str(source.actions),
         "TYPE": "int32_t" if discrete else "float",
-        "FLATTENED": ""
-        if len(network.observation_shape) == 1
-        else f", flattened from {'x'.join(map(str, network.observation_shape))} in C order",
+        "FLATTENED": _flattened(network.observation_shape, entries),
+        "ENTRIES": "".join(f"\n      {entry}" for entry in entries),
         "ACTION": f"{source.actions} numbers in the environment's units"
         if network.choices is None
         else " and ".join(f"the index of one of {count} actions" for count in network.choices),
@@ -169,6 +171,12 @@ def c_program(
         "files": sorted(files),
     }
     return Program(files, facts, values)
+
+
+def _flattened(shape: Sequence[int], entries: Sequence[str]) -> str:
+    if entries:
+        return ", the entries of a dict observation one behind the other"
+    return f", flattened from {'x'.join(map(str, shape))} in C order" if len(shape) != 1 else ""
 
 
 class _Source:

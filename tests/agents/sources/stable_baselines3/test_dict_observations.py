@@ -12,19 +12,37 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import onnxruntime
 import pytest
 from checkpoint_files import Payload
 from gymnasium.spaces import Box, Dict, Discrete
+from onnx import helper
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from typer.testing import CliRunner
 
 import squeezerl
 from made_agents import Recipe, SpacesOnly, make_model
 from onnx_runner import onnx_actions
-from squeezerl.errors import CheckpointError, EnvError, SqueezeRLError, UnsupportedPolicyError
+from small_policies import make_network, random_observations
+from squeezerl.cli import app
+from squeezerl.errors import (
+    AuditError,
+    CheckpointError,
+    EnvError,
+    SqueezeRLError,
+    UnsupportedPolicyError,
+)
 from squeezerl.evaluation.environment import make_gymnasium
 from squeezerl.evaluation.wrappers import flattened
+from squeezerl.formats.base import FORMATS
+from squeezerl.formats.c.program import c_program
+from squeezerl.formats.onnx import to_onnx
 from squeezerl.network.arithmetic import act
+from squeezerl.network.network import parts_of
+from squeezerl.pipeline.make import with_opset
 from squeezerl.records import DICT_PARTS
+from squeezerl.report.deployment import deployment
+from squeezerl.report.document import Preformatted
 
 SPACE = Dict(
     observation=Box(-np.inf, np.inf, (4,)),
@@ -70,6 +88,66 @@ def test_a_dict_of_boxes_acts_as_in_stable_baselines3(
     flat = np.concatenate([entries[name].reshape(300, -1) for name in SPACE.spaces], axis=1)
     for actions in (act(agent.network, flat), onnx_actions(agent.network, flat)):
         np.testing.assert_allclose(actions, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("recipe", ["float", "prune:l2:0.3 | int8:static"])
+def test_whoever_deploys_the_policy_finds_names_shapes_and_places_of_the_entries(
+    tmp_path: Path, recipe: str
+) -> None:
+    _made(tmp_path, "PPO", False)
+    agent = squeezerl.load(tmp_path / "agent.zip")
+    flat = np.random.default_rng(0).normal(size=(50, 11)).astype(np.float32)
+    squeezerl.compress(agent, recipe, observations=flat).save(tmp_path / "out")
+    artifact = squeezerl.read_artifact(tmp_path / "out")
+    parts = [
+        {"name": "observation", "shape": [4], "start": 0, "stop": 4},
+        {"name": "goal", "shape": [3], "start": 4, "stop": 7},
+        {"name": "image", "shape": [2, 2], "start": 7, "stop": 11},
+    ]
+    assert json.loads((tmp_path / "out/manifest.json").read_text())["observation_parts"] == parts
+    for written in (artifact, with_opset(artifact, 13)):
+        session = onnxruntime.InferenceSession(written.model)
+        known = session.get_modelmeta().custom_metadata_map
+        assert json.loads(known["squeezerl.observation_parts"]) == parts
+    entries = {part["name"]: flat[:, part["start"] : part["stop"]] for part in parts}
+    entries["image"] = entries["image"].reshape(-1, 2, 2)
+    actor = squeezerl.load_actor(tmp_path / "out")
+    np.testing.assert_array_equal(actor.act(entries), session.run(None, {"observation": flat})[0])
+    squeezerl.export_c(artifact, tmp_path / "c", observations=flat)
+    header = (tmp_path / "c/policy.h").read_text()
+    assert "\n      observation[0:4]\n      goal[4:7]\n      image[7:11] (2x2)\n" in header
+    shown = CliRunner().invoke(app, ["inspect", str(tmp_path / "agent.zip")]).stdout
+    assert "observation[0:4], goal[4:7], image[7:11] (2x2)" in shown
+    lines = next(b for b in deployment(artifact, has_c=True) if isinstance(b, Preformatted)).text
+    one = {"numpy": np, "entries": {name: entry[0] for name, entry in entries.items()}}
+    exec(lines, one)
+    np.testing.assert_array_equal(one["observation"], flat[0])
+    if recipe == "float":  # both are agents again, with the same entries
+        for path in (tmp_path / "out", tmp_path / "out/policy.onnx"):
+            again = squeezerl.load(path)
+            assert again.network.observation_parts == agent.network.observation_parts
+            assert again.source.metadata == {}
+
+
+def test_hostile_names_of_entries_stay_text(tmp_path: Path) -> None:
+    network = make_network(2, 4, 1).replace(
+        observation_parts=parts_of([("*/ #error \\", (1,)), ("x" * 300, (1,))])
+    )
+    header = c_program(network, "p", random_observations(network, 50)).files["p.h"]
+    assert "#error" not in header
+    assert header.count("*/") == 2
+    for names in ("\x1b[31m", "x" * 101):
+        _made(tmp_path, "PPO", False, Dict({names: Box(-1, 1, (3,))}))
+        with pytest.raises(CheckpointError, match="a box has the name"):
+            squeezerl.load(tmp_path / "agent.zip")
+    model = to_onnx(network.replace(observation_parts=()))
+    for parts in ("", "[1]", '[{"name": "a", "shape": [9], "start": 0, "stop": 9}]', "[" * 99_999):
+        helper.set_model_props(model, {"squeezerl.observation_parts": parts})
+        (tmp_path / "p.onnx").write_bytes(model.SerializeToString())
+        with pytest.raises(CheckpointError, match=r"p\.onnx"):
+            squeezerl.load(tmp_path / "p.onnx")
+        with pytest.raises(AuditError):
+            FORMATS.get("onnx").read(model.SerializeToString())
 
 
 def test_an_environment_gives_the_entries_in_the_order_of_the_policy() -> None:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from squeezerl.agents.inert_pickle import NUMPY_NAMES, Inert, InertUnpickler, array_of
 from squeezerl.errors import CheckpointError, NetworkError, UnsupportedPolicyError
 from squeezerl.network.activations import ACTIVATIONS, Activation
+from squeezerl.network.network import Part, parts_of
 
 Normalized = Literal["observations", "something", "nothing", "unknown"]
 
@@ -38,6 +39,7 @@ _ANY_NAME = re.compile(".*", re.DOTALL)  # a space may be of a class of one's ow
 _NUMPY = re.compile(NUMPY_NAMES)
 _EPISODES = re.compile(rf"collections\.deque|{NUMPY_NAMES}")
 _GOAL_PARTS = ("observation", "desired_goal")
+_LONGEST_NAME = 100
 _UNREADABLE = (CheckpointError, LookupError, TypeError, ValueError, AttributeError)
 # A text with so many digits was not shortened by the precision that people set.
 _WHOLE_DIGITS = 6
@@ -95,7 +97,7 @@ class CheckpointMetadata:
             nothing, or unknown.
         activation_is_default: whether the activation is that of the policy class, unnamed.
         training_returns: of the last episodes in training, which were not deterministic.
-        parts: names and sizes of the entries of a dict observation, which stand behind each other.
+        parts: the entries of a dict observation, which stand behind each other.
     """
 
     family: str
@@ -110,7 +112,7 @@ class CheckpointMetadata:
     normalized: Normalized = "unknown"
     activation_is_default: bool = False
     training_returns: tuple[float, ...] = ()
-    parts: tuple[tuple[str, int], ...] = ()
+    parts: tuple[Part, ...] = ()
 
 
 def parse_metadata(content: bytes) -> CheckpointMetadata:
@@ -159,7 +161,7 @@ def parse_metadata(content: bytes) -> CheckpointMetadata:
     )
 
 
-def _observations(data: dict[str, Any]) -> tuple[BoxSpace, tuple[tuple[str, int], ...]]:
+def _observations(data: dict[str, Any]) -> tuple[BoxSpace, tuple[Part, ...]]:
     """The space of flat observations, and the entries of the dict that it was made of, if any."""
     if _is_dict(data.get("observation_space")):
         return _dict_space(data["observation_space"])
@@ -171,10 +173,10 @@ def _observations(data: dict[str, Any]) -> tuple[BoxSpace, tuple[tuple[str, int]
     # The class HER, before Stable-Baselines3 1.1, gave its policy two entries of a dict.
     seen = _entries(read_stored(data.get("_last_original_obs") or data.get("_last_obs"), _ANY_NAME))
     try:
-        parts = tuple((n, math.prod(array_of(seen[n]).shape[1:])) for n in _GOAL_PARTS)
+        parts = parts_of((name, array_of(seen[name]).shape[1:]) for name in _GOAL_PARTS)
     except _UNREADABLE:
         parts = ()
-    if sum(size for _, size in parts) != math.prod(space.shape):
+    if not parts or parts[-1].stop != math.prod(space.shape):
         raise CheckpointError("the entries of the observations of HER cannot be read")
     return space, parts
 
@@ -190,13 +192,13 @@ def _entries(record: Any) -> dict[Any, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def _dict_space(data: dict[str, Any]) -> tuple[BoxSpace, tuple[tuple[str, int], ...]]:
+def _dict_space(data: dict[str, Any]) -> tuple[BoxSpace, tuple[Part, ...]]:
     """All boxes of a dict behind each other, in the order in which its policies take them."""
     state = getattr(read_stored(data, _ANY_NAME), "state", None)
     spaces = _entries(state.get("spaces")) if isinstance(state, dict) else {}
     if not spaces:
         raise CheckpointError("the entries of the dict observation cannot be read")
-    parts, low, high = [], [], []
+    shapes, low, high = [], [], []
     for name, space in spaces.items():
         kind = getattr(space, "name", type(space).__name__).rpartition(".")[2]
         if kind != "Box" or not isinstance(space.state, dict):
@@ -208,18 +210,21 @@ def _dict_space(data: dict[str, Any]) -> tuple[BoxSpace, tuple[tuple[str, int], 
             ends = [array_of(space.state[end]) for end in ("low", "high")]
         except _UNREADABLE as error:
             raise CheckpointError(f"the box {str(name)[:40]!r} cannot be read") from error
-        if ends[0].shape != ends[1].shape or not ends[0].size or not isinstance(name, str):
+        if ends[0].shape != ends[1].shape or not ends[0].size:
             raise CheckpointError(f"the box {str(name)[:40]!r} has no sound bounds")
+        if not (isinstance(name, str) and name.isprintable() and len(name) <= _LONGEST_NAME):
+            raise CheckpointError(f"a box has the name {str(name)[:40]!r}")
         if ends[0].ndim == 3 and ends[0].dtype == np.uint8:
             raise UnsupportedPolicyError(f"dict observations with images ({name[:40]!r})")
-        parts.append((name, ends[0].size))
+        shapes.append((name, ends[0].shape))
         with np.errstate(over="ignore"):
             low.append(ends[0].ravel().astype(np.float32))
             high.append(ends[1].ravel().astype(np.float32))
-    size = sum(size for _, size in parts)
+    parts = parts_of(shapes)
+    size = parts[-1].stop
     if size > 1_000_000:
         raise CheckpointError(f"the observation space claims {size:,} features")
-    return BoxSpace((size,), "float32", np.concatenate(low), np.concatenate(high)), tuple(parts)
+    return BoxSpace((size,), "float32", np.concatenate(low), np.concatenate(high)), parts
 
 
 def is_image(space: BoxSpace) -> bool:

@@ -74,6 +74,7 @@ def build_network(
         observation_shape=metadata.observation_space.shape,
         action_shape=space.shape,
         normalizer=normalizer,
+        observation_parts=metadata.parts,
     )
 
 

@@ -75,7 +75,7 @@ class StableBaselines3(Source):
             normalizer = _find_normalizer(files, metadata, normalizer)
             state = read_state_dict(weights, "policy.pth")
             statistics = (
-                read_vecnormalize(normalizer, [name for name, _ in metadata.parts])
+                read_vecnormalize(normalizer, [part.name for part in metadata.parts])
                 if normalizer
                 else None
             )
@@ -87,7 +87,8 @@ class StableBaselines3(Source):
                 seen = math.prod(metadata.observation_space.shape) // kwargs.get(FRAME_STACK, 1)
                 kwargs = kwargs | {WRAPPED_SIZE: seen}
             if metadata.parts:
-                kwargs = kwargs | {DICT_PARTS: [f"{name}:{size}" for name, size in metadata.parts]}
+                sizes = [f"{part.name}:{part.stop - part.start}" for part in metadata.parts]
+                kwargs = kwargs | {DICT_PARTS: sizes}
             network = build_network(metadata, state, statistics)
             sampled = build_sampled(metadata, state, network)
         except SqueezeRLError as error:

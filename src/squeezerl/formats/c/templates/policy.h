@@ -17,7 +17,7 @@ extern "C" {
 
 /* The action for an observation.
 
-   observation: as the environment gives it, before any normalisation@FLATTENED@.
+   observation: as the environment gives it, before any normalisation@FLATTENED@.@ENTRIES@
 @NOISE_MEANING@   action: @ACTION@. */
 void @NAME@_act(const float observation[@UPPER@_OBSERVATIONS], @NOISE_PARAMETER@@TYPE@ action[@UPPER@_ACTIONS]);
 

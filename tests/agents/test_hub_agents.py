@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,13 +11,27 @@ from pathlib import Path
 import pytest
 
 import squeezerl
+from mutations import mutations
+from small_policies import make_network
 from squeezerl.agents.hub import MAX_BYTES
 from squeezerl.agents.load import demo_agent_path, load_agent
-from squeezerl.errors import CheckpointError, InvalidArgumentError
+from squeezerl.errors import CheckpointError, InvalidArgumentError, SqueezeRLError
+from squeezerl.formats.onnx import to_onnx
 
 constants = pytest.importorskip("huggingface_hub.constants")
 
 COMMIT = "c" * 40
+# Names of files that would lie outside of the cache.
+ESCAPING = [
+    json.dumps({"id": "me/pole", "sha": sha, "siblings": [{"rfilename": name}]}).encode()
+    for sha, name in (
+        *(
+            (COMMIT, name)
+            for name in ("../../../../../out.onnx", "/tmp/x/out.onnx", "..\\out.onnx")
+        ),
+        ("../../../../out", "policy.onnx"),
+    )
+]
 
 
 class Hub(ThreadingHTTPServer):
@@ -26,6 +41,8 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Answers)
         self.files, self.asked = files, set[str]()
         self.claimed: dict[str, int] = {}  # the sizes of files that are not what they are
+        self.sent = set[bytes]()  # what it said of the repository
+        self.spoiled: bytes | None = None  # to be said instead
 
 
 class _Answers(BaseHTTPRequestHandler):
@@ -43,11 +60,15 @@ class _Answers(BaseHTTPRequestHandler):
             return self._answer(b"{}", 404, {"X-Error-Code": missing})
         siblings = [{"rfilename": name} for name in self.server.files]
         content = {"id": "me/pole", "sha": COMMIT, "siblings": siblings}
-        return self._answer(json.dumps(content).encode(), 200, {})
+        answer = json.dumps(content).encode()
+        self.server.sent.add(answer)
+        return self._answer(self.server.spoiled or answer, 200, {})
 
     def _file(self, *, is_head: bool) -> None:
         name = self.path.partition(f"/resolve/{COMMIT}/")[2]
-        content = self.server.files[name]
+        content = self.server.files.get(name)
+        if content is None:
+            return self._answer(b"", 404, {"X-Error-Code": "EntryNotFound"}, is_head=is_head)
         if not is_head:
             self.server.asked.add(name)
         facts = {"ETag": hashlib.sha256(content).hexdigest(), "X-Repo-Commit": COMMIT}
@@ -142,3 +163,19 @@ def test_a_damaged_file_is_refused_as_elsewhere(server: Hub) -> None:
     server.files["pole.zip"] = server.files["pole.zip"][:1000]
     with pytest.raises(CheckpointError, match=r"pole\.zip"):
         squeezerl.load("hf://me/pole")
+
+
+def test_spoiled_answers_of_the_hub_give_only_our_errors(server: Hub, tmp_path: Path) -> None:
+    server.files = {"policy.onnx": to_onnx(make_network(2, 3, 1)).SerializeToString()}
+    assert squeezerl.load("hf://me/pole").network.observation_shape == (2,)
+    (sound,) = server.sent
+    refused, cache, before = 0, tmp_path / "cache", {*tmp_path.iterdir()}
+    for spoiled in [*mutations(sound, 200), *ESCAPING]:
+        shutil.rmtree(cache, ignore_errors=True)
+        server.spoiled = spoiled
+        try:
+            squeezerl.load("hf://me/pole")
+        except SqueezeRLError as error:
+            refused += "hf://me/pole" in str(error)
+    assert refused > 100
+    assert {*tmp_path.iterdir()} == before

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from squeezerl.errors import CheckpointError, InvalidArgumentError
+from squeezerl.errors import CheckpointError, InvalidArgumentError, SqueezeRLError
 
 # A path has lost one of the two slashes.
 _NAME = re.compile(r"hf://?(?P<repo>[\w.-]+/(?P<name>[\w.-]+))(@(?P<revision>[\w./-]+))?", re.ASCII)
@@ -85,8 +85,13 @@ def fetch(name: str | Path) -> Path:
             f"{place}: the Hub cannot be reached, and the agent is not in its cache; try again "
             "with a connection, or download the files elsewhere and name their folder"
         ) from error
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        raise CheckpointError(f"{place}: {str(error).splitlines()[0]}") from error
+    except SqueezeRLError:
+        raise
+    except Exception as error:  # a spoiled answer makes huggingface_hub fail in any way
+        reason = (str(error).splitlines() or [""])[0][:200]
+        if not isinstance(error, HfHubHTTPError | OSError):
+            reason = f"the Hub's answer cannot be read ({type(error).__name__}: {reason})"
+        raise CheckpointError(f"{place}: {reason}") from error
     return _policy_in(Path(folder), match["name"], place)
 
 

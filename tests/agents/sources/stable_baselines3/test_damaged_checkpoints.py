@@ -104,7 +104,7 @@ def test_flipped_bytes_of_the_tensors_description_give_only_our_errors(
 
 
 @pytest.mark.agents
-@pytest.mark.parametrize("name", ["ars/Hopper-v3_1", "tqc/FetchReach-v1_1"])
+@pytest.mark.parametrize("name", ["ars/Hopper-v3_1", "her/FetchReach-v1_1", "tqc/FetchReach-v1_1"])
 def test_spoiled_files_of_published_agents_give_only_our_errors(
     special_agents: Path, tmp_path: Path, name: str
 ) -> None:

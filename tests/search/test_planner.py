@@ -215,6 +215,20 @@ def test_students_fit_into_small_agents_as_well() -> None:
         assert max(network) < 16
 
 
+def test_where_a_single_neuron_keeps_the_return_a_linear_policy_is_tried_in_fewer_bits() -> None:
+    def law(candidate: Candidate) -> Seen:
+        return Seen(cost=_bits(candidate.recipe) * (1 + _width(candidate.recipe)), retention=1.0)
+
+    tried = [candidate.recipe for turn in _plan(law, 40) for candidate in turn]
+    linear = [recipe for recipe in tried if recipe.steps[0].values["widths"] == (0,)]
+    assert linear
+    assert {_bits(recipe) for recipe in linear} >= {8, 6, 5, 4}
+    assert len({recipe.steps[0] for recipe in linear}) == 1
+    for recipe in linear:
+        assert recipe.steps[0].values["normalizer"] == "fold"
+        assert {s.activations for s in recipe.steps if isinstance(s, Bits)} == {"float"}
+
+
 def test_a_first_student_that_keeps_the_return_has_narrower_siblings() -> None:
     plan = _plan(lambda c: Seen(cost=_cost(c), retention=1.0) if _width(c.recipe) else None, 12)
     starts = [_width(c.recipe) for each in plan for c in each if c.begun is None]

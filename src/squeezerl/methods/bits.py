@@ -14,6 +14,7 @@ from squeezerl.methods.calibration import Calibration, range_of, values_seen
 from squeezerl.methods.integers import (
     Scales,
     affine_rounding,
+    as_half,
     centered_outputs,
     expect_integers,
     in_float,
@@ -172,7 +173,7 @@ class Bits(Spec):
             )
             layer = dataclasses.replace(layer, weight=weight)
         if rounding is None:
-            return layer
+            return dataclasses.replace(layer, bias=as_half(as_float(layer.bias)))
         assert isinstance(layer.weight, IntegerTensor)
         bias = integer_bias(
             as_float(layer.bias), layer.weight, rounding, bits=8 if self._is_short else _BIAS_BITS

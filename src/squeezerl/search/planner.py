@@ -22,7 +22,7 @@ from squeezerl.methods.finetuning import FineTuning
 from squeezerl.methods.pruning import StructuredPruning
 from squeezerl.methods.recipe import Recipe
 from squeezerl.methods.recovery import Recovery
-from squeezerl.search.candidates import Candidate, learning_s, lengthened, resized
+from squeezerl.search.candidates import Candidate, learning_s, lengthened, resized, without_neurons
 
 # Of the time for learning, all first students together get this share, and what follows a move
 # another, but not less than so many seconds.
@@ -113,10 +113,10 @@ class _Line:
         best = self.best(seen, demand)
         if (near := self._nearest(seen, demand, best)) is not None:
             seconds = self.learn_s * 2 ** ((1 if best else 2) + _repairs(near))
-            yield _extended(near, _tuned(seconds))
+            yield _extended(near, _tuned(near, seconds))
             if best is None:
                 imitating = _imitating(_IMITATING * seconds, "agent")
-                yield _extended(near, imitating, _tuned((1 - _IMITATING) * seconds))
+                yield _extended(near, imitating, _tuned(near, (1 - _IMITATING) * seconds))
         if best is None:
             return
         steps = _smaller(best.recipe, fewer_bits=demand.fewer_bits)
@@ -124,7 +124,8 @@ class _Line:
         while steps:
             for step in list(steps):
                 imitating = _imitating(_IMITATING * seconds, "before")
-                move = _extended(best, step, imitating, _tuned((1 - _IMITATING) * seconds))
+                tuned = _tuned(best, (1 - _IMITATING) * seconds)
+                move = _extended(best, step, imitating, tuned)
                 yield move
                 if move in self.tried and move not in seen:
                     steps.remove(step)
@@ -207,7 +208,11 @@ def _start_of(candidate: Candidate) -> Candidate:
 
 
 def _narrower(start: Candidate, seconds: float) -> Candidate:
-    return Candidate(for_seconds(resized(start.recipe, _NARROWER), seconds), start.attempt)
+    """A student with fewer neurons; below one in each layer, a linear policy."""
+    recipe = resized(start.recipe, _NARROWER)
+    if recipe == start.recipe:
+        recipe = without_neurons(recipe)
+    return Candidate(for_seconds(recipe, seconds), start.attempt)
 
 
 def _anew(
@@ -336,5 +341,8 @@ def _imitating(seconds: float, teacher: Literal["agent", "before"]) -> Recovery:
     return Recovery(steps=max(1, round(seconds * Recovery.rates["steps"])), teacher=teacher)
 
 
-def _tuned(seconds: float) -> FineTuning:
-    return FineTuning(steps=max(1, round(seconds * FineTuning.rates["steps"])))
+def _tuned(candidate: Candidate, seconds: float) -> FineTuning:
+    """For so long, at the rate at which it learned from the reward before."""
+    before = [step for step in candidate.recipe.steps if isinstance(step, FineTuning)]
+    steps = max(1, round(seconds * FineTuning.rates["steps"]))
+    return FineTuning(steps=steps, rate=before[-1].rate if before else 0.0)

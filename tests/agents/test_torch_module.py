@@ -104,7 +104,7 @@ class Pair(nn.Module):
         (nn.Sequential(nn.Conv1d(4, 4, 1), nn.Linear(4, 3)), "conv1d in 0 is a convolution"),
         (nn.Sequential(nn.LSTM(4, 5)), "in 0 "),
         (Residual(), "add in the module joins two branches"),
-        (Branching(), "the module fails|the module branches"),
+        (Branching(), "gt in the module compares what it computes"),
         (Pair(), "returns tuple"),
         (nn.ReLU(), "without any linear layer"),
     ],

@@ -76,9 +76,13 @@ class Select(Step):
 
 @dataclass(frozen=True, eq=False)
 class Part(Step):
-    """Something that is only a part of an activation or a head: "Erf", "Argmax", "Square", ..."""
+    """Something that is only a part of an activation or a head: "Erf", "Argmax", "Square", ...
+
+    `sizes` are those of the groups of features that an "Argmax" chooses from, if there are several.
+    """
 
     name: str
+    sizes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,6 +213,67 @@ def part(value: Value, name: str, place: str) -> Chain:
     if not isinstance(value, Chain):
         raise UnsupportedPolicyError(f"{place} ({name}) of constants")
     return value.then(Part(place, name))
+
+
+# What to do about exports that choose in other ways, for messages.
+YES_OR_NO = (
+    "compares what it computes; a choice between yes and no must be the argmax of two outputs, no "
+    "and yes"
+)
+SEVERAL = "; for several choices, split the outputs and join the argmax of each part"
+
+
+def is_index(chain: Chain) -> bool:
+    """Whether a value is the index of a largest feature, or several."""
+    last = chain.steps[-1] if chain.steps else None
+    return isinstance(last, Part) and last.name == "Argmax"
+
+
+def join(values: Sequence[Value], axis: int, place: str) -> Chain:
+    """Values side by side: choices, each the index of the largest of other outputs.
+
+    Raises:
+        UnsupportedPolicyError: if they are anything else.
+    """
+    chains = [value for value in values if isinstance(value, Chain) and is_index(value)]
+    if len(chains) != len(values):
+        raise UnsupportedPolicyError(
+            f"{place} joins several branches; a policy must be one chain of layers, but for "
+            "several choices, each of which is the argmax of outputs of its own"
+        )
+    first, common = chains[0], 0
+    while all(
+        common < len(chain.steps) - 1 and chain.steps[common] is first.steps[common]
+        for chain in chains
+    ):
+        common += 1
+    joined = _side_by_side([_outputs(chain.steps[common:]) for chain in chains], place)
+    alike = {(chain.origin, chain.rank) for chain in chains} == {(first.origin, first.rank)}
+    if joined is None or not alike or (axis == 0 and first.rank > 1):
+        raise UnsupportedPolicyError(
+            f"{place} joins choices in a way that is not known: each must be the argmax of a layer "
+            "of its own or of some outputs of a common one, and they must stand in one row"
+        )
+    step, sizes = joined
+    return replace(first, steps=(*first.steps[:common], step, Part(place, "Argmax", sizes)))
+
+
+def _side_by_side(
+    ends: Sequence[list[Step]], place: str
+) -> tuple[Linear | Select, tuple[int, ...]] | None:
+    """The outputs of several choices as one step, and how many each has; `None` if unknown."""
+    selects = [end[0] for end in ends if len(end) == 1 and isinstance(end[0], Select)]
+    if len(selects) == len(ends):
+        indices = [select.indices for select in selects]
+        return Select(place, np.concatenate(indices)), tuple(map(len, indices))
+    if any(isinstance(step, Select) for end in ends for step in end):
+        return None
+    linears = [end[0] for end in map(_merged, ends) if len(end) == 1 and isinstance(end[0], Linear)]
+    if len(linears) != len(ends) or len({one.weight.shape[1] for one in linears}) > 1:
+        return None
+    weight = np.concatenate([one.weight for one in linears])
+    bias = np.concatenate([one.bias for one in linears])
+    return Linear(place, weight, bias), tuple(len(one.bias) for one in linears)
 
 
 _CONSTANT_FUNCTIONS = {
@@ -475,16 +540,19 @@ def network_of(
         _merged([*front, *steps[linears[0] : linears[-1]], *body], keeps_first=False), width
     )
     outputs = layers[-1].out_features
-    head = Head(kind="argmax")
+    last = steps[-1]
+    groups = last.sizes if isinstance(last, Part) else ()
+    head = Head(kind="argmax", groups=groups)
     if head_kind != "argmax":
         low, high = (_float32(np.broadcast_to(end, outputs), place) for end in bounds)
         head = Head(kind=head_kind, low=low, high=high, clip_mean=clip_mean)
+    action_shape = (outputs,) if head_kind != "argmax" else (len(groups),) if groups else ()
     try:
         return Network(
             layers=tuple(layers),
             head=head,
             observation_shape=shape,
-            action_shape=() if head_kind == "argmax" else (outputs,),
+            action_shape=action_shape,
             normalizer=normalizer,
         )
     except (NetworkError, ValueError) as error:
@@ -540,6 +608,14 @@ def _normalizer(steps: list[Step], width: int) -> tuple[Normalizer | None, list[
 _NO_BOUNDS = (np.asarray(-np.inf), np.asarray(np.inf))
 
 
+def _outputs(steps: Sequence[Step]) -> list[Step]:
+    """The steps to the outputs that an argmax, which is the last step, chooses from."""
+    body = list(steps[:-1])
+    if body and isinstance(body[-1], Part) and body[-1].name == "Softmax":  # it keeps the order
+        body = body[:-1]
+    return body
+
+
 def _head(
     steps: list[Step],
 ) -> tuple[list[Step], HeadKind, tuple[Double, Double], float | None]:
@@ -547,10 +623,7 @@ def _head(
     letters = _letters(steps)
     last = steps[-1]
     if isinstance(last, Part) and last.name == "Argmax":
-        body = steps[:-1]
-        if isinstance(body[-1], Part) and body[-1].name == "Softmax":  # it keeps the order
-            body = body[:-1]
-        return body, "argmax", _NO_BOUNDS, None
+        return _outputs(steps), "argmax", _NO_BOUNDS, None
     if match := re.search("C(A?)$", letters):
         before = steps[match.start() - 1]
         clipped = steps[match.start()]

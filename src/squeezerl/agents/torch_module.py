@@ -101,6 +101,7 @@ class _Features:
         cls, function: Any, types: Any, arguments: Any = (), named: Any = None
     ) -> Any:
         given = [*arguments, *(named or {}).values()]
+        given += [item for items in given if isinstance(items, list | tuple) for item in items]
         one = next(item for item in given if isinstance(item, cls))
         name = getattr(function, "__name__", str(function))
         return one._call(name, arguments, named or {})
@@ -169,6 +170,9 @@ class _Features:
 
     def __neg__(self) -> Any:
         return self._call("neg", (self,), {})
+
+    def __gt__(self, other: Any) -> Any:
+        return self._call("gt", (self, other), {})
 
     def __bool__(self) -> bool:
         raise UnsupportedPolicyError(f"{_place(self.path)} branches on what it computes")

@@ -37,6 +37,8 @@ def apply(name: str, place: str, arguments: Sequence[Any], named: Mapping[str, A
             why = "is a convolution; only multilayer perceptrons are supported"
         elif "quantize" in name:
             why = "is of a policy that is quantized already; start from the one in float"
+        elif name in ("gt", "ge", "lt", "le", "round", "heaviside"):
+            why = steps.YES_OR_NO
         raise UnsupportedPolicyError(f"{place} {why}")
     try:
         return operator(place, *arguments, **named)
@@ -243,7 +245,8 @@ def _reshape(place: str, input: Any, *shape: Any) -> Value:
         return np.asarray(input).reshape(sizes)
     known = sizes[-1] in (-1, input.width) if len(sizes) == 2 else False
     if not known or (len(sizes) == 2 and sizes[0] not in (-1, 1)):
-        raise UnsupportedPolicyError(f"{place} gives the features the shape {sizes}")
+        hint = steps.SEVERAL if len(sizes) > 2 else ""
+        raise UnsupportedPolicyError(f"{place} gives the features the shape {sizes}{hint}")
     return replace(input, rank=len(sizes))
 
 
@@ -295,15 +298,12 @@ def _split(place: str, input: Any, split_size: Any, dim: int = 0) -> list[Value]
 def _joined(place: str, tensors: Any, dim: int = 0) -> Value:
     if isinstance(tensors, list | tuple) and len(tensors) == 1:
         return value(tensors[0], place)
-    raise UnsupportedPolicyError(
-        f"{place} joins several branches; a policy must be one chain of layers"
-    )
+    return steps.join(list(tensors), dim, place)
 
 
 def _squeeze(by: int, place: str, input: Any, dim: int | None = None) -> Value:
     chain = _chain(input, place)
-    last = chain.steps[-1] if chain.steps else None
-    if dim == 0 or (isinstance(last, steps.Part) and last.name == "Argmax"):
+    if dim == 0 or steps.is_index(chain):
         return replace(chain, rank=chain.rank + by)
     raise UnsupportedPolicyError(f"{place} moves the features to other axes")
 
@@ -372,8 +372,10 @@ OPERATORS: Mapping[str, Operator] = {
     "slice": _slice,
     "chunk": _chunk,
     "split": _split,
+    "split_with_sizes": _split,
     "cat": _joined,
     "concat": _joined,
+    "stack": _joined,
     "squeeze": partial(_squeeze, -1),
     "unsqueeze": partial(_squeeze, 1),
     "size": _size,

@@ -257,6 +257,8 @@ def _apply(node: _Node, given: list[Value | None]) -> Iterator[Value] | list[Val
             why = "is of a policy that is quantized already; start from the one in float"
         elif kind.startswith("Conv"):
             why = "is a convolution; only multilayer perceptrons are supported"
+        elif kind in ("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Round"):
+            why = steps.YES_OR_NO
         raise UnsupportedPolicyError(f"{node.place} {why}")
     if given and given[0] is None:
         raise CheckpointError(f"{node.place} lacks its input")
@@ -411,17 +413,12 @@ def _cast(node: _Node, given: _Inputs) -> Value:
 
     kind = node.get("to")
     if isinstance(given[0], Chain):
-        if kind not in _FLOATS and not _is_index(given[0]):
+        if kind not in _FLOATS and not steps.is_index(given[0]):
             raise UnsupportedPolicyError(
                 f"{node.place} makes other numbers than floats of features"
             )
         return given[0]
     return np.asarray(given[0], helper.tensor_dtype_to_np_dtype(kind))
-
-
-def _is_index(chain: Chain) -> bool:
-    last = chain.steps[-1] if chain.steps else None
-    return isinstance(last, steps.Part) and last.name == "Argmax"
 
 
 def _flatten(node: _Node, given: _Inputs) -> Value:
@@ -434,10 +431,11 @@ def _reshape(node: _Node, given: _Inputs) -> Value:
     shape = _whole(given[1], node.place)
     if not isinstance(given[0], Chain):
         return np.asarray(given[0]).reshape(shape)
-    if _is_index(given[0]):
+    if steps.is_index(given[0]):
         return given[0]
     if len(shape) > 2 or (len(shape) == 2 and shape[0] not in (-1, 0, 1)):
-        raise UnsupportedPolicyError(f"{node.place} gives the features the shape {shape}")
+        hint = steps.SEVERAL if len(shape) > 2 else ""
+        raise UnsupportedPolicyError(f"{node.place} gives the features the shape {shape}{hint}")
     if shape[-1] not in (-1, 0, given[0].width):
         raise UnsupportedPolicyError(
             f"{node.place} makes {shape[-1]} features of {given[0].width or 'an unknown number'}"
@@ -450,7 +448,7 @@ def _squeeze(by: int) -> _Operator:
         axes = node.axes(given)
         if not isinstance(given[0], Chain):
             return np.squeeze(given[0]) if by < 0 else np.expand_dims(given[0], tuple(axes))
-        if _is_index(given[0]) or axes == [0]:
+        if steps.is_index(given[0]) or axes == [0]:
             return replace(given[0], rank=given[0].rank + by)
         raise UnsupportedPolicyError(f"{node.place} moves the features to other axes")
 
@@ -461,7 +459,7 @@ def _concat(node: _Node, given: _Inputs) -> Value:
     if len(given) == 1:
         return _same(node, given)
     if any(isinstance(value, Chain) for value in given):
-        raise UnsupportedPolicyError(f"{node.place} joins several branches")
+        return steps.join(given, node.get("axis", 1), node.place)
     numbers = [number for value in given for number in _whole(value, node.place)]
     return np.asarray(numbers, np.int64)
 

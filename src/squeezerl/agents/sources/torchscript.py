@@ -281,7 +281,8 @@ class _Reader:
 
     def _refuse(self, code: ast.AST, at: _Scope) -> Any:
         text = " ".join(ast.unparse(code).split())[:100]
-        raise UnsupportedPolicyError(f"{_place(at)} has code that is not supported: {text}")
+        other = "; torch.jit.trace writes it without a loop" if isinstance(code, ast.For) else ""
+        raise UnsupportedPolicyError(f"{_place(at)} has code that is not supported: {text}{other}")
 
     def _truth(self, test: ast.expr, at: _Scope) -> bool:
         value = self._value(test, at)

@@ -172,7 +172,7 @@ def process_memory(network: Network) -> dict[str, int | None]:
         run = [sys.executable, "-c", HOLDER, str(folder / "network.npz")]
         holder = subprocess.run(run, capture_output=True, text=True, check=True).stdout.split()
         observations = np.zeros((2, *network.observation_shape), np.float32)
-        program = c_program(network, "p", observations, vectors=True)
+        program = c_program(network, "p", observations, target="native")
         program.write(folder)
         (folder / "main.c").write_text(PROGRAM, encoding="utf-8")
         files = [str(folder / file) for file in ("p.c", "main.c")]

@@ -33,7 +33,14 @@ from squeezerl.evaluation.log import Log, find_log
 from squeezerl.evaluation.referee import Referee
 from squeezerl.evaluation.reference_actors import RandomActor
 from squeezerl.formats.base import FORMATS
-from squeezerl.formats.c.program import PROGRAM_FACTS, Program, c_program, check_name
+from squeezerl.formats.c.program import (
+    PROGRAM_FACTS,
+    SOURCE_TARGETS,
+    Program,
+    Target,
+    c_program,
+    check_name,
+)
 from squeezerl.host.facts import host_facts
 from squeezerl.measurement.meters.choose import choose_gpu_meter, choose_meter
 from squeezerl.measurement.microcontroller import (
@@ -217,7 +224,7 @@ def compress(
     return with_opset(artifact, opset)
 
 
-TARGETS = ("portable", "native", *PROCESSORS, "wasm32")
+TARGETS = (*SOURCE_TARGETS, *PROCESSORS, "wasm32")
 
 
 def export_c(
@@ -240,6 +247,7 @@ def export_c(
         name: begins the names of the files and of all that other files can link to.
         target: "portable", C99 for any processor of 32 bits or more; or "native", for computers:
             GCC or Clang, with the vector instructions of x86-64 where the processor has them.
+            "x86-64-v3" is that with AVX2 alone, for processors that have it for certain.
             "cortex-m4" and "cortex-m0plus" are portable, and the program is also built and run in
             an emulator; "wasm32" is portable, with `NAME.wasm` beside it.
         observations: for the self-test, as for `compress`; unless given, those of an episode in the
@@ -282,7 +290,8 @@ def _program(artifact: Artifact, name: str, target: str, observations: Observati
         f"A policy trained with {source.algorithm or 'an unknown algorithm'} for "
         f"{source.env_id or 'an unknown environment'}, recipe {artifact.manifest.recipe}."
     )
-    return c_program(artifact.network, name, observations, title=title, vectors=target == "native")
+    layout: Target = next((each for each in SOURCE_TARGETS if each == target), "portable")
+    return c_program(artifact.network, name, observations, title=title, target=layout)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message, `; did you mean x?`; nothing where no known name is close."""
+    import difflib  # a quarter of a megabyte, for messages alone
+
     close = difflib.get_close_matches(name[:64], list(known), n=1)
     return f"; did you mean {close[0]}?" if close else ""
 

@@ -24,7 +24,7 @@ def compile_program(
     folder.mkdir(parents=True, exist_ok=True)
     program.write(folder)
     name, target = program.facts["name"], folder / output
-    standard = "gnu99" if program.facts["target"] == "native" else "c99"
+    standard = "c99" if program.facts["target"] == "portable" else "gnu99"
     run = subprocess.run(
         [
             *(compiler or find_compiler()),

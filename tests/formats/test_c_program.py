@@ -23,11 +23,13 @@ from small_policies import (
     random_observations,
 )
 from squeezerl.errors import InvalidArgumentError
-from squeezerl.formats.c.program import c_program
+from squeezerl.formats.c.program import SOURCE_TARGETS, Target, c_program
 from squeezerl.host.compiler import zig
 from squeezerl.network.network import Network
-from squeezerl.runtimes.native import NativeActor
+from squeezerl.runtimes.native import NativeActor, levels
 
+# Those that run here.
+TARGETS = [each for each in SOURCE_TARGETS if each != "x86-64-v3" or "avx2" in levels()]
 SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover")
 HEADS: dict[str, dict[str, Any]] = {
     "clip": {"bounds": ([-2, 0, -1], [3, 0.5, np.inf])},
@@ -38,26 +40,30 @@ HEADS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("recipe", "vectors"),
-    [("float", False), ("int8:static", False), ("int8:dynamic", False), ("int8:dynamic", True)],
+    ("recipe", "target"),
+    [
+        *((recipe, "portable") for recipe in ("float", "int8:static", "int8:dynamic")),
+        ("int8:dynamic", "native"),
+        ("int8:dynamic", "x86-64-v3"),
+    ],
 )
 def test_the_self_test_passes_with_sanitizers_and_without_a_warning(
-    recipe: str, vectors: bool, tmp_path: Path
+    recipe: str, target: Target, tmp_path: Path
 ) -> None:
     network = compress(make_network(7, 20, 5, activation="Tanh", head="tanh"), recipe)
-    program = c_program(network, "walker", random_observations(network, 500), vectors=vectors)
+    program = c_program(network, "walker", random_observations(network, 500), target=target)
     line = run_test(compile_program(program, tmp_path, *SANITIZERS, output="test"))
     assert line.startswith("walker: 32 of 32 actions agree, checksum ")
     assert line == run_test(compile_program(program, tmp_path, "-O3", output="test"))
 
 
-@pytest.mark.parametrize("vectors", [False, True])
+@pytest.mark.parametrize("target", ["portable", "native"])
 @settings(max_examples=3, deadline=None)
 @given(network=drawn_networks(wild=False))
 def test_actions_are_drawn_with_noise_that_the_caller_gives(
-    vectors: bool, tmp_path_factory: pytest.TempPathFactory, network: Network
+    target: Target, tmp_path_factory: pytest.TempPathFactory, network: Network
 ) -> None:
-    program = c_program(network, "p", random_observations(network, 50), vectors=vectors)
+    program = c_program(network, "p", random_observations(network, 50), target=target)
     executable = compile_program(program, tmp_path_factory.mktemp("p"), output="test")
     assert run_test(executable).startswith("p: 32 of 32 actions agree")
     assert f"P_NOISE {network.noise_width}" in program.files["p.h"]
@@ -76,21 +82,36 @@ def test_a_wrong_program_fails_its_self_test(tmp_path: Path) -> None:
     assert subprocess.run([executable], capture_output=True).returncode == 1
 
 
-@pytest.mark.parametrize("vectors", [False, True])
+@pytest.mark.parametrize("target", ["portable", "native"])
 @pytest.mark.parametrize(
     ("recipe", "head"),
     [("float", "clip"), ("ptdq", "tanh"), ("ptsq", "argmax"), ("ptsq-naive", "clip")],
 )
 def test_a_program_acts_to_the_bit_as_the_native_runtime(
-    vectors: bool, recipe: str, head: Any, tmp_path: Path
+    target: Target, recipe: str, head: Any, tmp_path: Path
 ) -> None:
     network = make_network(17, 33, 7, 3, head=head, activation="SiLU", **HEADS[head])
     network = compress(network, QUANTIZATIONS.get(recipe, recipe))
     observations = random_observations(network, 50)
-    program = c_program(network, "p", observations, vectors=vectors)
+    program = c_program(network, "p", observations, target=target)
     compiled = CompiledProgram(program, network, tmp_path, "-O1")
     np.testing.assert_array_equal(
         compiled.act(observations), NativeActor(network).act(observations)
+    )
+
+
+@pytest.mark.skipif("x86-64-v3" not in TARGETS, reason="needs a processor with AVX2")
+@pytest.mark.parametrize("recipe", ["float", "int8:static"])
+def test_a_program_for_avx2_acts_to_the_bit_where_the_compiler_may_fuse(
+    recipe: str, tmp_path: Path
+) -> None:
+    network = compress(make_network(17, 33, 7, 3, activation="SiLU"), recipe)
+    observations = random_observations(network, 50)
+    program = c_program(network, "p", observations, target="x86-64-v3")
+    assert not {"cpuid", "avx512"} & set(re.findall(r"[a-z0-9]+", program.files["p.c"]))
+    compiled = CompiledProgram(program, network, tmp_path, "-O2", "-march=haswell")
+    np.testing.assert_array_equal(
+        compiled.act(observations), NativeActor(network, level="portable").act(observations)
     )
 
 
@@ -118,12 +139,12 @@ def test_packed_weights_act_to_the_bit_as_unpacked_ones_in_fewer_bytes(
 
 @pytest.mark.slow
 @settings(max_examples=6)
-@given(network=st.one_of(networks(), integer_networks()), vectors=st.booleans())
+@given(network=st.one_of(networks(), integer_networks()), target=st.sampled_from(TARGETS))
 def test_any_network_becomes_a_program(
-    tmp_path_factory: pytest.TempPathFactory, network: Network, vectors: bool
+    tmp_path_factory: pytest.TempPathFactory, network: Network, target: Target
 ) -> None:
     observations = random_observations(network, 20)
-    program = c_program(network, "p", observations, vectors=vectors)
+    program = c_program(network, "p", observations, target=target)
     compiled = CompiledProgram(program, network, tmp_path_factory.mktemp("program"))
     np.testing.assert_array_equal(
         compiled.act(observations), NativeActor(network).act(observations)
@@ -171,7 +192,7 @@ def test_an_arm_processor_gives_the_bits_of_this_computer(tmp_path: Path) -> Non
     if qemu is None:
         pytest.skip("needs qemu-aarch64 (package qemu-user)")
     network = compress(make_network(17, 33, 20, 3), "int8:static")
-    program = c_program(network, "walker", random_observations(network, 200), vectors=True)
+    program = c_program(network, "walker", random_observations(network, 200), target="native")
     here = run_test(compile_program(program, tmp_path, output="here"))
     target = ("-target", "aarch64-linux-musl")
     there = compile_program(program, tmp_path, *target, output="there", compiler=zig())
@@ -183,9 +204,9 @@ def test_an_arm_processor_gives_the_bits_of_this_computer(tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_zig_compiles_it_without_a_warning_to_the_same_bits(tmp_path: Path) -> None:
     pytest.importorskip("ziglang")
-    for vectors in (False, True):
+    for target in TARGETS:
         network = compress(demo_network(), "int8:dynamic", demo_observations())
-        program = c_program(network, "demo", demo_observations(), vectors=vectors)
+        program = c_program(network, "demo", demo_observations(), target=target)
         lines = {
             run_test(compile_program(program, tmp_path, flag, output="test", compiler=compiler))
             for flag in ("-Os", "-O3")
@@ -199,8 +220,8 @@ def test_cppcheck_finds_nothing(tmp_path: Path) -> None:
     if shutil.which("cppcheck") is None:
         pytest.skip("cppcheck is not installed")
     network = compress(make_network(5, 8, 3, activation="SiLU", head="tanh"), "int8:dynamic")
-    for target in (False, True):
-        program = c_program(network, "p", random_observations(network, 50), vectors=target)
+    for target in TARGETS:
+        program = c_program(network, "p", random_observations(network, 50), target=target)
         program.write(tmp_path)
         run = subprocess.run(
             [

@@ -23,13 +23,17 @@ from small_policies import (
     make_network,
     random_observations,
 )
+from squeezerl.agents.load import load_agent
 from squeezerl.errors import CompilerError
+from squeezerl.evaluation.environment import Environment
+from squeezerl.evaluation.evaluate import calibrate, evaluate
 from squeezerl.formats.base import FORMATS
 from squeezerl.host import compiler
 from squeezerl.network.activations import ACTIVATIONS
 from squeezerl.network.arithmetic import act
 from squeezerl.network.network import Network
 from squeezerl.runtimes.native import NativeActor, NativeRuntime, levels
+from squeezerl.runtimes.onnx_runtime import load_network
 
 SPECIAL = [np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-40, 0.0, -0.0]
 
@@ -112,6 +116,23 @@ class TestNative(RuntimeContract):
                 assert actions.max() < 3
             same = np.isclose(actions, expected, rtol=1e-5, atol=1e-5, equal_nan=True)
             assert same.mean() > 0.97
+
+    @pytest.mark.agents
+    @pytest.mark.parametrize("recipe", ["int8:static", "bits:4"])
+    def test_a_published_agent_earns_in_it_what_it_earns_in_onnx_runtime(
+        self, recipe: str, published_agents: Path
+    ) -> None:
+        # Every action has the same bits, so that even this chaotic environment takes the same way.
+        environment = Environment.find("HalfCheetah-v4", {"max_episode_steps": 150})
+        original = load_agent(published_agents / "ppo" / "HalfCheetah-v3_1").network
+        seen, _ = calibrate(load_network(original), environment, episodes=2)
+        network = compress(original, recipe, seen)
+        expected, found = (
+            evaluate(actor, environment, episodes=8).episodes
+            for actor in (load_network(network), NativeActor(network))
+        )
+        assert found == expected
+        assert found != evaluate(NativeActor(original), environment, episodes=8).episodes
 
     def test_threads_can_share_an_actor(self) -> None:
         network = compress(make_network(17, 64, 64, 6), "int8:static")

@@ -26,7 +26,8 @@ def export(
         str,
         typer.Option(
             help="portable: C99 for any processor of 32 bits. native: for computers, with the "
-            "vector instructions of x86-64. cortex-m4, cortex-m0plus: portable, and built and run "
+            "vector instructions of x86-64 or ARM, chosen when it runs. x86-64-v3: for those with "
+            "AVX2, and nothing is chosen. cortex-m4, cortex-m0plus: portable, and built and run "
             "in an emulator. wasm32: portable, and built for browsers."
         ),
     ] = "portable",

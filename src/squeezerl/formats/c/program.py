@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,8 @@ from squeezerl.formats.packed import pack
 from squeezerl.network.arithmetic import act, grouped, rounded
 from squeezerl.network.network import TERNARY_BITS, Float, IntegerTensor, Network
 
+Target = Literal["portable", "native", "x86-64-v3"]
+SOURCE_TARGETS: tuple[Target, ...] = get_args(Target)
 TESTED_ACTIONS = 32
 PROGRAM_FACTS = "program.json"
 _TYPES = {"b": "int8_t", "B": "uint8_t", "i": "int32_t", "f": "float", "d": "double"}
@@ -92,7 +94,7 @@ def c_program(
     observations: Float,
     *,
     title: str = "A policy.",
-    vectors: bool = False,
+    target: Target = "portable",
 ) -> Program:
     """A network as a program.
 
@@ -101,17 +103,18 @@ def c_program(
         name: begins the names of the files and of all that other files can link to.
         observations: of which up to 32 are recorded in the self-test, (n, *observation_shape).
         title: a sentence on what it is; only letters, digits and simple punctuation are kept.
-
-        vectors: for computers with GCC or Clang: layers lie in blocks, and vector instructions of
-            x86-64 are chosen when the program runs. Otherwise portable C99, the smallest.
+        target: "portable" is C99, the smallest. The others are for computers with GCC or Clang, and
+            their layers lie in blocks: "native" chooses vector instructions when it runs, and
+            "x86-64-v3" needs a processor with AVX2 and uses no others.
 
     Raises:
         FormatError: if C cannot hold the network.
         InvalidArgumentError: if the name cannot be used.
     """
     check_name(name)
+    vectors = target != "portable"
     steps = steps_of(network)
-    source = _Source(network, host_steps(steps) if vectors else steps, vectors=vectors)
+    source = _Source(network, host_steps(steps) if vectors else steps, target)
     recorded, noise = _clear_of_ties(network, observations)
     discrete = network.head.is_discrete
     entries = [_UNSAFE.sub(" ", str(part)) for part in network.observation_parts]
@@ -164,7 +167,7 @@ def c_program(
     files[f"{name}.c"] = source.text(values)
     facts = {
         "name": name,
-        "target": "native" if vectors else "portable",
+        "target": target,
         "constant_bytes": source.constant_bytes,
         "stack_bytes": source.stack_bytes,
         "network_sha256": network.sha256,
@@ -182,14 +185,14 @@ def _flattened(shape: Sequence[int], entries: Sequence[str]) -> str:
 class _Source:
     """The source file: constants, the kernels that are needed, and the steps as calls of them.
 
-    With `vectors`, layers lie in blocks of 16 outputs (host.c), all sizes are padded to that, and
-    the layers' kernels are chosen when the program runs.
+    But for the portable target, layers lie in blocks of 16 outputs (host.c), all sizes are padded
+    to that, and there are vector kernels; "native" chooses among them when the program runs.
     """
 
-    def __init__(self, network: Network, steps: Sequence[Step], *, vectors: bool) -> None:
+    def __init__(self, network: Network, steps: Sequence[Step], target: Target) -> None:
         self.actions = math.prod(network.action_shape)
         self.constant_bytes = 0
-        self._vectors = vectors
+        self._target, self._vectors = target, target != "portable"
         self._constants: list[str] = []
         self._named: set[str] = set()
         self._calls: list[str] = []
@@ -254,8 +257,14 @@ class _Source:
             "quantizes": "quantize" in self._kernels,
         }
         used = [names for key, names in chosen.items() if is_used[key]]
-        self._host_kernels |= {names[0] for names in used} - {"quantize"}
-        special = ["vectors", *itertools.chain.from_iterable(names[1:] for names in used)]
+        only_avx2 = self._target == "x86-64-v3"
+        if only_avx2:
+            self._host_kernels |= {"four"} if is_used["integers"] else set()
+            special = kernels(["x86", *(names[1] for names in used)], "x86.c")
+        else:
+            self._host_kernels |= {names[0] for names in used} - {"quantize"}
+            others = itertools.chain.from_iterable(names[1:] for names in used)
+            special = processor_kernels(["vectors", *others])
         functions = {
             level: ", ".join(
                 names[column] if is_used[key] else "NULL" for key, names in chosen.items()
@@ -268,9 +277,9 @@ class _Source:
             *self._constants,
             kernels(self._kernels),
             kernels(self._host_kernels, "host.c"),
-            processor_kernels(special),
+            special,
             _filled(
-                "vectors.c",
+                "avx2.c" if only_avx2 else "vectors.c",
                 {
                     "TYPE": values["TYPE"],
                     "BODY": self._body(),

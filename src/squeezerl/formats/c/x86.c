@@ -1,12 +1,14 @@
 /* The layers of host.c with the vector instructions of x86-64, in the dialect of GCC and Clang. */
 
-/// vectors
-#include <cpuid.h>
+/// x86
 #include <immintrin.h>
 
 #define AVX2 __attribute__((target("avx2")))
 #define AVX_VNNI __attribute__((target("avx2,avxvnni")))
 #define AVX512 __attribute__((target("avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
+
+/// vectors: x86
+#include <cpuid.h>
 
 /* What this processor and its operating system have: bit 0 is always set, bit 1 stands for AVX2,
    bit 2 for AVX-VNNI, bit 3 for AVX-512 VNNI. */

@@ -180,9 +180,10 @@ def test_a_hostile_title_cannot_leave_its_comment() -> None:
     network = make_network(3, 2)
     title = 'x */ int evil(void); /* \\\n#include "/etc/passwd"'
     program = c_program(network, "p", random_observations(network, 5), title=title)
-    for content in program.files.values():
-        assert "evil(" not in content
+    for name, content in program.files.items():
         assert '#include "/etc' not in content
+        if name.endswith((".c", ".h", ".ino")):
+            assert "evil" not in re.sub(r"/\*.*?\*/|//[^\n]*", "", content, flags=re.DOTALL)
 
 
 @pytest.mark.slow

@@ -37,6 +37,17 @@ WebAssembly.instantiate(bytes, {}).then(({ instance }) => {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processor", PROCESSORS)
+def test_a_microcontroller_makes_several_choices_at_once(processor: str) -> None:
+    pytest.importorskip("ziglang")
+    pytest.importorskip("unicorn")
+    network = make_network(7, 16, 12, 9, head="argmax", groups=(4, 2, 3))
+    network = compress(network, "int8:static", random_observations(network, 200))
+    program = c_program(network, "walker", random_observations(network, 200))
+    assert measure_microcontroller(program, processor).wrong == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processor", PROCESSORS)
 def test_a_microcontroller_gives_the_bits_of_this_computer(processor: str, tmp_path: Path) -> None:
     pytest.importorskip("ziglang")
     pytest.importorskip("unicorn")

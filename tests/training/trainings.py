@@ -93,11 +93,16 @@ def tensors(network: Network) -> dict[str, Any]:
 
 
 def make_sb3(
-    name: str, *, normalized: bool, n_envs: int = 1, seed: int = 0, **settings: Any
+    name: str,
+    *,
+    normalized: bool,
+    n_envs: int = 1,
+    seed: int = 0,
+    env_id: str | None = None,
+    **settings: Any,
 ) -> Any:
-    """A model of Stable-Baselines3 itself."""
-    discrete = name in ("dqn", "qrdqn")
-    env_id = "CartPole-v1" if discrete else "Pendulum-v1"
+    """A model of Stable-Baselines3 itself; for CartPole or Pendulum unless told otherwise."""
+    env_id = env_id or ("CartPole-v1" if name in ("dqn", "qrdqn") else "Pendulum-v1")
     env: Any = DummyVecEnv([lambda: gymnasium.make(env_id)] * n_envs)
     if normalized:
         env = VecNormalize(env)

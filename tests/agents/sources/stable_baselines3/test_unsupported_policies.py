@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from checkpoint_files import change_metadata, nothing_written
+from checkpoint_files import change_metadata, nothing_written, read_members, write_members
 from gymnasium.spaces import Box, Discrete, MultiBinary
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
@@ -120,4 +120,17 @@ def test_discrete_actions_that_do_not_start_at_zero_are_named(
     space = {":type:": "<class 'gymnasium.spaces.discrete.Discrete'>", "n": "3", "start": "1"}
     change_metadata(checkpoint, lambda data: data.update(action_space=space))
     with pytest.raises(UnsupportedPolicyError, match="start at 1"):
+        load_agent(folder)
+
+
+def test_agents_of_sbx_are_refused_with_another_way(folder: Path, checkpoint: Path) -> None:
+    # As SBX saves them: the weights lie in a pickle of the policy, so there are no tensors.
+    def as_in_sbx(data: dict[str, Any]) -> None:
+        data["policy_class"]["__module__"] = "sbx.ppo.policies"
+
+    change_metadata(checkpoint, as_in_sbx)
+    members = read_members(checkpoint)
+    del members["policy.pth"]
+    write_members(checkpoint, members)
+    with nothing_written(folder), pytest.raises(UnsupportedPolicyError, match=r"SBX.*safetensors"):
         load_agent(folder)

@@ -129,6 +129,13 @@ def parse_metadata(content: bytes) -> CheckpointMetadata:
     if not isinstance(data, dict) or not isinstance(data.get("policy_class"), dict):
         raise CheckpointError("the metadata names no policy class")
     module = str(data["policy_class"].get("__module__"))
+    if module.startswith("sbx."):
+        raise UnsupportedPolicyError(
+            "an agent of SBX (JAX): its weights lie in a pickle of the whole policy and its code, "
+            "which is not run. In Python with SBX, save the actor's kernels, transposed, and its "
+            "biases as 0.weight, 0.bias, 1.weight, ... in a .safetensors file, and name the "
+            "activation when you load that"
+        )
     if module in _UNSUPPORTED:
         raise UnsupportedPolicyError(f"{_UNSUPPORTED[module]} are not supported yet")
     if module not in _FAMILIES:

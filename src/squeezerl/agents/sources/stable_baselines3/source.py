@@ -66,12 +66,12 @@ class StableBaselines3(Source):
         archive = CheckpointArchive(files.checkpoint)
         try:
             data = archive.read("data", MAX_METADATA_BYTES)
-            weights = archive.read("policy.pth", MAX_WEIGHTS_BYTES)
             versions = {}
             if _VERSION in archive:
                 text = archive.read(_VERSION, 1024).decode("ascii", errors="replace")
                 versions[self.kind] = text.strip()
             metadata = parse_metadata(data)
+            weights = archive.read("policy.pth", MAX_WEIGHTS_BYTES)
             normalizer = _find_normalizer(files, metadata, normalizer)
             state = read_state_dict(weights, "policy.pth")
             statistics = (

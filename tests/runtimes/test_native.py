@@ -35,7 +35,7 @@ from squeezerl.network.network import Network
 from squeezerl.runtimes.native import NativeActor, NativeRuntime, levels
 from squeezerl.runtimes.onnx_runtime import load_network
 
-SPECIAL = [np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-40, 0.0, -0.0]
+SPECIAL = np.float32([np.nan, np.inf, -np.inf, 3e38, -3e38, 4e9, -4e9, 1e-40, 0.0, -0.0])
 
 
 class TestNative(RuntimeContract):
@@ -51,6 +51,7 @@ class TestNative(RuntimeContract):
     @given(network=st.one_of(networks(), integer_networks()))
     def test_every_level_of_instructions_gives_the_same_bits(self, network: Network) -> None:
         observations = random_observations(network, 20)
+        observations[10:].flat[::3] = np.resize(SPECIAL, observations[10:].size)[::3]
         expected = NativeActor(network, level="portable").act(observations)
         for level in levels()[1:]:
             actions = NativeActor(network, level=level).act(observations)
@@ -107,7 +108,7 @@ class TestNative(RuntimeContract):
             rng = np.random.default_rng(0)
             observations = random_observations(network, 64)
             places = rng.random(observations.shape) < 0.3
-            observations[places] = rng.choice(np.float32(SPECIAL), places.sum())
+            observations[places] = rng.choice(SPECIAL, places.sum())
             actions = NativeActor(network).act(observations)
             expected = rows_alone(FORMATS.get("onnx").write(network), observations)
             assert (np.isnan(actions) == np.isnan(expected)).all()

@@ -99,21 +99,20 @@ AVX512 static void float_avx512(int blocks, int inputs, const float *restrict x,
 }
 
 /// pack_avx2
-/* 16 numbers of steps as integers that are stored: the nearest, the even one of two. */
+/* 16 numbers of steps as integers that are stored: the nearest, the even one of two. What is too low,
+   or not a number, becomes the lowest integer, which two saturating conversions hold at 0. */
 AVX2 static inline __attribute__((always_inline)) void
 pack_avx2(__m256 first, __m256 second, uint8_t *restrict q, float zero_point, float levels)
 {
-    const __m256 low = _mm256_set1_ps(-zero_point);
     const __m256 high = _mm256_set1_ps(levels - zero_point);
-    const __m256i zero = _mm256_set1_epi32((int32_t)zero_point);
-    first = _mm256_min_ps(_mm256_max_ps(first, low), high);
-    second = _mm256_min_ps(_mm256_max_ps(second, low), high);
-    const __m256i start = _mm256_add_epi32(_mm256_cvtps_epi32(first), zero);
-    const __m256i end = _mm256_add_epi32(_mm256_cvtps_epi32(second), zero);
-    const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(start, end), 0xD8);
-    const __m128i rest = _mm256_extracti128_si256(words, 1);
-    const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), rest);
-    _mm_store_si128((__m128i *)q, bytes);
+    const __m256i zero = _mm256_set1_epi16((int16_t)zero_point);
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5);
+    const __m256i start = _mm256_cvtps_epi32(_mm256_min_ps(high, first));
+    const __m256i end = _mm256_cvtps_epi32(_mm256_min_ps(high, second));
+    const __m256i words = _mm256_adds_epi16(_mm256_packs_epi32(start, end), zero);
+    const __m256i bytes = _mm256_packus_epi16(words, words);
+    const __m256i ordered = _mm256_permutevar8x32_epi32(bytes, order);
+    _mm_store_si128((__m128i *)q, _mm256_castsi256_si128(ordered));
 }
 
 /// quantize_avx2: pack_avx2
@@ -139,45 +138,56 @@ steps_avx2(__m256i sum, int i, const struct rounding *to)
     return to->scale == 1.0f ? value : _mm256_div_ps(value, _mm256_set1_ps(to->scale));
 }
 
-/// integer_avx2: pack_avx2 steps_avx2
-/* Products of bytes that add up in pairs to 16 bits: with v = q - 128 and w no two of them exceed
-   these, as 2 * 128 * 127 < 2^15. One factor has to be unsigned, so it is |v|, and the sign of v
-   goes to w. */
+/// sums_avx2
+/* Sums of one or two blocks, 8 in each total. Products of bytes add up in pairs to 16 bits: with
+   v = q - 128 and w no two of them exceed these, as 2 * 128 * 127 < 2^15. One factor has to be
+   unsigned, so it is |v|, and the sign of v goes to w. */
+AVX2 static inline __attribute__((always_inline)) void
+sums_avx2(int count, int groups, const uint8_t *restrict q, __m256i *restrict total,
+          const int8_t *restrict weight, const int32_t *restrict row_sum)
+{
+    const __m256i ones = _mm256_set1_epi16(1);
+    const __m256i middle = _mm256_set1_epi8(-128);
+    for (int h = 0; h < 2 * count; h++) {
+        const __m256i rows = _mm256_loadu_si256((const __m256i *)(row_sum + 8 * h));
+        total[h] = _mm256_slli_epi32(rows, 7);
+    }
+    for (int g = 0; g < groups; g++, weight += 64) {
+        const __m256i v = _mm256_xor_si256(_mm256_set1_epi32(four(q + 4 * g)), middle);
+        const __m256i size = _mm256_abs_epi8(v);
+        for (int h = 0; h < 2 * count; h++) {
+            const int8_t *w = weight + h / 2 * 64 * groups + h % 2 * 32;
+            const __m256i signs = _mm256_sign_epi8(_mm256_load_si256((const __m256i *)w), v);
+            const __m256i pairs = _mm256_maddubs_epi16(size, signs);
+            total[h] = _mm256_add_epi32(total[h], _mm256_madd_epi16(pairs, ones));
+        }
+    }
+}
+
+/// integer_avx2: pack_avx2 steps_avx2 sums_avx2
 AVX2 static void integer_avx2(int blocks, int groups, const uint8_t *restrict q, int32_t *restrict sum,
                  const int8_t *restrict weight, const int32_t *restrict row_sum,
                  uint8_t *restrict next, const struct rounding *to)
 {
-    const __m256i ones = _mm256_set1_epi16(1);
-    const __m256i middle = _mm256_set1_epi8(-128);
-    for (int b = 0; b < blocks; b++, row_sum += 16) {
-        __m256i total[2][2];
-        for (int h = 0; h < 2; h++) {
-            const __m256i rows = _mm256_loadu_si256((const __m256i *)(row_sum + 8 * h));
-            total[0][h] = _mm256_slli_epi32(rows, 7);
-            total[1][h] = _mm256_setzero_si256();
-        }
-        for (int g = 0; g < groups; g += 2, weight += 128) {
-            for (int k = 0; k < 2; k++) {
-                const __m256i values = _mm256_set1_epi32(four(q + 4 * (g + k)));
-                const __m256i v = _mm256_xor_si256(values, middle);
-                const __m256i size = _mm256_abs_epi8(v);
-                for (int h = 0; h < 2; h++) {
-                    const __m256i *w = (const __m256i *)(weight + 64 * k + 32 * h);
-                    const __m256i signs = _mm256_sign_epi8(_mm256_load_si256(w), v);
-                    const __m256i pairs = _mm256_maddubs_epi16(size, signs);
-                    total[k][h] = _mm256_add_epi32(total[k][h], _mm256_madd_epi16(pairs, ones));
-                }
-            }
-        }
-        const __m256i first = _mm256_add_epi32(total[0][0], total[1][0]);
-        const __m256i second = _mm256_add_epi32(total[0][1], total[1][1]);
-        if (sum) {
-            _mm256_store_si256((__m256i *)(sum + 16 * b), first);
-            _mm256_store_si256((__m256i *)(sum + 16 * b + 8), second);
+    int count = 2;
+    for (int b = 0; b < blocks; b += count, row_sum += 32, weight += 128 * groups) {
+        __m256i total[4];
+        if (b + 1 < blocks) {
+            sums_avx2(2, groups, q, total, weight, row_sum);
         } else {
-            const __m256 start = steps_avx2(first, 16 * b, to);
-            const __m256 end = steps_avx2(second, 16 * b + 8, to);
-            pack_avx2(start, end, next + 16 * b, to->zero_point, to->levels);
+            count = 1;
+            sums_avx2(1, groups, q, total, weight, row_sum);
+        }
+        for (int k = 0; k < count; k++) {
+            const int i = 16 * (b + k);
+            if (sum) {
+                _mm256_store_si256((__m256i *)(sum + i), total[2 * k]);
+                _mm256_store_si256((__m256i *)(sum + i + 8), total[2 * k + 1]);
+            } else {
+                const __m256 start = steps_avx2(total[2 * k], i, to);
+                const __m256 end = steps_avx2(total[2 * k + 1], i + 8, to);
+                pack_avx2(start, end, next + i, to->zero_point, to->levels);
+            }
         }
     }
 }

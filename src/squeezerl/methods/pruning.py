@@ -130,7 +130,9 @@ def _removed(network: Network, spec: StructuredPruning) -> list[int]:
     """How many neurons each hidden layer loses."""
     layers = list(network.named_layers.items())
     if len(layers) < 2:
-        raise CompressionError("the policy has no hidden layer, so there is nothing to prune")
+        raise CompressionError(
+            "the policy has no hidden layer, so there is nothing to prune: leave that out"
+        )
     removed = [spec.removed(layer.out_features) for _, layer in layers[:-1]]
     for (name, layer), count in zip(layers, removed, strict=False):
         if not 0 < count < layer.out_features:

@@ -33,6 +33,7 @@ from squeezerl.errors import (
     UnsupportedPolicyError,
 )
 from squeezerl.evaluation.environment import make_gymnasium
+from squeezerl.evaluation.log import read_log
 from squeezerl.evaluation.wrappers import flattened
 from squeezerl.formats.base import FORMATS
 from squeezerl.formats.c.program import c_program
@@ -127,6 +128,13 @@ def test_whoever_deploys_the_policy_finds_names_shapes_and_places_of_the_entries
             again = squeezerl.load(path)
             assert again.network.observation_parts == agent.network.observation_parts
             assert again.source.metadata == {}
+
+
+def test_a_log_can_hold_the_entries_one_by_one(tmp_path: Path) -> None:
+    flat = np.random.default_rng(0).normal(size=(50, 11)).astype(np.float32)
+    names = [f"observation.{name}" for name in SPACE.spaces]
+    np.savez(tmp_path / "log.npz", **dict(zip(names, np.split(flat, [4, 7], axis=1), strict=True)))
+    np.testing.assert_array_equal(read_log(tmp_path / "log.npz").observations, flat)
 
 
 def test_hostile_names_of_entries_stay_text(tmp_path: Path) -> None:

@@ -533,8 +533,8 @@ def squeeze(
             and beside them quantization. Recipes that do not learn take the time that they need.
         budget: seconds, or a text such as "10m": most of it goes into students that learn. With 0,
             every method is tried in one shot instead, pruning at 28 ratios.
-        optimize: what the artifact should have least of: "bytes" of its weights, or "macs", the
-            multiplications of one decision.
+        optimize: what the artifact should have least of: "bytes" of its weights, "latency" of one
+            decision in the native runtime, or "macs", its multiplications.
         max_bytes: most bytes of weights that it may have.
         episodes: complete episodes for each recipe.
         max_episodes: limit for recipes that are undecided (see `Referee`).

@@ -11,6 +11,7 @@ from balancing import RETAIN, balancing_agent, cart_pole
 from squeezerl.api import squeeze
 from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.errors import InvalidArgumentError
+from squeezerl.methods.recipe import Recipe
 from squeezerl.search.result import BestSoFar
 from squeezerl.search.squeeze import seconds_of
 
@@ -80,6 +81,30 @@ def test_budgets_are_seconds_or_texts(text: float | str, seconds: float) -> None
 def test_other_texts_are_an_error(text: str) -> None:
     with pytest.raises(InvalidArgumentError, match=r"90s, 10m or 1h"):
         seconds_of(text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("optimize", "recipe"), [("bytes", "bits:4:tensor"), ("latency", "l2:0.8")]
+)
+def test_fewer_neurons_decide_faster_and_fewer_bits_take_fewer_bytes(
+    tmp_path: Path, optimize: str, recipe: str
+) -> None:
+    """The times differ by far more than a busy machine makes of them."""
+    found = squeeze(
+        balancing_agent(width=1_000, idle=900),
+        env=cart_pole(),
+        output=tmp_path / "out",
+        retain=RETAIN,
+        episodes=10,
+        recipes=["bits:4:tensor", "l2:0.8"],
+        budget=0,
+        optimize=optimize,
+        measure=False,
+        workers=1,
+    )
+    assert found.result.confirmation is not None
+    assert found.recipe == Recipe.of(recipe)
 
 
 @pytest.mark.parametrize(

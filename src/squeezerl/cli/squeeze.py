@@ -56,7 +56,10 @@ def squeeze(
         ),
     ] = "5m",
     optimize: Annotated[
-        str, typer.Option(help="What to have least of: bytes (of the weights) or macs.")
+        str,
+        typer.Option(
+            help="What to have least of: bytes (of the weights), latency (native) or macs."
+        ),
     ] = "bytes",
     max_bytes: Annotated[
         str | None, typer.Option(metavar="BYTES", help="Most bytes of weights: 500, 2k, ...")

@@ -14,6 +14,7 @@ from squeezerl.pipeline.kinds import fetch_log, sizes
 from squeezerl.pipeline.make import make_artifact
 from squeezerl.pipeline.place import Place
 from squeezerl.records import to_json
+from squeezerl.runtimes.native import decision_seconds
 
 
 def compress(job: Job, context: JobContext) -> Outcome:
@@ -38,6 +39,9 @@ def compress(job: Job, context: JobContext) -> Outcome:
             begun=None if begun is None else read_artifact(context.fetch(begun)),
             on_progress=progress,
         )
+    timed = {}
+    if job.params.get("timed"):
+        timed["decision_s"] = decision_seconds(artifact.network)
     with context.location.scratch() as scratch:
         folder = scratch / "artifact"
         artifact.save(folder)
@@ -46,6 +50,7 @@ def compress(job: Job, context: JobContext) -> Outcome:
     return Outcome(
         content={
             **sizes(manifest.size),
+            **timed,
             "size": to_json(manifest.size),
             "layers": to_json(manifest.layers),
             "model_sha256": manifest.model_sha256,

@@ -25,6 +25,8 @@ FLAGS = ("-O3", "-std=gnu99", "-fPIC", "-shared", "-ffp-contract=off")
 Level = Literal["portable", "avx2", "avx-vnni", "avx512-vnni", "neon-dot"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 _ALIGNMENT = 64
+# Decisions are timed in so many runs of so many seconds.
+_RUNS, _RUN_S = 50, 1e-3
 _OTHERS = ("quantize_row", "keep", "join", "sums", "requantize")
 _CODES = {
     name: code for code, name in enumerate([*kernel_names(), *kernel_names("host.c"), *_OTHERS])
@@ -87,6 +89,19 @@ class NativeActor(Actor):
         given = (observations.ctypes.data, noise.ctypes.data, len(observations), times)
         seconds: float = self._library.seconds(self._program.address, *given)
         return seconds
+
+
+def decision_seconds(network: Network) -> float:
+    """Of one decision without Python: the least of many short runs, since other work only adds.
+
+    Raises:
+        FormatError: if C cannot hold the network.
+        CompilerError: if there is no C compiler.
+    """
+    actor = NativeActor(network)
+    observation = np.zeros((1, *network.observation_shape), np.float32)
+    times = 1 + int(_RUN_S / max(1e-9, actor.seconds(observation, 1)))
+    return min(actor.seconds(observation, times) for _ in range(_RUNS)) / times
 
 
 class _Program:

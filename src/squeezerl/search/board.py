@@ -37,6 +37,7 @@ class Board:
         fresh: the first seed of confirmations.
         episodes: of a first full look.
         log: the key of the log that candidates are fitted to, in the place of an environment.
+        timed: whether decisions of each candidate are timed.
     """
 
     def __init__(
@@ -49,9 +50,10 @@ class Board:
         fresh: int = 0,
         episodes: int = 0,
         log: str | None = None,
+        timed: bool = False,
     ) -> None:
         self._agent, self._place, self._location = agent, place, location
-        self._log = log
+        self._log, self._timed = log, timed
         self._seed, self._fresh, self._episodes = seed, fresh, episodes
         self._results: dict[str, StoredResult] = {}
         self._problems: dict[str, str] = {}
@@ -121,6 +123,13 @@ class Board:
         layers = result.content["layers"]
         return sum(layer["in_features"] * layer["out_features"] for layer in layers)
 
+    def decision_s(self, candidate: Candidate) -> float:
+        """Seconds of one decision inside C, for a candidate that could be made and is timed."""
+        result = self._made(candidate)
+        assert result is not None
+        seconds: float = result.content["decision_s"]
+        return seconds
+
     def seconds(self, candidate: Candidate) -> float:
         """How long it took to make a candidate that could be made."""
         result = self._made(candidate)
@@ -158,6 +167,8 @@ class Board:
             "specs": candidate.recipe.to_json(),
             "calibration": self._calibration(seed) if plays else None,
         }
+        if self._timed:
+            params["timed"] = True
         needs: tuple[str, ...] = ()
         if candidate.begun is not None:
             params["begun"] = self.compress_job(candidate.begun).id

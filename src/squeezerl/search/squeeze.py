@@ -95,8 +95,8 @@ class SqueezeSettings:
         meter_problem: why there is no energy among it.
         workers: processes; unless given, one per core.
         budget_s: seconds, most of which go into students that learn; with 0, none do.
-        optimize: what the chosen candidate has least of: "bytes" of the weights, or "macs", the
-            multiplications of one decision.
+        optimize: what the chosen candidate has least of: "bytes" of the weights, "latency" of one
+            decision in the native runtime, or "macs", its multiplications.
         max_bytes: most bytes of the weights that the chosen candidate may have.
         behaviour: whether the chosen candidate is disturbed and watched.
     """
@@ -147,10 +147,13 @@ class Search:
             raise InvalidArgumentError(f"`budget` must not be negative, not {settings.budget_s}")
         if settings.max_bytes is not None and settings.max_bytes < 1:
             raise InvalidArgumentError(f"`max_bytes` must be at least 1, not {settings.max_bytes}")
-        if settings.optimize not in ("bytes", "macs"):
+        if settings.optimize not in ("bytes", "latency", "macs"):
             raise InvalidArgumentError(
-                f"`optimize` must be bytes or macs, not {settings.optimize!r}"
+                f"`optimize` must be bytes, latency or macs, not {settings.optimize!r}"
             )
+        timed = settings.optimize == "latency"
+        if timed and (problem := RUNTIMES.get("native").problem()):
+            raise InvalidArgumentError(f"`optimize` is latency in the native runtime: {problem}")
         self._agent, self._environment, self._settings = agent, environment, settings
         # Recipes that learn are tried at the lengths that the planner gives them.
         fixed, self._students = fixed_and_learning(
@@ -171,6 +174,7 @@ class Search:
             seed=settings.seed,
             fresh=settings.seed + CONFIRMATION_SEED_OFFSET,
             episodes=settings.episodes,
+            timed=timed,
         )
         self._judge = Judge(
             self._board.play,
@@ -515,6 +519,9 @@ class Search:
 
     def _cost(self, candidate: Candidate) -> float:
         """What the choice is to have least of."""
-        if self._by_bytes:
-            return self._board.weight_bytes(candidate)
+        match self._settings.optimize:
+            case "bytes":
+                return self._board.weight_bytes(candidate)
+            case "latency":
+                return self._board.decision_s(candidate)
         return self._board.macs(candidate)

@@ -115,7 +115,7 @@ def test_a_program_for_avx2_acts_to_the_bit_where_the_compiler_may_fuse(
     )
 
 
-@pytest.mark.parametrize("bits", [4, 3, 2, 1.6])
+@pytest.mark.parametrize("bits", [7, 6, 5, 4, 3, 2, 1.6])
 def test_packed_weights_act_to_the_bit_as_unpacked_ones_in_fewer_bytes(
     bits: float, tmp_path: Path
 ) -> None:

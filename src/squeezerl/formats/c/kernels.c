@@ -521,26 +521,58 @@ KERNEL int32_t sum_4_bits(int inputs, const uint8_t *restrict q, const uint8_t *
     return i < inputs ? sum + (*weight & 15) * q[i] : sum;
 }
 
-/// sum_3_bits
-KERNEL int32_t sum_3_bits(int inputs, const uint8_t *restrict q, const uint8_t *restrict weight)
+/// sum_bits
+/* Eight weights take as many bytes as a weight has bits, and one lies in two bytes at most. */
+KERNEL int32_t sum_bits(int bits, int inputs, const uint8_t *restrict q,
+                        const uint8_t *restrict weight)
 {
+    const int32_t mask = (1 << bits) - 1;
     int32_t sum = 0;
     int i = 0;
-    for (; i + 8 <= inputs; i += 8, weight += 3) {
-        const int32_t held = weight[0] | weight[1] << 8 | weight[2] << 16;
+    for (; i + 8 <= inputs; i += 8, weight += bits) {
         for (int k = 0; k < 8; k++) {
-            sum += (held >> 3 * k & 7) * q[i + k];
+            const int first = k * bits / 8;
+            const int shift = k * bits % 8;
+            int32_t held = weight[first] >> shift;
+            if (shift + bits > 8) {
+                held |= weight[first + 1] << (8 - shift);
+            }
+            sum += (held & mask) * q[i + k];
         }
     }
     int32_t held = 0;
-    for (int bits = 0; i < inputs; i++, held >>= 3, bits -= 3) {
-        if (bits < 3) {
-            held |= *weight++ << bits;
-            bits += 8;
+    for (int count = 0; i < inputs; i++, held >>= bits, count -= bits) {
+        if (count < bits) {
+            held |= *weight++ << count;
+            count += 8;
         }
-        sum += (held & 7) * q[i];
+        sum += (held & mask) * q[i];
     }
     return sum;
+}
+
+/// sum_7_bits: sum_bits
+KERNEL int32_t sum_7_bits(int inputs, const uint8_t *restrict q, const uint8_t *restrict weight)
+{
+    return sum_bits(7, inputs, q, weight);
+}
+
+/// sum_6_bits: sum_bits
+KERNEL int32_t sum_6_bits(int inputs, const uint8_t *restrict q, const uint8_t *restrict weight)
+{
+    return sum_bits(6, inputs, q, weight);
+}
+
+/// sum_5_bits: sum_bits
+KERNEL int32_t sum_5_bits(int inputs, const uint8_t *restrict q, const uint8_t *restrict weight)
+{
+    return sum_bits(5, inputs, q, weight);
+}
+
+/// sum_3_bits: sum_bits
+KERNEL int32_t sum_3_bits(int inputs, const uint8_t *restrict q, const uint8_t *restrict weight)
+{
+    return sum_bits(3, inputs, q, weight);
 }
 
 /// sum_2_bits

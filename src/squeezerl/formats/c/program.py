@@ -36,12 +36,7 @@ TESTED_ACTIONS = 32
 PROGRAM_FACTS = "program.json"
 _TYPES = {"b": "int8_t", "B": "uint8_t", "i": "int32_t", "f": "float", "d": "double"}
 # Bits of packed weights → the kernel that unpacks them.
-_UNPACKING = {
-    4: "sum_4_bits",
-    3: "sum_3_bits",
-    2: "sum_2_bits",
-    TERNARY_BITS: "sum_ternary",
-}
+_UNPACKING = {bits: f"sum_{bits}_bits" for bits in range(2, 8)} | {TERNARY_BITS: "sum_ternary"}
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 # What no comment needs, and what could end one.
 _UNSAFE = re.compile(r"[^A-Za-z0-9 .,:;%|_=+()\[\]/-]")

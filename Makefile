@@ -53,10 +53,11 @@ results: .venv/.installed  ## What README and docs show, with the host's facts.
 		out/results/replay.mp4 out/results/replay.jpg results/demo/
 	$(BIN)/python scripts/replay_gif.py results/demo
 
-compression-results: .venv/.installed  ## The figures of docs/what-compression-buys.md; 4 minutes, alone.
+compression-results: .venv/.installed  ## The figures of docs/what-compression-buys.md; 15 minutes, the first 6 alone.
 	@mkdir -p results/compression
 	$(BIN)/python benchmarks/latency.py --agents --rounds 3 --watts-per-core 4.4 \
 		> results/compression/figures.json
+	$(BIN)/python benchmarks/native_returns.py > results/compression/returns.json
 	$(BIN)/python scripts/compression_page.py
 
 profile-results: .venv/.installed  ## What docs say of latency, memory and energy; an hour, alone.

@@ -3,7 +3,8 @@
 For each network all are measured in turn, several rounds in one process, so that ratios are of the
 same minutes. Each figure is the median over the rounds of the fastest of many short runs. "c" is
 the time inside C, "native" that of a call from Python. Shapes have random weights; agents are
-folders of rl-zoo or "demo", and are also run on an emulated Cortex-M4 where that is installed.
+published ones and the policy of a robot, or "demo" where these are absent, and are also run on an
+emulated Cortex-M4 where that is installed.
 Besides: the memory of a fresh process with a native actor, and of a plain C program. Prints JSON:
 
     python benchmarks/latency.py
@@ -18,6 +19,7 @@ import contextlib
 import ctypes
 import importlib.util
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -25,15 +27,18 @@ import tempfile
 import time
 import timeit
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from squeezerl.agents.load import load_agent
+from squeezerl.agents.load import demo_agent_path, load_agent
 from squeezerl.api import as_artifact
+from squeezerl.artifacts.artifact import Artifact
 from squeezerl.errors import SqueezeRLError
+from squeezerl.evaluation.environment import Environment
 from squeezerl.formats.base import FORMATS
 from squeezerl.formats.c.program import c_program
 from squeezerl.host.compiler import find_compiler, run_compiler
@@ -56,8 +61,15 @@ RECIPES = {
     "bits4": "bits:4",
     "pruned_int8": "prune:l2:0.5 | int8:static",
 }
-PUBLISHED = Path(__file__).resolve().parents[2] / "shared" / "agents"
-AGENTS = ("sac/HalfCheetah-v3_1", "ppo/HalfCheetah-v3_1", "trpo/Hopper-v3_1")
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+# Agent → environment.
+AGENTS = {
+    "agents/sac/HalfCheetah-v3_1": "HalfCheetah-v4",
+    "agents/ppo/HalfCheetah-v3_1": "HalfCheetah-v4",
+    "agents/trpo/Hopper-v3_1": "Hopper-v4",
+    "robots/go2-robot_lab.pt": "examples.go2:Go2-v0",
+}
 FLAGS = ("-O3", "-march=native", "-shared", "-fPIC", "-w")
 # Calls in one run: few enough that another process seldom comes between.
 CALLS = 50
@@ -66,6 +78,35 @@ ENERGY_S = 0.2
 
 # Does a number of decisions and says how many seconds they took.
 Work = Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A trained policy and the id of the environment that it is for."""
+
+    path: str
+    env_id: str
+
+    @property
+    def name(self) -> str:
+        """Algorithm and environment, or folder and file."""
+        return "/".join(Path(self.path).parts[-2:])
+
+    def read(self) -> tuple[Artifact, Environment, Any]:
+        """It in float, its environment, and observations of an episode."""
+        robot = {"xml": str(SHARED / "robots" / "go2.xml")} if "Go2" in self.env_id else None
+        environment = Environment.find(self.env_id, robot)
+        artifact = as_artifact(load_agent(self.path))
+        return artifact, environment, recorded_observations(artifact, environment)
+
+
+def find_agents() -> list[Agent]:
+    """Those that are here, or our own."""
+    sys.path.append(str(ROOT))  # for the environment among the examples
+    found = [Agent(str(SHARED / name), env) for name, env in AGENTS.items()]
+    return [agent for agent in found if Path(agent.path).exists()] or [
+        Agent(str(demo_agent_path()), "HalfCheetah-v5")
+    ]
 
 
 def make_network(shape: str) -> Network:
@@ -170,7 +211,11 @@ def process_memory(network: Network) -> dict[str, int | None]:
         folder = Path(name)
         network.save(folder / "network.npz")
         run = [sys.executable, "-c", HOLDER, str(folder / "network.npz")]
-        holder = subprocess.run(run, capture_output=True, text=True, check=True).stdout.split()
+        # An installed library has its bytecode, and compiling it would take memory.
+        env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+        for _ in range(2):
+            held = subprocess.run(run, capture_output=True, text=True, check=True, env=env).stdout
+        numpy_bytes, native_bytes = (1024 * int(kibibytes) for kibibytes in held.split())
         observations = np.zeros((2, *network.observation_shape), np.float32)
         program = c_program(network, "p", observations, target="native")
         program.write(folder)
@@ -178,7 +223,6 @@ def process_memory(network: Network) -> dict[str, int | None]:
         files = [str(folder / file) for file in ("p.c", "main.c")]
         run_compiler([*find_compiler(), "-O3", "-std=gnu99", *files, "-o", str(folder / "p")])
         plain = subprocess.run([folder / "p"], capture_output=True, text=True, check=True).stdout
-    numpy_bytes, native_bytes = (1024 * int(kibibytes) for kibibytes in holder)
     return {
         "python_and_numpy": numpy_bytes,
         "with_native_actor": native_bytes,
@@ -243,7 +287,8 @@ def contenders(
     found: dict[str, Work] = {}
     for name in ("sb3", "torch"):
         runtime = RUNTIMES.get(name)
-        if runtime.problem() is None:
+        refusal = runtime.cannot_run(networks["float"], algorithm)
+        if runtime.problem() is None and refusal is None:
             runtime.import_library(algorithm)
             found[f"{name}.float"] = calls(runtime.load(payloads["float"]).act, one)
     actions = networks["float"].action_shape[0]
@@ -314,10 +359,9 @@ def measure_shape(shape: str, rounds: int, meter: MeterConfig | None) -> dict[st
     return {"shape": shape} | measure(networks, "ppo", observations, rounds, meter)
 
 
-def measure_agent(path: str, rounds: int, meter: MeterConfig | None) -> dict[str, Any]:
+def measure_agent(agent: Agent, rounds: int, meter: MeterConfig | None) -> dict[str, Any]:
     """The same on observations of the agent's own, and what its C takes on a Cortex-M4."""
-    artifact = as_artifact(load_agent(path))
-    observations = recorded_observations(artifact)
+    artifact, _, observations = agent.read()
     networks = compressed(artifact.network, observations)
     emulated = {}
     for name, network in networks.items():
@@ -327,7 +371,7 @@ def measure_agent(path: str, rounds: int, meter: MeterConfig | None) -> dict[str
     widths = [artifact.network.observation_shape[0]]
     widths += [layer.out_features for layer in artifact.network.layers]
     return {
-        "agent": "/".join(Path(path).parts[-2:]),
+        "agent": agent.name,
         "shape": "-".join(map(str, widths)),
         **measure(networks, artifact.algorithm, observations, rounds, meter),
         "cortex_m4": emulated,
@@ -343,8 +387,7 @@ def main() -> None:
     arguments = parser.parse_args()
     meter, problem = choose_meter(host_facts(), watts_per_core=arguments.watts_per_core)
     if arguments.agents:
-        paths = [str(PUBLISHED / name) for name in AGENTS if (PUBLISHED / name).is_dir()]
-        results = [measure_agent(p, arguments.rounds, meter) for p in paths or ["demo"]]
+        results = [measure_agent(each, arguments.rounds, meter) for each in find_agents()]
     else:
         shapes = arguments.shape or SHAPES
         results = [measure_shape(shape, arguments.rounds, meter) for shape in shapes]

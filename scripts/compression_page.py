@@ -1,6 +1,7 @@
-"""Put the figures of results/compression/figures.json into docs/what-compression-buys.md.
+"""Put the figures of results/compression into docs/what-compression-buys.md.
 
-They stand between two markers. `make compression-results` measures and then runs this:
+They stand between two markers: times and the like of figures.json, and returns of returns.json.
+`make compression-results` measures and then runs this:
 
     python scripts/compression_page.py
 """
@@ -13,8 +14,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "results" / "compression" / "figures.json"
+RETURNS = FIGURES.with_name("returns.json")
 PAGE = ROOT / "docs" / "what-compression-buys.md"
-START = "<!-- Figures of results/compression/figures.json, by make compression-results. -->"
+START = "<!-- Figures of results/compression, by make compression-results. -->"
 END = "<!-- End of the figures. -->"
 
 VARIANTS = {
@@ -48,8 +50,15 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def section(data: dict[str, Any]) -> str:
-    """All tables of a run, with what was measured and where."""
+RETURN_ROWS = {
+    "ort": "ONNX Runtime",
+    "native": "native runtime",
+    "difference": "the difference, paired by seeds",
+}
+
+
+def section(data: dict[str, Any], returns: dict[str, Any]) -> str:
+    """All tables of the runs, with what was measured and where."""
     results, level = data["results"], data["level"]
     names = [f"{each['agent']}, {each['shape']}" for each in results]
     host, memory = data["host"], data["memory_bytes"]
@@ -72,6 +81,10 @@ def section(data: dict[str, Any]) -> str:
             f"Memory of a process: Python and NumPy {memory['python_and_numpy'] / 1e6:.1f} MB, "
             f"with a native actor of 17-256-256-6 {memory['with_native_actor'] / 1e6:.1f} MB; a "
             f"plain C program with that policy {memory['c_program'] / 1e6:.1f} MB.",
+            f"Returns over {returns['episodes']} episodes with the same seeds in both runtimes, "
+            "deterministic actions, mean [95 %]; in parentheses, the share of episodes with the "
+            "same return to the bit:",
+            table(["", "", *VARIANTS.values()], _returns(returns)),
             END,
         ]
     )
@@ -129,16 +142,35 @@ def _microcontroller(results: list[dict[str, Any]], names: list[str]) -> list[li
     return rows
 
 
-def page(text: str, data: dict[str, Any]) -> str:
-    """The page with the figures of a run in the place of those that it has."""
+def _returns(returns: dict[str, Any]) -> list[list[str]]:
+    rows = []
+    for result in returns["results"]:
+        found = [result["returns"][variant] for variant in VARIANTS]
+        for number, (key, title) in enumerate(RETURN_ROWS.items()):
+            cells = [_interval(each[key]) for each in found]
+            if key == "difference":
+                shares = [each["equal_episodes"] / returns["episodes"] for each in found]
+                cells = [f"{cell} ({share:.0%})" for cell, share in zip(cells, shares, strict=True)]
+            rows.append([result["agent"] if number == 0 else "", title, *cells])
+    return rows
+
+
+def _interval(interval: dict[str, float]) -> str:
+    digits = 0 if abs(interval["high"]) >= 1000 else 1
+    estimate, low, high = (f"{interval[key]:,.{digits}f}" for key in ("estimate", "low", "high"))
+    return f"{estimate} [{low}, {high}]"
+
+
+def page(text: str, data: dict[str, Any], returns: dict[str, Any]) -> str:
+    """The page with the figures of the runs in the place of those that it has."""
     before, rest = text.split(START)
-    return before + section(data) + rest.split(END)[1]
+    return before + section(data, returns) + rest.split(END)[1]
 
 
 def main() -> None:
     """Rewrite the page."""
-    data = json.loads(FIGURES.read_text(encoding="utf-8"))
-    PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), data), encoding="utf-8")
+    data, returns = (json.loads(path.read_text(encoding="utf-8")) for path in (FIGURES, RETURNS))
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), data, returns), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 
 # Neither a fused multiplication and addition, nor anything that -ffast-math allows: the results
@@ -21,7 +20,6 @@ EXACT = """\
 """
 
 
-@cache
 def text(name: str) -> str:
     """A file of C that stands beside this module."""
     return (Path(__file__).parent / name).read_text(encoding="utf-8")
@@ -35,7 +33,6 @@ _PROCESSORS = {
 }
 
 
-@cache
 def _kernels(file: str) -> dict[str, tuple[tuple[str, ...], str]]:
     """Each kernel with the names of those that it calls, in an order that a compiler accepts."""
     parts = re.split(r"^/// (.+)$", text(file), flags=re.M)

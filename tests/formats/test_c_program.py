@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -25,7 +26,7 @@ from small_policies import (
 from squeezerl.errors import InvalidArgumentError
 from squeezerl.formats.c.program import SOURCE_TARGETS, Target, c_program
 from squeezerl.host.compiler import zig
-from squeezerl.network.network import Network
+from squeezerl.network.network import Network, as_float
 from squeezerl.runtimes.native import NativeActor, levels
 
 # Those that run here.
@@ -233,3 +234,14 @@ def test_cppcheck_finds_nothing(tmp_path: Path) -> None:
             text=True,
         )
         assert run.returncode == 0, run.stderr
+
+
+def test_the_self_test_of_a_policy_without_bounds_allows_for_the_size_of_its_actions(
+    tmp_path: Path,
+) -> None:
+    network = make_network(3, 64, 2, activation="ELU", bounds=(-np.inf, np.inf))
+    *first, last = network.layers
+    loud = dataclasses.replace(last, weight=np.float32(1e4) * as_float(last.weight))
+    network = network.replace(layers=(*first, loud))
+    program = c_program(network, "loud", random_observations(network, 50))
+    assert run_test(compile_program(program, tmp_path, output="test")).startswith("loud: 32 of 32")

@@ -162,27 +162,34 @@ def _emulate(image: _Image, processor: str) -> dict[str, int]:
         machine.reg_write(arm_const.UC_ARM_REG_C1_C0_2, 0xF << 20)
         machine.reg_write(arm_const.UC_ARM_REG_FPEXC, 1 << 30)
     counter = _Counter(machine, arm_const.UC_ARM_REG_SP, top)
-    hooks: list[Any] = []
+
+    reached = [0]
 
     def on_state(_: Any, access: int, address: int, size: int, state: int, data: Any) -> None:
-        if state == _DECIDING:
-            hooks.append(machine.hook_add(unicorn.UC_HOOK_BLOCK, counter.block))
-        elif state == _DECIDED:
-            machine.hook_del(hooks.pop())
-        elif state == _DONE:
+        if state != reached[-1]:  # where it stopped, the same write can come again
+            reached.append(state)
             machine.emu_stop()
 
     # The report stands at the beginning of the memory.
     machine.hook_add(unicorn.UC_HOOK_MEM_WRITE, on_state, begin=_RAM, end=_RAM + 3)
+    place, hooks = image.entry, list[Any]()
     try:
-        machine.emu_start(image.entry | 1, 0xFFFF_FFFF, timeout=_SECONDS * 1_000_000)
+        # Hooks come and go between two runs: Unicorn crashes at times where they do so within one.
+        while reached[-1] != _DONE:
+            stops = len(reached)
+            machine.emu_start(place | 1, 0xFFFF_FFFF, timeout=_SECONDS * 1_000_000)
+            if len(reached) == stops:
+                raise MeasurementError(f"the program did not end on an emulated {processor}")
+            if reached[-1] == _DECIDING:
+                hooks.append(machine.hook_add(unicorn.UC_HOOK_BLOCK, counter.block))
+            elif hooks:
+                machine.hook_del(hooks.pop())
+            place = machine.reg_read(arm_const.UC_ARM_REG_PC)
     except unicorn.UcError as error:
         raise MeasurementError(
             f"the program failed on an emulated {processor} ({error})"
         ) from error
-    state, wrong, checksum = struct.unpack("<3I", machine.mem_read(_RAM, 12))
-    if state != _DONE:
-        raise MeasurementError(f"the program did not end on an emulated {processor}")
+    wrong, checksum = struct.unpack("<2I", machine.mem_read(_RAM + 4, 8))
     return {
         "instructions": counter.instructions,
         "stack": top - counter.lowest,
@@ -197,10 +204,14 @@ class _Counter:
     def __init__(self, machine: Any, stack_pointer: int, top: int) -> None:
         self._machine, self._stack_pointer = machine, stack_pointer
         self._known: dict[int, int] = {}
+        self._has_begun = False
         self.instructions, self.lowest = 0, top
 
     def block(self, machine: Any, address: int, size: int, data: Any) -> None:
         """Called before a block of instructions without a jump."""
+        if not self._has_begun:  # what is left of the block before the call of the policy
+            self._has_begun = True
+            return
         if address not in self._known:
             code, count, place = machine.mem_read(address, size), 0, 0
             while place < size:

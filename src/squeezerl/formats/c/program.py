@@ -140,9 +140,9 @@ def c_program(
         if vectors
         else "C99 without libraries",
     }
-    tolerance = _tolerance(network)
     values |= _noise_values(network, name, noise)
     actions = act(network, recorded, noise=noise).reshape(len(recorded), -1)
+    tolerance = "" if discrete else _tolerance(network, actions)
     values["RECORDED_OBSERVATIONS"] = _rows(recorded.reshape(len(recorded), -1))
     values["RECORDED_ACTIONS"] = _rows(actions)
     values["COMPARISON"] = (
@@ -476,10 +476,10 @@ def _dtype(weight: Any) -> str:
     return weight.dtype_name if isinstance(weight, IntegerTensor) else "float32"
 
 
-def _tolerance(network: Network) -> str:
-    """1e-5 of the size of the actions."""
-    bounds = np.abs([network.head.low, network.head.high])
-    size = bounds[np.isfinite(bounds)].max(initial=1.0)
+def _tolerance(network: Network, actions: npt.NDArray[Any]) -> str:
+    """1e-5 of the size of the actions: of their bounds, or of the largest where there are none."""
+    sizes = np.abs([network.head.low, network.head.high, np.abs(actions).max(axis=0)])
+    size = sizes[np.isfinite(sizes)].max(initial=1.0)
     return _number(np.float32(1e-5 * size))
 
 

@@ -270,7 +270,7 @@ class _Source:
         parts += [
             f"{KERNELS_FOR_VECTORS}\n#define ALIGNED __attribute__((aligned(64)))",
             *self._constants,
-            kernels(self._kernels),
+            kernels(self._kernels - ({"quantize", "stored_as"} if only_avx2 else set())),
             kernels(self._host_kernels, "host.c"),
             special,
             _filled(

@@ -1,6 +1,7 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 .PHONY: demo test quick lint types imports docs bench results compression-results profile-results study-results \
-	assistant-results research-variances published-results paper-small-results paper-agents clean
+	assistant-results research-variances published-results low-bits-results \
+	paper-small-results paper-agents clean
 
 BIN := .venv/bin
 # Tests start hundreds of processes, which should not compile the source again each time.
@@ -87,6 +88,13 @@ published-results: .venv/.installed  ## A study of the agents in ../shared/agent
 	$(BIN)/squeezerl study report published --store sqlite:///out/published/study.db \
 		--output results/published --force
 	@$(call slim,results/published)
+
+low-bits-results: .venv/.installed  ## The figures of docs/what-compression-costs.md; 20 minutes, goes on.
+	@mkdir -p out
+	$(BIN)/squeezerl study run studies/low-bits.yaml --store sqlite:///out/low-bits.db \
+		--artifacts out/low-bits-artifacts
+	$(BIN)/squeezerl study report low-bits --store sqlite:///out/low-bits.db --output results/low-bits --force
+	@$(call slim,results/low-bits)
 
 paper-small-results: .venv/.installed  ## The paper's grid, small; an hour or so, alone, goes on.
 	@mkdir -p out

@@ -49,8 +49,8 @@ def test_a_tiny_policy_takes_a_few_bytes() -> None:
     network = make_network(4, 2, head="argmax", normalized=False)
     quantized = compress(network, "bits:4:tensor:activations=float:inputs=tensor")
     weights, bias = network.layers[0].weight, as_float(network.layers[0].bias)
-    # Eight weights, two biases and a scale of float16; two bytes for head and input, one for the count
-    # of layers, and of the layer its activation, its width and the kinds of its three arrays.
+    # Eight weights, two biases and a scale of float16; two bytes for head and input, one for the
+    # count of layers, and of the layer its activation, its width and the kinds of its three arrays.
     assert packed_size(quantized).total == 4 + bias.nbytes // 2 + 2 + 2 + 1 + 2 + 3
     assert packed_size(network).total == as_float(weights).nbytes + bias.nbytes + 2 + 1 + 2 + 2
 

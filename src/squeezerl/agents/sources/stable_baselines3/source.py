@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
@@ -70,8 +71,11 @@ class StableBaselines3(Source):
             if _VERSION in archive:
                 text = archive.read(_VERSION, 1024).decode("ascii", errors="replace")
                 versions[self.kind] = text.strip()
-            metadata = parse_metadata(data)
+            if "policy.pth" not in archive:
+                with suppress(CheckpointError):  # only that of SBX says more
+                    parse_metadata(data)
             weights = archive.read("policy.pth", MAX_WEIGHTS_BYTES)
+            metadata = parse_metadata(data)
             normalizer = _find_normalizer(files, metadata, normalizer)
             state = read_state_dict(weights, "policy.pth")
             statistics = (

@@ -60,6 +60,7 @@ def test_methods_are_compared_at_the_ratios_that_both_have() -> None:
     assert np.allclose(first.values, kept["l2", 0.1] - kept["l1", 0.1])
 
 
+@pytest.mark.slow
 def test_the_power_holds_for_studies_of_returns() -> None:
     """From a large pilot to the verdicts of many small studies."""
     rule = Rule(above=True, bound=0.0, refuted=0.03, effect=0.03)

@@ -77,6 +77,7 @@ def test_a_truncated_file_is_found(
         read_artifact(int8_folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ptdq", "ptsq"])
 @FUZZ
 @given(damage=DAMAGE)

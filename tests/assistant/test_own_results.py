@@ -31,6 +31,7 @@ def test_a_report_gives_the_same_passages_as_its_study(
     assert [(p.id, p.text) for p in results_passages(read)] == ours
 
 
+@pytest.mark.slow
 def test_a_study_in_a_store_is_analysed_once(finished: Finished, tmp_path: Path) -> None:
     asked = finished.plan.study.name
     url = finished.plan.study.store

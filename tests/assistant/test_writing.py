@@ -66,6 +66,7 @@ INJECTION = (
 )
 
 
+@pytest.mark.slow
 def test_a_document_cannot_make_the_model_call_a_tool(results: Results, tmp_path: Path) -> None:
     (tmp_path / "notes.md").write_text(INJECTION, encoding="utf-8")
     asked = Assistant(results, add=[tmp_path / "notes.md"], embeddings="none")

@@ -252,6 +252,7 @@ def test_a_published_agent_needs_its_robot(published_agents: Path, own_folder: P
     assert tree(own_folder) == {}
 
 
+@pytest.mark.slow
 def test_an_untrained_agent_is_refused(untrained_zip: Path, own_folder: Path) -> None:
     result = invoke(
         "squeeze", untrained_zip, "--env", "CartPole-v1", "--episodes", "20", "-o", "out"

@@ -79,6 +79,7 @@ def _agree(first: list[float], second: list[float]) -> bool:
     return bool(abs(np.mean(first) - np.mean(second)) < 4 * error)
 
 
+@pytest.mark.slow
 def test_the_bundled_agent_earns_the_same_in_both(demo_actor: Actor) -> None:
     pool, plain = (
         evaluate(demo_actor, Environment.find("HalfCheetah-v5", backend=backend), episodes=8)

@@ -30,6 +30,7 @@ def _is_doubted(agent: Agent, env_id: str) -> bool:
     return any("Was there a VecNormalize" in text for text in ours)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("returns_known", [True, False])
 @pytest.mark.parametrize(
     ("name", "lost"), [*((name, False) for name in PLACES), *((name, True) for name in HOPPERS)]

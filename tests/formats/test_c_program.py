@@ -58,6 +58,7 @@ def test_the_self_test_passes_with_sanitizers_and_without_a_warning(
     assert line == run_test(compile_program(program, tmp_path, "-O3", output="test"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["portable", "native"])
 @settings(max_examples=3, deadline=None)
 @given(network=drawn_networks(wild=False))
@@ -83,6 +84,7 @@ def test_a_wrong_program_fails_its_self_test(tmp_path: Path) -> None:
     assert subprocess.run([executable], capture_output=True).returncode == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["portable", "native"])
 @pytest.mark.parametrize(
     ("recipe", "head"),

@@ -78,6 +78,7 @@ def _tuned(network: Network, visits: Reaching, **fields: Any) -> tuple[float, fl
     return before, after, tuned
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["float", "int8:static"])
 @pytest.mark.parametrize("head", ["clip", "tanh"])
 def test_ppo_finds_what_is_rewarded(recipe: str, head: Any) -> None:

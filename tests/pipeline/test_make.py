@@ -44,6 +44,7 @@ def test_an_agent_does_not_learn_where_it_does_not_fit() -> None:
         make_artifact(AGENT, "recover:5", environment=Environment.find("CartPole-v1"))
 
 
+@pytest.mark.slow
 def test_a_recipe_goes_on_from_what_a_shorter_one_made() -> None:
     place = Environment.find("CartPole-v1")
     agent = Agent(make_network(4, 8, 2, head="argmax"), SOURCE)

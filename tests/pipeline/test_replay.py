@@ -36,6 +36,7 @@ def filmed(artifacts: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactor
     return film(artifacts, ("original", "less"), cart_pole(), folder, seed=SEED), folder
 
 
+@pytest.mark.slow
 def test_the_film_is_of_the_episode_that_evaluation_plays(
     filmed: tuple[Film, Path], artifacts: tuple[Path, Path]
 ) -> None:

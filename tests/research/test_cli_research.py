@@ -43,6 +43,7 @@ def test_a_design_is_made_and_written_before_it_has_results(tmp_path: Path) -> N
     assert (found["verdict"], found["findings"]) == ("undecided", [])
 
 
+@pytest.mark.slow
 def test_what_was_found_has_the_promised_keys(finished_design: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(finished_design, tmp_path / "design")
     code, said, _ = invoke("write", folder, "--json")

@@ -87,6 +87,7 @@ def test_a_deleted_cell_of_results_comes_back(folder: Path) -> None:
     assert cells[-1].id == "squeezerl-results"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("verdicts", "starts", "said"),
     [
@@ -142,6 +143,7 @@ def test_the_notebook_runs_from_top_to_bottom(folder: Path) -> None:
     assert "image/png" in outputs["squeezerl-figure"][0].data
 
 
+@pytest.mark.slow
 def test_a_cell_that_fails_is_named(folder: Path) -> None:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")])
     with pytest.raises(InvalidArgumentError, match="ZeroDivisionError"):

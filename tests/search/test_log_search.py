@@ -61,6 +61,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     return Found(pickle.loads((folder / "result").read_bytes()), folder / "out")
 
 
+@pytest.mark.slow
 def test_the_smallest_that_keeps_the_decisions_is_chosen_and_confirmed(found: Found) -> None:
     trials = {trial.candidate.name: trial for trial in found.result.trials}
     assert found.result.chosen.name == "l2-50"
@@ -114,6 +115,7 @@ def test_where_nothing_keeps_them_the_float_policy_is_chosen(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.slow
 def test_students_learn_from_a_log(tmp_path: Path) -> None:
     squeezed = squeeze(
         AGENT, output=tmp_path / "out", observations=_log(), keep_actions="0.8:0.02",

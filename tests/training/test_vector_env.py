@@ -332,6 +332,7 @@ def test_an_agent_trained_on_it_goes_on_in_gymnasium(
     loaded.learn(64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("algorithm", "env_id"), [(SAC, "Hopper-v4"), (DQN, "CartPole-v1")])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_off_policy_algorithms_run_on_it(

@@ -57,6 +57,7 @@ def test_truncated_checkpoint_is_always_refused(sound: Path, scratch: Path, kept
     assert _loads_or_refuses(scratch) is None
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(flips=FLIPS)
 def test_flipped_bytes_of_the_zip_give_only_our_errors(
@@ -103,6 +104,7 @@ def test_flipped_bytes_of_the_tensors_description_give_only_our_errors(
     _loads_or_refuses(scratch)
 
 
+@pytest.mark.slow
 @pytest.mark.agents
 @pytest.mark.parametrize("name", ["ars/Hopper-v3_1", "her/FetchReach-v1_1", "tqc/FetchReach-v1_1"])
 def test_spoiled_files_of_published_agents_give_only_our_errors(

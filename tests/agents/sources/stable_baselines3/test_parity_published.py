@@ -94,6 +94,7 @@ def _roll_out(folder: Path) -> Rollout:
     )
 
 
+@pytest.mark.slow
 def test_published_agent_acts_as_in_stable_baselines3(
     published_agent: Path, rollout: Rollout
 ) -> None:

@@ -47,6 +47,7 @@ def _as_seen_in_training(known: Any) -> npt.NDArray[np.float32]:
     return drawn.astype(np.float32)
 
 
+@pytest.mark.slow
 def test_linear_policy_of_ars(special_agents: Path, gym_stand_in: None) -> None:
     folder = special_agents / "ars" / "Hopper-v3_1"
     agent = squeezerl.load(folder)
@@ -133,6 +134,7 @@ def test_agents_with_goals(
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tqc", "her"])
 def test_agents_with_goals_reach_them(special_agents: Path, name: str) -> None:
     if importlib.util.find_spec("gymnasium_robotics") is None:

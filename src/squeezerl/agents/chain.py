@@ -76,7 +76,7 @@ class Select(Step):
 
 @dataclass(frozen=True, eq=False)
 class Part(Step):
-    """Something that is only a part of an activation or a head: "Erf", "Argmax", "Square", ...
+    """A step that is only a part of an activation or a head: "Erf", "Argmax", "Square", ...
 
     `sizes` are those of the groups of features that an "Argmax" chooses from, if there are several.
     """
@@ -609,7 +609,7 @@ _NO_BOUNDS = (np.asarray(-np.inf), np.asarray(np.inf))
 
 
 def _outputs(steps: Sequence[Step]) -> list[Step]:
-    """The steps to the outputs that an argmax, which is the last step, chooses from."""
+    """The steps without the argmax at their end, and without a softmax in front of it."""
     body = list(steps[:-1])
     if body and isinstance(body[-1], Part) and body[-1].name == "Softmax":  # it keeps the order
         body = body[:-1]

@@ -124,7 +124,7 @@ def _parsed(content: bytes) -> tuple[Network, bytes]:
 
 
 def with_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:
-    """The file with these texts beside its graph (`metadata_props`), and what is our own."""
+    """The file with other metadata (`metadata_props`); the entry that SqueezeRL adds stays."""
     if not metadata:
         return content
     model = onnx.load_model_from_string(content)
@@ -134,13 +134,13 @@ def with_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:
 
 
 def metadata_of(content: bytes) -> dict[str, str]:
-    """The texts that stand beside the graph in a file, but for what is our own."""
+    """The metadata of a file (`metadata_props`), without the entry that SqueezeRL adds."""
     props = onnx.load_model_from_string(content).metadata_props
     return {one.key: one.value for one in props if one.key != _PARTS}
 
 
 def parts_in(metadata: dict[str, str]) -> tuple[Part, ...]:
-    """The entries of a dict observation, which are taken out of what stands beside a graph."""
+    """Take the entries of a dict observation out of the metadata of a file."""
     return read_parts(json.loads(metadata.pop(_PARTS, "[]")))
 
 

@@ -18,7 +18,7 @@ from squeezerl.measurement.result import MicrocontrollerRecord
 
 _FLASH, _RAM = 0x0000_0000, 0x2000_0000
 _FLASH_BYTES, _RAM_BYTES = 64 << 20, 16 << 20
-_DECIDING, _DECIDED, _DONE = 1, 2, 3
+_DECIDING, _DONE = 1, 3
 _SECONDS = 300
 _FLAGS = (
     *("-O2", "-std=c99", "-fno-builtin", "-fno-stack-protector", "-ffp-contract=off"),
@@ -162,7 +162,6 @@ def _emulate(image: _Image, processor: str) -> dict[str, int]:
         machine.reg_write(arm_const.UC_ARM_REG_C1_C0_2, 0xF << 20)
         machine.reg_write(arm_const.UC_ARM_REG_FPEXC, 1 << 30)
     counter = _Counter(machine, arm_const.UC_ARM_REG_SP, top)
-
     reached = [0]
 
     def on_state(_: Any, access: int, address: int, size: int, state: int, data: Any) -> None:

@@ -92,7 +92,9 @@ class NativeActor(Actor):
 
 
 def decision_seconds(network: Network) -> float:
-    """Of one decision without Python: the least of many short runs, since other work only adds.
+    """How many seconds one decision takes inside C.
+
+    It is the least of many short runs, since other work on the computer only adds to it.
 
     Raises:
         FormatError: if C cannot hold the network.

@@ -92,7 +92,7 @@ def _metadata(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def _with_parts(network: Network, metadata: dict[str, str]) -> Network:
-    """The network with the entries of a dict observation, if it is from a file of our own."""
+    """The network with the entries of a dict observation, which files of SqueezeRL name."""
     from squeezerl.formats.onnx import parts_in
 
     try:

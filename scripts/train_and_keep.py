@@ -51,6 +51,7 @@ CONSTANTS = 1_000
 RECORD, REFERENCES = "training.json", "references.json"
 REFERENCE_NAMES = ("random", "zero", "constant")
 _SECONDS = "processor_seconds.json"
+ON_GPU = "on_gpu.json"  # where `train_on_gpu.py` notes what it trained on, and how long
 _CURVE_POINTS = 100
 _CHECKPOINT_SECONDS = 600.0  # those of Humanoid's replay buffer are gigabytes
 # Mean returns in the v3 environments, one training each, mostly over 1,000,000 steps.
@@ -104,6 +105,15 @@ def processor_seconds(run: Path) -> float:
     """What a training took so far; parts that were killed are missing."""
     file = run / _SECONDS
     return float(json.loads(file.read_text())) if file.is_file() else 0.0
+
+
+def trained_on(run: Path) -> dict[str, Any]:
+    """The host of a training, and what it took there."""
+    if (file := run / ON_GPU).is_file():
+        notes: dict[str, Any] = json.loads(file.read_text())
+        host = notes.pop("host")
+        return {"gpu": notes, "host": host}
+    return {"processor_seconds": round(processor_seconds(run)), "host": to_json(host_facts())}
 
 
 def references_in(environment: Environment, agents: Path) -> dict[str, Any]:
@@ -170,8 +180,7 @@ def keep(training: Training, run: Path, agents: Path) -> None:
             "mean_returns": results.mean(axis=1).round(1).tolist(),
         },
         "training_episodes": thinned(episodes_in(run)),
-        "processor_seconds": round(processor_seconds(run)),
-        "host": to_json(host_facts()),
+        **trained_on(run),
     }
     with new_folder(place_of(agents, training), force=True) as folder:
         for name, content in artifact.files.items():
@@ -231,7 +240,7 @@ def page(agents: Path, trainings: Iterable[Training]) -> str:
                 *beside,
                 "yes" if record["trained"] else "no",
                 f"{record['steps']:,}",
-                f"{record['processor_seconds'] / 60:,.0f}",
+                f"{record['processor_seconds'] / 60:,.0f}" if "gpu" not in record else "GPU",
             )
         )
     kept = sum(isinstance(row[0], Link) for row in rows)
@@ -281,8 +290,11 @@ def page(agents: Path, trainings: Iterable[Training]) -> str:
                 Code(RECORD),
                 " beside the policy has settings, learning curves, all returns and versions. ",
                 Code("make paper-agents"),
-                " made all of this: it trains what is missing, one agent after the other, and goes "
-                "on where it was interrupted. The processor's time is that of a shared machine.",
+                " makes all of this: it trains what is missing, one agent after the other, and goes "
+                "on where it was interrupted. The processor's time is that of a shared machine. "
+                "Those marked GPU learned side by side on one, with ",
+                Code("scripts/train_on_gpu.py"),
+                ", which notes where and for how long.",
             )
         ),
     )

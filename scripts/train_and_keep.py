@@ -290,8 +290,8 @@ def page(agents: Path, trainings: Iterable[Training]) -> str:
                 Code(RECORD),
                 " beside the policy has settings, learning curves, all returns and versions. ",
                 Code("make paper-agents"),
-                " makes all of this: it trains what is missing, one agent after the other, and goes on "
-                "where it was interrupted. The processor's time is that of a shared machine. "
+                " makes all of this: it trains what is missing, one agent after another, and goes "
+                "on where it was interrupted. The processor's time is that of a shared machine. "
                 "Those marked GPU learned side by side on one, with ",
                 Code("scripts/train_on_gpu.py"),
                 ", which notes where and for how long.",

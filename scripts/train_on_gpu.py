@@ -19,11 +19,12 @@ import argparse
 import json
 import math
 import multiprocessing
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, final
 from unittest.mock import patch
@@ -48,6 +49,7 @@ from squeezerl.studies.reading.study_file import read_study
 from squeezerl.studies.study import Training as Task
 from squeezerl.training.algorithms import find_algorithm
 from squeezerl.training.config import TrainConfig
+from squeezerl.training.folder import BEST, TrainingFolder
 from squeezerl.training.model import make_model, network_of
 from squeezerl.training.resolve import Training, resolve
 from squeezerl.training.result import EVALUATION_SEED, Evaluations
@@ -150,8 +152,10 @@ class Learner:
     """One agent in training: its environments on the processor, all else on the device."""
 
     def __init__(self, training: Training, run: Path, evaluators: ProcessPoolExecutor) -> None:
-        run.mkdir(parents=True, exist_ok=True)
-        self._training, self._run, self._evaluators = training, run, evaluators
+        self._training, self._evaluators = training, evaluators
+        shutil.rmtree(run, ignore_errors=True)  # an interrupted training begins anew
+        self._folder = TrainingFolder(run, training)
+        self._folder.prepare(resume=False)
         with tempfile.TemporaryDirectory() as folder:
             self._model = model = make_model(training, Path(folder) / "0")
         model.set_logger(Logger(folder=None, output_formats=[]))
@@ -238,8 +242,10 @@ class Learner:
         if self._pending is None or self._pending[0] != self.steps:
             self._evaluate()
         self._take_evaluation()
-        self._environments.write_log(self._run / "0.monitor.csv")
-        write_file(self._run / ON_GPU, json.dumps({**notes, "steps": self.steps}).encode())
+        run = self._folder.path
+        self._environments.write_log(run / "0.monitor.csv")
+        write_file(run / ON_GPU, json.dumps({**notes, "steps": self.steps}).encode())
+        self._folder.close()
 
     def __str__(self) -> str:
         best = self._evaluations.best_return
@@ -350,8 +356,8 @@ class Learner:
         steps, played, weights = self._pending
         self._pending = None
         if self._evaluations.add(steps, played.result(), may_be_best=True):
-            torch.save(weights, self._run / _WEIGHTS)
-        write_file(self._run / "evaluations.npz", self._evaluations.to_npz())
+            torch.save(weights, self._folder.path / _WEIGHTS)
+        self._folder.save_evaluations(self._evaluations)
 
 
 def evaluated(
@@ -413,7 +419,9 @@ def write_model(training: Training, run: Path) -> None:
         model = make_model(training, Path(folder) / "0")
     names = model.policy.state_dict()
     model.policy.load_state_dict({name: weights[name.replace("_target.", ".")] for name in names})
-    model.save(run / "best_model.zip")
+    with closing(TrainingFolder(run, training)) as output:
+        output.prepare(resume=True)
+        output.save_model(model, BEST)
     model.env.close()
 
 

@@ -56,7 +56,7 @@ def test_agents_are_trained_together_and_kept(
     for algorithm in ("sac", "td3"):
         folder = agents / algorithm / "Pendulum-v1"
         record, agent = json.loads((folder / "training.json").read_text()), load_agent(folder)
-        assert agent.source.algorithm == algorithm
+        assert (agent.source.algorithm, agent.env_id) == (algorithm, "Pendulum-v1")
         again = evaluate(load_network(agent.network), "Pendulum-v1", episodes=3)
         np.testing.assert_allclose(again.returns, record["evaluation"]["returns"], atol=1e-3)
         assert record["evaluations"]["steps"] == [800, 1600]

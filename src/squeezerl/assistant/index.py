@@ -57,7 +57,8 @@ cnn convolutional image pixel atari
 repeat repetition seed twice once
 paper study publication article
 yaml file config
-best better prefer choose
+best better prefer choose won beat
+method approach technique
 penalty regulariser regularizer
 """
 _LIKE_WEIGHT = 0.5

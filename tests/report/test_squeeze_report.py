@@ -22,6 +22,7 @@ from PIL import Image
 
 from balancing import balancing_agent, cart_pole
 from made_profiles import make_process, make_profile, make_row
+from squeezerl.methods.recipe import Recipe
 from squeezerl.pipeline.make import make_artifact
 from squeezerl.pipeline.replay import Film, film
 from squeezerl.records import Interval
@@ -245,6 +246,24 @@ def test_the_float_policy_may_be_chosen() -> None:
     assert chosen["file_bytes"] == data["baseline"]["file_bytes"] == 8000
     assert (chosen["retention"], chosen["confirmation"]) == (None, None)
     assert _is_strict_json(data)
+
+
+def test_students_that_begin_alike_look_alike_and_others_do_not() -> None:
+    """A legend of three equal marks says nothing."""
+    result = make_result()
+    judged = next(trial for trial in result.trials if trial.judgement is not None)
+    begins = ("distill:8x8:relu", "distill:8x8:relu", "distill:16:hardtanh:skip")
+    trials = tuple(
+        dataclasses.replace(
+            judged, recipe=Recipe.of(f"{begin} | bits:8 | finetune:{number + 1}000")
+        )
+        for number, begin in enumerate(begins)
+    )
+    chart = pareto_chart(dataclasses.replace(result, trials=trials, front=()), None)
+    first, second, third = (mark.style for mark in chart.marks[1:])
+    assert first == second
+    assert first.label != third.label
+    assert (first.color, first.marker) != (third.color, third.marker)
 
 
 def test_marks_are_the_float_policy_and_the_candidates_that_have_a_retention() -> None:

@@ -29,6 +29,7 @@ _RUNTIMES = (
     Style("", "#009E73", "^"),
     Style("", "#CC79A7", "D"),
 )
+_FAMILIES = (("#56B4E9", "X"), ("#E69F00", "v"), ("#CC79A7", "P"), ("#D55E00", "h"))
 _ROW = 46  # pixels of a row of categories
 _FRAME = 84  # pixels around the rows
 _MOST_ROWS = 20
@@ -38,8 +39,9 @@ _BINS = 50
 def pareto_chart(result: SqueezeResult, measured: Mapping[str, Any] | None) -> Chart:
     """Retention against bytes, with the front; `measured` is what `measured_json` gives."""
     latencies = latency_texts(measured)
-    marks = [_baseline_mark(result, latencies)]
-    marks += [mark for trial in result.trials if (mark := _trial_mark(trial, result, latencies))]
+    families: dict[str, Styled] = {}
+    found = (_trial_mark(trial, result, latencies, families) for trial in result.trials)
+    marks = [_baseline_mark(result, latencies), *(mark for mark in found if mark)]
     by_name = {trial.candidate: trial for trial in result.trials}
     front = tuple(
         (float(trial.size.weight_bytes), trial.judgement.retention.normalized.estimate)
@@ -70,7 +72,12 @@ def _baseline_mark(result: SqueezeResult, latencies: Mapping[str, str]) -> Mark:
     return Mark(x=size, y=1.0, style=style, tip=tip, stands_out=True)
 
 
-def _trial_mark(trial: Trial, result: SqueezeResult, latencies: Mapping[str, str]) -> Mark | None:
+def _trial_mark(
+    trial: Trial,
+    result: SqueezeResult,
+    latencies: Mapping[str, str],
+    families: dict[str, Styled],
+) -> Mark | None:
     """`None` for a candidate without a retention."""
     if trial.judgement is None or trial.size is None:
         return None
@@ -87,16 +94,18 @@ def _trial_mark(trial: Trial, result: SqueezeResult, latencies: Mapping[str, str
     )
     return Mark(
         x=trial.size.weight_bytes, y=kept.estimate, y_span=(kept.low, kept.high), tip=tip,
-        style=_family(trial.recipe), stands_out=chosen, label=trial.name if chosen else "",
+        style=_family(trial.recipe, families),
+        stands_out=chosen, label=trial.name if chosen else "",
     )  # fmt: skip
 
 
-def _family(recipe: Recipe) -> Styled:
+def _family(recipe: Recipe, known: dict[str, Styled]) -> Styled:
     """How a legend shows a recipe: a squeeze tries dozens of long ones that begin alike."""
     if len(recipe.steps) <= 2:
         return recipe.record
-    first = recipe.steps[0].record
-    return Style(f"{first.label}, then more steps", first.color, first.marker)
+    label = f"{recipe.steps[0].record.label}, then more steps"
+    color, marker = _FAMILIES[len(known) % len(_FAMILIES)]
+    return known.setdefault(label, Style(label, color, marker))
 
 
 def latency_texts(measured: Mapping[str, Any] | None) -> dict[str, str]:

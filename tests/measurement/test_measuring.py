@@ -46,14 +46,15 @@ class Decider:
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
         self.seen: list[float] = []
-        self.spent_s = 0.0
+        self.spent_s = self.cpu_s = 0.0
 
     def __call__(self, observations: Any) -> Any:
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.thread_time()
         self.seen.append(float(observations[0, 0]))
         while time.perf_counter() - start < self.seconds:
             pass
         self.spent_s += time.perf_counter() - start
+        self.cpu_s += time.thread_time() - cpu
         return observations[:, 0]
 
 
@@ -139,13 +140,15 @@ def _consistent(energy: dict[str, Any]) -> None:
 
 
 def test_without_a_meter_there_is_cpu_time_and_no_joules() -> None:
-    found = measure_energy(Decider(100e-6), INPUTS, _job())
+    decider = Decider(100e-6)
+    found = measure_energy(decider, INPUTS, _job())
     assert found["meter"] is None
     assert (found["energy"]["joules"], found["energy"]["idle_watts"]) == (None, None)
     assert found["episodes"] is None
     _consistent(found["energy"])
     per_decision = sum(found["energy"]["cpu_seconds"]) / sum(found["energy"]["decisions"])
-    assert 90e-6 < per_decision < 300e-6
+    # What the decider took itself: on a busy machine that is less than the 100 microseconds.
+    assert 0.9 < per_decision / (decider.cpu_s / len(decider.seen)) < 3
 
 
 def test_a_batch_counts_as_so_many_decisions() -> None:

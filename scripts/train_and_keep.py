@@ -79,9 +79,9 @@ def place_of(agents: Path, training: Training) -> Path:
     return agents / training.algorithm / training.place.env_id
 
 
-def train_one(training: Training, run: Path, should_stop: Callable[[], bool]) -> bool:
-    """Train, or go on; returns whether the training is complete. Notes the processor's time."""
-    config = TrainConfig(
+def config_of(training: Training, device: str = "cpu") -> TrainConfig:
+    """A training of a study, as `train` takes it."""
+    return TrainConfig(
         algorithm=training.algorithm,
         env=training.place.env_id,
         env_kwargs=training.place.env_kwargs,
@@ -92,10 +92,14 @@ def train_one(training: Training, run: Path, should_stop: Callable[[], bool]) ->
         evaluations=training.evaluations,
         eval_episodes=training.eval_episodes,
         checkpoint_seconds=_CHECKPOINT_SECONDS,
-        device="cpu",
+        device=device,
     )
+
+
+def train_one(training: Training, run: Path, should_stop: Callable[[], bool]) -> bool:
+    """Train, or go on; returns whether the training is complete. Notes the processor's time."""
     start = time.process_time()
-    result = train(config, output=run, resume=True, should_stop=should_stop)
+    result = train(config_of(training), output=run, resume=True, should_stop=should_stop)
     took = processor_seconds(run) + time.process_time() - start
     write_file(run / _SECONDS, json.dumps(took).encode())
     return result.complete
@@ -316,7 +320,7 @@ def main() -> None:
         if is_artifact(place_of(arguments.output, training)):
             continue
         print(f"{time.strftime('%H:%M:%S')} {training.name}", flush=True)
-        run = arguments.runs / training.algorithm / training.place.env_id
+        run = place_of(arguments.runs, training)
         if not train_one(training, run, lambda: bool(asked)):
             break
         keep(training, run, arguments.output)

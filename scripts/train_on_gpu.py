@@ -34,7 +34,7 @@ import numpy.typing as npt
 import torch
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
-from train_and_keep import ON_GPU, keep, page, place_of
+from train_and_keep import ON_GPU, config_of, keep, page, place_of
 
 from squeezerl.artifacts.artifact import is_artifact
 from squeezerl.artifacts.output import write_file
@@ -46,9 +46,7 @@ from squeezerl.host.facts import host_facts
 from squeezerl.records import EvaluationRecord, to_json
 from squeezerl.runtimes.onnx_runtime import load_network
 from squeezerl.studies.reading.study_file import read_study
-from squeezerl.studies.study import Training as Task
 from squeezerl.training.algorithms import find_algorithm
-from squeezerl.training.config import TrainConfig
 from squeezerl.training.folder import BEST, TrainingFolder
 from squeezerl.training.model import make_model, network_of
 from squeezerl.training.resolve import Training, resolve
@@ -226,9 +224,9 @@ class Learner:
         seen[:, -2], seen[:, -1] = rewards, ends
         waits = self._model.learning_starts
         if self.steps < waits:
-            self._launch(self._store_and_explore)
+            self._launch(self._store, self._explore)
         elif self.steps <= waits:
-            self._launch(self._store_and_choose)
+            self._launch(self._store, self._follow)
         else:
             if not self._recorded:
                 self._record()
@@ -261,20 +259,17 @@ class Learner:
     def _explore(self) -> None:
         self._choose(torch.rand_like(self._action) * 2 - 1)
 
-    def _store_and_explore(self) -> None:
-        self._store()
-        self._explore()
+    def _train(self) -> None:
+        self._model.train(gradient_steps=1, batch_size=self._model.batch_size)
 
-    def _store_and_choose(self) -> None:
-        self._store()
+    def _follow(self) -> None:
         with torch.no_grad():
             self._choose(self._model.actor._predict(self._observation))
 
     def _turn(self) -> None:
         self._store()
-        self._model.train(gradient_steps=1, batch_size=self._model.batch_size)
-        with torch.no_grad():
-            self._choose(self._model.actor._predict(self._observation))
+        self._train()
+        self._follow()
 
     def _choose(self, action: torch.Tensor) -> None:
         """Note an action between -1 and 1, with noise, and scale it for the environment."""
@@ -285,29 +280,29 @@ class Learner:
 
     # Starting that.
 
-    def _launch(self, work: Callable[[], None]) -> None:
+    def _launch(self, *work: Callable[[], None]) -> None:
         """Copy to the device, work there, and copy back; the host does not wait."""
         with ExitStack() as stack:
             if self._stream is not None:
                 stack.enter_context(torch.cuda.stream(self._stream))
             self._seen.copy_(self._seen_host, non_blocking=True)
-            work()
+            for each in work:
+                each()
             self._chosen_host.copy_(self._chosen, non_blocking=True)
             if self._done is not None:
                 self._done.record(self._stream)
 
     def _record(self) -> None:
         """Record the turn as CUDA graphs: one for each step of a delayed policy's cycle."""
-        cycle = int(getattr(self._model, "policy_delay", 1))
         if self._stream is None:
-            self._recorded = [self._turn] * cycle
+            self._recorded = [self._turn]
             return
         with torch.cuda.stream(self._stream), _no_host(), self._own_generator():
             for _ in range(_WARM_UP):
-                self._model.train(gradient_steps=1, batch_size=self._model.batch_size)
+                self._train()
         self._stream.synchronize()
         self._model._n_updates = 0
-        for _ in range(cycle):
+        for _ in range(getattr(self._model, "policy_delay", 1)):
             graph = torch.cuda.CUDAGraph()
             with _no_host(), self._own_generator(), torch.cuda.graph(graph, stream=self._stream):
                 self._turn()
@@ -425,24 +420,6 @@ def write_model(training: Training, run: Path) -> None:
     model.env.close()
 
 
-def resolved(task: Task, device: str) -> Training:
-    """A training of a study, as `train` takes it."""
-    return resolve(
-        TrainConfig(
-            algorithm=task.algorithm,
-            env=task.place.env_id,
-            env_kwargs=task.place.env_kwargs,
-            backend=task.place.backend,
-            hyperparameters=task.hyperparameters,
-            steps=task.steps,
-            seed=task.seed,
-            evaluations=task.evaluations,
-            eval_episodes=task.eval_episodes,
-            device=device,
-        )
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("study", type=Path)
@@ -454,7 +431,7 @@ def main() -> None:
     arguments = parser.parse_args()
     tasks = read_study(arguments.study).trainings
     runs = [
-        (task, arguments.runs / task.algorithm / task.place.env_id)
+        (task, place_of(arguments.runs, task))
         for task in tasks
         if not find_algorithm(task.algorithm).on_policy
         and not is_artifact(place_of(arguments.output, task))
@@ -462,7 +439,7 @@ def main() -> None:
     todo = [(task, run) for task, run in runs if not (run / ON_GPU).is_file()]
     if todo:
         train_together(
-            [resolved(task, arguments.device) for task, _ in todo],
+            [resolve(config_of(task, arguments.device)) for task, _ in todo],
             [run for _, run in todo],
             arguments.seconds,
         )
@@ -471,7 +448,7 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     for task, run in runs:
         print(f"{time.strftime('%H:%M:%S')} {task.name}", flush=True)
-        write_model(resolved(task, "cpu"), run)
+        write_model(resolve(config_of(task)), run)
         keep(task, run, arguments.output)
         text = page(arguments.output, tasks)
         (arguments.output / "README.md").write_text(text, encoding="utf-8")

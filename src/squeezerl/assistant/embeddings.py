@@ -84,8 +84,8 @@ class MiniLM:
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """A vector for each text."""
         self._load()
-        # One text at a time on each core takes less than half of the time of batches, which are
-        # padded to their longest and leave the processor's caches.
+        # Batches take more than twice as long: each is padded to its longest text, and does not
+        # fit into the processor's caches.
         with ThreadPoolExecutor(count_cores()) as pool:
             return list(pool.map(self.embed_query, texts))
 

@@ -124,7 +124,7 @@ def _parsed(content: bytes) -> tuple[Network, bytes]:
 
 
 def with_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:
-    """The file with other metadata (`metadata_props`); the entry that SqueezeRL adds stays."""
+    """The file with this metadata (`metadata_props`) and the entry that SqueezeRL adds."""
     if not metadata:
         return content
     model = onnx.load_model_from_string(content)

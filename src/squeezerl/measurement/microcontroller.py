@@ -173,7 +173,7 @@ def _emulate(image: _Image, processor: str) -> dict[str, int]:
     machine.hook_add(unicorn.UC_HOOK_MEM_WRITE, on_state, begin=_RAM, end=_RAM + 3)
     place, hooks = image.entry, list[Any]()
     try:
-        # Hooks come and go between two runs: Unicorn crashes at times where they do so within one.
+        # Hooks are added and removed between two runs, since Unicorn sometimes crashes within one.
         while reached[-1] != _DONE:
             stops = len(reached)
             machine.emu_start(place | 1, 0xFFFF_FFFF, timeout=_SECONDS * 1_000_000)

@@ -477,7 +477,7 @@ def _dtype(weight: Any) -> str:
 
 
 def _tolerance(network: Network, actions: npt.NDArray[Any]) -> str:
-    """1e-5 of the size of the actions: of their bounds, or of the largest where there are none."""
+    """1e-5 of the largest of the recorded actions and of the bounds that are finite."""
     sizes = np.abs([network.head.low, network.head.high, np.abs(actions).max(axis=0)])
     size = sizes[np.isfinite(sizes)].max(initial=1.0)
     return _number(np.float32(1e-5 * size))

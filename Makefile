@@ -1,6 +1,7 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 .PHONY: demo test quick lint types imports docs bench results compression-results profile-results study-results \
 	assistant-results research-variances published-results low-bits-results \
+	matched-bytes-results paper-results go2-results \
 	paper-small-results paper-agents clean
 
 BIN := .venv/bin
@@ -95,6 +96,21 @@ low-bits-results: .venv/.installed  ## The figures of docs/what-compression-cost
 		--artifacts out/low-bits-artifacts
 	$(BIN)/squeezerl study report low-bits --store sqlite:///out/low-bits.db --output results/low-bits --force
 	@$(call slim,results/low-bits)
+
+matched-bytes-results: .venv/.installed  ## The picture of docs/what-compression-costs.md; two hours, goes on.
+	@mkdir -p out
+	$(BIN)/squeezerl study run studies/matched-bytes.yaml --store sqlite:///out/matched-bytes.db \
+		--artifacts out/matched-bytes-artifacts
+	$(BIN)/python scripts/matched_bytes_page.py out/matched-bytes.db \
+		--output results/matched-bytes
+
+paper-results: .venv/.installed  ## What compression costs the agents in results/paper; two hours, goes on.
+	@mkdir -p out
+	$(BIN)/squeezerl study run studies/paper-compressed.yaml --store sqlite:///out/paper-compressed.db \
+		--artifacts out/paper-compressed-artifacts
+	$(BIN)/squeezerl study report paper-compressed --store sqlite:///out/paper-compressed.db \
+		--output results/paper/compressed --force
+	@$(call slim,results/paper/compressed)
 
 paper-small-results: .venv/.installed  ## The paper's grid, small; an hour or so, alone, goes on.
 	@mkdir -p out

@@ -7,6 +7,9 @@ for an agent, and `training.json`: settings, learning curve, and 100 episodes be
 policies that know nothing. The policy is that of the best evaluation while it learned; these have
 seeds of their own, so nothing was chosen on the episodes that are reported.
 
+From there it learns on for int8, with a fifth of the steps; that policy is in the folder `int8`
+beside the other.
+
 Kept agents are not trained again. Ctrl-C and SIGTERM write a checkpoint, from which the same
 command goes on. Unfinished trainings are in `--runs`.
 """
@@ -15,11 +18,12 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import json
 import math
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +32,7 @@ import numpy as np
 from squeezerl.agents.load import load_agent
 from squeezerl.analysis.bootstrap import mean_interval
 from squeezerl.analysis.published import published_cell, published_quantized
-from squeezerl.artifacts.artifact import is_artifact
+from squeezerl.artifacts.artifact import Artifact, is_artifact, read_artifact
 from squeezerl.artifacts.output import new_folder, write_file
 from squeezerl.evaluation.environment import Environment
 from squeezerl.evaluation.evaluate import evaluate
@@ -43,7 +47,7 @@ from squeezerl.runtimes.base import Actor
 from squeezerl.runtimes.onnx_runtime import load_network
 from squeezerl.studies.reading.study_file import read_study
 from squeezerl.studies.study import Training
-from squeezerl.training.config import TrainConfig
+from squeezerl.training.config import QatConfig, TrainConfig
 from squeezerl.training.train import train
 
 EPISODES, SEED = 100, 0
@@ -52,6 +56,10 @@ RECORD, REFERENCES = "training.json", "references.json"
 REFERENCE_NAMES = ("random", "zero", "constant")
 _SECONDS = "processor_seconds.json"
 ON_GPU = "on_gpu.json"  # where `train_on_gpu.py` notes what it trained on, and how long
+INT8, _BEST = "int8", "best_model.zip"
+_INT8_SHARE = 0.2  # of the agent's steps
+# The policy acts well already, so few of its steps are random ones.
+_INT8_RANDOM_STEPS = 1_000
 _CURVE_POINTS = 100
 _CHECKPOINT_SECONDS = 600.0  # those of Humanoid's replay buffer are gigabytes
 # Mean returns in the v3 environments, one training each, mostly over 1,000,000 steps.
@@ -96,10 +104,24 @@ def config_of(training: Training, device: str = "cpu") -> TrainConfig:
     )
 
 
-def train_one(training: Training, run: Path, should_stop: Callable[[], bool]) -> bool:
+def int8_config_of(training: Training, run: Path) -> TrainConfig:
+    """The training for int8 that starts from the best policy of a training."""
+    settings = dict(training.hyperparameters)
+    if "learning_starts" in settings:
+        settings["learning_starts"] = _INT8_RANDOM_STEPS
+    return dataclasses.replace(
+        config_of(training),
+        init=run / _BEST,
+        qat=QatConfig(),
+        steps=round(_INT8_SHARE * training.steps),
+        hyperparameters=settings,
+    )
+
+
+def train_one(config: TrainConfig, run: Path, should_stop: Callable[[], bool]) -> bool:
     """Train, or go on; returns whether the training is complete. Notes the processor's time."""
     start = time.process_time()
-    result = train(config_of(training), output=run, resume=True, should_stop=should_stop)
+    result = train(config, output=run, resume=True, should_stop=should_stop)
     took = processor_seconds(run) + time.process_time() - start
     write_file(run / _SECONDS, json.dumps(took).encode())
     return result.complete
@@ -156,8 +178,7 @@ def played(actor: Actor, environment: Environment) -> dict[str, Any]:
 def keep(training: Training, run: Path, agents: Path) -> None:
     """Write the folder of a trained agent."""
     environment = training.place.find()
-    agent = load_agent(run / "best_model.zip")
-    artifact = make_artifact(agent)
+    artifact = make_artifact(load_agent(run / _BEST))
     evaluation = played(load_network(artifact.network), environment)
     references = references_in(environment, agents)
     gains = {
@@ -167,6 +188,27 @@ def keep(training: Training, run: Path, agents: Path) -> None:
         )
         for name in REFERENCE_NAMES
     }
+    record = {
+        "trained": all(gain.low > 0 for gain in gains.values()),
+        "gains": to_json(gains),
+        "evaluation": evaluation,
+        "hyperparameters": dict(training.hyperparameters),
+    }
+    write_folder(place_of(agents, training), artifact, training, run, record)
+
+
+def keep_int8(training: Training, run: Path, agents: Path) -> None:
+    """Write the folder of the policy that learned on for int8."""
+    artifact = read_artifact(run / f"best_{INT8}")
+    evaluation = played(load_network(artifact.network), training.place.find())
+    folder = place_of(agents, training) / INT8
+    write_folder(folder, artifact, training, run, {"evaluation": evaluation})
+
+
+def write_folder(
+    folder: Path, artifact: Artifact, training: Training, run: Path, record: dict[str, Any]
+) -> None:
+    """Write a policy, and the record with what the training left."""
     with np.load(run / "evaluations.npz", allow_pickle=False) as file:
         steps, results, best = file["timesteps"], file["results"], int(file["best"][0])
     record = {
@@ -175,10 +217,7 @@ def keep(training: Training, run: Path, agents: Path) -> None:
         "seed": training.seed,
         "steps": int(steps[-1]),
         "kept_at_steps": int(steps[best]),
-        "trained": all(gain.low > 0 for gain in gains.values()),
-        "gains": to_json(gains),
-        "evaluation": evaluation,
-        "hyperparameters": dict(training.hyperparameters),
+        **record,
         "evaluations": {
             "steps": steps.tolist(),
             "mean_returns": results.mean(axis=1).round(1).tolist(),
@@ -186,11 +225,11 @@ def keep(training: Training, run: Path, agents: Path) -> None:
         "training_episodes": thinned(episodes_in(run)),
         **trained_on(run),
     }
-    with new_folder(place_of(agents, training), force=True) as folder:
+    with new_folder(folder, force=True) as new:
         for name, content in artifact.files.items():
-            (folder / name).write_bytes(content)
+            (new / name).write_bytes(content)
         text = json.dumps(record, indent=1)
-        (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+        (new / RECORD).write_text(text + "\n", encoding="utf-8")
 
 
 def episodes_in(run: Path) -> list[tuple[float, int]]:
@@ -216,6 +255,15 @@ def thinned(episodes: Iterable[tuple[float, int]]) -> dict[str, list[float]]:
     }
 
 
+def return_of(folder: Path) -> str:
+    """The mean return and its interval of what is kept in a folder, if it is there."""
+    if not (file := folder / RECORD).is_file():
+        return DASH
+    evaluation = json.loads(file.read_text())["evaluation"]
+    low, high = evaluation["ci95"]
+    return format_number_interval(Interval(estimate=evaluation["mean_return"], low=low, high=high))
+
+
 def page(agents: Path, trainings: Iterable[Training]) -> str:
     """The table of all agents that are kept, beside what is published."""
     study = published_quantized().set_index(["algorithm", "environment"])["baseline"]
@@ -229,22 +277,23 @@ def page(agents: Path, trainings: Iterable[Training]) -> str:
         name = f"{cell[0]} {cell[1]}"
         beside = [DASH if math.isnan(x) else f"{x:,.0f}" for x in (baseline, zoo or math.nan)]
         if not is_artifact(folder):
-            rows.append((name, DASH, DASH, DASH, DASH, *beside, "not trained yet", DASH, DASH))
+            rows.append((name, *[DASH] * 4, *beside, "not trained yet", *[DASH] * 3))
             continue
         record = json.loads((folder / RECORD).read_text())
-        mean, bounds = record["evaluation"]["mean_return"], record["evaluation"]["ci95"]
+        mean = record["evaluation"]["mean_return"]
         known = references[training.place.env_id]
         trained += record["trained"]
         above += mean >= baseline
         rows.append(
             (
                 Link(name, str(folder.relative_to(agents))),
-                format_number_interval(Interval(estimate=mean, low=bounds[0], high=bounds[1])),
+                return_of(folder),
                 *(f"{known[name]['mean_return']:,.0f}" for name in REFERENCE_NAMES),
                 *beside,
                 "yes" if record["trained"] else "no",
                 f"{record['steps']:,}",
                 f"{record['processor_seconds'] / 60:,.0f}" if "gpu" not in record else "GPU",
+                return_of(folder / INT8),
             )
         )
     kept = sum(isinstance(row[0], Link) for row in rows)
@@ -252,6 +301,7 @@ def page(agents: Path, trainings: Iterable[Training]) -> str:
         header=(
             *("agent", "return [95 %]", "random", "zero actions", "best of 1,000 constant actions"),
             *("the study's baseline", "rl-zoo (v3)", "trained", "steps", "processor minutes"),
+            "int8, learned on",
         ),
         rows=tuple(rows),
         left=(0, 7),
@@ -277,6 +327,11 @@ def page(agents: Path, trainings: Iterable[Training]) -> str:
             "algorithms take one gradient step for every 8 environment steps. The policy that is "
             "kept is that of the best of 20 evaluations while it learned, of 5 episodes each, with "
             "seeds that nothing else uses."
+        ),
+        Paragraph(
+            f"Int8: from that policy the agent learned on for {_INT8_SHARE:.0%} of the steps, with "
+            "integers simulated (quantization-aware training); the policy is in the folder "
+            f"{INT8}. The study trains for int8 from the start."
         ),
         Paragraph(
             (
@@ -305,6 +360,21 @@ def page(agents: Path, trainings: Iterable[Training]) -> str:
     return render(Document(title="Agents that have learned", blocks=blocks))
 
 
+def left(
+    trainings: Sequence[Training], agents: Path, runs: Path
+) -> Iterator[tuple[Training, TrainConfig, Path, Callable[[Training, Path, Path], None]]]:
+    """What is not kept yet, with its training, that one's folder, and how it will be kept."""
+    for training in trainings:
+        if not is_artifact(place_of(agents, training)):
+            yield training, config_of(training), place_of(runs, training), keep
+    for training in trainings:
+        run = place_of(runs, training)
+        # What is kept has no critic, so it takes the training's own folder to learn on.
+        if (run / _BEST).is_file() and not is_artifact(place_of(agents, training) / INT8):
+            int8_run = run.with_name(f"{run.name}-{INT8}")
+            yield training, int8_config_of(training, run), int8_run, keep_int8
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("study", type=Path)
@@ -315,17 +385,15 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: asked.append(number))
     trainings = read_study(arguments.study).trainings
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    for training in trainings:
-        if is_artifact(place_of(arguments.output, training)):
-            continue
-        print(f"{time.strftime('%H:%M:%S')} {training.name}", flush=True)
-        run = place_of(arguments.runs, training)
-        if not train_one(training, run, lambda: bool(asked)):
+    agents: Path = arguments.output
+    agents.mkdir(parents=True, exist_ok=True)
+    for training, config, run, keep_it in left(trainings, agents, arguments.runs):
+        name = f"{training.name}{' for int8' if config.qat else ''}"
+        print(f"{time.strftime('%H:%M:%S')} {name}", flush=True)
+        if not train_one(config, run, lambda: bool(asked)):
             break
-        keep(training, run, arguments.output)
-        text = page(arguments.output, trainings)
-        (arguments.output / "README.md").write_text(text, encoding="utf-8")
+        keep_it(training, run, agents)
+        (agents / "README.md").write_text(page(agents, trainings), encoding="utf-8")
 
 
 if __name__ == "__main__":

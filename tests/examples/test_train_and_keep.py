@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from squeezerl import load_agent
+from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.evaluation.evaluate import evaluate
 from squeezerl.runtimes.onnx_runtime import load_network
 
@@ -64,6 +65,13 @@ def test_an_agent_is_trained_once_and_kept(
     assert record["training_episodes"]["steps"][-1] <= record["steps"] == 2048
     assert record["hyperparameters"]["n_steps"] == 256
     assert "TRPO Pendulum" in (agents / "README.md").read_text()
+
+    int8 = read_artifact(folder / "int8")
+    record = record_of(folder / "int8")
+    assert int8.manifest.recipe.startswith("qat")
+    assert record["steps"] == pytest.approx(0.2 * 2048, abs=4 * 256)
+    again = evaluate(load_network(int8.network), "Pendulum-v1", episodes=3)
+    np.testing.assert_allclose(again.returns, record["evaluation"]["returns"], atol=1e-3)
 
     written = (folder / "training.json").stat().st_mtime_ns
     script.main()

@@ -187,6 +187,20 @@ def test_what_begins_late_learns_for_the_time_that_is_left() -> None:
     assert short.begun == start
 
 
+def test_what_was_cut_short_is_not_planned_again() -> None:
+    first = _plan(_law, 1, (START, OTHER))[0]
+    demand = Demand(retain=RETAIN)
+    seen = {candidate: Seen(cost=100, retention=0.9) for candidate in first}
+    plan = partial(
+        shrinking, (START, OTHER), seen=seen, demand=demand, core_s=CORE_S, workers=WORKERS
+    )
+    whole = next(plan(first, ()))
+    short = shortened(whole, 0.7 * whole.learning_s)
+    others = list(plan([*first, short], [short]))
+    assert others
+    assert whole not in others
+
+
 def test_students_are_small_and_learn() -> None:
     network = demo_network()
     recipes = students(network)

@@ -59,6 +59,17 @@ def test_paper_trained_takes_enough_gradient_steps_in_every_cell() -> None:
             assert (training.steps - settings["learning_starts"]) // settings["n_envs"] >= 100_000
 
 
+def test_paper_compressed_treats_every_agent_that_is_kept() -> None:
+    plan = planned("paper-compressed")
+    policies = Counter(label["method"] for job, label in plan.members if job.kind == "evaluate")
+    kept = len(list((STUDIES.parent / "results/paper/agents").glob("*/*-v4/manifest.json")))
+
+    assert kept >= 12
+    assert policies["ptdq"] == policies["ptsq"] == policies["bits-8+recover"] == kept
+    assert policies["l1"] == policies["l2"] == 14 * kept
+    assert policies["l2+recover"] == 4 * kept
+
+
 def test_quickstart_has_every_method() -> None:
     methods = {label["method"] for _, label in planned("quickstart").members}
 

@@ -105,7 +105,7 @@ class _Line:
         self, seen: Mapping[Candidate, Seen], demand: Demand, count: int
     ) -> Iterator[Candidate]:
         """What to try next, the most promising first: so many that are new, or fewer."""
-        new = (c for c in self._proposals(seen, demand) if c not in self.tried)
+        new = (c for c in self._proposals(seen, demand) if not _was_tried(c, self.tried))
         return itertools.islice(new, count)
 
     def _proposals(self, seen: Mapping[Candidate, Seen], demand: Demand) -> Iterator[Candidate]:
@@ -330,6 +330,22 @@ def _repairs(candidate: Candidate) -> int:
     if any(isinstance(step, Bits | StructuredPruning) for step in added):
         return 0
     return 1 + _repairs(begun)
+
+
+def _was_tried(candidate: Candidate, tried: Collection[Candidate]) -> bool:
+    """Whether it was tried already, perhaps cut short for lack of time.
+
+    What was tried for no more than half as long was planned to be that short.
+    """
+
+    def is_cut_short(other: Candidate) -> bool:
+        return (
+            (other.begun, other.attempt) == (candidate.begun, candidate.attempt)
+            and 0.5 * candidate.learning_s < other.learning_s < candidate.learning_s
+            and lengthened(other.recipe, 0) == lengthened(candidate.recipe, 0)
+        )
+
+    return candidate in tried or any(map(is_cut_short, tried))
 
 
 def _extended(candidate: Candidate, *steps: Spec) -> Candidate:

@@ -22,7 +22,7 @@ from squeezerl.artifacts.output import write_file
 from squeezerl.host.facts import host_facts
 from squeezerl.jobs.open import open_store
 from squeezerl.methods.recipe import Recipe
-from squeezerl.report.document import Document, Figure, Paragraph, Table
+from squeezerl.report.document import Code, Document, Figure, Paragraph, Table
 from squeezerl.report.renderers import render
 from squeezerl.report.text import DASH
 from squeezerl.studies.reading.study_file import read_study
@@ -158,12 +158,16 @@ def main() -> None:
             Paragraph(
                 "Normalised retention in percent (0 is a random policy) over 100 episodes, the "
                 "same start states for all, with 95 % bootstrap intervals. Each policy was made "
-                "once, so the intervals say nothing about other seeds."
+                "once, so the intervals say nothing about other seeds. In the picture, policies of "
+                "equal bytes stand beside each other."
             ),
             table(frame),
             Paragraph(
-                f"Made on {host.cpu}, {host.cores_available} cores, with `make "
-                "matched-bytes-results`."
+                (
+                    f"Made on {host.cpu}, {host.cores_available} cores, with ",
+                    Code("make matched-bytes-results"),
+                    ".",
+                )
             ),
         ),
     )

@@ -73,11 +73,12 @@ def played(original: Sequence[Walk], random: Sequence[float], walked: Sequence[W
     returns, baseline = ([walk.rewards.sum() for walk in some] for some in (walked, original))
     kept = retention(returns, baseline, random, threshold=0.95, rng=rng).normalized
     errors = np.concatenate([walk.errors() for walk in walked])
+    forward, turning = errors.mean(axis=0).tolist() if len(errors) else (None, None)
     return {
         "return": _interval(mean_interval(returns, rng)),
         "retention": kept and _interval(kept),
-        "error_m_per_s": errors[:, 0].mean(),
-        "error_rad_per_s": errors[:, 1].mean(),
+        "error_m_per_s": forward,  # of commands that were followed to their end
+        "error_rad_per_s": turning,
         "falls": sum(walk.fallen for walk in walked),
     }
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
@@ -71,6 +71,17 @@ def _plan(
         tried += turn
         seen |= {candidate: known for candidate in turn if (known := law(candidate))}
     return found
+
+
+def _after_the_first() -> tuple[list[Candidate], Callable[..., Iterator[Candidate]]]:
+    """Two first students that lack little, and what plans on from there."""
+    first = _plan(_law, 1, (START, OTHER))[0]
+    demand = Demand(retain=RETAIN)
+    seen = {candidate: Seen(cost=100, retention=0.9) for candidate in first}
+    plan = partial(
+        shrinking, (START, OTHER), seen=seen, demand=demand, core_s=CORE_S, workers=WORKERS
+    )
+    return first, plan
 
 
 def test_first_students_of_every_kind_learn_for_equal_times() -> None:
@@ -162,12 +173,7 @@ def test_given_recipes_learn_again_and_again_from_other_seeds() -> None:
 
 
 def test_a_free_worker_goes_on_while_another_still_learns() -> None:
-    first = _plan(_law, 1, (START, OTHER))[0]
-    demand = Demand(retain=RETAIN)
-    seen = {candidate: Seen(cost=100, retention=0.9) for candidate in first}
-    plan = partial(
-        shrinking, (START, OTHER), seen=seen, demand=demand, core_s=CORE_S, workers=WORKERS
-    )
+    first, plan = _after_the_first()
     follower = next(plan(first, ()))
     assert follower.begun in first
     other = next(plan([*first, follower], [follower]))
@@ -188,12 +194,7 @@ def test_what_begins_late_learns_for_the_time_that_is_left() -> None:
 
 
 def test_what_was_cut_short_is_not_planned_again() -> None:
-    first = _plan(_law, 1, (START, OTHER))[0]
-    demand = Demand(retain=RETAIN)
-    seen = {candidate: Seen(cost=100, retention=0.9) for candidate in first}
-    plan = partial(
-        shrinking, (START, OTHER), seen=seen, demand=demand, core_s=CORE_S, workers=WORKERS
-    )
+    first, plan = _after_the_first()
     whole = next(plan(first, ()))
     short = shortened(whole, 0.7 * whole.learning_s)
     others = list(plan([*first, short], [short]))

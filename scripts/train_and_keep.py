@@ -324,7 +324,9 @@ def page(agents: Path, trainings: Iterable[Training]) -> str:
         Paragraph(
             "Settings and network sizes are those that rl-zoo publishes, with 8 environments "
             "instead of 1 and fewer steps than the longest of its trainings; the off-policy "
-            "algorithms take one gradient step for every 8 environment steps. The policy that is "
+            "algorithms take one gradient step for every 8 environment steps. Where rl-zoo's do not "
+            "learn (TD3 and DDPG on Humanoid and HumanoidStandup, DDPG on Ant), they are those "
+            "that TD3's authors changed to: a learning rate of 3e-4, and 256-256. The policy that is "
             "kept is that of the best of 20 evaluations while it learned, of 5 episodes each, with "
             "seeds that nothing else uses."
         ),

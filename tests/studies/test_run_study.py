@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 
 import squeezerl
+from balancing import balancing_agent, cart_pole, untrained_agent
 from finished import STUDY, Finished, finish
 from shared_folder import shared_folder
 from squeezerl.analysis.cells import cells
 from squeezerl.errors import StudyError
+from squeezerl.evaluation.evaluate import play
 from squeezerl.jobs.store import Store
+from squeezerl.pipeline.make import make_artifact
+from squeezerl.runtimes.onnx_runtime import load_network
 from squeezerl.studies.results import load_study
 from squeezerl.studies.run import StudyRun, find_study, open_existing, prepare
 
@@ -96,6 +100,38 @@ def test_studies_share_what_they_have_in_common(after: Path) -> None:
     assert done.counts.done == len(first) + 2
     after = attempts("sqlite:///small.db")
     assert {job: after[job] for job in first} == first
+
+
+def test_a_policy_that_is_made_already_is_judged_beside_its_agent(here: Path) -> None:
+    """It is made from another agent, so that one compressed anew would act differently."""
+    make_artifact(balancing_agent()).save(here / "mine")
+    made = make_artifact(untrained_agent(), "ptdq")
+    made.save(here / "mine" / "elsewhere")
+    text = """
+name: made
+agents: [{path: mine, env_kwargs: {max_episode_steps: 100}}]
+methods: [ptsq, ptdq: {folder: elsewhere}]
+episodes: 3
+"""
+
+    done = run(text)
+
+    assert done.counts.done == done.counts.total
+    rows = done.data.returns.set_index("method")
+    assert rows.at["float", "returns"].tolist() == [100, 100, 100]
+    expected = play(load_network(made.network), cart_pole(), episodes=3, seed=0)
+    assert rows.at["ptdq", "returns"].tolist() == expected.returns
+    assert max(expected.returns) < 20
+    assert rows.at["ptdq", "weight_bytes"] == made.manifest.size.weight_bytes
+
+    for options, says in (
+        ("{folder: nowhere}", "no agent that exists already has a policy in a folder nowhere"),
+        ("{folder: elsewhere, keep: [layer0]}", "was made with int8:dynamic, not with"),
+    ):
+        with pytest.raises(StudyError, match=says):
+            run(text.replace("{folder: elsewhere}", options))
+    with pytest.raises(StudyError, match="one folder holds one policy"):
+        run(text.replace("ptdq: {", "l2: {percent: [10, 20], "))
 
 
 def test_missing_artifacts_are_reported_and_made_again_on_request(after: Path) -> None:

@@ -1,4 +1,6 @@
-"""`compress`: an agent becomes an artifact; without specs, its policy in float32."""
+"""`compress`: an agent becomes an artifact; without specs, its policy in float32.
+
+One that is made already is taken as it is."""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import dataclasses
 from typing import Any
 
 from squeezerl.agents.load import Agent, load_agent
-from squeezerl.artifacts.artifact import read_artifact
+from squeezerl.artifacts.artifact import Artifact, read_artifact
 from squeezerl.jobs.context import JobContext, stoppable
 from squeezerl.jobs.job import Job, Outcome
 from squeezerl.methods.recipe import Recipe
@@ -24,21 +26,10 @@ def compress(job: Job, context: JobContext) -> Outcome:
         Interrupted: if the job was asked to stop.
         SqueezeRLError: if a layer cannot be treated as the specs ask.
     """
-    agent = _fetch(job.params["agent"], context)
-    recipe = Recipe.from_json(job.params["specs"])
-    given, begun = job.params["calibration"] or {}, job.params.get("begun")
-    log = fetch_log(given["log"], context.location) if "log" in given else None
-    with stoppable(context) as progress:
-        artifact = make_artifact(
-            agent,
-            recipe,
-            environment=Place.of(given).find() if "env_id" in given else None,
-            log=log,
-            **{name: given[name] for name in ("episodes", "count", "seed") if name in given},
-            threads=context.threads,
-            begun=None if begun is None else read_artifact(context.fetch(begun)),
-            on_progress=progress,
-        )
+    if "made" in job.params:
+        artifact = read_artifact(context.location.fetch_input(job.params["made"]))
+    else:
+        artifact = _make(job, context)
     timed = {}
     if job.params.get("timed"):
         timed["decision_s"] = decision_seconds(artifact.network)
@@ -58,6 +49,24 @@ def compress(job: Job, context: JobContext) -> Outcome:
             "stored_bytes": stored.bytes,
         }
     )
+
+
+def _make(job: Job, context: JobContext) -> Artifact:
+    agent = _fetch(job.params["agent"], context)
+    recipe = Recipe.from_json(job.params["specs"])
+    given, begun = job.params["calibration"] or {}, job.params.get("begun")
+    log = fetch_log(given["log"], context.location) if "log" in given else None
+    with stoppable(context) as progress:
+        return make_artifact(
+            agent,
+            recipe,
+            environment=Place.of(given).find() if "env_id" in given else None,
+            log=log,
+            **{name: given[name] for name in ("episodes", "count", "seed") if name in given},
+            threads=context.threads,
+            begun=None if begun is None else read_artifact(context.fetch(begun)),
+            on_progress=progress,
+        )
 
 
 def _fetch(given: dict[str, Any], context: JobContext) -> Agent:

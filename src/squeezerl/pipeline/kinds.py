@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from squeezerl.agents.load import Agent
+from squeezerl.artifacts.artifact import Artifact
 from squeezerl.evaluation import environment as environments
 from squeezerl.evaluation.log import Log, read_log
 from squeezerl.jobs.kinds import register_kind
@@ -54,6 +55,13 @@ def put_agent(agent: Agent, location: Location) -> None:
     with location.scratch() as folder:
         agent.save(folder)
         location.put_input(agent.key, folder)
+
+
+def put_made(artifact: Artifact, location: Location) -> None:
+    """Store an artifact that is made already where all workers can fetch it."""
+    with location.scratch() as folder:
+        artifact.save(folder)
+        location.put_input(artifact.manifest.model_sha256, folder)
 
 
 def calibration_params(place: Place, seed: int) -> dict[str, Any]:

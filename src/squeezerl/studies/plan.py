@@ -110,7 +110,8 @@ class _Planner:
         for variant in self._study.variants:
             if not variant.is_for(agent.algorithm, agent.place.env_id):
                 continue
-            if variant.trains and not isinstance(agent, Training):
+            exists = isinstance(agent, ExistingAgent)
+            if variant.trains and exists and agent.name not in variant.made:
                 continue
             policy, evaluation = self._add_policy(variant, agent, source, label)
             made.append((variant, policy, evaluation))
@@ -178,13 +179,15 @@ class _Planner:
         source: Mapping[str, Any],
         label: Label,
     ) -> _Policy:
-        plays = variant.recipe.needs_environment
+        made = variant.made.get(agent.name)
+        plays = variant.recipe.needs_environment and made is None
         job = self._add(
             COMPRESS,
             {
                 "agent": dict(source),
                 "specs": variant.recipe.to_json(),
                 "calibration": calibration_params(agent.place, self._study.seed) if plays else None,
+                **({} if made is None else {"made": made.manifest.model_sha256}),
             },
             label,
             needs=(source["job"],) if "job" in source else (),

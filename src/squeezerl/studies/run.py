@@ -11,7 +11,7 @@ from squeezerl.errors import MissingArtifactsError, StudyError
 from squeezerl.host.cores import count_cores
 from squeezerl.jobs.location import Location
 from squeezerl.jobs.open import sqlite_path
-from squeezerl.pipeline.kinds import put_agent, registrations
+from squeezerl.pipeline.kinds import put_agent, put_made, registrations
 from squeezerl.studies.forecast import Forecast, finished_jobs, forecast
 from squeezerl.studies.plan import Plan, plan_study
 from squeezerl.studies.reading.study_file import check_store, default_store, read_name, read_study
@@ -128,6 +128,9 @@ def run_study(
             on_redo(len(missing))
     for given in planned.agents:
         put_agent(given.agent, location)
+    for variant in planned.variants:
+        for artifact in variant.made.values():
+            put_made(artifact, location)
     counts = execute(
         planned.store,
         planned.name,

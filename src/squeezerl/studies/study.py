@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from squeezerl.agents.load import Agent
+from squeezerl.artifacts.artifact import Artifact
 from squeezerl.methods.base import percentage_text
 from squeezerl.methods.recipe import Recipe
 from squeezerl.methods.trained_int8 import QuantizationAwareTraining
@@ -25,11 +27,15 @@ def agent_name(algorithm: str, place: Place, suffix: str = "") -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class ExistingAgent:
-    """An agent that was trained elsewhere; `name` is, for example, "ppo-Hopper-v4"."""
+    """An agent that was trained elsewhere; `name` is, for example, "ppo-Hopper-v4".
+
+    `path` is where it was read.
+    """
 
     name: str
     agent: Agent
     place: Place
+    path: Path = Path()
 
     @property
     def algorithm(self) -> str:
@@ -88,6 +94,7 @@ class Variant:
         ratio: share of neurons that are removed, if any are.
         recipe: how the policy is compressed; one that needs training trains the agent again.
         ticket: prune by this norm, rewind and train again instead.
+        made: policies that are made already, by the names of the agents that they came from.
         algorithms: the algorithms that it is for; `None` for all.
         environments: the environments that it is for; `None` for all.
     """
@@ -96,6 +103,7 @@ class Variant:
     ratio: float | None = None
     recipe: Recipe = field(default_factory=Recipe)
     ticket: TicketNorm | None = None
+    made: Mapping[str, Artifact] = field(default_factory=dict, hash=False)
     algorithms: tuple[str, ...] | None = None
     environments: tuple[str, ...] | None = None
 

@@ -138,7 +138,7 @@ def _read_existing(
         place = place.found(environment)
         suffix = parts["name"].text() if "name" in parts else ""
         name = agent_name(source.label, place, suffix)
-        agents.append(ExistingAgent(name=name, agent=agent, place=place))
+        agents.append(ExistingAgent(name=name, agent=agent, place=place, path=path))
     if not agents:
         raise parts["environments"].error(
             f"none of the {len(paths)} agents was trained on one of {', '.join(wanted or ())}"

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from typing import get_args
 
 from squeezerl.analysis.methods import REFERENCES
+from squeezerl.artifacts.artifact import Artifact, is_artifact, read_artifact
 from squeezerl.methods.base import SpecText, method_words
 from squeezerl.methods.pruning import MAX_RATIO
-from squeezerl.methods.recipe import parse_grid
+from squeezerl.methods.recipe import Recipe, parse_grid
 from squeezerl.studies.reading.yaml_node import YamlNode, each, unknown
 from squeezerl.studies.study import TICKET, ExistingAgent, TicketNorm, Training, Variant
 
 _TICKET_KEYS = ("norms", "percent", "only")
 _NAIVE = "naive"
+_FOLDER = "folder"
 
 
 def read_methods(
@@ -29,8 +31,8 @@ def read_methods(
     for item in node.items():
         text, value = _read_item(item)
         with item.blamed():
-            new = _read_tickets(value) if text == TICKET else _read_recipes(text, value)
-            if any(variant.trains for variant in new) and not trainings:
+            new = _read_tickets(value) if text == TICKET else _read_recipes(text, value, agents)
+            if any(v.trains and not v.made for v in new) and not trainings:
                 raise item.error(
                     f"{text} trains agents again, so it needs agents that the study trains itself, "
                     "and there are none; add - train: {...} to agents"
@@ -74,12 +76,14 @@ def _read_item(item: YamlNode) -> tuple[str, YamlNode | None]:
     return text, value
 
 
-def _read_recipes(text: str, value: YamlNode | None) -> list[Variant]:
+def _read_recipes(
+    text: str, value: YamlNode | None, agents: Sequence[ExistingAgent]
+) -> list[Variant]:
     """The variants of a method's alias ("l2", "ptdq") or of a recipe's text."""
     steps = [SpecText.parse(step) for step in text.split("|")]
     fields = steps[-1].other_open_fields
     naive = f"{text}-{_NAIVE}"
-    keys = ["name", "only", *fields]
+    keys = ["name", "only", _FOLDER, *fields]
     keys += ["percent"] if any(step.is_open for step in steps) else []
     keys += [_NAIVE] if naive in method_words() else []
     options = {} if value is None else value.mapping(tuple(keys))
@@ -93,15 +97,40 @@ def _read_recipes(text: str, value: YamlNode | None) -> list[Variant]:
         amounts = [percentage / 100 for percentage in _read_percentages(options["percent"])]
     recipes = parse_grid(text, amounts)
     own_name = _read_name(options["name"], text) if "name" in options else None
+    if _FOLDER in options and len(recipes) > 1:
+        raise options[_FOLDER].error("one folder holds one policy; give one percentage")
+    made = _read_made(options[_FOLDER], recipes[0], agents) if _FOLDER in options else {}
     return [
         Variant(
             # The ratio stands beside the method in results.
             method=own_name or (recipe.name if recipe.ratio is None else recipe.record.name),
             ratio=recipe.ratio,
             recipe=recipe,
+            made=made,
         )
         for recipe in recipes
     ]
+
+
+def _read_made(
+    node: YamlNode, recipe: Recipe, agents: Sequence[ExistingAgent]
+) -> dict[str, Artifact]:
+    """The policies in this folder within the agents' own, by the agents' names."""
+    made: dict[str, Artifact] = {}
+    for agent in agents:
+        if not is_artifact(folder := agent.path / node.text()):
+            continue
+        with node.blamed():
+            artifact = read_artifact(folder)
+            agent.place.find().check_fits(artifact.network)
+        if artifact.recipe != recipe:
+            raise node.error(
+                f"{folder} was made with {artifact.manifest.recipe}, not with {recipe.text}"
+            )
+        made[agent.name] = artifact
+    if not made:
+        raise node.error(f"no agent that exists already has a policy in a folder {node.text()}")
+    return made
 
 
 def _read_tickets(value: YamlNode | None) -> list[Variant]:

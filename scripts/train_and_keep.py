@@ -8,7 +8,8 @@ policies that know nothing. The policy is that of the best evaluation while it l
 seeds of their own, so nothing was chosen on the episodes that are reported.
 
 From there it learns on for int8, with a fifth of the steps; that policy is in the folder `int8`
-beside the other.
+beside the other. On-policy algorithms, which are quick, also learn for int8 from the start, with
+all the steps: `int8-from-start`.
 
 Kept agents are not trained again. Ctrl-C and SIGTERM write a checkpoint, from which the same
 command goes on. Unfinished trainings are in `--runs`.
@@ -24,6 +25,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,7 @@ from squeezerl.runtimes.base import Actor
 from squeezerl.runtimes.onnx_runtime import load_network
 from squeezerl.studies.reading.study_file import read_study
 from squeezerl.studies.study import Training
+from squeezerl.training.algorithms import find_algorithm
 from squeezerl.training.config import QatConfig, TrainConfig
 from squeezerl.training.train import train
 
@@ -56,7 +59,7 @@ RECORD, REFERENCES = "training.json", "references.json"
 REFERENCE_NAMES = ("random", "zero", "constant")
 _SECONDS = "processor_seconds.json"
 ON_GPU = "on_gpu.json"  # where `train_on_gpu.py` notes what it trained on, and how long
-INT8, _BEST = "int8", "best_model.zip"
+INT8, FROM_START, _BEST = "int8", "int8-from-start", "best_model.zip"
 _INT8_SHARE = 0.2  # of the agent's steps
 # The policy acts well already, so few of its steps are random ones.
 _INT8_RANDOM_STEPS = 1_000
@@ -197,11 +200,11 @@ def keep(training: Training, run: Path, agents: Path) -> None:
     write_folder(place_of(agents, training), artifact, training, run, record)
 
 
-def keep_int8(training: Training, run: Path, agents: Path) -> None:
-    """Write the folder of the policy that learned on for int8."""
+def keep_int8(training: Training, run: Path, agents: Path, *, name: str) -> None:
+    """Write the folder of a policy that learned for int8 beside the other's."""
     artifact = read_artifact(run / f"best_{INT8}")
     evaluation = played(load_network(artifact.network), training.place.find())
-    folder = place_of(agents, training) / INT8
+    folder = place_of(agents, training) / name
     write_folder(folder, artifact, training, run, {"evaluation": evaluation})
 
 
@@ -277,7 +280,7 @@ def page(agents: Path, trainings: Iterable[Training]) -> str:
         name = f"{cell[0]} {cell[1]}"
         beside = [DASH if math.isnan(x) else f"{x:,.0f}" for x in (baseline, zoo or math.nan)]
         if not is_artifact(folder):
-            rows.append((name, *[DASH] * 4, *beside, "not trained yet", *[DASH] * 3))
+            rows.append((name, *[DASH] * 4, *beside, "not trained yet", *[DASH] * 4))
             continue
         record = json.loads((folder / RECORD).read_text())
         mean = record["evaluation"]["mean_return"]
@@ -294,6 +297,7 @@ def page(agents: Path, trainings: Iterable[Training]) -> str:
                 f"{record['steps']:,}",
                 f"{record['processor_seconds'] / 60:,.0f}" if "gpu" not in record else "GPU",
                 return_of(folder / INT8),
+                return_of(folder / FROM_START),
             )
         )
     kept = sum(isinstance(row[0], Link) for row in rows)
@@ -301,7 +305,7 @@ def page(agents: Path, trainings: Iterable[Training]) -> str:
         header=(
             *("agent", "return [95 %]", "random", "zero actions", "best of 1,000 constant actions"),
             *("the study's baseline", "rl-zoo (v3)", "trained", "steps", "processor minutes"),
-            "int8, learned on",
+            *("int8, learned on", "int8 from the start"),
         ),
         rows=tuple(rows),
         left=(0, 7),
@@ -333,7 +337,8 @@ def page(agents: Path, trainings: Iterable[Training]) -> str:
         Paragraph(
             f"Int8: from that policy the agent learned on for {_INT8_SHARE:.0%} of the steps, with "
             "integers simulated (quantization-aware training); the policy is in the folder "
-            f"{INT8}. The study trains for int8 from the start."
+            f"{INT8}. The study trains for int8 from the start with all the steps; TRPO and PPO do "
+            f"that here, too ({FROM_START})."
         ),
         Paragraph(
             (
@@ -374,7 +379,14 @@ def left(
         # What is kept has no critic, so it takes the training's own folder to learn on.
         if (run / _BEST).is_file() and not is_artifact(place_of(agents, training) / INT8):
             int8_run = run.with_name(f"{run.name}-{INT8}")
-            yield training, int8_config_of(training, run), int8_run, keep_int8
+            yield training, int8_config_of(training, run), int8_run, partial(keep_int8, name=INT8)
+    for training in trainings:
+        quick = find_algorithm(training.algorithm).on_policy
+        if quick and not is_artifact(place_of(agents, training) / FROM_START):
+            config = dataclasses.replace(config_of(training), qat=QatConfig())
+            run = place_of(runs, training)
+            int8_run = run.with_name(f"{run.name}-{FROM_START}")
+            yield training, config, int8_run, partial(keep_int8, name=FROM_START)
 
 
 def main() -> None:

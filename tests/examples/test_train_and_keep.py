@@ -66,12 +66,12 @@ def test_an_agent_is_trained_once_and_kept(
     assert record["hyperparameters"]["n_steps"] == 256
     assert "TRPO Pendulum" in (agents / "README.md").read_text()
 
-    int8 = read_artifact(folder / "int8")
-    record = record_of(folder / "int8")
-    assert int8.manifest.recipe == "int8:trained"
-    assert record["steps"] == pytest.approx(0.2 * 2048, abs=4 * 256)
-    again = evaluate(load_network(int8.network), "Pendulum-v1", episodes=3)
-    np.testing.assert_allclose(again.returns, record["evaluation"]["returns"], atol=1e-3)
+    for name, share in (("int8", 0.2), ("int8-from-start", 1)):
+        int8, record = read_artifact(folder / name), record_of(folder / name)
+        assert int8.manifest.recipe == "int8:trained"
+        assert record["steps"] == pytest.approx(share * 2048, abs=4 * 256)
+        again = evaluate(load_network(int8.network), "Pendulum-v1", episodes=3)
+        np.testing.assert_allclose(again.returns, record["evaluation"]["returns"], atol=1e-3)
 
     written = (folder / "training.json").stat().st_mtime_ns
     script.main()

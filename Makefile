@@ -104,13 +104,20 @@ matched-bytes-results: .venv/.installed  ## The picture of docs/what-compression
 	$(BIN)/python scripts/matched_bytes_page.py out/matched-bytes.db \
 		--output results/matched-bytes
 
-paper-results: .venv/.installed  ## What compression costs the agents in results/paper; two hours, goes on.
+PAPER_STORE := --store sqlite:///out/paper-compressed.db --artifacts out/paper-compressed-artifacts
+# One environment after the other, so that each is complete before the next begins.
+paper-results: .venv/.installed  ## What compression costs the agents in results/paper; four hours, goes on.
 	@mkdir -p out
-	$(BIN)/squeezerl study run studies/paper-compressed.yaml --store sqlite:///out/paper-compressed.db \
-		--artifacts out/paper-compressed-artifacts
+	set -e; for env in Hopper HalfCheetah Ant Humanoid HumanoidStandup; do \
+		sed -e "s|/\*-v4|/$$env-v4|" -e "s|^name:.*|name: paper-$$env|" \
+			studies/paper-compressed.yaml > out/paper-$$env.yaml; \
+		$(BIN)/squeezerl study run out/paper-$$env.yaml $(PAPER_STORE); \
+	done
+	$(BIN)/squeezerl study run studies/paper-compressed.yaml $(PAPER_STORE)
 	$(BIN)/squeezerl study report paper-compressed --store sqlite:///out/paper-compressed.db \
 		--output results/paper/compressed --force
 	@$(call slim,results/paper/compressed)
+	$(BIN)/python scripts/paper_page.py out/paper-compressed.db --output results/paper
 
 paper-small-results: .venv/.installed  ## The paper's grid, small; an hour or so, alone, goes on.
 	@mkdir -p out

@@ -1,0 +1,202 @@
+"""The picture of studies/paper-compressed.yaml, and its table, with the host's facts beside them.
+
+    make paper-results
+    python scripts/paper_page.py out/paper-compressed.db --output results/paper
+
+writes recovery.png and README.md: what compression costs each agent as the study did it (in one
+shot), and where the policy may learn from the agent afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from squeezerl.analysis.cells import cells
+from squeezerl.artifacts.output import write_file
+from squeezerl.host.facts import host_facts
+from squeezerl.jobs.open import open_store
+from squeezerl.report.document import Code, Document, Figure, Link, Paragraph, Table
+from squeezerl.report.renderers import render
+from squeezerl.studies.results import load_study
+
+STUDY = "paper-compressed"
+ENVIRONMENTS = ("Hopper", "HalfCheetah", "Ant", "Humanoid", "HumanoidStandup")
+ONE_SHOT, RECOVERED = "#D55E00", "#0072B2"
+LOWEST, HIGHEST = -0.1, 1.3  # that the picture shows; what is beyond stands at its edge
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two policies of the same bytes: compressed in one shot, if there is one, and recovered."""
+
+    title: str
+    one_shot: str | None
+    recovered: str
+    ratio: float | None = None
+
+
+PAIRS = (
+    Pair("int8", "ptsq", "bits-8+recover"),
+    Pair("half of the neurons removed", "l2", "l2+recover", 0.5),
+    Pair("70 % of the neurons removed", "l2", "l2+recover", 0.7),
+    Pair("a student of 32-32 neurons in int8", None, "distill-32x32+bits-8"),
+)
+# What the table shows, in its order.
+ROWS = (
+    ("PTDQ", "ptdq", None),
+    ("PTSQ", "ptsq", None),
+    ("QAT, learned on", "qat", None),
+    ("int8, recovered", "bits-8+recover", None),
+    *(
+        row
+        for percent in (10, 30, 50, 70)
+        for row in (
+            (f"L1, {percent} %", "l1", percent / 100),
+            (f"L2, {percent} %", "l2", percent / 100),
+            (f"L2, {percent} %, recovered", "l2+recover", percent / 100),
+        )
+    ),
+    ("student 64-64", "distill-64x64", None),
+    ("student 32-32, int8", "distill-32x32+bits-8", None),
+)
+
+
+def named(method: str) -> str:
+    """A method's name in results, without the settings of a student's distillation."""
+    return method.replace("-relu-steps-20000", "")
+
+
+def of_method(frame: pd.DataFrame, method: str, ratio: float | None) -> pd.DataFrame:
+    """One row for each agent."""
+    same = frame[frame.method == method]
+    same = same[same.ratio.isna() if ratio is None else same.ratio == ratio]
+    return same.set_index("agent")
+
+
+def draw(frame: pd.DataFrame, file: Path) -> None:
+    """One line for each agent in a panel for each pair."""
+    order = {name: place for place, name in enumerate(ENVIRONMENTS)}
+    whose = frame.drop_duplicates("agent").set_index("agent")
+    place_of = whose.env_id.str.split("-").str[0].map(order)
+    agents = sorted(whose.index, key=lambda agent: (place_of[agent], agent))
+    heights = {agent: -line - 0.7 * place_of[agent] for line, agent in enumerate(agents)}
+    figure, panels = plt.subplots(
+        1, len(PAIRS), figsize=(11, 1.6 + 0.22 * len(agents)), sharey=True, layout="constrained"
+    )
+    for axes, pair in zip(panels, PAIRS, strict=True):
+        recovered = of_method(frame, pair.recovered, pair.ratio)
+        first = recovered
+        if pair.one_shot is not None:
+            first = of_method(frame, pair.one_shot, pair.ratio)
+        for agent in agents:
+            if agent not in recovered.index or agent not in first.index:
+                continue
+            height, row = heights[agent], recovered.loc[agent]
+            start, end = np.clip([first.retention[agent], row.retention], LOWEST, HIGHEST)
+            axes.plot([start, end], [height] * 2, color="0.75", linewidth=1.2, zorder=1)
+            if pair.one_shot is not None:
+                axes.plot(start, height, "o", color=ONE_SHOT, markersize=5)
+            bounds = np.clip([row.retention_low, row.retention_high], LOWEST, HIGHEST)
+            axes.plot(bounds, [height] * 2, color=RECOVERED, linewidth=1)
+            axes.plot(end, height, "D", color=RECOVERED, markersize=4.5)
+        axes.axvline(1, color="0.6", linewidth=0.8)
+        axes.axvline(0.9, color="0.6", linewidth=0.8, linestyle=":")
+        times = recovered.weight_times.median()
+        axes.set_title(f"{pair.title}\n({times:.1f} times smaller)", fontsize=9)
+        axes.set_xlim(LOWEST - 0.04, HIGHEST + 0.04)
+        axes.set_xticks([0, 0.5, 1], ["0", "50 %", "100 %"])
+        axes.set_xlabel("share of the agent's return", fontsize=9)
+        axes.set_yticks(
+            list(heights.values()),
+            [f"{whose.algorithm[a].upper()} {whose.env_id[a].split('-')[0]}" for a in agents],
+            fontsize=8,
+        )
+        axes.tick_params(axis="y", length=0)
+    figure.legend(
+        handles=[
+            plt.Line2D([], [], color=color, marker=marker, linestyle="", label=label)
+            for color, marker, label in (
+                (ONE_SHOT, "o", "as the study did it, in one shot"),
+                (RECOVERED, "D", "after learning from the agent, with the 95 % interval"),
+            )
+        ],
+        loc="outside lower center", ncols=2, frameon=False, fontsize=9,
+    )  # fmt: skip
+    figure.savefig(file, dpi=110)
+
+
+def table(frame: pd.DataFrame) -> Table:
+    """What each way keeps, over all agents."""
+    rows = []
+    for label, method, ratio in ROWS:
+        same = of_method(frame, method, ratio)
+        if same.empty:
+            continue
+        verdicts = same.verdict.value_counts()
+        rows.append(
+            (
+                label,
+                f"{same.weight_times.median():.1f}",
+                *(f"{100 * same.retention.quantile(q):.0f}" for q in (0, 0.25, 0.5)),
+                *(str(verdicts.get(verdict, 0)) for verdict in ("keeps", "undecided", "loses")),
+            )
+        )
+    return Table(
+        header=(
+            *("method", "times smaller", "worst agent", "lower quartile", "median"),
+            *("keep 90 %", "undecided", "lose"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("store", type=Path, help="the study's SQLite file")
+    parser.add_argument("--output", type=Path, required=True)
+    options = parser.parse_args()
+    with open_store(f"sqlite:///{options.store}") as store:
+        frame = cells(load_study(store, STUDY), np.random.default_rng(0))
+    frame["method"] = frame.method.map(named)
+    host = host_facts()
+    options.output.mkdir(parents=True, exist_ok=True)
+    draw(frame, options.output / "recovery.png")
+    document = Document(
+        title="What compression costs the study's agents",
+        blocks=(
+            Figure(title="Share of the return that is kept", path="recovery.png"),
+            Paragraph(
+                f"{frame.agent.nunique()} agents, each trained once. Shares are the normalised "
+                "retention (0 is a random policy) over 100 episodes, the same start states for "
+                "all. Each policy was made once."
+            ),
+            table(frame),
+            Paragraph(
+                "Times smaller are medians of the bytes of weights, biases, scales and normaliser, "
+                "and shares are in percent. An agent keeps or loses 90 % where the 95 % interval "
+                "over the episodes says so."
+            ),
+            Paragraph(
+                (
+                    "The agents are in ",
+                    Link("agents", "agents/README.md"),
+                    ", all figures, tables and findings in ",
+                    Link("compressed", "compressed/report.md"),
+                    f". Made on {host.cpu}, {host.cores_available} cores, with ",
+                    Code("make paper-results"),
+                    ".",
+                )
+            ),
+        ),
+    )
+    write_file(options.output / "README.md", render(document).encode())
+
+
+if __name__ == "__main__":
+    main()

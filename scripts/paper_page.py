@@ -10,8 +10,8 @@ shot), and where the policy may learn from the agent afterwards.
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -31,8 +31,7 @@ ONE_SHOT, RECOVERED = "#D55E00", "#0072B2"
 LOWEST, HIGHEST = -0.1, 1.3  # that the picture shows; what is beyond stands at its edge
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(NamedTuple):
     """Two policies of the same bytes: compressed in one shot, if there is one, and recovered."""
 
     title: str

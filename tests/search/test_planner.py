@@ -20,6 +20,7 @@ from squeezerl.search.candidates import (
     quick_recipes,
     students,
 )
+from squeezerl.search.judging import worth_judging
 from squeezerl.search.planner import Demand, Seen, repeating, shortened, shrinking
 
 START = Recipe.of("distill:32:hardtanh:skip:steps=20000 | bits:8:tensor | finetune:300000")
@@ -259,3 +260,20 @@ def test_nothing_wider_begins_where_one_kind_keeps_the_return() -> None:
     plan = _plan(deep_ones, 6, (START, OTHER))
     assert max(_width(c.recipe) for each in plan for c in each) == 64
     assert {_width(candidate.recipe) for candidate in plan[1]} >= {21}
+
+
+def test_the_runner_up_is_judged_too_if_it_seems_to_keep_the_return() -> None:
+    """The best at a glance may have been lucky."""
+    best, runner_up, third, worse, dear, small = (
+        Candidate(Recipe.of(f"distill:{width} | bits:8")) for width in (8, 9, 10, 11, 12, 4)
+    )
+    students = {
+        best: Seen(cost=100, retention=0.98),
+        runner_up: Seen(cost=100, retention=0.96),
+        third: Seen(cost=100, retention=0.955),
+        worse: Seen(cost=110, retention=0.94),
+        dear: Seen(cost=200, retention=0.99),
+        small: Seen(cost=50, retention=0.7),
+    }
+    assert worth_judging(students, 0.95) == (best, runner_up, dear)
+    assert worth_judging(students, 0.99) == (best, dear)

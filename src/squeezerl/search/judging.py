@@ -15,7 +15,8 @@ from squeezerl.analysis.sequential import ERROR
 from squeezerl.evaluation.evaluate import CONFIRMATION_SEED_OFFSET
 from squeezerl.evaluation.referee import Judgement, Play, Referee
 from squeezerl.jobs.job import Job
-from squeezerl.search.candidates import BASELINE, Candidate
+from squeezerl.search.candidates import BASELINE, Candidate, front_of
+from squeezerl.search.planner import Seen
 
 RANDOM = "random"
 # The float policy and the candidates, and the random policy by its name.
@@ -23,6 +24,8 @@ Player = Candidate | str
 REFERENCES: tuple[Player, ...] = (BASELINE, RANDOM)
 # A candidate that clearly loses over the first of its episodes gets no more of them.
 _GLANCE_SHARE, _FEWEST_AT_A_GLANCE = 0.25, 20
+# Of the students that learned, so many are judged at most, if they lack no more than this.
+_MOST_JUDGED, _BENEFIT_OF_DOUBT = 8, 0.03
 _P = TypeVar("_P")
 _R = TypeVar("_R")
 
@@ -51,6 +54,24 @@ def gather(find: Callable[[_P], _R], players: Sequence[_P]) -> list[_R]:
     if missing:
         raise NotYet(missing)
     return found
+
+
+def worth_judging(students: Mapping[Candidate, Seen], retain: float) -> tuple[Candidate, ...]:
+    """The students that seem to keep the return at a glance, the cheapest first.
+
+    They are those of the front, and those that only one of it excels, if they seem to keep the
+    return, too: that one may have been lucky.
+    """
+    kept = {candidate: seen.retention for candidate, seen in students.items()}
+
+    def front(of: Mapping[Candidate, float], enough: float) -> list[Candidate]:
+        found = front_of(of, lambda candidate: students[candidate].cost)
+        return [candidate for candidate in found if kept[candidate] >= enough]
+
+    first = front(kept, retain - _BENEFIT_OF_DOUBT)[:_MOST_JUDGED]
+    second = front({c: kept[c] for c in kept if c not in first}, retain)
+    chosen = [*first, *second[: _MOST_JUDGED - len(first)]]
+    return tuple(sorted(chosen, key=lambda candidate: students[candidate].cost))
 
 
 @dataclass(frozen=True)

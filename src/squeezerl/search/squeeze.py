@@ -46,7 +46,7 @@ from squeezerl.search.candidates import (
     front_of,
     students,
 )
-from squeezerl.search.judging import REFERENCES, Choice, Judge, NotYet, gather
+from squeezerl.search.judging import REFERENCES, Choice, Judge, NotYet, gather, worth_judging
 from squeezerl.search.planner import Demand, Seen, repeating, shortened, shrinking
 from squeezerl.search.result import BestSoFar, SqueezeResult, Trial
 from squeezerl.search.working import Best, OnBest, StageProgress, Watch, alone, work_on
@@ -55,8 +55,6 @@ from squeezerl.search.writing import artifact_path, measure, place_artifacts, wa
 _PLAYING_SHARE = 0.9  # of the progress bar; the rest is measuring
 # Of the budget, what is kept for judging, confirming and measuring.
 _JUDGING_SHARE = 0.2
-# Of the students that learned, so many are judged at most, if they lack no more than this.
-_MOST_JUDGED, _BENEFIT_OF_DOUBT = 8, 0.03
 # Methods estimate their seconds for an environment in which a step of the agent takes this long; in
 # a faster one, what they compute themselves takes longer than the environment.
 _STEP_S, _FASTEST = 60e-6, 0.7
@@ -398,7 +396,7 @@ class Search:
         self._check_references()
         gather(self._board.size, self._fixed)
         students = {c: seen for c in self._explored if (seen := self._seen(c)) is not None}
-        worth_it = self._worth_judging(students)
+        worth_it = worth_judging(students, self._settings.retain)
         treated = [c for c in (*self._fixed, *worth_it) if self._board.size(c) is not None]
         cheaper = [c for c in treated if self._cost(c) < self._cost(BASELINE)]
         if (most := self._settings.max_bytes) is not None:
@@ -406,12 +404,6 @@ class Search:
         choice = self._judge.choose(treated, sorted(cheaper, key=self._cost))
         others = {c: self._judge.referee.glimpse(c) for c in students if c not in worth_it}
         return dataclasses.replace(choice, judged={**choice.judged, **others})
-
-    def _worth_judging(self, students: Mapping[Candidate, Seen]) -> tuple[Candidate, ...]:
-        """The cheapest of the front that seem to keep the return, at a glance."""
-        front = self._front({c: seen.retention for c, seen in students.items()})
-        enough = self._settings.retain - _BENEFIT_OF_DOUBT
-        return tuple(c for c in front if students[c].retention >= enough)[:_MOST_JUDGED]
 
     def _candidates(self) -> tuple[Candidate, ...]:
         return (*self._fixed, *self._explored)

@@ -128,8 +128,10 @@ paper-small-results: .venv/.installed  ## The paper's grid, small; an hour or so
 	@$(call slim,results/paper-small)
 
 paper-agents: .venv/.installed  ## Train the study's agents and keep them; hours, at low priority, goes on.
-	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python scripts/train_and_keep.py studies/paper-trained.yaml \
-		--output results/paper/agents
+	for part in 1/2 2/2; do \
+		OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python scripts/train_and_keep.py \
+			studies/paper-trained.yaml --output results/paper/agents --part $$part & \
+	done; wait
 
 GO2 ?= ../shared/robots
 go2-results: .venv/.installed  ## A walking robot's policy, squeezed twice and played; half an hour, alone.

@@ -11,8 +11,9 @@ From there it learns on for int8, with a fifth of the steps; that policy is in t
 beside the other. On-policy algorithms, which are quick, also learn for int8 from the start, with
 all the steps: `int8-from-start`.
 
-Kept agents are not trained again. Ctrl-C and SIGTERM write a checkpoint, from which the same
-command goes on. Unfinished trainings are in `--runs`.
+Kept agents are not trained again, unless they have learned for fewer steps than the study asks for,
+or lack the policy in int8 while what it would learn on from is lost. Ctrl-C and SIGTERM write a
+checkpoint, from which the same command goes on. Unfinished trainings are in `--runs`.
 """
 
 from __future__ import annotations
@@ -372,21 +373,27 @@ def left(
 ) -> Iterator[tuple[Training, TrainConfig, Path, Callable[[Training, Path, Path], None]]]:
     """What is not kept yet, with its training, that one's folder, and how it will be kept."""
     for training in trainings:
-        if not is_artifact(place_of(agents, training)):
-            yield training, config_of(training), place_of(runs, training), keep
+        run, int8 = place_of(runs, training), place_of(agents, training) / INT8
+        # What is kept has no critic, so the training's own folder is what learns on.
+        can_learn_on = is_artifact(int8) or (run / _BEST).is_file()
+        if steps_of(place_of(agents, training)) < training.steps or not can_learn_on:
+            yield training, config_of(training), run, keep
+        if not is_artifact(int8):
+            config, keep_it = int8_config_of(training, run), partial(keep_int8, name=INT8)
+            yield training, config, run.with_name(f"{run.name}-{INT8}"), keep_it
     for training in trainings:
-        run = place_of(runs, training)
-        # What is kept has no critic, so it takes the training's own folder to learn on.
-        if (run / _BEST).is_file() and not is_artifact(place_of(agents, training) / INT8):
-            int8_run = run.with_name(f"{run.name}-{INT8}")
-            yield training, int8_config_of(training, run), int8_run, partial(keep_int8, name=INT8)
-    for training in trainings:
-        quick = find_algorithm(training.algorithm).on_policy
-        if quick and not is_artifact(place_of(agents, training) / FROM_START):
-            config = dataclasses.replace(config_of(training), qat=QatConfig())
+        on_policy = find_algorithm(training.algorithm).on_policy
+        if on_policy and not is_artifact(place_of(agents, training) / FROM_START):
             run = place_of(runs, training)
-            int8_run = run.with_name(f"{run.name}-{FROM_START}")
-            yield training, config, int8_run, partial(keep_int8, name=FROM_START)
+            config = dataclasses.replace(config_of(training), qat=QatConfig())
+            keep_it = partial(keep_int8, name=FROM_START)
+            yield training, config, run.with_name(f"{run.name}-{FROM_START}"), keep_it
+
+
+def steps_of(folder: Path) -> int:
+    """How many steps an agent that is kept has learned; 0 if none is."""
+    record = folder / RECORD
+    return int(json.loads(record.read_text())["steps"]) if record.is_file() else 0
 
 
 def main() -> None:
@@ -394,6 +401,7 @@ def main() -> None:
     parser.add_argument("study", type=Path)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--runs", type=Path, default=Path("out/paper-trained"))
+    parser.add_argument("--part", default="1/1", help="1/2 and 2/2 are for two side by side")
     arguments = parser.parse_args()
     asked: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -401,13 +409,15 @@ def main() -> None:
     trainings = read_study(arguments.study).trainings
     agents: Path = arguments.output
     agents.mkdir(parents=True, exist_ok=True)
-    for training, config, run, keep_it in left(trainings, agents, arguments.runs):
+    part, parts = map(int, arguments.part.split("/"))
+    mine = trainings[part - 1 :: parts]
+    for training, config, run, keep_it in left(mine, agents, arguments.runs):
         name = f"{training.name}{' for int8' if config.qat else ''}"
         print(f"{time.strftime('%H:%M:%S')} {name}", flush=True)
         if not train_one(config, run, lambda: bool(asked)):
             break
         keep_it(training, run, agents)
-        (agents / "README.md").write_text(page(agents, trainings), encoding="utf-8")
+        write_file(agents / "README.md", page(agents, trainings).encode())
 
 
 if __name__ == "__main__":

@@ -34,9 +34,8 @@ import numpy.typing as npt
 import torch
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
-from train_and_keep import ON_GPU, config_of, keep, page, place_of
+from train_and_keep import ON_GPU, config_of, keep, page, place_of, steps_of
 
-from squeezerl.artifacts.artifact import is_artifact
 from squeezerl.artifacts.output import write_file
 from squeezerl.evaluation import envpool_support
 from squeezerl.evaluation.environment import Environment
@@ -434,7 +433,7 @@ def main() -> None:
         (task, place_of(arguments.runs, task))
         for task in tasks
         if not find_algorithm(task.algorithm).on_policy
-        and not is_artifact(place_of(arguments.output, task))
+        and steps_of(place_of(arguments.output, task)) < task.steps
     ]
     todo = [(task, run) for task, run in runs if not (run / ON_GPU).is_file()]
     if todo:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,10 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from balancing import balancing_agent
 from squeezerl import load_agent
 from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.evaluation.evaluate import evaluate
+from squeezerl.pipeline.make import make_artifact
 from squeezerl.runtimes.onnx_runtime import load_network
+from squeezerl.studies.reading.study_file import read_study
 
 ROOT = Path(__file__).resolve().parents[2]
 AGENTS = ROOT / "results/paper/agents"
@@ -74,8 +78,33 @@ def test_an_agent_is_trained_once_and_kept(
         np.testing.assert_allclose(again.returns, record["evaluation"]["returns"], atol=1e-3)
 
     written = (folder / "training.json").stat().st_mtime_ns
+    shutil.rmtree(tmp_path / "runs")
     script.main()
     assert (folder / "training.json").stat().st_mtime_ns == written
+
+
+@pytest.mark.slow
+def test_what_learned_too_little_or_cannot_learn_on_is_trained_again(
+    script: ModuleType, tmp_path: Path
+) -> None:
+    study, agents = tmp_path / "little.yaml", tmp_path / "agents"
+    study.write_text(STUDY)
+    trainings = read_study(study).trainings
+    folder, runs = agents / "trpo/Pendulum-v1", tmp_path / "runs"
+    for name in ("", "int8", "int8-from-start"):
+        make_artifact(balancing_agent()).save(folder / name, force=True)
+
+    def left(steps: int) -> list[str]:
+        (folder / "training.json").write_text(json.dumps({"steps": steps}))
+        return [run.name for _, _, run, _ in script.left(trainings, agents, runs)]
+
+    assert left(2048) == []
+    assert left(2000) == ["Pendulum-v1"]
+    shutil.rmtree(folder / "int8")
+    assert left(2048) == ["Pendulum-v1", "Pendulum-v1-int8"]
+    (runs / "trpo/Pendulum-v1").mkdir(parents=True)
+    (runs / "trpo/Pendulum-v1/best_model.zip").touch()
+    assert left(2048) == ["Pendulum-v1-int8"]
 
 
 def test_the_kept_agents_are_small() -> None:

@@ -338,8 +338,8 @@ def page(agents: Path, trainings: Iterable[Training]) -> str:
         Paragraph(
             f"Int8: from that policy the agent learned on for {_INT8_SHARE:.0%} of the steps, with "
             "integers simulated (quantization-aware training); the policy is in the folder "
-            f"{INT8}. The study trains for int8 from the start with all the steps; TRPO and PPO do "
-            f"that here, too ({FROM_START})."
+            f"{INT8}. The study trains for int8 from the start with all the steps; the last column "
+            f"is for TRPO and PPO that do the same ({FROM_START})."
         ),
         Paragraph(
             (
@@ -357,7 +357,7 @@ def page(agents: Path, trainings: Iterable[Training]) -> str:
                 Code(RECORD),
                 " beside the policy has settings, learning curves, all returns and versions. ",
                 Code("make paper-agents"),
-                " makes all of this: it trains what is missing, one agent after another, and goes "
+                " makes all of this: it trains what is missing, two agents at a time, and goes "
                 "on where it was interrupted. The processor's time is that of a shared machine. "
                 "Those marked GPU learned side by side on one, with ",
                 Code("scripts/train_on_gpu.py"),

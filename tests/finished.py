@@ -16,9 +16,9 @@ from squeezerl.jobs.kinds import run_job
 from squeezerl.jobs.location import Location
 from squeezerl.jobs.store import Store
 from squeezerl.measurement import profile
-from squeezerl.pipeline.kinds import put_agent, put_made
 from squeezerl.studies.plan import Plan, plan_study
 from squeezerl.studies.reading.study_file import read_study
+from squeezerl.studies.run import put_inputs
 from squeezerl.studies.study import Study
 
 STUDY = """\
@@ -94,11 +94,7 @@ def do_all(done: Finished, scratch: Path) -> None:
     """Do all jobs of a study in this process, one after the other."""
     study, store = done.study, done.store
     store.put_study(study.name, study.spec, done.plan.members)
-    for existing in study.agents:
-        put_agent(existing.agent, done.location)
-    for variant in study.variants:
-        for artifact in variant.made.values():
-            put_made(artifact, done.location)
+    put_inputs(study, done.location)
     given = context(store, done.location, scratch)
     for exclusive in (False, True):
         while claim := store.claim(study.name, "me", exclusive=exclusive, lease_s=600):

@@ -16,6 +16,7 @@ from squeezerl.studies.forecast import Forecast, finished_jobs, forecast
 from squeezerl.studies.plan import Plan, plan_study
 from squeezerl.studies.reading.study_file import check_store, default_store, read_name, read_study
 from squeezerl.studies.reading.yaml_node import read_yaml_node
+from squeezerl.studies.study import Study
 
 if TYPE_CHECKING:
     from squeezerl.analysis.frames import StudyData
@@ -126,11 +127,7 @@ def run_study(
                 raise _missing_error(missing, location, known)
             opened.reopen(missing)
             on_redo(len(missing))
-    for given in planned.agents:
-        put_agent(given.agent, location)
-    for variant in planned.variants:
-        for artifact in variant.made.values():
-            put_made(artifact, location)
+    put_inputs(planned, location)
     counts = execute(
         planned.store,
         planned.name,
@@ -146,6 +143,15 @@ def run_study(
         ),
     )
     return StudyRun(planned.name, planned.store, counts)
+
+
+def put_inputs(study: Study, location: Location) -> None:
+    """Store the agents and policies that exist already where all workers can fetch them."""
+    for given in study.agents:
+        put_agent(given.agent, location)
+    for variant in study.variants:
+        for artifact in variant.made.values():
+            put_made(artifact, location)
 
 
 def find_study(name_or_file: str, store: str | None = None) -> tuple[str, str]:

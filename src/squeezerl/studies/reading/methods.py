@@ -115,7 +115,7 @@ def _read_recipes(
 def _read_made(
     node: YamlNode, recipe: Recipe, agents: Sequence[ExistingAgent]
 ) -> dict[str, Artifact]:
-    """The policies in this folder within the agents' own, by the agents' names."""
+    """The policies that the agents have in a folder of this name, by the names of the agents."""
     made: dict[str, Artifact] = {}
     for agent in agents:
         if not is_artifact(folder := agent.path / node.text()):

@@ -66,11 +66,6 @@ ROWS = (
 )
 
 
-def named(method: str) -> str:
-    """A method's name in results, without the settings of a student's distillation."""
-    return method.replace("-relu-steps-20000", "")
-
-
 def of_method(frame: pd.DataFrame, method: str, ratio: float | None) -> pd.DataFrame:
     """One row for each agent."""
     same = frame[frame.method == method]
@@ -162,7 +157,6 @@ def main() -> None:
     options = parser.parse_args()
     with open_store(f"sqlite:///{options.store}") as store:
         frame = cells(load_study(store, STUDY), np.random.default_rng(0))
-    frame["method"] = frame.method.map(named)
     host = host_facts()
     options.output.mkdir(parents=True, exist_ok=True)
     draw(frame, options.output / "recovery.png")

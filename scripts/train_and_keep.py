@@ -261,9 +261,13 @@ def thinned(episodes: Iterable[tuple[float, int]]) -> dict[str, list[float]]:
 
 def return_of(folder: Path) -> str:
     """The mean return and its interval of what is kept in a folder, if it is there."""
-    if not (file := folder / RECORD).is_file():
-        return DASH
-    evaluation = json.loads(file.read_text())["evaluation"]
+    file = folder / RECORD
+    return return_text(json.loads(file.read_text())) if file.is_file() else DASH
+
+
+def return_text(record: dict[str, Any]) -> str:
+    """The mean return and its interval."""
+    evaluation = record["evaluation"]
     low, high = evaluation["ci95"]
     return format_number_interval(Interval(estimate=evaluation["mean_return"], low=low, high=high))
 

@@ -192,6 +192,17 @@ def rl_games() -> Sample:
     return _rl_games("mu")
 
 
+def rl_games_1_1() -> Sample:
+    """The normaliser stands beside the model."""
+    saved, forward = _rl_games("mu")
+    beside: dict[str, dict[str, Any]] = {"running_mean_std": {}, "value_mean_std": {}}
+    for name in list(saved["model"]):
+        place, _, part = name.partition(".")
+        if place in beside:
+            beside[place][part] = saved["model"].pop(name)
+    return saved | beside, forward
+
+
 def rl_games_compiled() -> Sample:
     saved, forward = _rl_games("mu")
     saved["model"] = {f"_orig_mod.{name}": tensor for name, tensor in saved["model"].items()}
@@ -229,6 +240,16 @@ def skrl() -> Sample:
     return saved, forward
 
 
+def skrl_2() -> Sample:
+    """The policy sees the observations, the critic the states."""
+    saved, forward = skrl()
+    saved["observation_preprocessor"] = saved["state_preprocessor"]
+    saved["state_preprocessor"] = Named(
+        running_mean=torch.ones(9), running_variance=torch.ones(9), current_count=torch.ones(1)
+    ).state_dict()
+    return saved, forward
+
+
 # Which of them do not say the activation, and which algorithm is read.
 SAMPLES: dict[str, tuple[Callable[[], Sample], str | None, str]] = {
     "rsl_rl": (rsl_rl, None, "ppo"),
@@ -241,9 +262,11 @@ SAMPLES: dict[str, tuple[Callable[[], Sample], str | None, str]] = {
     "CleanRL SAC": (cleanrl_sac, None, "sac"),
     "CleanRL TD3": (cleanrl_td3, None, ""),
     "rl_games": (rl_games, "elu", ""),
+    "rl_games 1.1": (rl_games_1_1, "elu", ""),
     "rl_games, compiled": (rl_games_compiled, "elu", ""),
     "rl_games, discrete": (rl_games_discrete, "elu", ""),
     "skrl": (skrl, "elu", ""),
+    "skrl 2": (skrl_2, "elu", ""),
 }
 
 
@@ -313,6 +336,33 @@ def test_layers_of_an_unknown_trainer_stand_one_after_the_other(tmp_path: Path) 
     with pytest.warns(SqueezeRLWarning, match=r"what stands behind 'trunk\.4'"):
         agent = load_agent(path, activation="relu")
     assert deviation(agent.network, body) < 1e-5
+
+
+@pytest.mark.filterwarnings("ignore::squeezerl.errors.SqueezeRLWarning")
+def test_layers_in_safetensors_stand_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    # As many hidden layers of one width that "10" and "12" come before "2" in the alphabet.
+    body = mlp(OBS, *[6] * 7, ACTIONS, activation=nn.ReLU)
+    save_file(body.state_dict(), tmp_path / "model.safetensors")
+    for _ in range(20):  # the reader's order changes from one reading to the next
+        agent = load_agent(tmp_path / "model.safetensors", activation="relu")
+        assert deviation(agent.network, body) < 1e-5
+
+
+def test_safetensors_without_an_order_are_refused(tmp_path: Path) -> None:
+    hidden, last = nn.Linear(OBS, OBS), nn.Linear(OBS, OBS)
+    save_file(Named(hidden=hidden, last=last).state_dict(), tmp_path / "model.safetensors")
+    with pytest.raises(UnsupportedPolicyError, match=r"no order.*'hidden\.weight'"):
+        load_agent(tmp_path / "model.safetensors", activation="relu")
+    save_file({"0.weight": torch.zeros(2, 2, dtype=torch.bfloat16)}, tmp_path / "half.safetensors")
+    with pytest.raises(UnsupportedPolicyError, match="BF16; save them as 32-bit floats"):
+        load_agent(tmp_path / "half.safetensors", activation="relu")
+
+
+def test_outputs_without_a_deviation_are_doubted(tmp_path: Path) -> None:
+    content, _ = rsl_rl_5()
+    del content["actor_state_dict"]["distribution.std_param"]
+    with pytest.warns(SqueezeRLWarning, match="second half of the outputs"):
+        load_agent(saved(content, tmp_path))
 
 
 @pytest.mark.parametrize("algorithm", ["PPO", "A2C", "SAC", "TD3", "DQN"])

@@ -67,11 +67,17 @@ _ALLOWED = re.compile(
     r"|(builtins|__builtin__)\.(set|getattr|int|float|str|dict|list)"
 )
 _WRAPPED = ("_orig_mod.", "module.")  # by torch.compile and data parallel training
-# What rsl_rl calls its normalisers, that of the actor first.
-_NORMALIZERS = (
-    "obs_norm_state_dict",
-    "critic_obs_norm_state_dict",
-    "privileged_obs_norm_state_dict",
+_RSL_RL_NORMALIZER = "obs_norm_state_dict"
+_RL_GAMES_NORMALIZER = "running_mean_std"  # beside the model until version 1.1, part of it since
+# skrl's policy sees the states until version 1, and the observations since version 2, in which the
+# states are what the critic sees.
+_SKRL_NORMALIZERS = ("observation_preprocessor", "state_preprocessor")
+# The normalisers that stand beside a model, and those among them that are not the policy's.
+_BESIDE = (
+    *(_RSL_RL_NORMALIZER, "critic_obs_norm_state_dict", "privileged_obs_norm_state_dict"),
+    *(_RL_GAMES_NORMALIZER, "reward_mean_std", "value_mean_std"),
+    *(*_SKRL_NORMALIZERS, "value_preprocessor"),
+    *("amp_observation_preprocessor", "amp_state_preprocessor"),
 )
 _RSL_RL_EPS = 1e-2  # of its EmpiricalNormalization, added to the standard deviation
 _CLIP = 5.0  # of the normalised observations in rl_games and skrl
@@ -123,7 +129,13 @@ def _read(content: bytes, is_safetensors: bool, activation: str | None) -> _Foun
     if is_safetensors:
         from safetensors.numpy import load
 
-        return _of_state(_unwrapped(load(content)), {}, activation)
+        try:
+            state = load(content)
+        except KeyError as error:  # the type, which NumPy does not have
+            raise UnsupportedPolicyError(
+                f"tensors of the type {str(error.args[0])[:20]}; save them as 32-bit floats"
+            ) from error
+        return _of_state(_by_number(_unwrapped(state)), {}, activation)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if sum(member.file_size for member in archive.infolist()) > len(content):
             raise CheckpointError("claims to unpack to more than itself; a possible zip bomb")
@@ -157,23 +169,43 @@ def _unwrapped(state: Mapping[str, Array]) -> dict[str, Array]:
     return dict(state)
 
 
+def _by_number(state: State) -> dict[str, Array]:
+    """The tensors of a file that holds no order, in that of the numbers in their names.
+
+    Raises:
+        UnsupportedPolicyError: if the names of weights do not differ in one number alone, and no
+            trainer is known that names them so.
+    """
+    if not any(layout.mark.search("\n".join(state)) for layout in _LAYOUTS if layout.has_names):
+        places = {re.sub(r"\d+(?=\.weight$)", "#", name) for name in state if ".weight" in name}
+        if len(places) > 1:
+            named = ", ".join(repr(place[:60]) for place in sorted(places)[:3])
+            raise UnsupportedPolicyError(
+                f"a safetensors file holds no order, and its names ({named}) do not tell it: name "
+                "the layers 0.weight, 0.bias, 1.weight, ..., or save the weights with torch.save"
+            )
+    numbers = {name: [int(n) for n in re.findall(r"\d+", name)] for name in state}
+    return {name: state[name] for name in sorted(state, key=lambda name: numbers[name])}
+
+
 def _of_records(archive: TorchArchive, root: Any, activation: str | None) -> _Found:
     if isinstance(root, tuple | list) and root:  # CleanRL's actor and critics
         root = root[0]
     given = _mapping(root) or {}
     if "state_dict" in given and "data" in given:
         return _stable_baselines3(_state(archive, given["state_dict"]), given["data"], activation)
-    unknown = [key for key in given if "norm" in str(key) and key not in _NORMALIZERS]
+    unknown = [
+        key
+        for key in given
+        if re.search(r"norm|(^|_)rms|mean_std|preproc", str(key)) and key not in _BESIDE
+    ]
     if unknown:
         raise UnsupportedPolicyError(
             f"it holds {str(unknown[0])[:60]!r}, perhaps a normaliser, of no known trainer"
         )
     for name in ("actor_state_dict", "model_state_dict", "model", "policy"):
         if state := _state(archive, given.get(name)):
-            others = {
-                key: _state(archive, given.get(key))
-                for key in (_NORMALIZERS[0], "state_preprocessor", "observation_preprocessor")
-            }
+            others = {key: _state(archive, given.get(key)) for key in _BESIDE}
             return _of_state(state, {key: held for key, held in others.items() if held}, activation)
     return _of_state(_state(archive, root), {}, activation)
 
@@ -299,7 +331,7 @@ def _choice(value: Chain) -> _Found:
 
 def _rsl_rl(state: State, others: Mapping[str, State], activation: str) -> _Found:
     value = _OBSERVATION
-    normalizer = others.get("obs_norm_state_dict")
+    normalizer = others.get(_RSL_RL_NORMALIZER)
     if normalizer is not None:
         value = _scaled(value, normalizer, "_mean", "_std", _RSL_RL_EPS, None)
     for place in ("actor_obs_normalizer", "obs_normalizer"):
@@ -308,6 +340,13 @@ def _rsl_rl(state: State, others: Mapping[str, State], activation: str) -> _Foun
     value = _sequential(value, state, prefix, activation)
     names = [n for n in state if n in ("std", "log_std") or n.startswith("distribution.")]
     name = names[0] if names else "std"
+    if not names:
+        warnings.warn(
+            "the file holds no deviation of the actions; if this depends on the observation, the "
+            "second half of the outputs is no action: export the policy as ONNX instead",
+            SqueezeRLWarning,
+            stacklevel=6,
+        )
     return _gaussian(value, state, name, is_logarithm="log_std" in name)
 
 
@@ -343,11 +382,13 @@ def _cleanrl_squashed(state: State, others: Mapping[str, State], activation: str
 
 
 def _rl_games(state: State, others: Mapping[str, State], activation: str) -> _Found:
+    beside = others.get(_RL_GAMES_NORMALIZER, {})
+    statistics = {f"{_RL_GAMES_NORMALIZER}.{name}": array for name, array in beside.items()}
     value = _variance_scaled(
         _OBSERVATION,
-        state,
-        "running_mean_std.running_mean",
-        "running_mean_std.running_var",
+        {**statistics, **state},
+        f"{_RL_GAMES_NORMALIZER}.running_mean",
+        f"{_RL_GAMES_NORMALIZER}.running_var",
         inside=1e-5,
         outside=0.0,
     )
@@ -361,10 +402,10 @@ def _rl_games(state: State, others: Mapping[str, State], activation: str) -> _Fo
 
 def _skrl(state: State, others: Mapping[str, State], activation: str) -> _Found:
     value = _OBSERVATION
-    for preprocessor in others.values():
-        value = _variance_scaled(
-            value, preprocessor, "running_mean", "running_variance", inside=0.0, outside=1e-8
-        )
+    preprocessor = next((others[name] for name in _SKRL_NORMALIZERS if name in others), {})
+    value = _variance_scaled(
+        value, preprocessor, "running_mean", "running_variance", inside=0.0, outside=1e-8
+    )
     actor = {n: a for n, a in state.items() if not n.startswith(("value", "log_std_parameter"))}
     found = _one_after_the_other(actor, {}, activation, value)
     deviation = state.get("log_std_parameter")
@@ -409,6 +450,7 @@ class _Layout:
         read: makes the policy, from the tensors, what stood beside them, and the activation.
         activation: the one that it uses; `None` if that is chosen for each training.
         algorithm: in lower case; "" if it has several.
+        has_names: the names say which layer is which; where not, their order does.
     """
 
     trainer: str
@@ -417,6 +459,7 @@ class _Layout:
     read: Callable[[State, Mapping[str, State], str], _Found]
     activation: str | None = None
     algorithm: str = ""
+    has_names: bool = True
 
 
 def _layout(trainer: str, mark: str, known: str, *parts: Any) -> _Layout:
@@ -471,7 +514,7 @@ _LAYOUTS = (
         "Tanh",
         "ppo",
     ),
-    _layout("skrl", r"^(log_std_parameter|policy_layer\.weight)$", r".", _skrl),
+    _layout("skrl", r"^(log_std_parameter|policy_layer\.weight)$", r".", _skrl, None, "", False),
 )
 
 

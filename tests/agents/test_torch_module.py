@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 
 from small_policies import random_observations
-from squeezerl import Agent, compress
+from squeezerl import Agent, compress, load_agent
 from squeezerl.errors import CheckpointError, UnsupportedPolicyError
 from squeezerl.network.arithmetic import act
 from torch_activations import ACTIVATIONS
@@ -120,3 +121,60 @@ def test_weights_that_are_not_finite_are_named() -> None:
         module[0].bias[0] = torch.inf
     with pytest.raises(CheckpointError, match="linear in 0 holds NaN or infinite"):
         Agent.from_torch(module)
+
+
+class InPlace(nn.Module):
+    """One of several ways to change a value in place."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way = way
+        self.net = nn.Sequential(nn.Linear(4, 5), nn.ReLU(inplace=True), nn.Linear(5, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.way == "observation":
+            x = x.clone()
+            x.mul_(0.1)
+        y = self.net(x)
+        if self.way == "discarded":
+            y.clamp_(-0.1, 0.1)
+        elif self.way == "aliased":
+            z = y.detach()
+            z.mul_(3.0)
+            y += 0.1
+        elif self.way == "cloned":
+            y.clone().mul_(3.0)
+        elif self.way == "siblings":
+            y, other = torch.split(y, [2, 1], dim=1)
+            other.clamp_(-0.1, 0.1)
+        elif self.way == "part":
+            torch.nn.functional.relu(y[:, :2], inplace=True)
+        elif self.way == "whole":
+            z = y[:, :2]
+            y.clamp_(-0.1, 0.1)
+            y = z
+        return y
+
+
+@pytest.mark.parametrize("scripted", [False, True])
+@pytest.mark.parametrize("way", ["discarded", "observation", "aliased", "cloned", "siblings"])
+def test_what_works_in_place_is_followed(way: str, scripted: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = InPlace(way).eval()
+    if scripted:
+        torch.jit.script(module).save(str(tmp_path / "policy.pt"))
+        agent = load_agent(tmp_path / "policy.pt")
+    else:
+        agent = Agent.from_torch(module)
+    assert deviation(module, agent) < 1e-5
+
+
+@pytest.mark.parametrize("scripted", [False, True])
+@pytest.mark.parametrize("way", ["part", "whole"])
+def test_values_that_were_changed_through_others_are_refused(
+    way: str, scripted: bool, tmp_path: Path
+) -> None:
+    module = InPlace(way).eval()
+    torch.jit.script(module).save(str(tmp_path / "policy.pt"))
+    with pytest.raises(UnsupportedPolicyError, match="changed in place"):
+        load_agent(tmp_path / "policy.pt") if scripted else Agent.from_torch(module)

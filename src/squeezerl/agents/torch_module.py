@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from squeezerl.agents.chain import Chain, network_of, part
-from squeezerl.agents.torch_operators import OPERATORS, apply
+from squeezerl.agents.torch_operators import OPERATORS, Memory, apply, works_in_place
 from squeezerl.errors import CheckpointError, SqueezeRLError, UnsupportedPolicyError
 from squeezerl.network.network import Network
 
@@ -38,7 +38,9 @@ def network_of_module(
     width = None if observation_shape is None else int(np.prod(observation_shape))
     with _noted(module) as path:
         try:
-            result = module(_Features(Chain("observation", rank=rank, inputs=width), path))
+            result = module(
+                _Features(Chain("observation", rank=rank, inputs=width), path, Memory())
+            )
         except SqueezeRLError:
             raise
         except Exception as error:  # the module's own code
@@ -53,6 +55,7 @@ def network_of_module(
             "observation; wrap it in a module that returns the action alone"
         )
     chain = result.chain
+    result.memory.check(chain, "the module's result")
     if is_discrete:
         chain = part(chain, "Argmax", "the choice")
     elif bounds is not None:
@@ -91,10 +94,13 @@ def _place(path: Sequence[str]) -> str:
 
 
 class _Features:
-    """Stands where an observation, or what was computed from it, would stand."""
+    """Stands where an observation, or what was computed from it, would stand.
 
-    def __init__(self, chain: Chain, path: list[str]) -> None:
-        self.chain, self.path = chain, path
+    All that come of one observation share `path`, the submodules that they are in, and `memory`.
+    """
+
+    def __init__(self, chain: Chain, path: list[str], memory: Memory) -> None:
+        self.chain, self.path, self.memory = chain, path, memory
 
     @classmethod
     def __torch_function__(
@@ -108,18 +114,26 @@ class _Features:
 
     def _call(self, name: str, arguments: Sequence[Any], named: Any) -> Any:
         place = f"{name.strip('_')} in {_place(self.path)}"
-        result = apply(
-            name.strip("_"),
+        result = self.memory.apply(
+            name if works_in_place(name, named) else name.strip("_"),
             place,
             [_plain(argument, place) for argument in arguments],
             {word: _plain(value, place) for word, value in named.items()},
         )
+        given = arguments[0] if arguments else None
+        if isinstance(given, _Features):
+            if works_in_place(name, named):
+                given.chain = result
+            if result is given.chain:
+                return given
         return self._wrapped(result)
 
     def _wrapped(self, result: Any) -> Any:
         if isinstance(result, list):
             return [self._wrapped(item) for item in result]
-        return _Features(result, self.path) if isinstance(result, Chain) else result
+        if not isinstance(result, Chain):
+            return result
+        return _Features(result, self.path, self.memory)
 
     def __getattr__(self, name: str) -> Any:
         if name in OPERATORS or name.rstrip("_") in OPERATORS:
@@ -161,6 +175,18 @@ class _Features:
 
     def __truediv__(self, other: Any) -> Any:
         return self._call("div", (self, other), {})
+
+    def __iadd__(self, other: Any) -> Any:
+        return self._call("add_", (self, other), {})
+
+    def __isub__(self, other: Any) -> Any:
+        return self._call("sub_", (self, other), {})
+
+    def __imul__(self, other: Any) -> Any:
+        return self._call("mul_", (self, other), {})
+
+    def __itruediv__(self, other: Any) -> Any:
+        return self._call("div_", (self, other), {})
 
     def __matmul__(self, other: Any) -> Any:
         return self._call("matmul", (self, other), {})

@@ -8,6 +8,7 @@ has torch's names and order of arguments, behind `place`, which is for messages.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,7 +24,7 @@ Operator = Callable[..., Any]
 
 
 def apply(name: str, place: str, arguments: Sequence[Any], named: Mapping[str, Any]) -> Any:
-    """The result of torch's function of that name; a trailing underscore, in place, is no matter.
+    """The result of torch's function of that name, with or without the underscore of one in place.
 
     Raises:
         UnsupportedPolicyError: if it is not one that policies are known to use.
@@ -45,6 +46,74 @@ def apply(name: str, place: str, arguments: Sequence[Any], named: Mapping[str, A
     except TypeError as error:
         reason = str(error).partition(") ")[2] or str(error)
         raise UnsupportedPolicyError(f"{place} is called in another way: {reason[:200]}") from error
+
+
+def works_in_place(name: str, named: Mapping[str, Any]) -> bool:
+    """Whether a call of torch's function changes its first argument."""
+    return bool(re.fullmatch(r"[a-z]\w*[^_]_", name)) or named.get("inplace") is True
+
+
+class Memory:
+    """Which values are parts of others, and whether these have changed since.
+
+    A function that works in place changes the values that its argument is a part of, and those
+    that are parts of it. Whoever follows the code gives its new value to all names of the argument;
+    the others are not followed, so their use is refused.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Chain, Chain]] = []  # the whole, and the part
+        self._stale: list[Chain] = []
+
+    def apply(
+        self, name: str, place: str, arguments: Sequence[Any], named: Mapping[str, Any]
+    ) -> Any:
+        """The result, as `apply` gives it.
+
+        Raises:
+            UnsupportedPolicyError: as `apply`; or an argument has changed since, and it is not
+                known how.
+        """
+        for argument in [*arguments, *named.values()]:
+            for each in argument if isinstance(argument, list | tuple) else [argument]:
+                self.check(each, place)
+        result = apply(name, place, arguments, named)
+        given = arguments[0] if arguments else None
+        if isinstance(given, Chain):
+            if works_in_place(name, named):
+                self._change(given, result)
+            elif name in _PARTS:
+                made = result if isinstance(result, list) else [result]
+                self._parts += [(given, part) for part in made if part is not given]
+        return result
+
+    def check(self, used: Any, place: str) -> None:
+        """Refuse a value that has changed since.
+
+        Raises:
+            UnsupportedPolicyError: if it has.
+        """
+        if any(used is one for one in self._stale):
+            raise UnsupportedPolicyError(
+                f"{place} uses a value of which a part, or the whole, was changed in place; assign "
+                "the result to a name of its own instead"
+            )
+
+    def _change(self, chain: Chain, result: Any) -> None:
+        related = [chain]
+        for one in related:
+            related += [whole for whole, part in self._parts if part is one]
+        parts = [chain]
+        for one in parts:
+            parts += [part for whole, part in self._parts if whole is one]
+        self._stale += [one for one in related + parts if one is not result]
+
+
+# The functions whose result lies in the memory of their argument.
+_PARTS = (
+    *("slice", "chunk", "split", "split_with_sizes"),
+    *("view", "reshape", "flatten", "squeeze", "unsqueeze"),
+)
 
 
 def value(given: Any, place: str) -> Value:
@@ -224,6 +293,11 @@ def _same(place: str, input: Any, *_: Any, **__: Any) -> Value:
     return value(input, place)
 
 
+def _clone(place: str, input: Any, **_: Any) -> Value:
+    # An object of its own: what changes the one in place leaves the other as it is.
+    return replace(input) if isinstance(input, Chain) else value(input, place)
+
+
 def _chain(given: Any, place: str) -> Chain:
     if not isinstance(given, Chain):
         raise UnsupportedPolicyError(f"{place} takes constants, not features")
@@ -365,7 +439,8 @@ OPERATORS: Mapping[str, Operator] = {
     "argmax": _argmax,
     "batch_norm": _batch_norm,
     "dropout": _dropout,
-    **dict.fromkeys(("detach", "contiguous", "clone", "to", "float", "type_as", "alias"), _same),
+    "clone": _clone,
+    **dict.fromkeys(("detach", "contiguous", "to", "float", "type_as", "alias"), _same),
     "flatten": _flatten,
     "reshape": _reshape,
     "view": _reshape,

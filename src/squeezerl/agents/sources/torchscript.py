@@ -33,7 +33,7 @@ from squeezerl.agents.load import (
     zip_names,
 )
 from squeezerl.agents.torch_file import TENSOR_NAMES, TorchArchive, is_tensor
-from squeezerl.agents.torch_operators import apply
+from squeezerl.agents.torch_operators import Memory, works_in_place
 from squeezerl.errors import (
     CheckpointError,
     SqueezeRLWarning,
@@ -167,6 +167,8 @@ class _Reader:
         self._constants: Any = None
         self._paths: dict[int, str] = {}  # of modules, by their identity
         self._left = _MAX_STEPS
+        self._memory = Memory()
+        self._scopes: list[_Scope] = []  # of the functions that have not returned
 
     def actions(self, root: Inert) -> Value:
         """What the policy in a module does to an observation."""
@@ -234,10 +236,14 @@ class _Reader:
             inside.names[name] = self._value(default, inside)
         inside.names.update(zip(names, given, strict=False))
         inside.names.update(named)
+        self._scopes.append(inside)
         try:
             self._block(function.body, inside)
         except _Stop as stop:
+            self._memory.check(stop.value, _place(at))
             return stop.value
+        finally:
+            self._scopes.pop()
         return None
 
     def _block(self, lines: Sequence[ast.stmt], at: _Scope) -> None:
@@ -417,7 +423,20 @@ class _Reader:
         place = f"{name[:60]} in {_place(at)}"
         if not name.startswith(("torch.", "ops.aten.")):
             raise UnsupportedPolicyError(f"{place} is not supported")
-        return apply(name.rpartition(".")[2], place, values, keywords)
+        short = name.rpartition(".")[2]
+        result = self._memory.apply(short, place, values, keywords)
+        if values and works_in_place(short, keywords):
+            self._rename(values[0], result)
+        return result
+
+    def _rename(self, changed: Any, result: Any) -> None:
+        """Let all names of what a function in place has changed mean its result."""
+        for scope in self._scopes:
+            for name, value in scope.names.items():
+                if value is changed:
+                    scope.names[name] = result
+                elif isinstance(value, list):
+                    scope.names[name] = [result if one is changed else one for one in value]
 
     def _method(
         self,

@@ -7,7 +7,7 @@ from checkpoint_files import nothing_written, refuses
 
 from squeezerl import load_agent
 from squeezerl.agents.sources.stable_baselines3.files import find_agent, read_yaml
-from squeezerl.errors import CheckpointError
+from squeezerl.errors import CheckpointError, SqueezeRLWarning
 
 
 def _touch(*paths: Path) -> None:
@@ -86,6 +86,17 @@ def test_settings_of_the_zoo_are_found_from_folder_and_zip(tmp_path: Path) -> No
         files = find_agent(path)
         assert (files.env_id, files.normalized) == ("Hopper-v3", True)
         assert files.vecnormalize == folder / "Hopper-v3" / "vecnormalize.pkl"
+
+
+def test_settings_of_the_environment_that_are_not_read_are_named(tmp_path: Path) -> None:
+    _touch(tmp_path / "agent.zip")
+    _settings(
+        tmp_path / "agent" / "config.yml",
+        "env_kwargs: {g: 3.0, deep: {a: 1}}\nvec_env_wrapper: mine.Stack",
+    )
+    with pytest.warns(SqueezeRLWarning, match=r"env_kwargs deep and vec_env_wrapper mine\.Stack"):
+        files = find_agent(tmp_path / "agent.zip")
+    assert files.env_kwargs == {"g": 3.0}
 
 
 def test_best_model_belongs_to_the_settings_beside_it(tmp_path: Path) -> None:

@@ -152,6 +152,32 @@ def test_agents_that_learned_from_raw_observations_are_not_stopped(
     assert load_agent(tmp_path / "agent.zip").network.normalizer is None
 
 
+@pytest.mark.parametrize("with_settings", [False, True])
+def test_a_normaliser_of_another_agent_in_the_folder_is_not_used(
+    tmp_path: Path, with_settings: bool
+) -> None:
+    _normalized("Pendulum-v1").save(tmp_path / "vecnormalize.pkl")
+    algorithm = "PPO"
+    if with_settings:
+        algorithm = "SAC"  # whose zip does not show it
+        (tmp_path / "agent").mkdir()
+        (tmp_path / "agent/config.yml").write_text("normalize: false")
+    _learn(algorithm, gym.make("Pendulum-v1")).save(path := tmp_path / "agent.zip")
+    with pytest.warns(SqueezeRLWarning, match=r"vecnormalize\.pkl beside it is not used"):
+        assert load_agent(path).network.normalizer is None
+    given = load_agent(path, vecnormalize=tmp_path / "vecnormalize.pkl").network
+    assert given.normalizer is not None
+
+
+def test_a_normaliser_of_rewards_alone_is_nothing_to_warn_of(tmp_path: Path) -> None:
+    env = _normalized("Pendulum-v1", norm_obs=False)
+    _learn("PPO", env).save(tmp_path / "agent.zip")
+    env.save(tmp_path / "vecnormalize.pkl")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SqueezeRLWarning)
+        assert load_agent(tmp_path / "agent.zip").network.normalizer is None
+
+
 @pytest.mark.parametrize("shift", [0.0, 2.0])
 def test_an_agent_that_may_lack_its_normaliser_is_compared_with_knowing_nothing(
     tmp_path: Path, shift: float

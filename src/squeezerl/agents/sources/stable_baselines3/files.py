@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 import re
+import warnings
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import yaml
 
 from squeezerl.agents.env_wrappers import read_setting
 from squeezerl.agents.foreign import what_it_is
-from squeezerl.errors import CheckpointError, UnsupportedPolicyError
+from squeezerl.errors import CheckpointError, SqueezeRLWarning, UnsupportedPolicyError
 from squeezerl.records import ENV_WRAPPERS, FRAME_STACK
 
 MAX_METADATA_BYTES = 64 * 2**20
@@ -38,6 +39,7 @@ class AgentFiles:
         env_kwargs: what the settings say of its arguments, of stacked observations and of wrappers.
         normalized: whether the settings say that observations are normalised; `None` if they say
             nothing of it.
+        is_own: the normaliser is named after the checkpoint.
     """
 
     checkpoint: Path
@@ -46,6 +48,7 @@ class AgentFiles:
     env_id: str | None
     env_kwargs: dict[str, Any]
     normalized: bool | None
+    is_own: bool
 
 
 class _InertLoader(yaml.SafeLoader):
@@ -117,6 +120,18 @@ def find_agent(path: Path) -> AgentFiles:
         wrappers = read_setting(settings.get("env_wrapper"))
     except UnsupportedPolicyError as error:
         raise UnsupportedPolicyError(f"{checkpoint}: {error}") from error
+    given, kwargs = settings.get("env_kwargs"), _plain_kwargs(settings.get("env_kwargs"))
+    dropped = [str(key) for key in given if key not in kwargs] if isinstance(given, dict) else []
+    dropped = [f"env_kwargs {', '.join(dropped):.80}"] if dropped else []
+    if wrapper := settings.get("vec_env_wrapper"):
+        dropped.append(f"vec_env_wrapper {wrapper!s:.80}")
+    if dropped:
+        warnings.warn(
+            f"{checkpoint}: its settings have {' and '.join(dropped)}, which are not read, so the "
+            "agent may have learned in another environment than it is evaluated in",
+            SqueezeRLWarning,
+            stacklevel=4,
+        )
     env_id, stack = settings.get("env"), settings.get("frame_stack")
     if stack is not None and not (isinstance(stack, int) and stack >= 1):
         raise CheckpointError(f"{checkpoint}: its settings have the frame_stack {stack!r}")
@@ -125,10 +140,11 @@ def find_agent(path: Path) -> AgentFiles:
         vecnormalize,
         () if vecnormalize else _other_normalizers(folders),
         env_id if isinstance(env_id, str) else None,
-        _plain_kwargs(settings.get("env_kwargs"))
+        kwargs
         | ({FRAME_STACK: stack} if stack else {})
         | ({ENV_WRAPPERS: wrappers} if wrappers else {}),
         _says_normalized(settings["normalize"]) if "normalize" in settings else None,
+        vecnormalize in own,
     )
 
 

@@ -78,11 +78,7 @@ class StableBaselines3(Source):
             metadata = parse_metadata(data)
             normalizer = _find_normalizer(files, metadata, normalizer)
             state = read_state_dict(weights, "policy.pth")
-            statistics = (
-                read_vecnormalize(normalizer, [part.name for part in metadata.parts])
-                if normalizer
-                else None
-            )
+            statistics = _read_normalizer(normalizer, metadata) if normalizer else None
             kwargs = files.env_kwargs | ({CHANNELS_FIRST: True} if metadata.has_images else {})
             if statistics is not None:
                 statistics, more = _of_stacked(statistics, metadata.observation_space.shape)
@@ -153,6 +149,11 @@ def _mean_and_deviation(returns: tuple[float, ...]) -> tuple[float, float] | Non
     return (float(np.mean(returns)), float(np.std(returns))) if returns else None
 
 
+def _read_normalizer(file: Path, metadata: CheckpointMetadata) -> Normalizer | None:
+    """A VecNormalize's statistics of observations; `None` if it normalises rewards only."""
+    return read_vecnormalize(file, [part.name for part in metadata.parts])
+
+
 def _find_normalizer(
     files: AgentFiles, metadata: CheckpointMetadata, given: Path | None
 ) -> Path | None:
@@ -163,11 +164,22 @@ def _find_normalizer(
     """
     if given == NO_NORMALIZER:
         return None
-    if given is not None or files.vecnormalize is not None:
-        return given or files.vecnormalize
+    if given is not None:
+        return given
     normalized = metadata.normalized
     if files.normalized is not None:  # what the settings of the training say is sure
         normalized = "observations" if files.normalized else "nothing"
+    if (found := files.vecnormalize) is not None:
+        if normalized != "nothing" or files.is_own or _read_normalizer(found, metadata) is None:
+            return found
+        warnings.warn(
+            f"{files.checkpoint}: {found.name} beside it is not used, as its "
+            f"{'checkpoint' if files.normalized is None else 'settings'} shows that it was trained "
+            "without one; give the file as `vecnormalize` to insist on it",
+            SqueezeRLWarning,
+            stacklevel=4,
+        )
+        return None
     if normalized == "nothing" or (normalized == "unknown" and not files.others):
         return None
     if len(files.others) == 1:

@@ -10,6 +10,7 @@ from torch import nn
 
 from small_policies import random_observations
 from squeezerl import Agent, compress, load_agent
+from squeezerl.agents import chain
 from squeezerl.errors import CheckpointError, UnsupportedPolicyError
 from squeezerl.network.arithmetic import act
 from torch_activations import ACTIVATIONS
@@ -121,6 +122,13 @@ def test_weights_that_are_not_finite_are_named() -> None:
         module[0].bias[0] = torch.inf
     with pytest.raises(CheckpointError, match="linear in 0 holds NaN or infinite"):
         Agent.from_torch(module)
+
+
+def test_slopes_of_features_that_change_places_are_refused() -> None:
+    value = chain.linear(chain.Chain("observation"), np.eye(2), None, "linear")
+    value = chain.prelu(value, np.array([0.1, 0.9]), "prelu")
+    with pytest.raises(UnsupportedPolicyError, match="takes some of the features"):
+        chain.network_of(value.then(chain.Select("select", np.array([1, 0]))))
 
 
 class InPlace(nn.Module):

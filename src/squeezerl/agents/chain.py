@@ -482,6 +482,11 @@ def _check_width(numbers: Double, width: int, place: str) -> None:
         raise CheckpointError(f"{place} has {numbers.size} numbers for {width} features")
 
 
+def _has_slopes(step: Activate) -> bool:
+    """Whether it is a PReLU with a slope for each feature."""
+    return step.text.startswith("PReLU") and step.text.count(":") > 1
+
+
 def _selected(steps: list[Step], select: Select) -> list[Step]:
     """The steps where only some features go on: the layer before it gives no others."""
     chosen, width = select.indices, None
@@ -494,7 +499,7 @@ def _selected(steps: list[Step], select: Select) -> list[Step]:
                 raise CheckpointError(f"{select.place} takes features that are not there")
             cut = Linear(step.place, step.weight[chosen], step.bias[chosen])
             return [*steps[:place], cut, *behind]
-        if isinstance(step, Part) or (isinstance(step, Activate) and step.text.count(":") > 2):
+        if isinstance(step, Part) or (isinstance(step, Activate) and _has_slopes(step)):
             break
         for name in ("scale", "shift", "low", "high"):
             numbers = getattr(step, name, None)

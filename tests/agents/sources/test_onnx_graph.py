@@ -261,6 +261,20 @@ def test_the_mean_of_a_gaussian_is_cut_out(tmp_path: Path) -> None:
     assert check(model, tmp_path).network.action_shape == (2,)
 
 
+def test_the_last_of_equal_parts_has_what_is_left(tmp_path: Path) -> None:
+    wide = np.random.default_rng(0).standard_normal((7, 4)).astype(np.float32)
+    last = np.ones((2, 3), np.float32)
+    for part, width in (("v1", 3), ("middle", 3), ("last", 1)):
+        nodes = [
+            ("Gemm", ["", "wide"], {"transB": 1}),
+            ("Split", [""], {"axis": -1, "num_outputs": 3}),
+            ("Gemm", [part, "behind"], {"transB": 1}),
+        ]
+        model = graph(*nodes, opset=18, wide=wide, behind=last[:, :width])
+        model.graph.node[1].output.extend(["middle", "last"])
+        check(model, tmp_path)
+
+
 def test_one_output_of_several_is_the_action(tmp_path: Path) -> None:
     model = graph(*PLAIN)
     model.graph.node.append(helper.make_node("Exp", ["v2"], ["value"], "spread"))

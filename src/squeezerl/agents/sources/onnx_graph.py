@@ -515,9 +515,10 @@ def _split(node: _Node, given: Sequence[Any]) -> list[Value]:
     sizes = node.get("split")
     if sizes is None and _optional(given, 1) is not None:
         sizes = _whole(given[1], node.place)
-    whole = np.arange(chain.width)
-    cuts = np.cumsum(sizes)[:-1] if sizes else count
-    return [_select(chain, places, node.place) for places in np.array_split(whole, cuts)]
+    # Without sizes they are as large as each other, and the last one has what is left.
+    sizes = sizes or [math.ceil(chain.width / count)] * count
+    parts = np.split(np.arange(chain.width), np.cumsum(sizes)[:-1])
+    return [_select(chain, places, node.place) for places in parts]
 
 
 _OPERATORS: Mapping[str, _Operator] = {

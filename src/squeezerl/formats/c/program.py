@@ -46,6 +46,7 @@ _TAKEN = {
     *("locale", "math", "setjmp", "signal", "stdalign", "stdarg", "stdatomic", "stdbool"),
     *("stddef", "stdint", "stdio", "stdlib", "stdnoreturn", "string", "tgmath", "threads"),
     *("time", "uchar", "wchar", "wctype", "arduino", "memory", "con", "prn", "aux", "nul"),
+    *("cpuid", "features"),  # which those include
 }
 
 
@@ -75,7 +76,7 @@ def check_name(name: str) -> str:
     Raises:
         InvalidArgumentError: if it is no identifier, or that of a header that C has.
     """
-    if not _NAME.fullmatch(name) or name.lower() in _TAKEN:
+    if not _NAME.fullmatch(name) or name.lower() in _TAKEN or name.endswith("intrin"):
         raise InvalidArgumentError(
             f"`name` is {name!r}; it must begin with a letter, have up to 40 letters, digits and "
             "underscores, and not be the name of one of C's own headers, for example walker_policy"

@@ -107,7 +107,7 @@ def find_log(given: Log | npt.ArrayLike | str | Path) -> Log:
     return Log(observations=as_observations(given))
 
 
-def read_log(path: Path) -> Log:
+def read_log(path: str | Path) -> Log:
     """The log in a file; nothing in it is executed.
 
     A .npy file is an array (n, *observation_shape). In the others, arrays and columns are found by
@@ -119,6 +119,7 @@ def read_log(path: Path) -> Log:
     Raises:
         InvalidArgumentError: if it cannot be read, or is no log.
     """
+    path = Path(path)
     reader = _READERS.get(path.suffix.lower(), _read_numpy)
     try:
         _check_size(path.stat().st_size)

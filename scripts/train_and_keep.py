@@ -335,8 +335,9 @@ def page(agents: Path, trainings: Iterable[Training]) -> str:
             "instead of 1 and fewer steps than the longest of its trainings; the off-policy "
             "algorithms take one gradient step for every 8 environment steps. Where rl-zoo's do "
             "not learn (TD3 and DDPG on Humanoid and HumanoidStandup, DDPG on Ant), they are those "
-            "that TD3's authors changed to: a learning rate of 3e-4, and networks of 256-256. The "
-            "policy that is kept is that of the best of 20 evaluations while it learned, of 5 "
+            "that TD3's authors changed to: a learning rate of 3e-4, and networks of 256-256; for "
+            "TD3 on HumanoidStandup also normalised observations and rewards, and noise of a "
+            "deviation of 0.5. The policy that is kept is that of the best of 20 evaluations while it learned, of 5 "
             "episodes each, with seeds that nothing else uses."
         ),
         Paragraph(

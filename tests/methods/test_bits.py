@@ -175,7 +175,9 @@ def test_the_best_scale_of_a_neuron_loses_less_than_any_other() -> None:
             losses: npt.NDArray[Any] = (error**2 * importance).sum(axis=1)
             return losses
 
-        best = best_scale(weight, importance, scales="channel", bits=bits)
+        best = best_scale(
+            weight, importance, scales="channel", bits=bits, least=np.zeros(len(weight))
+        )
         largest = abs(weight).max(axis=1) / high
         for share in np.linspace(0.3, 1, 200):
             assert (loss(best) <= 1.05 * loss(share * largest)).all()

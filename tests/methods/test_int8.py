@@ -261,6 +261,27 @@ def test_neurons_without_weights_keep_their_bias(recipe: str) -> None:
     np.testing.assert_allclose(actions[:, 1], np.tanh(0.7), atol=0.01)
 
 
+@pytest.mark.parametrize("recipe", ["ptsq", "bits:8", "bits:4"])
+def test_a_neuron_with_tiny_weights_keeps_its_bias_and_costs_the_others_nothing(
+    recipe: str,
+) -> None:
+    network = make_network(5, 16, 12, 3)
+    observations = random_observations(network, 500)
+    last = network.layers[-1]
+    weight, bias = as_float(last.weight).copy(), as_float(last.bias).copy()
+
+    def off(size: float) -> npt.NDArray[Any]:
+        weight[0] = size * as_float(last.weight)[0]
+        bias[0] = 0.7
+        changed = with_layer(network, 2, weight=weight.copy(), bias=bias.copy())
+        made = compress(changed, recipe, observations)
+        return np.abs(act(made, observations) - act(changed, observations)).max(axis=0)
+
+    normal, tiny = off(1.0), off(1e-8)
+    assert tiny[0] < 0.01
+    assert tiny[1:].max() < 2 * normal[1:].max() + 1e-3
+
+
 @pytest.mark.parametrize("recipe", QUANTIZATIONS.values(), ids=QUANTIZATIONS)
 def test_an_all_zero_layer_is_no_problem(recipe: str) -> None:
     zeros = {"weight": np.zeros((16, 5), np.float32), "bias": np.zeros(16, np.float32)}

@@ -20,6 +20,7 @@ from squeezerl.methods.integers import (
     in_float,
     integer_bias,
     integer_weight,
+    least_scale,
     scale_features,
     short_rounding,
     symmetric_rounding,
@@ -42,6 +43,9 @@ _TERNARY = "ternary"
 _COLORS = {"8": "#009E73", "4": "#0072B2", "3": "#CC79A7", "2": "#D55E00", _TERNARY: "#E69F00"}
 _MARKERS = {"8": "P", "4": "X", "3": "p", "2": "h", _TERNARY: "d"}
 _BIAS_BITS = 16
+# Of a bias before it is cut to those, at most: the step that all of its layer have is then a
+# sixteenth of what one step of a weight makes of its largest input.
+_MOST_BITS = 20
 
 
 @final
@@ -165,11 +169,12 @@ class Bits(Spec):
         self, layer: Layer, values: Float, now: Float, rounding: Rounding | None
     ) -> Layer:
         """The layer in integers, for what it took and what it takes now, both (n, in)."""
+        bits, least = self.weight_bits, least_scale(as_float(layer.bias), rounding, bits=_MOST_BITS)
         if self.rounding == "gptq":
-            layer = reconstructed(layer, values, now, scales=self.scales, bits=self.weight_bits)
+            layer = reconstructed(layer, values, now, scales=self.scales, bits=bits, least=least)
         else:
             weight = integer_weight(
-                as_float(layer.weight), scales=self.scales, bits=self.weight_bits
+                as_float(layer.weight), scales=self.scales, bits=bits, least=least
             )
             layer = dataclasses.replace(layer, weight=weight)
         if rounding is None:

@@ -80,19 +80,35 @@ def step_by_row(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return array[:, np.newaxis] if array.ndim else array
 
 
-def integer_weight(weight: Float, *, scales: Scales, bits: float = BITS) -> IntegerTensor:
+def least_scale(bias: Float, rounding: Rounding | None, *, bits: int = 30) -> Float:
+    """The smallest scale of each row's weights, (out,), in which its bias has at most so many bits.
+
+    A neuron whose weights are tiny beside its bias would have a bias beyond int32, or one whose
+    step, which a layer has in common, were too coarse for the other neurons.
+    """
+    if rounding is None:
+        return np.zeros_like(bias)
+    return np.asarray(np.abs(bias) / (rounding.scale * 2.0**bits), np.float32)
+
+
+def integer_weight(
+    weight: Float, *, scales: Scales, bits: float = BITS, least: Float | None = None
+) -> IntegerTensor:
     """A weight (out, in) in integers.
 
     Args:
         weight: in float.
         scales: one per output neuron ("channel"), also as powers of two ("shift"), or one for all.
         bits: of each integer.
+        least: see `least_scale`.
     """
     zero = level_count(bits) // 2
     limit = weight_limits(bits)[1]
     bound = np.abs(weight).max(axis=None if scales == "tensor" else 1)
     scale = np.asarray(bound / np.float32(limit), np.float32)
     scale = np.where(scale < np.finfo(np.float32).tiny, np.float32(1), scale)
+    if least is not None:
+        scale = np.asarray(np.maximum(scale, least.max() if scales == "tensor" else least))
     scale = power_of_two(scale) if scales == "shift" else scale
     values = np.clip(np.rint(weight / step_by_row(scale)), -limit, limit) + zero
     return IntegerTensor(values.astype(np.uint8), scale, np.full(scale.shape, zero, np.uint8), bits)
@@ -148,15 +164,15 @@ def with_integer_layers(
             continue
         rounding = roundings[network.input_of(index)]
         scales: Scales = "channel" if per_channel else "tensor"
-        weight = integer_weight(as_float(layer.weight), scales=scales)
         bias = as_float(layer.bias)
+        static = rounding if isinstance(rounding, Rounding) else None
+        least = least_scale(bias, static)
+        weight = integer_weight(as_float(layer.weight), scales=scales, least=least)
         layers.append(
             dataclasses.replace(
                 layer,
                 weight=weight,
-                bias=integer_bias(bias, weight, rounding)
-                if isinstance(rounding, Rounding)
-                else bias,
+                bias=bias if static is None else integer_bias(bias, weight, static),
             )
         )
     return network.replace(layers=tuple(layers), roundings=roundings)

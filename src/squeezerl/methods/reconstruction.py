@@ -25,7 +25,7 @@ _SHARES = np.linspace(1, 0.3, 29)  # of the scale that holds the largest weight
 
 
 def reconstructed(
-    layer: Layer, values: Float, rounded: Float, *, scales: Scales, bits: float
+    layer: Layer, values: Float, rounded: Float, *, scales: Scales, bits: float, least: Float
 ) -> Layer:
     """The layer with integer weights and a float bias.
 
@@ -35,6 +35,7 @@ def reconstructed(
         rounded: what it takes now in the same states, (n, in).
         scales: see `best_scale`, as for `bits`.
         bits: of each weight.
+        least: see `least_scale`.
 
     Raises:
         CompressionError: if it takes so many features that their Hessian is too large.
@@ -52,7 +53,7 @@ def reconstructed(
     # The weights that make most of the inputs as they are now.
     lost = now.T @ (before - now) / len(now)
     target = weight + np.linalg.solve(hessian, lost @ weight.T).T
-    scale = best_scale(target, np.diag(hessian), scales=scales, bits=bits)
+    scale = best_scale(target, np.diag(hessian), scales=scales, bits=bits, least=least)
     integers = _round_in_turn(target, hessian, scale, bits)
     zero = level_count(bits) // 2
     stored = IntegerTensor(
@@ -62,7 +63,9 @@ def reconstructed(
     return dataclasses.replace(layer, weight=stored, bias=(bias + missing).astype(np.float32))
 
 
-def best_scale(weight: _Doubles, importance: _Doubles, *, scales: Scales, bits: float) -> Float:
+def best_scale(
+    weight: _Doubles, importance: _Doubles, *, scales: Scales, bits: float, least: Float
+) -> Float:
     """The scale for which rounding to the nearest integer loses least, (out,) or ().
 
     Args:
@@ -70,11 +73,13 @@ def best_scale(weight: _Doubles, importance: _Doubles, *, scales: Scales, bits: 
         importance: of the squared error in each column, (in,).
         scales: one for each row ("channel"), also as powers of two ("shift"), or one for all.
         bits: of each weight; in 8 bits, the scale holds the largest weight.
+        least: see `least_scale`.
     """
     low, high = weight_limits(bits)
     axis = None if scales == "tensor" else 1
     largest = np.asarray(np.abs(weight).max(axis=axis)) / high
     largest = np.where(largest < np.finfo(np.float32).tiny, 1, largest)
+    largest = np.maximum(largest, least.max() if scales == "tensor" else least)
     short = power_of_two if scales == "shift" else as_half
     tried = np.stack([short(share * largest) for share in (_SHARES if bits < 8 else [1.0])])
     losses = []

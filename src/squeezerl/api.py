@@ -29,7 +29,7 @@ from squeezerl.evaluation.actions import (
 from squeezerl.evaluation.doubts import STOCHASTIC, needs_its_noise, warn_of_doubts
 from squeezerl.evaluation.environment import Environment, make_gymnasium
 from squeezerl.evaluation.evaluate import calibrate, check_numbers, play
-from squeezerl.evaluation.log import Log, find_log
+from squeezerl.evaluation.log import Log, find_log, warn_of_constants
 from squeezerl.evaluation.referee import Referee
 from squeezerl.evaluation.reference_actors import RandomActor
 from squeezerl.formats.base import FORMATS
@@ -220,6 +220,7 @@ def compress(
         artifact = make_artifact(agent, recipe, environment=place, seed=seed)
     else:
         log = find_log(observations).fitted_to(agent.network)
+        warn_of_constants(log, agent.network)
         artifact = make_artifact(agent, recipe, log=log)
     return with_opset(artifact, opset)
 
@@ -567,6 +568,7 @@ def squeeze(
                 "`retain` and `max_episodes` are about the return, which a log does not show; with "
                 "`observations`, say what to keep with `keep_actions`; `optimize` is bytes"
             )
+        warn_of_constants(log, agent.network)
     meter, meter_problem = choose_meter(host_facts(), watts_per_core=watts_per_core)
     measurement, tried = None, tuple(map(Recipe.of, recipes))
     if measure:

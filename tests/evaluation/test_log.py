@@ -12,9 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from small_policies import make_network
-from squeezerl.errors import InvalidArgumentError
-from squeezerl.evaluation.log import Log, Part, as_observations, find_log, read_log, rows_for
+from small_policies import make_network, with_layer
+from squeezerl.errors import InvalidArgumentError, SqueezeRLWarning
+from squeezerl.evaluation.log import (
+    Log,
+    Part,
+    as_observations,
+    find_log,
+    read_log,
+    rows_for,
+    warn_of_constants,
+)
+from squeezerl.network.network import as_float
 
 SEEN = np.arange(12, dtype=np.float32).reshape(4, 3)
 
@@ -303,3 +312,16 @@ def test_the_parts_are_the_log_in_order_of_time(rows: int) -> None:
 def test_so_many_rows_leave_enough_to_confirm_with(rows: int) -> None:
     log = Log(observations=np.zeros((rows_for(rows, "confirm"), 1), np.float32))
     assert len(log.part("confirm")) >= rows
+
+
+def test_features_that_never_vary_are_named(recwarn: pytest.WarningsRecorder) -> None:
+    network = make_network(4, 6, 2)
+    weight = as_float(network.layers[0].weight).copy()
+    weight[:, 3] = 0  # what the policy does not look at may stand still
+    network = with_layer(network, 0, weight=weight)
+    observations = np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)
+    warn_of_constants(Log(observations=observations), network)
+    observations[:, [1, 3]] = 0.5
+    with pytest.warns(SqueezeRLWarning, match=r"features 1 \(counted from 0\) are the same"):
+        warn_of_constants(Log(observations=observations), network)
+    assert not [w for w in recwarn if issubclass(w.category, SqueezeRLWarning)]

@@ -15,11 +15,13 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from squeezerl.errors import InvalidArgumentError
+from squeezerl.errors import InvalidArgumentError, SqueezeRLWarning
+from squeezerl.network.network import Network, as_float
 from squeezerl.records import ObservationsRecord
 from squeezerl.runtimes.base import Observations, Sizes
 
 _MOST_BYTES = 2**30
+_NAMED = 10  # features in a message
 # Names of arrays and columns: "obs", "observations", "observation.state", "obs_12", "action[3]".
 _NAMES = {
     "observations": re.compile(r"(obs|observations?)([\W_].*)?", re.IGNORECASE),
@@ -86,6 +88,25 @@ class Log:
                 f"{len(fitted['actions']):,} actions; each observation needs one action"
             )
         return type(self)(**fitted, origin=self.origin)
+
+
+def warn_of_constants(log: Log, network: Network) -> None:
+    """Warn of features that the network weighs and that never vary in the log.
+
+    Policies in integers hold such a feature at its value, whatever it is later.
+    """
+    flat = log.observations.reshape(len(log), -1)
+    weighed = (as_float(network.layers[0].weight) != 0).any(axis=0)
+    constant = np.flatnonzero((flat == flat[0]).all(axis=0) & weighed).tolist()
+    if constant:
+        more = f" and {len(constant) - _NAMED} more" if len(constant) > _NAMED else ""
+        warnings.warn(
+            f"{log.origin}: features {', '.join(map(str, constant[:_NAMED]))}{more} (counted from "
+            "0) are the same in every row; policies in integers (`int8`, `bits`) take them for "
+            "constants, so record a log in which everything varies that will vary later",
+            SqueezeRLWarning,
+            stacklevel=3,
+        )
 
 
 def rows_for(rows: int, part: Part) -> int:

@@ -337,8 +337,8 @@ def page(agents: Path, trainings: Iterable[Training]) -> str:
             "not learn (TD3 and DDPG on Humanoid and HumanoidStandup, DDPG on Ant), they are those "
             "that TD3's authors changed to: a learning rate of 3e-4, and networks of 256-256; for "
             "TD3 on HumanoidStandup also normalised observations and rewards, and noise of a "
-            "deviation of 0.5. The policy that is kept is that of the best of 20 evaluations while it learned, of 5 "
-            "episodes each, with seeds that nothing else uses."
+            "deviation of 0.5. The policy that is kept is that of the best of 20 evaluations while "
+            "it learned, of 5 episodes each, with seeds that nothing else uses."
         ),
         Paragraph(
             f"Int8: from that policy the agent learned on for {_INT8_SHARE:.0%} of the steps, with "

@@ -109,7 +109,7 @@ class Memory:
         self._stale += [one for one in related + parts if one is not result]
 
 
-# The functions whose result lies in the memory of their argument.
+# These functions return a view: the result shares its memory with the argument.
 _PARTS = (
     *("slice", "chunk", "split", "split_with_sizes"),
     *("view", "reshape", "flatten", "squeeze", "unsqueeze"),
@@ -294,7 +294,7 @@ def _same(place: str, input: Any, *_: Any, **__: Any) -> Value:
 
 
 def _clone(place: str, input: Any, **_: Any) -> Value:
-    # An object of its own: what changes the one in place leaves the other as it is.
+    # A new object, so that a change of one in place leaves the other as it is.
     return replace(input) if isinstance(input, Chain) else value(input, place)
 
 

@@ -19,6 +19,7 @@ import argparse
 import json
 import math
 import multiprocessing
+import os
 import shutil
 import tempfile
 import time
@@ -33,7 +34,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
+from stable_baselines3.common.vec_env import VecNormalize
 from train_and_keep import ON_GPU, config_of, keep, page, place_of, steps_of
 
 from squeezerl.artifacts.output import write_file
@@ -62,6 +65,86 @@ _WARM_UP = 4  # CUDA wants a few runs before it records one
 
 
 @final
+class Moments:
+    """Mean and variance of all rows so far, on the device, as `RunningMeanStd` has them."""
+
+    def __init__(self, start: RunningMeanStd, device: torch.device) -> None:
+        self.mean, self.var, self._count = (
+            torch.tensor(value, dtype=torch.float64, device=device)
+            for value in (start.mean, start.var, start.count)
+        )
+
+    def update(self, rows: torch.Tensor) -> None:
+        """Take in rows (count, features), or numbers (count,)."""
+        rows, count = rows.double(), len(rows)
+        total = self._count + count
+        change = rows.mean(dim=0) - self.mean
+        squares = self.var * self._count + rows.var(dim=0, correction=0) * count
+        squares += change.square() * self._count * count / total
+        self.mean += change * count / total
+        self.var.copy_(squares / total)
+        self._count.copy_(total)
+
+
+@final
+class DeviceNormalizer:
+    """What `VecNormalize` does to observations and rewards, on the device."""
+
+    def __init__(self, env: VecNormalize, device: torch.device) -> None:
+        assert isinstance(env.obs_rms, RunningMeanStd)
+        self._env = env
+        self._observed, self._returned = Moments(env.obs_rms, device), Moments(env.ret_rms, device)
+        self._returns = torch.zeros(env.num_envs, dtype=torch.float64, device=device)
+
+    def begin(self, observations: torch.Tensor) -> None:
+        """Take in the first observations (n_envs, features)."""
+        if self._env.norm_obs:
+            self._observed.update(observations)
+
+    def note(self, observations: torch.Tensor, rewards: torch.Tensor, done: torch.Tensor) -> None:
+        """Take in what a step returned: (n_envs, features), and (n_envs,) twice."""
+        self.begin(observations)
+        self._returns.mul_(self._env.gamma).add_(rewards)
+        self._returned.update(self._returns)
+        self._returns.mul_(1 - done)
+
+    def observations(self, raw: torch.Tensor) -> torch.Tensor:
+        """Observations as the networks see them."""
+        if not self._env.norm_obs:
+            return raw
+        scale = (self._observed.var + self._env.epsilon).sqrt()
+        clip = self._env.clip_obs
+        return ((raw - self._observed.mean) / scale).clamp(-clip, clip).float()
+
+    def rewards(self, raw: torch.Tensor) -> torch.Tensor:
+        """Rewards as the networks see them."""
+        if not self._env.norm_reward:
+            return raw
+        clip = self._env.clip_reward
+        scale = (self._returned.var + self._env.epsilon).sqrt()
+        return (raw / scale).clamp(-clip, clip).float()
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Copies of the statistics, for `set_statistics`."""
+        moments = {"obs": self._observed, "ret": self._returned}
+        return {
+            f"{name}.{part}": getattr(each, part).cpu().clone()
+            for name, each in moments.items()
+            for part in ("mean", "var")
+        }
+
+
+def set_statistics(env: VecNormalize | None, state: Mapping[str, torch.Tensor]) -> None:
+    """Give statistics back to the `VecNormalize` that they would be in."""
+    if env is not None:
+        for moments, name in ((env.obs_rms, "obs"), (env.ret_rms, "ret")):
+            assert isinstance(moments, RunningMeanStd)
+            moments.mean, moments.var = (
+                state[f"{name}.{part}"].numpy() for part in ("mean", "var")
+            )
+
+
+@final
 class DeviceReplay:
     """A replay buffer in the GPU's memory, which neither adds to nor samples from with the host.
 
@@ -69,9 +152,15 @@ class DeviceReplay:
     """
 
     def __init__(
-        self, capacity: int, features: int, actions: int, n_envs: int, device: torch.device
+        self,
+        capacity: int,
+        features: int,
+        actions: int,
+        n_envs: int,
+        device: torch.device,
+        normalizer: DeviceNormalizer | None = None,
     ) -> None:
-        self._widths = [features, features, actions, 1, 1]
+        self._widths, self._normalizer = [features, features, actions, 1, 1], normalizer
         self._capacity = capacity // n_envs * n_envs
         self._rows = torch.zeros(self._capacity, sum(self._widths), device=device)
         self._offsets = torch.arange(n_envs, device=device)
@@ -84,11 +173,14 @@ class DeviceReplay:
         self._added += len(self._offsets)
 
     def sample(self, batch_size: int, env: Any = None) -> ReplayBufferSamples:
-        """Transitions drawn evenly, as Stable-Baselines3 wants them."""
+        """Transitions drawn evenly, as Stable-Baselines3 wants them: normalised, if need be."""
         filled = self._added.clamp(max=self._capacity)
         share = torch.rand(batch_size, device=self._rows.device, dtype=torch.float64)
         rows = self._rows[(share * filled).long()]
         observations, following, actions, rewards, ends = torch.split(rows, self._widths, dim=1)
+        if (normalizer := self._normalizer) is not None:
+            observations, following = map(normalizer.observations, (observations, following))
+            rewards = normalizer.rewards(rewards)
         return ReplayBufferSamples(observations, actions, following, ends, rewards)
 
 
@@ -120,8 +212,12 @@ class Environments:
         """Begin a step with actions (n_envs, actions); returns at once."""
         self._pool._send([self._ids, self._ids, actions.astype(np.float64)])
 
-    def receive(self) -> tuple[Array, Array, Array, Array]:
-        """Observations to act on, those that the step ended with, rewards, and terminations."""
+    def receive(self) -> tuple[Array, Array, Array, Array, Array]:
+        """What a step returned.
+
+        Observations to act on, those that it ended with, rewards, and for each environment whether
+        its episode terminated, and whether it ended at all.
+        """
         state = self._pool._recv()
         following, rewards, done, truncated = (state[place] for place in self._places)
         self._returns += rewards
@@ -136,7 +232,7 @@ class Environments:
             self._pool._reset(ids)
             observations = following.copy()
             observations[ids] = self._pool._recv()[self._places[0]]
-        return observations, following, rewards, done & ~truncated
+        return observations, following, rewards, done & ~truncated, done
 
     def write_log(self, file: Path) -> None:
         """Write the episodes as Stable-Baselines3's Monitor does."""
@@ -167,9 +263,13 @@ class Learner:
         self._environments = Environments(training, n)
         space = model.action_space
         features, actions = int(np.prod(model.observation_space.shape)), int(space.shape[0])
-        self._sizes = [features, features, 1, 1]
+        self._sizes = [features, features, 1, 1, 1]
         device = model.device
-        model.replay_buffer = DeviceReplay(training.buffer_size, features, actions, n, device)
+        normalized = model.get_vec_normalize_env()
+        self._normalizer = None if normalized is None else DeviceNormalizer(normalized, device)
+        model.replay_buffer = DeviceReplay(
+            training.buffer_size, features, actions, n, device, self._normalizer
+        )
         self._low, self._high = (
             torch.tensor(bound, device=device) for bound in (space.low, space.high)
         )
@@ -197,6 +297,8 @@ class Learner:
         self._pending: tuple[int, Future[EvaluationRecord], dict[str, torch.Tensor]] | None = None
         self.steps = 0
         self._observation.copy_(torch.as_tensor(self._environments.reset()))
+        if self._normalizer is not None:
+            self._normalizer.begin(self._observation)
         if pin:
             torch.cuda.synchronize()  # all of the above was made on another stream
         self._launch(self._explore)
@@ -215,12 +317,12 @@ class Learner:
 
     def learn(self) -> None:
         """Wait for the environments, and let the device learn from what they returned."""
-        observations, following, rewards, ends = self._environments.receive()
+        observations, following, *each = self._environments.receive()
         self.steps += self._n
         features = self._sizes[0]
         seen = self._seen_host.numpy()
         seen[:, :features], seen[:, features : 2 * features] = observations, following
-        seen[:, -2], seen[:, -1] = rewards, ends
+        seen[:, 2 * features :] = np.stack(each, axis=1)
         waits = self._model.learning_starts
         if self.steps < waits:
             self._launch(self._store, self._explore)
@@ -251,9 +353,11 @@ class Learner:
     # What the device does in one turn.
 
     def _store(self) -> None:
-        observations, following, rewards, ends = torch.split(self._seen, self._sizes, dim=1)
+        observations, following, rewards, ends, done = torch.split(self._seen, self._sizes, dim=1)
         self._model.replay_buffer.add(self._observation, following, self._action, rewards, ends)
         self._observation.copy_(observations)
+        if self._normalizer is not None:
+            self._normalizer.note(observations, rewards[:, 0], done[:, 0])
 
     def _explore(self) -> None:
         self._choose(torch.rand_like(self._action) * 2 - 1)
@@ -262,8 +366,11 @@ class Learner:
         self._model.train(gradient_steps=1, batch_size=self._model.batch_size)
 
     def _follow(self) -> None:
+        observation = self._observation
+        if self._normalizer is not None:
+            observation = self._normalizer.observations(observation)
         with torch.no_grad():
-            self._choose(self._model.actor._predict(self._observation))
+            self._choose(self._model.actor._predict(observation))
 
     def _turn(self) -> None:
         self._store()
@@ -335,6 +442,10 @@ class Learner:
             for name, value in model.policy.state_dict().items()
             if not name.startswith(("actor_target", "critic_target"))
         }
+        if self._normalizer is not None:
+            statistics = self._normalizer.state()
+            set_statistics(model.get_vec_normalize_env(), statistics)
+            weights |= statistics
         played = self._evaluators.submit(
             evaluated,
             FORMATS.get("onnx").write(network_of(model, self._training.algorithm)),
@@ -411,6 +522,7 @@ def write_model(training: Training, run: Path) -> None:
     weights = torch.load(run / _WEIGHTS, weights_only=True)
     with tempfile.TemporaryDirectory() as folder:
         model = make_model(training, Path(folder) / "0")
+    set_statistics(model.get_vec_normalize_env(), weights)
     names = model.policy.state_dict()
     model.policy.load_state_dict({name: weights[name.replace("_target.", ".")] for name in names})
     with closing(TrainingFolder(run, training)) as output:
@@ -428,6 +540,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=math.inf, help="end all trainings then")
     parser.add_argument("--train-only", action="store_true", help="keep them in a later run")
     arguments = parser.parse_args()
+    # Each agent's stream needs a queue of its own; by default, CUDA has 8 for all of them.
+    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")
     tasks = read_study(arguments.study).trainings
     runs = [
         (task, place_of(arguments.runs, task))

@@ -10,6 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.vec_env import VecNormalize
 
 from squeezerl import load_agent
 from squeezerl.evaluation.evaluate import evaluate
@@ -30,7 +31,7 @@ agents:
       eval_episodes: 1
       hyperparameters:
         default: {n_envs: 4, train_freq: 1, gradient_steps: 1, learning_starts: 800,
-                  buffer_size: 1000}
+                  buffer_size: 1000, normalize: NORMALIZE}
 """
 
 
@@ -45,11 +46,12 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("normalize", [False, True])
 def test_agents_are_trained_together_and_kept(
-    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, normalize: bool
 ) -> None:
     study, agents, runs = tmp_path / "little.yaml", tmp_path / "agents", tmp_path / "runs"
-    study.write_text(STUDY)
+    study.write_text(STUDY.replace("NORMALIZE", str(normalize).lower()))
     arguments = ["together", str(study), "--output", str(agents), "--runs", str(runs)]
     monkeypatch.setattr("sys.argv", [*arguments, "--device", "cpu"])
     script.main()
@@ -62,6 +64,7 @@ def test_agents_are_trained_together_and_kept(
         assert record["evaluations"]["steps"] == [800, 1600]
         assert record["training_episodes"]["steps"][-1] == record["steps"] == 1600
         assert record["gpu"]["agents"] == 2
+        assert (agent.network.normalizer is not None) == normalize
         # Its critic is there for whoever trains on.
         whole = load_agent(runs / algorithm / "Pendulum-v1/best_model.zip")
         assert whole.network.parameter_count == agent.network.parameter_count
@@ -78,9 +81,10 @@ def test_the_environments_are_those_of_train(script: ModuleType, tmp_path: Path)
     for _ in range(150):
         actions = rng.uniform(-1, 1, (count, 3)).astype(np.float32)
         ours.send(actions)
-        observations, following, rewards, ends = ours.receive()
+        observations, following, rewards, ends, done = ours.receive()
         expected, given, dones, infos = theirs.step(actions)
         np.testing.assert_array_equal(observations, expected)
+        np.testing.assert_array_equal(done, dones)
         np.testing.assert_allclose(rewards, given, rtol=1e-6)
         for i, info in enumerate(infos):
             last = info["terminal_observation"] if dones[i] else expected[i]
@@ -108,3 +112,31 @@ def test_a_replay_buffer_gives_back_what_was_stored_last(script: ModuleType) -> 
     torch.testing.assert_close(drawn.actions, -drawn.observations[:, :1])
     torch.testing.assert_close(drawn.rewards, 10 * drawn.observations[:, :1])
     torch.testing.assert_close(drawn.dones, drawn.observations[:, :1] % 2)
+
+
+def test_observations_and_rewards_are_normalised_as_by_stable_baselines3(
+    script: ModuleType,
+) -> None:
+    """Through ends of episodes, and with values that are clipped."""
+    training = resolve(TrainConfig(algorithm="td3", env="Hopper-v4", steps=20_000, seed=3))
+    env = VecNormalize(make_vector_env(training.environment, 3, seed=3, monitor=None), clip_obs=2)
+    ours = script.DeviceNormalizer(
+        VecNormalize(env.venv, gamma=env.gamma, clip_obs=2), torch.device("cpu")
+    )
+    env.reset()
+    ours.begin(torch.as_tensor(env.get_original_obs()))
+    rng, ends = np.random.default_rng(0), 0
+    for _ in range(150):
+        expected, rewards, dones, _ = env.step(rng.uniform(-1, 1, (3, 3)).astype(np.float32))
+        raw, given = env.get_original_obs(), env.get_original_reward()
+        ours.note(*map(torch.as_tensor, (raw, given, dones.astype(np.float32))))
+        ends += dones.sum()
+        np.testing.assert_allclose(ours.observations(torch.as_tensor(raw)), expected, rtol=1e-6)
+        np.testing.assert_allclose(ours.rewards(torch.as_tensor(given)), rewards, rtol=1e-6)
+    assert ends > 5
+    assert np.abs(expected).max() <= 2
+    other = VecNormalize(env.venv)
+    script.set_statistics(other, ours.state())
+    np.testing.assert_allclose(other.obs_rms.mean, env.obs_rms.mean)
+    np.testing.assert_allclose(other.ret_rms.var, env.ret_rms.var)
+    env.close()

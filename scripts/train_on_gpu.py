@@ -19,7 +19,6 @@ import argparse
 import json
 import math
 import multiprocessing
-import os
 import shutil
 import tempfile
 import time
@@ -113,16 +112,14 @@ class DeviceNormalizer:
         if not self._env.norm_obs:
             return raw
         scale = (self._observed.var + self._env.epsilon).sqrt()
-        clip = self._env.clip_obs
-        return ((raw - self._observed.mean) / scale).clamp(-clip, clip).float()
+        return _clipped((raw - self._observed.mean) / scale, self._env.clip_obs)
 
     def rewards(self, raw: torch.Tensor) -> torch.Tensor:
         """Rewards as the networks see them."""
         if not self._env.norm_reward:
             return raw
-        clip = self._env.clip_reward
         scale = (self._returned.var + self._env.epsilon).sqrt()
-        return (raw / scale).clamp(-clip, clip).float()
+        return _clipped(raw / scale, self._env.clip_reward)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Copies of the statistics, for `set_statistics`."""
@@ -132,6 +129,10 @@ class DeviceNormalizer:
             for name, each in moments.items()
             for part in ("mean", "var")
         }
+
+
+def _clipped(values: torch.Tensor, bound: float) -> torch.Tensor:
+    return values.clamp(-bound, bound).float()
 
 
 def set_statistics(env: VecNormalize | None, state: Mapping[str, torch.Tensor]) -> None:
@@ -540,8 +541,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=math.inf, help="end all trainings then")
     parser.add_argument("--train-only", action="store_true", help="keep them in a later run")
     arguments = parser.parse_args()
-    # Each agent's stream needs a queue of its own; by default, CUDA has 8 for all of them.
-    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")
     tasks = read_study(arguments.study).trainings
     runs = [
         (task, place_of(arguments.runs, task))

@@ -26,7 +26,12 @@ from squeezerl.evaluation.actions import (
     KeepActions,
     check_length,
 )
-from squeezerl.evaluation.doubts import STOCHASTIC, needs_its_noise, warn_of_doubts
+from squeezerl.evaluation.doubts import (
+    STOCHASTIC,
+    needs_its_noise,
+    warn_of_doubts,
+    warn_of_unbounded,
+)
 from squeezerl.evaluation.environment import Environment, make_gymnasium
 from squeezerl.evaluation.evaluate import calibrate, check_numbers, play
 from squeezerl.evaluation.log import Log, find_log, warn_of_constants
@@ -89,10 +94,12 @@ def read_policy(
     *,
     vecnormalize: str | Path | None = None,
     activation: str | None = None,
+    clip_actions: str | None = None,
 ) -> Agent | Artifact:
     """The agent or artifact itself, or the one at a path.
 
-    `activation` is for agents that need one (`load_agent`); artifacts have theirs.
+    `activation` and `clip_actions` are for agents that need them (`load_agent`); artifacts have
+    theirs.
 
     Raises:
         SqueezeRLError: if it is neither, or damaged, or an artifact is given a normaliser.
@@ -105,7 +112,9 @@ def read_policy(
         )
     if isinstance(policy, Agent | Artifact):
         return policy
-    return load_agent(policy, vecnormalize=vecnormalize, activation=activation)
+    return load_agent(
+        policy, vecnormalize=vecnormalize, activation=activation, clip_actions=clip_actions
+    )
 
 
 def read_network(path: str | Path, *, activation: str | None = None) -> Network:
@@ -355,6 +364,8 @@ def evaluate(
         raise InvalidArgumentError("the actor draws no actions, and cannot be `stochastic`")
     place = _place(env, source)
     place.check_fits(actor)
+    if isinstance(policy, Agent):
+        warn_of_unbounded(policy, place)
     if against is None:
         record = play(
             actor,
@@ -370,6 +381,8 @@ def evaluate(
         against = read_policy(against)
     baseline, origin = _actor(against, runtime, stochastic and isinstance(against, Agent))
     place.check_fits(baseline)
+    if isinstance(against, Agent):
+        warn_of_unbounded(against, place)
     random = RandomActor(place, seed)
     names = {id(actor): "policy", id(baseline): "baseline", id(random): "random policy"}
 
@@ -615,6 +628,7 @@ def squeeze(
         behaviour=measure,
     )
     place = _place(env, agent.source)
+    warn_of_unbounded(agent, place)
     search = Search(agent, place, settings, work)
     try:
         search.run(on_progress, on_best)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
+
+import numpy as np
 
 from squeezerl.agents.foreign import what_it_is
 from squeezerl.agents.hub import fetch, is_on_hub
@@ -200,6 +203,7 @@ def load_agent(
     *,
     vecnormalize: str | Path | None = None,
     activation: str | None = None,
+    clip_actions: str | None = None,
 ) -> Agent:
     """Load a trained agent with the first registered source that recognises it.
 
@@ -215,10 +219,13 @@ def load_agent(
         vecnormalize: file of the observation normaliser, if it is not found beside the checkpoint;
             "none" plays the policy without one.
         activation: between the layers, for weights that do not say which: "elu", "leaky_relu:0.1".
+        clip_actions: bounds that the policy is to clip its actions to where its files have none,
+            since its trainer's environment did: "-1:1", or "1" for the same.
 
     Raises:
         CheckpointError: if a file is missing, damaged, hostile or inconsistent, or if no source
             recognises it.
+        InvalidArgumentError: if it has an activation or bounds of its own already.
         UnsupportedPolicyError: if the policy is of a kind that is not supported.
     """
     found = agent_path(path)
@@ -232,7 +239,33 @@ def load_agent(
         given["activation"] = _activation_named(activation)
     agent = source.load(found, normalizer=normalizer, **given)
     name = DEMO if _is_demo(path) else str(path)
-    return replace(agent, source=replace(agent.source, path=name))
+    agent = replace(agent, source=replace(agent.source, path=name))
+    return agent if clip_actions is None else _clipped(agent, clip_actions)
+
+
+def _clipped(agent: Agent, text: str) -> Agent:
+    """The agent whose actions are clipped to the bounds of a text."""
+    if agent.network.head.is_discrete or agent.network.head.has_bounds:
+        kind = "are choices" if agent.network.head.is_discrete else "have bounds already"
+        raise InvalidArgumentError(
+            f"{agent.source.path}: its actions {kind}; give no `clip_actions`"
+        )
+    start, colon, end = text.partition(":")
+    try:
+        low, high = (float(start), float(end)) if colon else (-float(start), float(start))
+    except ValueError:
+        low = high = 0.0
+    if not -math.inf < low < high < math.inf:
+        raise InvalidArgumentError(
+            f"`clip_actions` is {text!r}; write LOW:HIGH, for example -1:1, or 1 for the same"
+        )
+
+    def bounded(network: Network) -> Network:
+        ends = (np.full(network.head.low.shape, end, np.float32) for end in (low, high))
+        return replace(network, head=replace(network.head, low=next(ends), high=next(ends)))
+
+    sampled = None if agent.sampled is None else bounded(agent.sampled)
+    return replace(agent, network=bounded(agent.network), sampled=sampled)
 
 
 def _activation_named(text: str) -> str:

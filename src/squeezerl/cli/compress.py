@@ -54,6 +54,7 @@ def compress(
     stochastic: console.StochasticOption = False,
     vecnormalize: console.VecNormalizeOption = None,
     activation: console.ActivationOption = None,
+    clip_actions: console.ClipActionsOption = None,
     opset: console.OpsetOption = None,
     force: console.ForceOption = False,
     as_json: console.JsonOption = False,
@@ -78,7 +79,9 @@ def compress(
     from squeezerl.report.text import format_number_interval
 
     steps = _recipe(recipe, method, ratio, naive)
-    loaded = load_agent(agent, vecnormalize=vecnormalize, activation=activation)
+    loaded = load_agent(
+        agent, vecnormalize=vecnormalize, activation=activation, clip_actions=clip_actions
+    )
     if stochastic:
         loaded = loaded.stochastic()
     check_output(output, force=force)
@@ -161,6 +164,7 @@ def compress(
     if observations is not None:
         compared = ["--against", agent, "--observations", str(observations)]
         compared += [f"--activation={activation}"] * (activation is not None)
+        compared += [f"--clip-actions={clip_actions}"] * (clip_actions is not None)
         command = console.command("evaluate", str(output), *compared)
         console.say(f"How near its actions are, better on another log: {command}")
         return
@@ -178,6 +182,7 @@ def compress(
             *["--stochastic"] * stochastic,
             *[f"--against-vecnormalize={vecnormalize}"] * (vecnormalize is not None),
             *[f"--activation={activation}"] * (activation is not None),
+            *[f"--clip-actions={clip_actions}"] * (clip_actions is not None),
         )
     )
 

@@ -91,6 +91,13 @@ ActivationOption = Annotated[
         help="Activation between the layers of weights that do not name one: elu, leaky_relu:0.1."
     ),
 ]
+ClipActionsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LOW:HIGH",
+        help="Bounds that the policy shall clip its actions to where its file has none: -1:1.",
+    ),
+]
 OpsetOption = Annotated[
     int | None,
     typer.Option(

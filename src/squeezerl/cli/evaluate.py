@@ -50,6 +50,7 @@ def evaluate(
     ] = "ort",
     vecnormalize: console.VecNormalizeOption = None,
     activation: console.ActivationOption = None,
+    clip_actions: console.ClipActionsOption = None,
     against_vecnormalize: Annotated[
         Path | None, typer.Option(help="The same for the agent of --against.")
     ] = None,
@@ -80,13 +81,18 @@ def evaluate(
         raise InvalidArgumentError(
             "--max-episodes and --against-vecnormalize are for comparisons; add --against"
         )
-    loaded = read_policy(policy, vecnormalize=vecnormalize, activation=activation)
+    loaded = read_policy(
+        policy, vecnormalize=vecnormalize, activation=activation, clip_actions=clip_actions
+    )
     source = loaded.source if isinstance(loaded, Agent) else loaded.manifest.source
     baseline = None
     if against is not None:
         with console.option_names(vecnormalize="--against-vecnormalize"):
             baseline = read_policy(
-                against, vecnormalize=against_vecnormalize, activation=activation
+                against,
+                vecnormalize=against_vecnormalize,
+                activation=activation,
+                clip_actions=clip_actions,
             )
     if observations is not None or keep_actions is not None:
         if observations is None or baseline is None or env is not None or env_kwargs:

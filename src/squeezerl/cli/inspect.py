@@ -19,6 +19,7 @@ def inspect(
     agent: console.AgentArgument,
     vecnormalize: console.VecNormalizeOption = None,
     activation: console.ActivationOption = None,
+    clip_actions: console.ClipActionsOption = None,
     as_json: console.JsonOption = False,
 ) -> None:
     """Show an agent's algorithm, spaces, layers and bytes; nothing in it is executed.
@@ -27,7 +28,9 @@ def inspect(
     """
     from squeezerl.agents.load import load_agent
 
-    loaded = load_agent(agent, vecnormalize=vecnormalize, activation=activation)
+    loaded = load_agent(
+        agent, vecnormalize=vecnormalize, activation=activation, clip_actions=clip_actions
+    )
     data = _describe(loaded)
     if as_json:
         console.print_json(data)

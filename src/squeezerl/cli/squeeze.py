@@ -75,6 +75,7 @@ def squeeze(
     backend: console.BackendOption = "auto",
     vecnormalize: console.VecNormalizeOption = None,
     activation: console.ActivationOption = None,
+    clip_actions: console.ClipActionsOption = None,
     opset: console.OpsetOption = None,
     measure: Annotated[
         bool, typer.Option(help="Also measure latency, memory and energy of the best candidates.")
@@ -109,7 +110,9 @@ def squeeze(
     from squeezerl.training.config import check_tracker
 
     check_tracker(track)
-    loaded = load_agent(agent, vecnormalize=vecnormalize, activation=activation)
+    loaded = load_agent(
+        agent, vecnormalize=vecnormalize, activation=activation, clip_actions=clip_actions
+    )
     check_output(output, force=force)
     environment = None
     if observations is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import warnings
 
+import numpy as np
+
 from squeezerl.agents.load import Agent
 from squeezerl.errors import SqueezeRLWarning
 from squeezerl.evaluation.environment import Environment
@@ -48,6 +50,27 @@ def warn_of_doubts(
         "wrappers? Was there a VecNormalize (`vecnormalize`)? Was an activation exchanged after "
         "the policy was made? Does it need the noise of its training (`stochastic`)?",
         SqueezeRLWarning,
+        stacklevel=3,
+    )
+
+
+def warn_of_unbounded(agent: Agent, place: Environment) -> None:
+    """Warn if an environment's actions have bounds that the agent may leave."""
+    low, high = place.action_low, place.action_high
+    if low is None or high is None or agent.network.head.has_bounds:
+        return
+    if not np.isfinite([low, high]).all():
+        return
+    bounds = f"{low.max():g}:{high.min():g}"
+    is_same = len({*low.ravel(), *high.ravel()}) == 2
+    warnings.warn(
+        SqueezeRLWarning(
+            f"{agent.source.path}: its actions have no bounds; those of {place.id} have"
+            f"{f' ({bounds})' if is_same else ''}, and what lies outside is not clipped. Where the "
+            "trainer's environment did that, as CleanRL's does, let the policy do it "
+            "(`clip_actions`)",
+            try_with={"clip_actions": bounds} if is_same else None,
+        ),
         stacklevel=3,
     )
 

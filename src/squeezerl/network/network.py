@@ -277,6 +277,11 @@ class Head:
         return self.kind == "argmax"
 
     @property
+    def has_bounds(self) -> bool:
+        """Whether every dimension of a continuous action has finite bounds."""
+        return not self.is_discrete and bool(np.isfinite([self.low, self.high]).all())
+
+    @property
     def noise(self) -> Literal["normal", "gumbel"] | None:
         """The distribution of the noise that it takes; `None` if it takes none."""
         if self.sampling is None:

@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 from small_policies import demo_network, demo_observations, make_network, with_layer
 from squeezerl.analysis.shares import share_interval
 from squeezerl.errors import InvalidArgumentError
-from squeezerl.evaluation.actions import ActionReferee, KeepActions, check_length
+from squeezerl.evaluation.actions import (
+    ActionReferee,
+    KeepActions,
+    check_length,
+    independent_every,
+)
 from squeezerl.evaluation.log import Log
 from squeezerl.network.network import Head, Network
 from squeezerl.runtimes.onnx_runtime import load_network
@@ -169,3 +174,16 @@ def test_a_log_that_is_too_short_is_told_how_long_it_must_be() -> None:
     with pytest.raises(InvalidArgumentError, match=r"74 are kept .* 368 to confirm with, 1,840 in"):
         check_length(short, KeepActions(), "confirm")
     check_length(Log(observations=SEEN[:1840]), KeepActions(), "confirm")
+
+
+def test_few_deviations_do_not_make_decisions_independent() -> None:
+    """Their order shows nothing; with ten of them, it counts alone."""
+    rng = np.random.default_rng(0)
+    slow = 0.5 + 0.4 * np.sin(np.arange(6_000) / 40)
+    assert independent_every(slow) > 20
+    for bad, least, most in ((9, 20, 6_000), (10, 1, 1.2)):
+        times = slow.copy()
+        times[rng.choice(6_000, bad, replace=False)] = 2
+        assert least <= independent_every(times) <= most
+    # What is independent already stays so.
+    assert independent_every(rng.random(6_000)) < 1.3

@@ -20,23 +20,20 @@ from squeezerl.training.resolve import resolve
 from squeezerl.training.vector_env import make_vector_env
 
 ROOT = Path(__file__).resolve().parents[2]
-STUDY = """
-name: little
-agents:
-  - train: &both
-      algorithms: [sac]
+STUDY = "name: little\nagents:" + "".join(
+    f"""
+  - train:
+      algorithms: [{algorithm}]
       environments: [Pendulum-v1]
       steps: 1600
       evaluations: 2
       eval_episodes: 1
       hyperparameters:
-        default: &settings {n_envs: 4, train_freq: 1, gradient_steps: 1, learning_starts: 800,
-                            buffer_size: 1000}
-  - train:
-      <<: *both
-      algorithms: [td3]
-      hyperparameters: {default: {<<: *settings, normalize: true}}
+        default: {{n_envs: 4, train_freq: 1, gradient_steps: 1, learning_starts: 800,
+                   buffer_size: 1000, normalize: {normalize}}}
 """
+    for algorithm, normalize in (("sac", "false"), ("td3", "true"))
+)
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from squeezerl.agents.load import load_agent
+from squeezerl.agents.load import load_agent, source_file
 from squeezerl.analysis.bootstrap import mean_interval
 from squeezerl.analysis.published import published_cell, published_quantized
 from squeezerl.artifacts.artifact import Artifact, is_artifact, read_artifact
@@ -380,7 +380,7 @@ def left(
     for training in trainings:
         run, int8 = place_of(runs, training), place_of(agents, training) / INT8
         # What is kept has no critic, so the training's own folder is what learns on.
-        can_learn_on = is_artifact(int8) or (run / _BEST).is_file()
+        can_learn_on = is_artifact(int8) or is_of(place_of(agents, training), run)
         if steps_of(place_of(agents, training)) < training.steps or not can_learn_on:
             yield training, config_of(training), run, keep
         if not is_artifact(int8):
@@ -393,6 +393,14 @@ def left(
             config = dataclasses.replace(config_of(training), qat=QatConfig())
             keep_it = partial(keep_int8, name=FROM_START)
             yield training, config, run.with_name(f"{run.name}-{FROM_START}"), keep_it
+
+
+def is_of(folder: Path, run: Path) -> bool:
+    """Whether an agent that is kept is the best policy of this training, and of no earlier one."""
+    best = run / _BEST
+    if not (best.is_file() and is_artifact(folder)):
+        return False
+    return source_file("checkpoint", best) in read_artifact(folder).manifest.source.files
 
 
 def steps_of(folder: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import math
@@ -15,6 +16,7 @@ import pytest
 
 from balancing import balancing_agent
 from squeezerl import load_agent
+from squeezerl.agents.load import source_file
 from squeezerl.artifacts.artifact import read_artifact
 from squeezerl.evaluation.evaluate import evaluate
 from squeezerl.pipeline.make import make_artifact
@@ -102,8 +104,15 @@ def test_what_learned_too_little_or_cannot_learn_on_is_trained_again(
     assert left(2000) == ["Pendulum-v1"]
     shutil.rmtree(folder / "int8")
     assert left(2048) == ["Pendulum-v1", "Pendulum-v1-int8"]
-    (runs / "trpo/Pendulum-v1").mkdir(parents=True)
-    (runs / "trpo/Pendulum-v1/best_model.zip").touch()
+    best = runs / "trpo/Pendulum-v1/best_model.zip"
+    best.parent.mkdir(parents=True)
+    best.touch()  # of a training that was interrupted: another policy than the one that is kept
+    assert left(2048) == ["Pendulum-v1", "Pendulum-v1-int8"]
+    agent = balancing_agent()
+    source = dataclasses.replace(agent.source, files=(source_file("checkpoint", best),))
+    artifact = make_artifact(dataclasses.replace(agent, source=source))
+    for name, content in artifact.files.items():
+        (folder / name).write_bytes(content)
     assert left(2048) == ["Pendulum-v1-int8"]
 
 

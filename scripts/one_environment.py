@@ -6,8 +6,9 @@
 The off-policy algorithms of the study take one gradient step for every 8 environment steps, where
 published settings take one for each. Gradient steps are what takes the time, so the question is
 which of the two learns more in as many of them. The trainings with 8 environments are those that
-are kept in `--agents`; the others are here. Complete trainings in `--runs` are not repeated, and
-interrupted ones go on. `--part 1/2` and `2/2` are for two side by side.
+are kept in `--agents`; the others are here. DDPG, of which TD3 is the refined form, is left out.
+Complete trainings in `--runs` are not repeated, and interrupted ones go on. `--part 1/2` and `2/2`
+are for two side by side.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from squeezerl.studies.study import Training
 CELLS = [
     (algorithm, env_id)
     for env_id in ("Hopper-v4", "HalfCheetah-v4")
-    for algorithm in ("sac", "td3", "ddpg")
+    for algorithm in ("sac", "td3")
 ]
 ONE, EIGHT = "#D55E00", "#0072B2"
 
@@ -99,7 +100,7 @@ def pairs(agents: Path, output: Path) -> dict[tuple[str, str], tuple[dict[str, A
 def draw(found: dict[tuple[str, str], tuple[dict[str, Any], ...]], file: Path) -> None:
     """One panel for each cell: how the return grows with the gradient steps."""
     figure, panels = plt.subplots(
-        2, 3, figsize=(10, 5), sharex=True, sharey="row", layout="constrained"
+        2, 2, figsize=(7, 5), sharex=True, sharey="row", layout="constrained"
     )
     for axes, cell in zip(panels.flat, CELLS, strict=True):
         axes.set_title(f"{cell[0].upper()} {cell[1].split('-')[0]}", fontsize=9)

@@ -331,14 +331,18 @@ def page(agents: Path, trainings: Iterable[Training]) -> str:
             f"the best of {CONSTANTS:,} constant actions, chosen on episodes of their own."
         ),
         Paragraph(
-            "Settings and network sizes are those that rl-zoo publishes, with 8 environments "
-            "instead of 1 and fewer steps than the longest of its trainings; the off-policy "
-            "algorithms take one gradient step for every 8 environment steps. Where rl-zoo's do "
-            "not learn (TD3 and DDPG on Humanoid and HumanoidStandup, DDPG on Ant), they are those "
-            "that TD3's authors changed to: a learning rate of 3e-4, and networks of 256-256; for "
-            "TD3 on HumanoidStandup also normalised observations and rewards, and noise of a "
-            "deviation of 0.5. The policy that is kept is that of the best of 20 evaluations while "
-            "it learned, of 5 episodes each, with seeds that nothing else uses."
+            (
+                "Settings and network sizes are those that rl-zoo publishes, over fewer steps than "
+                "the longest of its trainings. The off-policy algorithms have 8 environments "
+                "instead of 1 and take one gradient step for every 8 environment steps, ",
+                Link("which teaches them more", "../one-environment"),
+                " in as many gradient steps. Where rl-zoo's do not learn (TD3 and DDPG on Humanoid "
+                "and HumanoidStandup, DDPG on Ant), they are those that TD3's authors changed to: "
+                "a learning rate of 3e-4, and networks of 256-256; for TD3 on HumanoidStandup and "
+                "DDPG on Ant and Humanoid also normalised observations and rewards, and noise of a "
+                "deviation of 0.5. The policy that is kept is that of the best of 20 evaluations "
+                "while it learned, of 5 episodes each, with seeds that nothing else uses.",
+            )
         ),
         Paragraph(
             f"Int8: from that policy the agent learned on for {_INT8_SHARE:.0%} of the steps, with "

@@ -335,8 +335,8 @@ def page(agents: Path, trainings: Iterable[Training]) -> str:
                 "Settings and network sizes are those that rl-zoo publishes, over fewer steps than "
                 "the longest of its trainings. The off-policy algorithms have 8 environments "
                 "instead of 1 and take one gradient step for every 8 environment steps, ",
-                Link("which teaches them more", "../one-environment"),
-                " in as many gradient steps. Where rl-zoo's do not learn (TD3 and DDPG on Humanoid "
+                Link("which taught them more", "../one-environment"),
+                " in as many gradient steps in three of four trainings. Where rl-zoo's do not learn (TD3 and DDPG on Humanoid "
                 "and HumanoidStandup, DDPG on Ant), they are those that TD3's authors changed to: "
                 "a learning rate of 3e-4, and networks of 256-256; for TD3 on HumanoidStandup and "
                 "DDPG on Ant and Humanoid also normalised observations and rewards, and noise of a "

@@ -319,7 +319,7 @@ def page(agents: Path, trainings: Iterable[Training]) -> str:
         Paragraph(
             f"{kept} of {len(rows)} agents are trained so far: {trained} count as trained, and "
             f"{above} return at least what the baseline of the study (arXiv 2407.04803, Table 1) "
-            f"did. {'' if kept == len(rows) else 'The command below goes on with the rest.'}"
+            f"did.{'' if kept == len(rows) else ' The command below goes on with the rest.'}"
         ),
         table,
         Paragraph(

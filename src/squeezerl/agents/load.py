@@ -250,9 +250,9 @@ def _clipped(agent: Agent, text: str) -> Agent:
         raise InvalidArgumentError(
             f"{agent.source.path}: its actions {kind}; give no `clip_actions`"
         )
-    start, colon, end = text.partition(":")
+    first, colon, second = text.partition(":")
     try:
-        low, high = (float(start), float(end)) if colon else (-float(start), float(start))
+        low, high = (float(first), float(second)) if colon else (-float(first), float(first))
     except ValueError:
         low = high = 0.0
     if not -math.inf < low < high < math.inf:

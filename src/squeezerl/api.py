@@ -628,8 +628,8 @@ def squeeze(
         behaviour=measure,
     )
     place = _place(env, agent.source)
-    warn_of_unbounded(agent, place)
     search = Search(agent, place, settings, work)
+    warn_of_unbounded(agent, place)
     try:
         search.run(on_progress, on_best)
         with new_folder(output, force=force) as folder:

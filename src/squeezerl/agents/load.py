@@ -244,7 +244,7 @@ def load_agent(
 
 
 def _clipped(agent: Agent, text: str) -> Agent:
-    """The agent whose actions are clipped to the bounds of a text."""
+    """The same agent, with its actions clipped to the bounds that a text gives."""
     if agent.network.head.is_discrete or agent.network.head.has_bounds:
         kind = "are choices" if agent.network.head.is_discrete else "have bounds already"
         raise InvalidArgumentError(

@@ -292,11 +292,14 @@ class ActionReferee:
 
 
 def independent_every(times: Floats) -> float:
-    """So many successive decisions, (n,) times their tolerance off, say as much as one alone.
+    """How many successive decisions tell as much as one independent decision.
 
-    It is the correlation time of being near enough. Fewer than ten that are not do not show in
-    what order such decisions come; then that of how far they are off counts, if it is longer
-    (`benchmarks/log_guarantee.py` measures what that is worth).
+    It is the correlation time of being near enough. If fewer than ten decisions are too far off,
+    that cannot be estimated, and the correlation time of the deviation itself counts if it is
+    longer (`benchmarks/log_guarantee.py` measures what that is worth).
+
+    Args:
+        times: how many times its tolerance each decision is off, (n,).
     """
     inside = times <= 1
     time = correlation_time(inside.astype(np.float64))

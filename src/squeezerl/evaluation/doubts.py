@@ -55,7 +55,7 @@ def warn_of_doubts(
 
 
 def warn_of_unbounded(agent: Agent, place: Environment) -> None:
-    """Warn if an environment's actions have bounds that the agent may leave."""
+    """Warn if the environment's actions have bounds and the agent's have none."""
     low, high = place.action_low, place.action_high
     if low is None or high is None or agent.network.head.has_bounds:
         return

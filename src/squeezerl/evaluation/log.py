@@ -91,7 +91,7 @@ class Log:
 
 
 def warn_of_constants(log: Log, network: Network) -> None:
-    """Warn of features that the network weighs and that never vary in the log.
+    """Warn of features that the network uses although they never vary in the log.
 
     Policies in integers hold such a feature at its value, whatever it is later.
     """

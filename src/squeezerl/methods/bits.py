@@ -43,8 +43,8 @@ _TERNARY = "ternary"
 _COLORS = {"8": "#009E73", "4": "#0072B2", "3": "#CC79A7", "2": "#D55E00", _TERNARY: "#E69F00"}
 _MARKERS = {"8": "P", "4": "X", "3": "p", "2": "h", _TERNARY: "d"}
 _BIAS_BITS = 16
-# The most bits that a bias has before it is shortened to those. All biases of a layer share one
-# step, which is then at most a sixteenth of one weight's step times its largest input.
+# A bias that needs more bits than these gets coarser weights in its row instead: all biases of a
+# layer share one step, and the others would become coarse with it.
 _MOST_BITS = 20
 
 

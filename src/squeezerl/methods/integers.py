@@ -81,10 +81,10 @@ def step_by_row(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def least_scale(bias: Float, rounding: Rounding | None, *, bits: int = 30) -> Float:
-    """The smallest scale of each row's weights, (out,), in which its bias has at most so many bits.
+    """For each row of weights, the smallest scale with which its bias fits into the bits, (out,).
 
-    A neuron whose weights are tiny beside its bias would have a bias beyond int32, or one whose
-    step, which a layer has in common, were too coarse for the other neurons.
+    Where weights are tiny beside a bias, the bias would overflow int32, or make the step that all
+    biases of the layer share too coarse for the other neurons.
     """
     if rounding is None:
         return np.zeros_like(bias)

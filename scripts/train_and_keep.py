@@ -337,10 +337,12 @@ def page(agents: Path, trainings: Iterable[Training]) -> str:
                 "instead of 1 and take one gradient step for every 8 environment steps, ",
                 Link("which taught them more", "../one-environment"),
                 " in as many gradient steps in three of four trainings. Where rl-zoo's do not "
-                "learn (TD3 and DDPG on Humanoid and HumanoidStandup, DDPG on Ant), they are those "
-                "that TD3's authors changed to: a learning rate of 3e-4, and networks of 256-256; "
-                "for TD3 on HumanoidStandup and DDPG on Humanoid also normalised observations and "
-                "rewards, and noise of a deviation of 0.5; for DDPG on Ant the same with a rate of "
+                "learn (TD3 and DDPG on Humanoid and HumanoidStandup, DDPG on Ant) or learn to "
+                "stand still (TD3 on Hopper), they are those that TD3's authors changed to: a "
+                "learning rate of 3e-4, and networks of 256-256; for TD3 on Hopper with 4 "
+                "environments, hence twice as many gradient steps; for TD3 on HumanoidStandup and "
+                "DDPG on Humanoid also normalised observations and rewards, and noise of a "
+                "deviation of 0.5; for DDPG on Ant the same with a rate of "
                 "1e-4 and noise of 0.2. The policy that is kept is that of the best of 20 "
                 "evaluations while it learned, of 5 episodes each, with seeds that nothing else "
                 "uses.",

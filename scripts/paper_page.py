@@ -66,6 +66,12 @@ ROWS = (
 )
 
 
+def complete(frame: pd.DataFrame) -> pd.DataFrame:
+    """The agents of which every policy was evaluated: an interrupted study has others as well."""
+    policies = frame.groupby("agent").method.transform("size")
+    return frame[policies == policies.max()]
+
+
 def of_method(frame: pd.DataFrame, method: str, ratio: float | None) -> pd.DataFrame:
     """One row for each agent."""
     same = frame[frame.method == method]
@@ -156,8 +162,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     with open_store(f"sqlite:///{options.store}") as store:
-        frame = cells(load_study(store, STUDY), np.random.default_rng(0))
-    host = host_facts()
+        frame = complete(cells(load_study(store, STUDY), np.random.default_rng(0)))
+    kept = len(list((options.output / "agents").glob("*/*/manifest.json")))
+    count, host = frame.agent.nunique(), host_facts()
     options.output.mkdir(parents=True, exist_ok=True)
     draw(frame, options.output / "recovery.png")
     document = Document(
@@ -165,9 +172,10 @@ def main() -> None:
         blocks=(
             Figure(title="Share of the return that is kept", path="recovery.png"),
             Paragraph(
-                f"{frame.agent.nunique()} agents, each trained once. Shares are the normalised "
-                "retention (0 is a random policy) over 100 episodes, the same start states for "
-                "all. Each policy was made once."
+                f"{count} agents, each trained once"
+                f"{'' if count == kept else f'; {kept - count} more are not compressed yet'}. "
+                "Shares are the normalised retention (0 is a random policy) over 100 episodes, the "
+                "same start states for all. Each policy was made once."
             ),
             table(frame),
             Paragraph(

@@ -68,3 +68,12 @@ def test_the_picture_has_one_orange_mark_for_each_policy_made_in_one_shot(
 
     only_recovered = frame[frame.method != "l2"]
     assert orange(frame) > 1.5 * orange(only_recovered) > 0
+
+
+def test_an_agent_of_an_interrupted_study_is_left_out_until_all_its_policies_are_evaluated(
+    frame: pd.DataFrame,
+) -> None:
+    unfinished = frame[(frame.agent != "ppo-Hopper-v4") | (frame.method != "ptsq")]
+
+    assert set(frame.agent) - set(page.complete(unfinished).agent) == {"ppo-Hopper-v4"}
+    pd.testing.assert_frame_equal(page.complete(frame), frame)

@@ -1,12 +1,13 @@
 """Train with one environment instead of eight, for as many gradient steps, and compare.
 
-    python scripts/one_environment.py studies/paper-trained.yaml --agents results/paper/agents \\
+    python scripts/one_environment.py studies/one-environment.yaml --agents results/paper/agents \\
         --output results/paper/one-environment
 
 The off-policy algorithms of the study take one gradient step for every 8 environment steps, where
 published settings take one for each. Gradient steps are what takes the time, so the question is
 which of the two learns more in as many of them. The trainings with 8 environments are those that
-are kept in `--agents`; the others are here. DDPG, of which TD3 is the refined form, is left out.
+are kept in `--agents`, or those of a record that ends in -8 beside the others, where the agent that
+is kept learned with other settings. DDPG, of which TD3 is the refined form, is left out.
 Complete trainings in `--runs` are not repeated, and interrupted ones go on. `--part 1/2` and `2/2`
 are for two side by side.
 """
@@ -88,7 +89,9 @@ def pairs(agents: Path, output: Path) -> dict[tuple[str, str], tuple[dict[str, A
     """The records with one environment and with eight, of each cell that has both."""
     found = {}
     for algorithm, env_id in CELLS:
-        files = output / f"{algorithm}-{env_id}.json", agents / algorithm / env_id / RECORD
+        eight = output / f"{algorithm}-{env_id}-8.json"
+        kept = eight if eight.is_file() else agents / algorithm / env_id / RECORD
+        files = output / f"{algorithm}-{env_id}.json", kept
         if all(file.is_file() for file in files):
             records = tuple(json.loads(file.read_text()) for file in files)
             # Some agents on a GPU had less time.

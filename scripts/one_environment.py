@@ -173,7 +173,6 @@ def main() -> None:
     trainings = {
         (each.algorithm, each.place.env_id): with_one(each)
         for each in read_study(arguments.study).trainings
-        if (each.algorithm, each.place.env_id) in CELLS
     }
     arguments.output.mkdir(parents=True, exist_ok=True)
     part, parts = map(int, arguments.part.split("/"))

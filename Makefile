@@ -1,8 +1,7 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 .PHONY: demo test quick lint types imports docs bench results compression-results profile-results study-results \
 	assistant-results research-variances published-results low-bits-results \
-	matched-bytes-results paper-results go2-results \
-	paper-small-results paper-agents clean
+	matched-bytes-results paper-results paper-agents go2-results clean
 
 BIN := .venv/bin
 # Tests start hundreds of processes, which should not compile the source again each time.
@@ -118,14 +117,6 @@ paper-results: .venv/.installed  ## What compression costs the agents in results
 		--output results/paper/compressed --force
 	@$(call slim,results/paper/compressed)
 	$(BIN)/python scripts/paper_page.py out/paper-compressed.db --output results/paper
-
-paper-small-results: .venv/.installed  ## The paper's grid, small; an hour or so, alone, goes on.
-	@mkdir -p out
-	$(BIN)/squeezerl study run studies/paper-small.yaml --store sqlite:///out/paper-small.db \
-		--artifacts out/paper-small-artifacts
-	$(BIN)/squeezerl study report paper-small --store sqlite:///out/paper-small.db \
-		--output results/paper-small --force
-	@$(call slim,results/paper-small)
 
 paper-agents: .venv/.installed  ## Train the study's agents and keep them; hours, at low priority, goes on.
 	for part in 1/2 2/2; do \

@@ -72,7 +72,7 @@ def ask(
     Figures are computed from the results, and passages are quoted with where they stand. A
     language model can write the answer; each of its sentences cites a source.
 
-    Example: squeezerl ask "What did PTDQ keep on HalfCheetah?" --study results/paper-small
+    Example: squeezerl ask "What did PTDQ keep on HalfCheetah?" --study results/paper/compressed
     """
     if not (question or "").strip() and not chat:
         raise InvalidArgumentError('give a question, for example "What is PTDQ?", or --chat')

@@ -65,6 +65,8 @@ class AgentSource:
             policy computed in training; `None` if the files do not say.
         trained_to: mean and standard deviation of the last returns in training, with actions as the
             training drew them; `None` if the files do not say.
+        trained_steps: how many steps of the environment the agent learned from; `None` if the files
+            do not say.
         may_lack_normalizer: whether there is none, and the files do not say that there was none in
             the training.
         metadata: what the exporter wrote beside the policy, for example the names of joints, the
@@ -80,6 +82,7 @@ class AgentSource:
     versions: dict[str, str] = field(default_factory=dict)
     activation_from: str | None = None
     trained_to: tuple[float, float] | None = None
+    trained_steps: int | None = None
     may_lack_normalizer: bool = False
     metadata: dict[str, str] = field(default_factory=dict)
 
@@ -127,6 +130,7 @@ class AgentSource:
             # Earlier releases did not write these.
             activation_from=data.get("activation_from"),
             trained_to=None if data.get("trained_to") is None else tuple(data["trained_to"]),
+            trained_steps=data.get("trained_steps"),
             may_lack_normalizer=data.get("may_lack_normalizer", False),
             metadata=dict(data.get("metadata", {})),
         )

@@ -434,6 +434,11 @@ def test_the_basis_says_how_long_agents_were_trained_and_how_many_count() -> Non
     assert "No constant action was played" in basis
     unknown = replace(data, trainings=trainings.head(0))
     assert "not recorded" in training_basis(unknown, cells_of(agent_draws(data, _rng()), data))
+    loaded = data.returns.copy()
+    loaded.loc[loaded.method.eq("float") & loaded.algorithm.eq("ppo"), "trained_steps"] = 1_000_448
+    unknown = replace(unknown, returns=loaded)
+    basis = training_basis(unknown, cells_of(agent_draws(data, _rng()), data))
+    assert "trained for 1,000,448 steps (PPO). For 12 more this is not recorded." in basis
 
 
 def test_the_basis_names_constant_actions_where_they_were_played() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +105,9 @@ def test_studies_share_what_they_have_in_common(after: Path) -> None:
 
 def test_a_policy_that_is_made_already_is_judged_beside_its_agent(here: Path) -> None:
     """It is made from another agent, so that one compressed anew would act differently."""
-    make_artifact(balancing_agent()).save(here / "mine")
+    agent = balancing_agent()
+    agent = replace(agent, source=replace(agent.source, trained_steps=5_000))
+    make_artifact(agent).save(here / "mine")
     made = make_artifact(untrained_agent(), "ptdq")
     made.save(here / "mine" / "elsewhere")
     text = """
@@ -119,6 +122,7 @@ episodes: 3
     assert done.counts.done == done.counts.total
     rows = done.data.returns.set_index("method")
     assert rows.at["float", "returns"].tolist() == [100, 100, 100]
+    assert done.data.trained_steps["steps"].tolist() == [5_000]
     expected = play(load_network(made.network), cart_pole(), episodes=3, seed=0)
     assert rows.at["ptdq", "returns"].tolist() == expected.returns
     assert max(expected.returns) < 20

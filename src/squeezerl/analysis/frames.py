@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from squeezerl.analysis.methods import (
+    BASELINE,
     CONSTANT,
     RANDOM,
     REFERENCE,
@@ -21,7 +22,7 @@ from squeezerl.records import Interval, MethodRecord
 
 RETURNS_COLUMNS = (
     *("agent", "algorithm", "env_id", "train_seed", "method", "ratio"),
-    *("returns", "lengths", "first_seed", "file_bytes", "weight_bytes", "host_id"),
+    *("returns", "lengths", "first_seed", "file_bytes", "weight_bytes", "trained_steps", "host_id"),
 )
 _MEASURED = ("latency_s", "energy_j", "memory_bytes", "latency_times", "energy_times")
 COSTS_COLUMNS = (
@@ -51,7 +52,7 @@ class StudyData:
         name: of the study.
         returns: `RETURNS_COLUMNS`; `returns` and `lengths` are arrays (episodes,) in the order of
             the seeds `first_seed`, `first_seed` + 1, ..., the same for all policies in one
-            environment.
+            environment. `trained_steps` is known of float policies that were trained elsewhere.
         costs: `COSTS_COLUMNS`; one row for each policy and runtime. `..._times` says how many
             times less than the float policy of the same agent, seed, runtime and host, measured
             side by side; `_low` and `_high` bound the 95 % intervals.
@@ -80,6 +81,14 @@ class StudyData:
         complete = complete_methods(self.methods, self._names(), self._names(with_ratio=True))
         # A frozen dataclass can be completed only this way.
         object.__setattr__(self, "methods", complete)
+
+    @property
+    def trained_steps(self) -> pd.DataFrame:
+        """agent, algorithm, steps: of each float policy of which that is known."""
+        columns = ["agent", "algorithm", "steps"]
+        elsewhere = self.returns.rename(columns={"trained_steps": "steps"})
+        frames = [frame[frame["method"] == BASELINE] for frame in (self.trainings, elsewhere)]
+        return pd.concat([frame[columns].dropna(subset=["steps"]) for frame in frames])
 
     @property
     def plain_methods(self) -> tuple[str, ...]:

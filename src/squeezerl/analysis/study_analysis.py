@@ -162,7 +162,7 @@ def training_basis(data: StudyData, cells: pd.DataFrame) -> str:
 
 
 def _training_lengths(data: StudyData, baselines: pd.DataFrame) -> str:
-    rows = data.trainings[data.trainings["method"] == BASELINE].dropna(subset=["steps"])
+    rows = data.trained_steps
     if rows.empty:
         return "How long the agents were trained is not recorded in this study."
     by_length: dict[str, list[str]] = {}

@@ -52,7 +52,7 @@ def inspect(
             _normalizer(normalizer),
         ),
         ("activation from", data["activation_from"] or "unknown"),
-        ("in training", _trained_to(data["trained_to"])),
+        ("in training", _training(data["trained_steps"], data["trained_to"])),
         ("parameters", f"{data['parameters']:,}"),
         ("weight bytes", f"{data['weight_bytes']:,}, with normaliser and layout"),
         *((_plain(name), _plain(text)) for name, text in data["metadata"].items()),
@@ -97,10 +97,11 @@ def _head(agent: Agent) -> str:
     return "without bounds" if has_no_bounds else head.kind
 
 
-def _trained_to(returns: list[float] | None) -> str:
-    if returns is None:
-        return "unknown"
-    return f"its last episodes returned {returns[0]:,.5g} ± {returns[1]:,.3g}"
+def _training(steps: int | None, returns: list[float] | None) -> str:
+    said = [] if steps is None else [f"{steps:,} steps"]
+    if returns is not None:
+        said.append(f"its last episodes returned {returns[0]:,.5g} ± {returns[1]:,.3g}")
+    return "; ".join(said) or "unknown"
 
 
 def _distribution(sampling: dict[str, Any] | None) -> str:
@@ -159,6 +160,7 @@ def _describe(agent: Agent) -> dict[str, Any]:
         "sampling": _sampling(agent),
         "activation_from": source.activation_from,
         "trained_to": origin["trained_to"],
+        "trained_steps": source.trained_steps,
         "metadata": source.metadata,
         "normalizer": normalizer,
         "layers": [

@@ -112,7 +112,7 @@ def _times(value: float) -> str:
 
 def _lengths(data: StudyData) -> str:
     """How long agents were trained, in a few words."""
-    steps = data.trainings.loc[data.trainings["method"] == BASELINE, "steps"]
+    steps = data.trained_steps["steps"]
     if steps.empty:
         return "trained elsewhere"
     low, high = int(steps.min()), int(steps.max())

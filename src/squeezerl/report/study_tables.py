@@ -78,7 +78,7 @@ def runs_table(data: StudyData, cells: pd.DataFrame) -> Table:
     for cell in panels(cells):
         own = cells[cells["agent"] == cell[0]]
         baseline = own[own["method"] == BASELINE]
-        training = data.trainings[data.trainings["agent"] == cell[0]]
+        training = data.trained_steps[data.trained_steps["agent"] == cell[0]]
         returns = data.returns[data.returns["agent"] == cell[0]]
         row = own.iloc[0] if baseline.empty else baseline.iloc[0]
         interval = None if baseline.empty else interval_of(row, "mean_return")

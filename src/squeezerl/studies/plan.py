@@ -105,7 +105,9 @@ class _Planner:
             source = {"job": self._train(agent, {**label, "method": "float", "ratio": None})}
         else:
             source = agent_params(agent.agent)
-        baseline = self._add_policy(Variant(method="float"), agent, source, label)
+        steps = None if isinstance(agent, Training) else agent.agent.source.trained_steps
+        known = {} if steps is None else {"trained_steps": steps}
+        baseline = self._add_policy(Variant(method="float"), agent, source, label | known)
         made: list[tuple[Variant, _Policy, str]] = []
         for variant in self._study.variants:
             if not variant.is_for(agent.algorithm, agent.place.env_id):

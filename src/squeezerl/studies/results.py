@@ -69,6 +69,7 @@ def _return(row: StoredRow, sizes: Mapping[str, Mapping[str, Any]]) -> dict[str,
         "first_seed": row.job.params["seed"],
         "file_bytes": size.get("file_bytes"),
         "weight_bytes": size.get("weight_bytes"),
+        "trained_steps": row.label.get("trained_steps"),
         "host_id": row.host_id,
     }
 

@@ -35,7 +35,10 @@ def test_it_is_the_agent_that_it_was_made_of(kept: Path) -> None:
     np.testing.assert_array_equal(
         act(agent.network, observations), act(original.network, observations)
     )
-    for fact in ("algorithm", "env_id", "env_kwargs", "versions", "trained_to", "activation_from"):
+    for fact in (
+        *("algorithm", "env_id", "env_kwargs", "versions"),
+        *("activation_from", "trained_to", "trained_steps"),
+    ):
         assert getattr(agent.source, fact) == getattr(original.source, fact)
 
 

@@ -426,7 +426,9 @@ def test_a_return_far_below_that_of_the_training_is_noticed(tmp_path: Path) -> N
         model.ep_info_buffer.clear()
         model.ep_info_buffer.extend({"r": float(r), "l": int(r), "t": 1.0} for r in returns)
         model.save(path)
-        assert load_agent(path).source.trained_to == (returns.mean(), returns.std())
+        source = load_agent(path).source
+        assert source.trained_to == (returns.mean(), returns.std())
+        assert source.trained_steps == model.num_timesteps
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             squeezerl.evaluate(path, env="CartPole-v1", episodes=3)

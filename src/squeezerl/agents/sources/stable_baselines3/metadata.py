@@ -97,6 +97,7 @@ class CheckpointMetadata:
             nothing, or unknown.
         activation_is_default: whether the activation is that of the policy class, unnamed.
         training_returns: of the last episodes in training, which were not deterministic.
+        training_steps: how many steps of the environment the training took, if that is known.
         parts: the entries of a dict observation, which stand behind each other.
     """
 
@@ -112,6 +113,7 @@ class CheckpointMetadata:
     normalized: Normalized = "unknown"
     activation_is_default: bool = False
     training_returns: tuple[float, ...] = ()
+    training_steps: int | None = None
     parts: tuple[Part, ...] = ()
 
 
@@ -164,6 +166,7 @@ def parse_metadata(content: bytes) -> CheckpointMetadata:
         normalized=_normalized(family, last, original, observation_space),
         activation_is_default=kwargs.get("activation_fn") is None,
         training_returns=_training_returns(data),
+        training_steps=_training_steps(data),
         parts=parts,
     )
 
@@ -481,6 +484,11 @@ def _training_returns(data: dict[str, Any]) -> tuple[float, ...]:
     except _UNREADABLE:
         return ()
     return tuple(value for value in found if math.isfinite(value))
+
+
+def _training_steps(data: dict[str, Any]) -> int | None:
+    steps = data.get("num_timesteps")
+    return steps if isinstance(steps, int) and steps > 0 else None
 
 
 def _normalized(family: str, last: Any, original: Any, space: BoxSpace) -> Normalized:

@@ -116,6 +116,7 @@ class StableBaselines3(Source):
             and files.normalized is None
             and metadata.normalized == "unknown",
             trained_to=_mean_and_deviation(metadata.training_returns),
+            trained_steps=metadata.training_steps,
         )
         return Agent(network, source, sampled)
 

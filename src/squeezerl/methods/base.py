@@ -118,6 +118,14 @@ class ExpectedLayer:
     scales: int | None = None
 
 
+def expected_layers(network: Network) -> list[ExpectedLayer]:
+    """The layers of a float network."""
+    return [
+        ExpectedLayer(name=name, in_features=layer.in_features, out_features=layer.out_features)
+        for name, layer in network.named_layers.items()
+    ]
+
+
 class Spec(ABC):
     """One step of a recipe: a frozen dataclass that says what to do to a network.
 

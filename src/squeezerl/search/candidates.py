@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from squeezerl.errors import InvalidArgumentError
-from squeezerl.methods.base import SPECS, ExpectedLayer, Spec
+from squeezerl.methods.base import SPECS, Spec, expected_layers
 from squeezerl.methods.bits import Bits
 from squeezerl.methods.distillation import Distillation
 from squeezerl.methods.finetuning import FineTuning
@@ -173,10 +173,5 @@ def _lengthened(step: Spec, times: float) -> Spec:
 
 def weight_count(recipe: Recipe, network: Network) -> int:
     """Weights and biases of the student that a recipe begins with."""
-    layers = recipe.steps[0].expect(
-        [
-            ExpectedLayer(name=name, in_features=layer.in_features, out_features=layer.out_features)
-            for name, layer in network.named_layers.items()
-        ]
-    )
+    layers = recipe.steps[0].expect(expected_layers(network))
     return sum((layer.in_features + 1) * layer.out_features for layer in layers)

@@ -13,7 +13,11 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from squeezerl.jobs.job import Job
+from squeezerl.methods.base import expected_layers
+from squeezerl.methods.distillation import Distillation
 from squeezerl.methods.recipe import Recipe
+from squeezerl.methods.recovery import Recovery
+from squeezerl.network.network import Network
 from squeezerl.pipeline.make import CALIBRATION_EPISODES
 from squeezerl.pipeline.place import Place
 from squeezerl.studies.study import Measure, Training
@@ -55,6 +59,11 @@ _ROLLOUT_STEP_S = {
 _QAT_TIMES = 1.35
 _START_S = 1.5  # of a training: imports, environments, the first of everything
 _WRITE_S = 0.05
+# One step of learning from an agent: a part that does not depend on the network's size, and a part
+# for each weight, in float and with integers in the network.
+_IMITATION_S = 1.35e-3
+_IMITATION_WEIGHT_S = {False: 5.6e-8, True: 9e-8}
+_VISITS = 4.5  # steps of the environment for each of learning
 _MEASURE_ROW_S = 6.5  # six fresh processes, without the seconds that are asked for
 # Bytes that a finished job leaves.
 _TRAIN_BYTES = {"on": 2_500_000, "off": 6_000_000}
@@ -109,11 +118,24 @@ def learning_s(
     return rollout + playing + updates * update_s
 
 
-def compress_s(place: Place, recipe: Recipe) -> float:
-    """Seconds of a compression."""
-    calibrated = "observations" in recipe.needs
-    steps = sum(step.estimate_s for step in recipe.steps)
-    return _WRITE_S + steps + (CALIBRATION_EPISODES * _episode_s(place) if calibrated else 0.0)
+def compress_s(place: Place, recipe: Recipe, network: Network | None) -> float:
+    """Seconds of a compression; if the network is unknown, as of a small one."""
+    seconds = _WRITE_S
+    if "observations" in recipe.needs:
+        seconds += CALIBRATION_EPISODES * _episode_s(place)
+    layers = [] if network is None else expected_layers(network)
+    integers = False
+    for step in recipe.steps:
+        integers = integers or step.gives_integers
+        if network is not None:
+            layers = step.expect(layers)
+        if not isinstance(step, Distillation | Recovery):
+            seconds += step.estimate_s
+            continue
+        weights = sum(layer.in_features * layer.out_features for layer in layers)
+        step_s = _IMITATION_S + _IMITATION_WEIGHT_S[integers] * weights
+        seconds += step.steps * (step_s + _VISITS * _step_s(place))
+    return seconds
 
 
 def evaluate_s(place: Place, episodes: int) -> float:
@@ -142,8 +164,9 @@ def stored_bytes(job: Job) -> float:
 def refined(jobs: Iterable[Job], finished: Iterable[StoredRow]) -> dict[str, float]:
     """Estimates for jobs, by their ids, from finished jobs of the same sort.
 
-    The sort of a training is its algorithm, environment, settings, and whether it is for int8. The
-    seconds that finished jobs took are scaled by the number of steps or episodes.
+    The sort of a training is its algorithm, environment, settings, and whether it is for int8; that
+    of a compression is its agent and what kinds of steps it has. The seconds that finished jobs
+    took are scaled by the number of steps or episodes.
     """
     rates: dict[str, list[float]] = {}
     for row in finished:
@@ -163,8 +186,7 @@ def _sort(job: Job) -> str:
     elif job.kind == "evaluate":
         parts += [params["env_id"], sorted(params["policy"])]
     elif job.kind == "compress":
-        calibration = params["calibration"]
-        parts += [[spec["kind"] for spec in params["specs"]], calibration and calibration["env_id"]]
+        parts += [[spec["kind"] for spec in params["specs"]], params["agent"]]
     else:
         parts += [params["seconds"], params["runtimes"]]
     return repr(parts)
@@ -176,6 +198,8 @@ def _amount(job: Job) -> float:
         return float(params["steps"])
     if job.kind == "evaluate":
         return float(params["episodes"])
+    if job.kind == "compress":
+        return float(sum(spec.get("steps", 0) for spec in params["specs"]) or 1)
     if job.kind == "profile":
         return 1.0 + len(params["subjects"]) + len(params["best_of"])
     return 1.0

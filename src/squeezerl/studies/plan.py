@@ -193,7 +193,11 @@ class _Planner:
             },
             label,
             needs=(source["job"],) if "job" in source else (),
-            estimate_s=estimate.compress_s(agent.place, variant.recipe),
+            estimate_s=estimate.compress_s(
+                agent.place,
+                variant.recipe,
+                agent.agent.network if isinstance(agent, ExistingAgent) else None,
+            ),
         )
         return {"job": job, "folder": ""}
 

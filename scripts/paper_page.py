@@ -21,8 +21,18 @@ from squeezerl.analysis.cells import cells
 from squeezerl.artifacts.output import write_file
 from squeezerl.host.facts import host_facts
 from squeezerl.jobs.open import open_store
-from squeezerl.report.document import Code, Document, Figure, Link, Paragraph, Table
+from squeezerl.report.document import (
+    Block,
+    Code,
+    Document,
+    Figure,
+    Heading,
+    Link,
+    Paragraph,
+    Table,
+)
 from squeezerl.report.renderers import render
+from squeezerl.report.text import DASH
 from squeezerl.studies.results import load_study
 
 STUDY = "paper-compressed"
@@ -46,7 +56,18 @@ PAIRS = (
     Pair("70 % of the neurons removed", "l2", "l2+recover", 0.7),
     Pair("a student of 32-32 neurons in int8", None, "distill-32x32+bits-8"),
 )
-# What the table shows, in its order.
+# What the tables show, in their order.
+RUNTIMES = {"ort": "ONNX Runtime", "native": "native"}
+MEASURED = (
+    ("the agent", "float"),
+    ("PTDQ", "ptdq"),
+    ("PTSQ", "ptsq"),
+    ("QAT, learned on", "qat"),
+    ("L1, the most that keeps 90 %", "l1"),
+    ("L2, the most that keeps 90 %", "l2"),
+    ("int8, recovered", "bits-8+recover"),
+    ("student 32-32, int8", "distill-32x32+bits-8"),
+)
 ROWS = (
     ("PTDQ", "ptdq", None),
     ("PTSQ", "ptsq", None),
@@ -156,13 +177,54 @@ def table(frame: pd.DataFrame) -> Table:
     )
 
 
+def costs_table(costs: pd.DataFrame) -> Table:
+    """The time of a decision in each runtime, and how many times less than the agent's own."""
+    runtimes = [name for name in RUNTIMES if name in set(costs.runtime)]
+    rows = []
+    for label, method in MEASURED:
+        same = costs[costs.method == method]
+        if same.empty:
+            continue
+        cells_ = [label]
+        for runtime in runtimes:
+            here = same[same.runtime == runtime]
+            cells_ += [_spread(1e6 * here.latency_s, 2), _spread(here.latency_times, 1)]
+        rows.append(tuple(cells_))
+    header = [f"{RUNTIMES[name]}, {what}" for name in runtimes for what in ("µs", "times faster")]
+    return Table(header=("method", *header), rows=tuple(rows))
+
+
+def _what_it_costs(costs: pd.DataFrame) -> tuple[Block, ...]:
+    return (
+        Heading("Time of a decision"),
+        Paragraph(
+            f"Of {costs.agent.nunique()} agents the median, and the least and the most. Times "
+            "faster are against the agent itself in the same runtime, measured side by side. Of "
+            "L1 and L2 it is the percentage that the study's rule picks, where none keeps 90 % "
+            "the smallest."
+        ),
+        costs_table(costs),
+    )
+
+
+def _spread(values: pd.Series[float], digits: int) -> str:
+    """The median, and the least and the most."""
+    values = values.dropna()
+    if values.empty:
+        return DASH
+    middle, least, most = (f"{value:.{digits}f}" for value in values.quantile([0.5, 0, 1]))
+    return f"{middle} ({least} to {most})"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("store", type=Path, help="the study's SQLite file")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     with open_store(f"sqlite:///{options.store}") as store:
-        frame = complete(cells(load_study(store, STUDY), np.random.default_rng(0)))
+        data = load_study(store, STUDY)
+    frame = complete(cells(data, np.random.default_rng(0)))
+    costs = data.costs[data.costs.agent.isin(frame.agent)]
     kept = len(list((options.output / "agents").glob("*/*/manifest.json")))
     count, host = frame.agent.nunique(), host_facts()
     options.output.mkdir(parents=True, exist_ok=True)
@@ -183,6 +245,7 @@ def main() -> None:
                 "and shares are in percent. An agent keeps or loses 90 % where the 95 % interval "
                 "over the episodes says so."
             ),
+            *(() if costs.empty else _what_it_costs(costs)),
             Paragraph(
                 (
                     "The agents are in ",

@@ -58,6 +58,19 @@ def test_the_table_counts_who_keeps_the_return(frame: pd.DataFrame) -> None:
         assert rows[name][-3:] == ["4", "0", "0"]
 
 
+def test_the_times_of_decisions_are_medians_over_agents_beside_the_agents_own() -> None:
+    times = {"ptdq": {"latency": 0.5}, "ptsq": {"latency": 0.8}}
+    costs = made_study(train_seeds=1, pruned=("l2",), tickets=(), cost_times=times).costs
+    table = page.costs_table(costs[costs.ratio.isna()])
+
+    assert table.header == ("method", "ONNX Runtime, µs", "ONNX Runtime, times faster")
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert list(rows) == ["the agent", "PTDQ", "PTSQ", "QAT, learned on"]
+    assert rows["the agent"] == ("10.00 (10.00 to 10.00)", "1.0 (1.0 to 1.0)")
+    assert rows["PTDQ"][1] == "0.5 (0.5 to 0.5)"
+    assert float(rows["PTSQ"][0].split()[0]) == pytest.approx(12.5, rel=0.02)
+
+
 def test_the_picture_has_one_orange_mark_for_each_policy_made_in_one_shot(
     frame: pd.DataFrame, tmp_path: Path
 ) -> None:

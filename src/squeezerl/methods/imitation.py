@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from squeezerl.errors import SpecError
+from squeezerl.host.blas_threads import fastest_threads
 from squeezerl.methods.base import Given, Spec, Visits
 from squeezerl.methods.student import Adam, Student, outputs_of
 from squeezerl.network.arithmetic import act, grouped
@@ -102,7 +103,7 @@ def imitate(
         round(lesson.steps * (_LEARNED + (1 - _LEARNED) * (n + 1) / lesson.snapshots))
         for n in range(lesson.snapshots)
     }
-    for step in range(1, lesson.steps + 1):
+    for step in fastest_threads(range(1, lesson.steps + 1)):
         if visits is not None and step % _VISIT_EVERY == 0:
             memory.add(visits.roll(partial(act, student.network()), _VISIT_STEPS).visited)
         features, targets, weights = memory.draw(rng, lesson.batch)

@@ -116,6 +116,24 @@ def test_what_learned_too_little_or_cannot_learn_on_is_trained_again(
     assert left(2048) == ["Pendulum-v1-int8"]
 
 
+def test_the_two_ways_to_int8_are_compared_where_there_are_both(
+    script: ModuleType, tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).normal(0, 1, 100)
+    for agent, start, on in (("a", 9, 5), ("b", 5, 9), ("c", 5, 8), ("d", 5, 5), ("e", 5, None)):
+        for name, mean in (("int8-from-start", start), ("int8", on)):
+            if mean is not None:
+                folder = tmp_path / agent / name
+                folder.mkdir(parents=True)
+                returns = (mean + (noise if name == "int8" else noise[::-1])).tolist()
+                (folder / "training.json").write_text(
+                    json.dumps({"evaluation": {"returns": returns}})
+                )
+    text = script.two_ways(sorted(tmp_path.iterdir()))
+    assert "Of 4 agents that have both, int8 from the start earns more in 1 " in text
+    assert "learned on in 2, " in text
+
+
 def test_the_kept_agents_are_small() -> None:
     """What is beside them, in int8, takes a quarter of it more at most."""
     floats = [(folder / "policy.onnx").stat().st_size for folder in FOLDERS]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Self, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
@@ -14,31 +14,62 @@ _Step = TypeVar("_Step")
 _TIMED, _EVERY_S = 8, 10.0
 
 
-def fastest_threads(steps: Iterable[_Step]) -> Iterator[_Step]:
-    """The steps of a loop, each with as many threads of BLAS as are fastest at that time.
+class BlasThreads:
+    """One thread of BLAS while this is entered, and in `fastest` as many as are fastest.
 
-    It tries one thread, two, four and so on up to as many as BLAS had, as long as more are faster,
-    and tries again every ten seconds. Threads of BLAS keep their cores while they wait for each
-    other: two of them halve the time of large products on an idle machine, but take ten times as
-    long beside another program. Results do not depend on their number.
+    Threads of BLAS keep their cores while they wait for each other: two of them halve the time of
+    large products on an idle machine, but take ten times as long beside another program.
     """
-    blas = ThreadpoolController().select(user_api="blas")
-    with blas.limit():
-        trials = _Trials(blas)
-        for step in steps:
-            trials.begin_step()
-            yield step
+
+    def __enter__(self) -> Self:
+        self._blas = ThreadpoolController().select(user_api="blas")
+        most = max((each.num_threads for each in self._blas.lib_controllers), default=1)
+        self._before = self._blas.limit(limits=1)
+        self._counts = [*(2**n for n in range((most - 1).bit_length())), most]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._before.restore_original_limits()
+
+    def fastest(self, steps: Iterable[_Step], sample: Callable[[], bytes]) -> Iterator[_Step]:
+        """The steps of a loop, each with as many threads as are fastest at that time.
+
+        It tries one thread, two, four and so on up to as many as BLAS had, as long as more are
+        faster, and tries again every ten seconds.
+
+        Args:
+            steps: of the loop.
+            sample: what a step computes with arrays of the same shapes. If its bits depend on the
+                number of threads, all steps have one, so that results never depend on the time.
+        """
+        can_vary = len({self._with(count, sample) for count in self._counts}) == 1
+        trials = _Trials(self._counts if can_vary else [1], self._set)
+        try:
+            for step in steps:
+                trials.begin_step()
+                yield step
+        finally:
+            self._set(1)
+
+    def _with(self, count: int, sample: Callable[[], bytes]) -> bytes:
+        self._set(count)
+        return sample()
+
+    def _set(self, count: int) -> None:
+        for library in self._blas.lib_controllers:
+            library.set_num_threads(count)
 
 
 class _Trials:
-    def __init__(self, blas: ThreadpoolController) -> None:
-        self._blas = blas
-        most = max((each.num_threads for each in blas.lib_controllers), default=1)
-        self._counts = [*(2**n for n in range((most - 1).bit_length())), most]
-        self._fastest, self._fastest_s = most, float("inf")
+    """Times steps with each of the counts, which ascend, until more are no faster."""
+
+    def __init__(self, counts: list[int], set_count: Callable[[int], None]) -> None:
+        self._counts, self._set = counts, set_count
+        self._fastest, self._fastest_s = counts[0], float("inf")
         self._trying: int | None = None  # a position in `_counts`
         self._taken_s: list[float] = []
         self._began_s = self._try_at_s = 0.0
+        set_count(counts[0])
 
     def begin_step(self) -> None:
         if len(self._counts) == 1:
@@ -70,7 +101,3 @@ class _Trials:
     def _try(self, position: int) -> None:
         self._trying, self._taken_s = position, []
         self._set(self._counts[position])
-
-    def _set(self, count: int) -> None:
-        for library in self._blas.lib_controllers:
-            library.set_num_threads(count)

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from squeezerl.errors import SpecError
-from squeezerl.host.blas_threads import fastest_threads
 from squeezerl.methods.base import (
     ExpectedLayer,
     Given,
@@ -146,7 +145,7 @@ def _ppo(spec: FineTuning, network: Network, given: Given) -> list[Network]:
     count = max(2, min(_SNAPSHOTS, spec.steps // _STEPS_PER_SNAPSHOT))
     marks = {warm_up + round((rounds - warm_up) * (n + 1) / count) for n in range(count)}
     snapshots = []
-    for number in fastest_threads(range(1, rounds + 1)):
+    for number in range(1, rounds + 1):
         samples = learner.play(visits)
         done = number / rounds
         learner.learn(

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from squeezerl.errors import SpecError
-from squeezerl.host.blas_threads import fastest_threads
+from squeezerl.host.blas_threads import BlasThreads
 from squeezerl.methods.base import Given, Spec, Visits
 from squeezerl.methods.student import Adam, Student, outputs_of
 from squeezerl.network.arithmetic import act, grouped
@@ -85,6 +85,17 @@ def imitate(
         lesson: how it learns.
         also: networks that take part in the race of the snapshots.
     """
+    with BlasThreads() as threads:
+        return _imitate(network, given, lesson, also, threads)
+
+
+def _imitate(
+    network: Network,
+    given: Given,
+    lesson: Lesson,
+    also: Sequence[Network],
+    threads: BlasThreads,
+) -> Network:
     teacher = given.teacher
     assert teacher is not None
     rng = np.random.default_rng(given.seed)
@@ -103,7 +114,14 @@ def imitate(
         round(lesson.steps * (_LEARNED + (1 - _LEARNED) * (n + 1) / lesson.snapshots))
         for n in range(lesson.snapshots)
     }
-    for step in fastest_threads(range(1, lesson.steps + 1)):
+
+    def sample() -> bytes:
+        features, targets, _ = memory.draw(np.random.default_rng(0), lesson.batch)
+        gradient = student.backward(error.slope(student.forward(features), targets))
+        visited = states[: 1 if visits is None else visits.rows]
+        return gradient.tobytes() + act(network, visited).tobytes()
+
+    for step in threads.fastest(range(1, lesson.steps + 1), sample):
         if visits is not None and step % _VISIT_EVERY == 0:
             memory.add(visits.roll(partial(act, student.network()), _VISIT_STEPS).visited)
         features, targets, weights = memory.draw(rng, lesson.batch)

@@ -49,6 +49,11 @@ class SourceFile:
     sha256: str
 
 
+def known_steps(found: Any) -> int | None:
+    """A number of steps from an untrusted file, if it is one."""
+    return found if type(found) is int and 0 < found < 2**53 else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class AgentSource:
     """Where an agent came from.
@@ -130,7 +135,7 @@ class AgentSource:
             # Earlier releases did not write these.
             activation_from=data.get("activation_from"),
             trained_to=None if data.get("trained_to") is None else tuple(data["trained_to"]),
-            trained_steps=data.get("trained_steps"),
+            trained_steps=known_steps(data.get("trained_steps")),
             may_lack_normalizer=data.get("may_lack_normalizer", False),
             metadata=dict(data.get("metadata", {})),
         )

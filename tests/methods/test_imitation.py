@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from small_policies import compress, demo_network, demo_observations, make_network, with_layer
 from spec_contract import SpecContract
@@ -146,6 +147,17 @@ def test_it_is_the_same_again_with_the_same_seed_and_another_one_with_another() 
         for seed in (1, 1, 2)
     ]
     assert made[0] == made[1] != made[2]
+
+
+def test_it_is_the_same_with_any_number_of_threads() -> None:
+    network = make_network(376, 256, 256, 17)
+    observations = np.random.default_rng(0).normal(size=(2_000, 376)).astype(np.float32)
+    given = Given(teacher=network, observations=observations)
+    made = set()
+    for count in (1, 4):
+        with threadpool_limits(count, user_api="blas"):
+            made.add(parse_spec("recover:60").apply(compress(network, "l2:0.3"), given).sha256)
+    assert len(made) == 1
 
 
 def test_beyond_a_bound_that_the_agent_is_at_nothing_is_wrong() -> None:

@@ -47,6 +47,15 @@ def test_it_is_compressed_as_the_original_is(kept: Path) -> None:
     assert compress(kept, recipe).model == compress("demo", recipe).model
 
 
+@pytest.mark.parametrize("steps", ["many", True, -1, 0, 1e6, 10**400, [1]])
+def test_what_is_no_number_of_steps_counts_as_unknown(kept: Path, steps: object) -> None:
+    assert load_agent(kept).source.trained_steps == load_agent("demo").source.trained_steps
+    manifest = json.loads((kept / "manifest.json").read_text())
+    manifest["source"]["trained_steps"] = steps
+    (kept / "manifest.json").write_text(json.dumps(manifest))
+    assert load_agent(kept).source.trained_steps is None
+
+
 @pytest.mark.parametrize("recipe", ["ptdq", "l2:0.5"])
 def test_a_compressed_artifact_is_no_agent(tmp_path: Path, recipe: str) -> None:
     compress("demo", recipe).save(tmp_path / "out")

@@ -18,6 +18,7 @@ from squeezerl.agents.inert_pickle import NUMPY_NAMES, Inert, InertUnpickler, ar
 from squeezerl.errors import CheckpointError, NetworkError, UnsupportedPolicyError
 from squeezerl.network.activations import ACTIVATIONS, Activation
 from squeezerl.network.network import Part, parts_of
+from squeezerl.records import known_steps
 
 Normalized = Literal["observations", "something", "nothing", "unknown"]
 
@@ -166,7 +167,7 @@ def parse_metadata(content: bytes) -> CheckpointMetadata:
         normalized=_normalized(family, last, original, observation_space),
         activation_is_default=kwargs.get("activation_fn") is None,
         training_returns=_training_returns(data),
-        training_steps=_training_steps(data),
+        training_steps=known_steps(data.get("num_timesteps")),
         parts=parts,
     )
 
@@ -484,11 +485,6 @@ def _training_returns(data: dict[str, Any]) -> tuple[float, ...]:
     except _UNREADABLE:
         return ()
     return tuple(value for value in found if math.isfinite(value))
-
-
-def _training_steps(data: dict[str, Any]) -> int | None:
-    steps = data.get("num_timesteps")
-    return steps if isinstance(steps, int) and steps > 0 else None
 
 
 def _normalized(family: str, last: Any, original: Any, space: BoxSpace) -> Normalized:

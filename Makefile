@@ -21,9 +21,10 @@ demo: .venv/.installed  ## Squeeze the bundled agent, in a few minutes.
 	@echo; echo "Look at $(DEMO_OUT)/report.html; run it again with:"
 	@echo "  $(BIN)/squeezerl evaluate $(DEMO_OUT) --env HalfCheetah-v5 --against demo"
 
+# One process more than there are cores, since many tests wait for processes of their own.
 test: .venv/.installed  ## The suite, on all cores.
 	@scripts/install_test_tools.sh
-	$(BIN)/pytest -n auto --dist worksteal
+	$(BIN)/pytest -n $$(($$(nproc) + 1)) --dist worksteal
 
 quick: .venv/.installed  ## The fast tests, for the inner loop.
 	$(BIN)/pytest -n auto -m "not slow"

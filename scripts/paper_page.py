@@ -185,11 +185,11 @@ def costs_table(costs: pd.DataFrame) -> Table:
         same = costs[costs.method == method]
         if same.empty:
             continue
-        cells_ = [label]
+        row = [label]
         for runtime in runtimes:
             here = same[same.runtime == runtime]
-            cells_ += [_spread(1e6 * here.latency_s, 2), _spread(here.latency_times, 1)]
-        rows.append(tuple(cells_))
+            row += [_spread(1e6 * here.latency_s, 2), _spread(here.latency_times, 1)]
+        rows.append(tuple(row))
     header = [f"{RUNTIMES[name]}, {what}" for name in runtimes for what in ("µs", "times faster")]
     return Table(header=("method", *header), rows=tuple(rows))
 

@@ -273,7 +273,7 @@ def return_text(record: dict[str, Any]) -> str:
 
 
 def two_ways(folders: Iterable[Path]) -> str:
-    """In how many agents which of the two ways to int8 clearly earns more."""
+    """A sentence that counts in how many agents each of the two ways to int8 earns more."""
     gains = []
     for folder in folders:
         records = [folder / name / RECORD for name in (FROM_START, INT8)]

@@ -50,7 +50,7 @@ class SourceFile:
 
 
 def known_steps(found: Any) -> int | None:
-    """A number of steps from an untrusted file, if it is one."""
+    """The value from an untrusted file if it is a plausible number of steps, else `None`."""
     return found if type(found) is int and 0 < found < 2**53 else None
 
 

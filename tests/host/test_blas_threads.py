@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from squeezerl.host import blas_threads
 from squeezerl.host.blas_threads import BlasThreads
 
 
@@ -22,6 +23,22 @@ def four_threads() -> Iterator[None]:
         yield
 
 
+class Clock:
+    """Time that passes only in `sleep`, so that a busy machine changes nothing."""
+
+    now = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(blas_threads, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    return clock
+
+
 @pytest.fixture
 def threads() -> Iterator[BlasThreads]:
     with BlasThreads() as entered:
@@ -30,7 +47,7 @@ def threads() -> Iterator[BlasThreads]:
 
 
 @pytest.mark.parametrize("fastest", [1, 2, 4])
-def test_the_fastest_number_is_found(fastest: int, threads: BlasThreads) -> None:
+def test_the_fastest_number_is_found(fastest: int, threads: BlasThreads, time: Clock) -> None:
     chosen = []
     for _ in threads.fastest(range(30), bytes):
         chosen.append(count())
@@ -38,7 +55,9 @@ def test_the_fastest_number_is_found(fastest: int, threads: BlasThreads) -> None
     assert chosen[-1] == fastest
 
 
-def test_threads_that_are_far_slower_are_given_up_at_once(threads: BlasThreads) -> None:
+def test_threads_that_are_far_slower_are_given_up_at_once(
+    threads: BlasThreads, time: Clock
+) -> None:
     chosen = []
     for _ in threads.fastest(range(30), bytes):
         chosen.append(count())

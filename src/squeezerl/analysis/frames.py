@@ -84,7 +84,7 @@ class StudyData:
 
     @property
     def trained_steps(self) -> pd.DataFrame:
-        """agent, algorithm, steps: of each float policy of which that is known."""
+        """How long float policies were trained, where it is known: agent, algorithm, steps."""
         columns = ["agent", "algorithm", "steps"]
         elsewhere = self.returns.rename(columns={"trained_steps": "steps"})
         frames = [frame[frame["method"] == BASELINE] for frame in (self.trainings, elsewhere)]

@@ -1,4 +1,4 @@
-"""As many threads of BLAS as are fastest while other programs run."""
+"""How many threads BLAS uses, chosen by timing them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Self, TypeVar
 from threadpoolctl import ThreadpoolController
 
 _Step = TypeVar("_Step")
-# So many steps are timed with each number of threads, once in so many seconds.
+# Each number of threads is timed over so many steps, and all of them again after so many seconds.
 _TIMED, _EVERY_S = 8, 10.0
 
 
 class BlasThreads:
-    """One thread of BLAS while this is entered, and in `fastest` as many as are fastest.
+    """Within this context BLAS uses one thread, except in a loop over `fastest`.
 
-    Threads of BLAS keep their cores while they wait for each other: two of them halve the time of
-    large products on an idle machine, but take ten times as long beside another program.
+    Threads of BLAS keep their cores busy while they wait for each other. On an idle machine two of
+    them can halve the time of large products; beside another program they take ten times as long.
     """
 
     def __enter__(self) -> Self:
@@ -32,15 +32,16 @@ class BlasThreads:
         self._before.restore_original_limits()
 
     def fastest(self, steps: Iterable[_Step], sample: Callable[[], bytes]) -> Iterator[_Step]:
-        """The steps of a loop, each with as many threads as are fastest at that time.
+        """Yield the steps of a loop, and set the number of threads that is fastest at the time.
 
-        It tries one thread, two, four and so on up to as many as BLAS had, as long as more are
-        faster, and tries again every ten seconds.
+        It tries one thread, then two, four and so on up to the number that BLAS had, and stops
+        when more threads are no faster. It tries again every ten seconds.
 
         Args:
             steps: of the loop.
-            sample: what a step computes with arrays of the same shapes. If its bits depend on the
-                number of threads, all steps have one, so that results never depend on the time.
+            sample: computes what a step does, with arrays of the same shapes. If its result
+                depends on the number of threads, all steps use one thread, so that the outcome of
+                the loop never depends on timing.
         """
         can_vary = len({self._with(count, sample) for count in self._counts}) == 1
         trials = _Trials(self._counts if can_vary else [1], self._set)
@@ -61,7 +62,7 @@ class BlasThreads:
 
 
 class _Trials:
-    """Times steps with each of the counts, which ascend, until more are no faster."""
+    """Times steps with each of the ascending counts until more threads are no faster."""
 
     def __init__(self, counts: list[int], set_count: Callable[[int], None]) -> None:
         self._counts, self._set = counts, set_count
@@ -84,7 +85,7 @@ class _Trials:
         self._began_s = time.perf_counter()
 
     def _judge(self, position: int, now: float) -> None:
-        """Go on when these threads were timed often enough, or are clearly slower than others."""
+        """Move on once this count was timed often enough, or is clearly slower than before."""
         is_whole = len(self._taken_s) == _TIMED
         if not is_whole and sum(self._taken_s) < _TIMED * self._fastest_s:
             return

@@ -119,7 +119,7 @@ class ExpectedLayer:
 
 
 def expected_layers(network: Network) -> list[ExpectedLayer]:
-    """The layers of a float network."""
+    """The layers of a float network, as `Spec.expect` takes them."""
     return [
         ExpectedLayer(name=name, in_features=layer.in_features, out_features=layer.out_features)
         for name, layer in network.named_layers.items()

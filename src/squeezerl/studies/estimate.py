@@ -59,11 +59,11 @@ _ROLLOUT_STEP_S = {
 _QAT_TIMES = 1.35
 _START_S = 1.5  # of a training: imports, environments, the first of everything
 _WRITE_S = 0.05
-# One step of learning from an agent: a part that does not depend on the network's size, and a part
-# for each weight, in float and with integers in the network.
+# Seconds of one step of imitation: a constant part and a part per weight, which is larger if the
+# network has integers (True).
 _IMITATION_S = 1.35e-3
 _IMITATION_WEIGHT_S = {False: 5.6e-8, True: 9e-8}
-_VISITS = 4.5  # steps of the environment for each of learning
+_VISITS = 4.5  # environment steps per step of imitation
 _MEASURE_ROW_S = 6.5  # six fresh processes, without the seconds that are asked for
 # Bytes that a finished job leaves.
 _TRAIN_BYTES = {"on": 2_500_000, "off": 6_000_000}
@@ -119,7 +119,7 @@ def learning_s(
 
 
 def compress_s(place: Place, recipe: Recipe, network: Network | None) -> float:
-    """Seconds of a compression; if the network is unknown, as of a small one."""
+    """Seconds that a compression takes; an unknown network is assumed to be small."""
     seconds = _WRITE_S
     if "observations" in recipe.needs:
         seconds += CALIBRATION_EPISODES * _episode_s(place)

@@ -19,7 +19,6 @@ import pandas as pd
 
 from squeezerl.analysis.cells import cells
 from squeezerl.artifacts.output import write_file
-from squeezerl.host.facts import host_facts
 from squeezerl.jobs.open import open_store
 from squeezerl.report.document import (
     Block,
@@ -226,7 +225,8 @@ def main() -> None:
     frame = complete(cells(data, np.random.default_rng(0)))
     costs = data.costs[data.costs.agent.isin(frame.agent)]
     kept = len(list((options.output / "agents").glob("*/*/manifest.json")))
-    count, host = frame.agent.nunique(), host_facts()
+    count = frame.agent.nunique()
+    hosts = {f"{host['cpu']}, {host['cores_available']} cores" for host in data.hosts.values()}
     options.output.mkdir(parents=True, exist_ok=True)
     draw(frame, options.output / "recovery.png")
     document = Document(
@@ -252,7 +252,7 @@ def main() -> None:
                     Link("agents", "agents/README.md"),
                     ", all figures, tables and findings in ",
                     Link("compressed", "compressed/report.md"),
-                    f". Made on {host.cpu}, {host.cores_available} cores, with ",
+                    f". Made on {' and '.join(sorted(hosts))}, with ",
                     Code("make paper-results"),
                     ".",
                 )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from finished import Finished
 from squeezerl.analysis.cells import cells
 from squeezerl.errors import StoreError
+from squeezerl.jobs.job import Job, Outcome
+from squeezerl.jobs.store import Store
 from squeezerl.studies.results import load_study
 
 pytestmark = pytest.mark.slow
@@ -36,7 +40,19 @@ def test_costs_and_trainings_are_there(finished: Finished) -> None:
     assert data.costs["ratio"].dtype == np.float64
     assert sorted(data.trainings["method"]) == ["float", "qat", "ticket-random"]
     assert all(curve.shape == (2, 2) for curve in data.trainings["evaluations"])
-    assert "here" in data.hosts
+    assert set(data.hosts) == {"here"}
+
+
+def test_hosts_are_those_of_the_study_also_where_they_only_compressed(tmp_path: Path) -> None:
+    with Store.open(f"sqlite:///{tmp_path}/s.db") as store:
+        for study, host in (("one", "there"), ("another", "elsewhere")):
+            job = Job(kind="compress", params={"of": study})
+            store.put_study(study, {}, [(job, {})])
+            claim = store.claim(study, "me", exclusive=False, lease_s=60)
+            assert claim is not None
+            store.finish(claim, Outcome(content={"file_bytes": 1}), {"id": host}, 0.1)
+
+        assert set(load_study(store, "one").hosts) == {"there"}
 
 
 def test_analysis_takes_them(finished: Finished) -> None:

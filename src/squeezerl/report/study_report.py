@@ -390,11 +390,8 @@ def _label(label: Mapping[str, Any]) -> str:
 
 
 def _hosts(data: StudyData) -> list[doc.Block]:
-    used = {*data.returns["host_id"], *data.costs["host_id"], *data.trainings["host_id"]}
     items: list[tuple[doc.Inline, ...]] = []
     for host_id, facts in sorted(data.hosts.items()):
-        if host_id not in used:
-            continue
         known = {name: value for name, value in facts.items() if value not in (None, "", [], {})}
         libraries = known.pop("libraries", {})
         known.pop("id", None)

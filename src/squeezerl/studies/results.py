@@ -36,20 +36,19 @@ def load_study(store: Store, name: str) -> StudyData:
     names: dict[str, list[dict[str, Any]]] = {}
     for row in made:
         names.setdefault(row.job.id, []).append(row.label)
-    returns = [_return(row, sizes) for row in store.results(name, ("evaluate",))]
+    evaluations = store.results(name, ("evaluate",))
+    profiles = store.results(name, ("profile",), arrays=False)
+    returns = [_return(row, sizes) for row in evaluations]
     trainings = [_training(row) for row in store.results(name, ("train",))]
-    costs = [
-        cost
-        for row in store.results(name, ("profile",), arrays=False)
-        for cost in _costs(row, names)
-    ]
+    costs = [cost for row in profiles for cost in _costs(row, names)]
+    used = {row.host_id for row in (*made, *evaluations, *profiles)}
     return StudyData(
         name=name,
         returns=_frame(returns, RETURNS_COLUMNS),
         costs=_frame(costs, COSTS_COLUMNS),
         trainings=_frame(trainings, TRAININGS_COLUMNS),
-        hosts=store.hosts(),
-        methods=_methods(store.results(name, ("evaluate",), arrays=False)),
+        hosts={host: facts for host, facts in store.hosts().items() if host in used},
+        methods=_methods(evaluations),
     )
 
 

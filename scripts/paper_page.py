@@ -10,6 +10,7 @@ shot), and where the policy may learn from the agent afterwards.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -193,14 +194,15 @@ def costs_table(costs: pd.DataFrame) -> Table:
     return Table(header=("method", *header), rows=tuple(rows))
 
 
-def _what_it_costs(costs: pd.DataFrame) -> tuple[Block, ...]:
+def _what_it_costs(costs: pd.DataFrame, hosts: Mapping[str, str]) -> tuple[Block, ...]:
+    where = " and ".join(sorted({hosts[host] for host in costs.host_id}))
     return (
         Heading("Time of a decision"),
         Paragraph(
-            f"Of {costs.agent.nunique()} agents the median, and the least and the most. Times "
-            "faster are against the agent itself in the same runtime, measured side by side. Of "
-            "L1 and L2 it is the percentage that the study's rule picks, where none keeps 90 % "
-            "the smallest."
+            f"Of {costs.agent.nunique()} agents the median, and the least and the most, on "
+            f"{where}. Times faster are against the agent itself in the same runtime, measured "
+            "side by side. Of L1 and L2 it is the percentage that the study's rule picks, where "
+            "none keeps 90 % the smallest."
         ),
         costs_table(costs),
     )
@@ -226,7 +228,9 @@ def main() -> None:
     costs = data.costs[data.costs.agent.isin(frame.agent)]
     kept = len(list((options.output / "agents").glob("*/*/manifest.json")))
     count = frame.agent.nunique()
-    hosts = {f"{host['cpu']}, {host['cores_available']} cores" for host in data.hosts.values()}
+    hosts = {
+        key: f"{host['cpu']}, {host['cores_available']} cores" for key, host in data.hosts.items()
+    }
     options.output.mkdir(parents=True, exist_ok=True)
     draw(frame, options.output / "recovery.png")
     document = Document(
@@ -245,14 +249,14 @@ def main() -> None:
                 "and shares are in percent. An agent keeps or loses 90 % where the 95 % interval "
                 "over the episodes says so."
             ),
-            *(() if costs.empty else _what_it_costs(costs)),
+            *(() if costs.empty else _what_it_costs(costs, hosts)),
             Paragraph(
                 (
                     "The agents are in ",
                     Link("agents", "agents/README.md"),
                     ", all figures, tables and findings in ",
                     Link("compressed", "compressed/report.md"),
-                    f". Made on {' and '.join(sorted(hosts))}, with ",
+                    f". Made on {' and '.join(sorted(set(hosts.values())))}, with ",
                     Code("make paper-results"),
                     ".",
                 )

@@ -64,7 +64,7 @@ _WRITE_S = 0.05
 _IMITATION_S = 1.35e-3
 _IMITATION_WEIGHT_S = {False: 5.6e-8, True: 9e-8}
 _VISITS = 4.5  # environment steps per step of imitation
-_MEASURE_ROW_S = 6.5  # six fresh processes, without the seconds that are asked for
+_MEASURE_ROW_S = 12.0  # six to twelve fresh processes, without the seconds that are asked for
 # Bytes that a finished job leaves.
 _TRAIN_BYTES = {"on": 2_500_000, "off": 6_000_000}
 _COMPRESS_BYTES = 250_000

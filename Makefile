@@ -106,7 +106,7 @@ matched-bytes-results: .venv/.installed  ## The picture of docs/what-compression
 
 PAPER_STORE := --store sqlite:///out/paper-compressed.db --artifacts out/paper-compressed-artifacts
 # One environment after the other, so that each is complete before the next begins.
-paper-results: .venv/.installed  ## What compression costs the agents in results/paper; six hours, goes on.
+paper-results: .venv/.installed  ## What compression costs the agents in results/paper; eight hours, goes on.
 	@mkdir -p out
 	set -e; for env in Hopper HalfCheetah Ant Humanoid HumanoidStandup; do \
 		sed -e "s|/\*-v4|/$$env-v4|" -e "s|^name:.*|name: paper-$$env|" \

@@ -112,6 +112,19 @@ def test_no_method_is_praised_that_does_not_clearly_keep_its_return() -> None:
     assert numbers.numbers[-1].value == "1 of 1"
 
 
+def test_a_baseline_that_is_not_evaluated_yet_is_not_called_untrained() -> None:
+    data = made_study(**SMALL, environments=("Hopper-v4",))
+    returns = data.returns[
+        (data.returns.agent != "sac-Hopper-v4") | (data.returns.method == "ptdq")
+    ]
+    begun = dataclasses.replace(data, returns=returns)
+    sentence, numbers, *_ = first_screen(begun, study_analysis.analyse(begun, 0))
+    assert isinstance(sentence, Paragraph)
+    assert "over the 1 trained cell of 2" in sentence.text
+    assert isinstance(numbers, Numbers)
+    assert numbers.numbers[-1].value == "1 of 1"
+
+
 def test_a_method_that_fails_one_agent_is_not_praised_without_saying_so() -> None:
     def truth(agent: str, method: str, ratio: float | None) -> float:
         return 0.3 if agent == "sac-Ant-v4" and method == "ptdq" else 0.99

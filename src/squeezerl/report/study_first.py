@@ -41,16 +41,17 @@ def _best(data: StudyData, analysis: StudyAnalysis) -> tuple[str, Numbers]:
     baselines = cells[cells["method"] == BASELINE]
     trained = int((baselines["trained"] == True).sum())  # noqa: E712 - unknown is missing
     count = cells["agent"].nunique()
-    training = Number(f"{trained} of {count}", "baselines are trained", _lengths(data))
+    share = f"{trained} of {len(baselines)}"
+    training = Number(share, "baselines are trained", _lengths(data))
     found = []
     for row in analysis.aggregates.to_dict("records"):
         own = _of(cells, row)
         times = own.loc[own["trained"] == True, "weight_times"].median()  # noqa: E712
         if row["method"] != BASELINE and not math.isnan(row["iqm"]):
             found.append((row["iqm_low"] >= THRESHOLD, times, row))
-    name = f"{trained} of {count} baselines count as trained"
     if not found:
-        return f"No method has a retention: {name}.", Numbers((training,))
+        said = f"No method has a retention: {share} baselines count as trained."
+        return said, Numbers((training,))
     kept = [one for one in found if one[0]]
     _, times, row = max(kept, key=lambda one: one[1]) if kept else max(
         found, key=lambda one: one[2]["iqm"]

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from squeezerl.analysis.cells import cells
+from squeezerl.analysis.methods import BASELINE
 from squeezerl.artifacts.output import write_file
 from squeezerl.jobs.open import open_store
 from squeezerl.report.document import (
@@ -42,7 +43,7 @@ LOWEST, HIGHEST = -0.1, 1.3  # that the picture shows; what is beyond stands at 
 
 
 class Pair(NamedTuple):
-    """Two policies of the same bytes: compressed in one shot, if there is one, and recovered."""
+    """Two policies of about the same bytes: in one shot, if there is one, and recovered."""
 
     title: str
     one_shot: str | None
@@ -51,40 +52,28 @@ class Pair(NamedTuple):
 
 
 PAIRS = (
-    Pair("int8", "ptsq", "bits-8+recover"),
+    Pair("int8", "ptsq-naive", "bits-8+recover"),
     Pair("half of the neurons removed", "l2", "l2+recover", 0.5),
     Pair("70 % of the neurons removed", "l2", "l2+recover", 0.7),
     Pair("a student of 32-32 neurons in int8", None, "distill-32x32+bits-8"),
 )
-# What the tables show, in their order.
 RUNTIMES = {"ort": "ONNX Runtime", "native": "native"}
-MEASURED = (
-    ("the agent", "float"),
-    ("PTDQ", "ptdq"),
-    ("PTSQ", "ptsq"),
-    ("QAT, learned on", "qat"),
-    ("L1, the most that keeps 90 %", "l1"),
-    ("L2, the most that keeps 90 %", "l2"),
-    ("int8, recovered", "bits-8+recover"),
-    ("student 32-32, int8", "distill-32x32+bits-8"),
-)
-ROWS = (
-    ("PTDQ", "ptdq", None),
-    ("PTSQ", "ptsq", None),
-    ("QAT, learned on", "qat", None),
-    ("int8, recovered", "bits-8+recover", None),
-    *(
-        row
-        for percent in (10, 30, 50, 70)
-        for row in (
-            (f"L1, {percent} %", "l1", percent / 100),
-            (f"L2, {percent} %", "l2", percent / 100),
-            (f"L2, {percent} %, recovered", "l2+recover", percent / 100),
-        )
-    ),
-    ("student 64-64", "distill-64x64", None),
-    ("student 32-32, int8", "distill-32x32+bits-8", None),
-)
+# What the tables show, in their order.
+NAMES = {
+    "float": "the agent",
+    "ptdq-naive": "PTDQ, one scale per layer",
+    "ptsq-naive": "PTSQ, one scale per layer",
+    "ptdq": "PTDQ",
+    "ptsq": "PTSQ",
+    "qat": "QAT, learned on",
+    "bits-8+recover": "int8, recovered",
+    "l1": "L1",
+    "l2": "L2",
+    "l2+recover": "L2, recovered",
+    "distill-64x64": "student 64-64",
+    "distill-32x32+bits-8": "student 32-32, int8",
+}
+RATIOS = (0.1, 0.3, 0.5, 0.7)
 
 
 def complete(frame: pd.DataFrame) -> pd.DataFrame:
@@ -154,15 +143,17 @@ def draw(frame: pd.DataFrame, file: Path) -> None:
 
 def table(frame: pd.DataFrame) -> Table:
     """What each way keeps, over all agents."""
+    swept = set(frame.method[frame.ratio.notna()])
+    plain = [(name, None) for name in NAMES if name not in swept and name != BASELINE]
     rows = []
-    for label, method, ratio in ROWS:
+    for method, ratio in (*plain, *((name, r) for r in RATIOS for name in NAMES if name in swept)):
         same = of_method(frame, method, ratio)
         if same.empty:
             continue
         verdicts = same.verdict.value_counts()
         rows.append(
             (
-                label,
+                NAMES[method] + ("" if ratio is None else f", {ratio:.0%}".replace("%", " %")),
                 f"{same.weight_times.median():.1f}",
                 *(f"{100 * same.retention.quantile(q):.0f}" for q in (0, 0.25, 0.5)),
                 *(str(verdicts.get(verdict, 0)) for verdict in ("keeps", "undecided", "loses")),
@@ -181,11 +172,11 @@ def costs_table(costs: pd.DataFrame) -> Table:
     """The time of a decision in each runtime, and how many times less than the agent's own."""
     runtimes = [name for name in RUNTIMES if name in set(costs.runtime)]
     rows = []
-    for label, method in MEASURED:
+    for method, name in NAMES.items():
         same = costs[costs.method == method]
         if same.empty:
             continue
-        row = [label]
+        row = [name + (", the most that keeps 90 %" if same.ratio.notna().any() else "")]
         for runtime in runtimes:
             here = same[same.runtime == runtime]
             row += [_spread(1e6 * here.latency_s, 2), _spread(here.latency_times, 1)]
@@ -201,8 +192,8 @@ def _what_it_costs(costs: pd.DataFrame, hosts: Mapping[str, str]) -> tuple[Block
         Paragraph(
             f"Of {costs.agent.nunique()} agents the median, and the least and the most, on "
             f"{where}. Times faster are against the agent itself in the same runtime, measured "
-            "side by side. Of L1 and L2 it is the percentage that the study's rule picks, where "
-            "none keeps 90 % the smallest."
+            "side by side. Where neurons were removed it is the percentage that the study's rule "
+            "picks, where none keeps 90 % the smallest."
         ),
         costs_table(costs),
     )

@@ -84,6 +84,25 @@ RL_ZOO = {
     ("sac", "Humanoid"): 6232.287,
     ("sac", "Hopper"): 2325.547,
 }
+_AUTHORS = "a learning rate of 3e-4 and networks of 256-256, as TD3's authors have since"
+# Of studies/paper-trained.yaml, which has the numbers.
+OTHER_SETTINGS = (
+    ("PPO Hopper", "learns to stand", "those of PPO's paper (arXiv 1707.06347), networks of 64-64"),
+    ("PPO Ant", "learns to walk slowly: 1,170", "as PPO Hopper"),
+    ("TD3 Hopper", "learns to stand", f"{_AUTHORS}; 4 environments, so twice the gradient steps"),
+    ("TD3 Humanoid, DDPG HumanoidStandup", "learns nothing", _AUTHORS),
+    (
+        "TD3 HumanoidStandup, DDPG Humanoid",
+        "learns nothing",
+        f"{_AUTHORS}; normalised observations and rewards, noise with a deviation of 0.5",
+    ),
+    (
+        "DDPG Ant",
+        "learns nothing",
+        "networks of 256-256; a learning rate of 1e-4; normalised observations and rewards, noise "
+        "with a deviation of 0.2",
+    ),
+)
 
 
 def place_of(agents: Path, training: Training) -> Path:
@@ -148,9 +167,8 @@ def trained_on(run: Path) -> dict[str, Any]:
 
 def references_in(environment: Environment, agents: Path) -> dict[str, Any]:
     """The episodes of policies that know nothing, played once for each environment."""
-    file = agents / REFERENCES
-    known: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
-    if environment.id not in known:
+    known = references_of(agents).get(environment.id)
+    if known is None:
         zero = np.clip(0, environment.action_low, environment.action_high).astype(np.float32)
         constant = best_constant(environment, SEED, count=CONSTANTS)
         actors: dict[str, Actor] = {
@@ -158,10 +176,18 @@ def references_in(environment: Environment, agents: Path) -> dict[str, Any]:
             "zero": ConstantActor(environment, zero[np.newaxis]),
             "constant": constant,
         }
-        known[environment.id] = {name: played(actor, environment) for name, actor in actors.items()}
-        known[environment.id]["constant"]["action"] = constant.act(zero[np.newaxis])[0].tolist()
-        write_file(file, (json.dumps(known, indent=1) + "\n").encode())
-    return dict(known[environment.id])
+        known = {name: played(actor, environment) for name, actor in actors.items()}
+        known["constant"]["action"] = constant.act(zero[np.newaxis])[0].tolist()
+        # They played for minutes, in which another part may have written its own.
+        everything = {**references_of(agents), environment.id: known}
+        write_file(agents / REFERENCES, (json.dumps(everything, indent=1) + "\n").encode())
+    return known
+
+
+def references_of(agents: Path) -> dict[str, dict[str, Any]]:
+    """What is known of each environment so far."""
+    file = agents / REFERENCES
+    return json.loads(file.read_text()) if file.is_file() else {}
 
 
 def played(actor: Actor, environment: Environment) -> dict[str, Any]:
@@ -291,7 +317,7 @@ def two_ways(folders: Iterable[Path]) -> str:
 def page(agents: Path, trainings: Sequence[Training]) -> str:
     """The table of all agents that are kept, beside what is published."""
     study = published_quantized().set_index(["algorithm", "environment"])["baseline"]
-    references = json.loads((agents / REFERENCES).read_text())
+    references = references_of(agents)
     rows: list[tuple[Text, ...]] = []
     trained = above = 0
     for training in trainings:
@@ -315,7 +341,7 @@ def page(agents: Path, trainings: Sequence[Training]) -> str:
                 *(f"{known[name]['mean_return']:,.0f}" for name in REFERENCE_NAMES),
                 *beside,
                 "yes" if record["trained"] else "no",
-                f"{record['steps']:,}",
+                f"{record['steps']:,} ({record['kept_at_steps']:,})",
                 f"{record['processor_seconds'] / 60:,.0f}" if "gpu" not in record else "GPU",
                 return_of(folder / INT8),
                 return_of(folder / FROM_START),
@@ -325,17 +351,18 @@ def page(agents: Path, trainings: Sequence[Training]) -> str:
     table = Table(
         header=(
             *("agent", "return [95 %]", "random", "zero actions", "best of 1,000 constant actions"),
-            *("the study's baseline", "rl-zoo (v3)", "trained", "steps", "processor minutes"),
-            *("int8, learned on", "int8 from the start"),
+            *("the study's baseline", "rl-zoo (v3)", "trained", "steps (kept at)"),
+            *("processor minutes", "int8, learned on", "int8 from the start"),
         ),
         rows=tuple(rows),
         left=(0, 7),
     )
     blocks = (
         Paragraph(
-            f"{kept} of {len(rows)} agents are trained so far: {trained} count as trained, and "
-            f"{above} return at least what the baseline of the study (arXiv 2407.04803, Table 1) "
-            f"did.{'' if kept == len(rows) else ' The command below goes on with the rest.'}"
+            f"{kept} of {len(rows)} agents have learned: {trained} count as trained, by the rule "
+            f"below the table, and {above} return at least what the baseline of the study did "
+            "(arXiv 2407.04803, Table 1)."
+            f"{'' if kept == len(rows) else ' The command below goes on with the rest.'}"
         ),
         table,
         Paragraph(
@@ -348,22 +375,23 @@ def page(agents: Path, trainings: Sequence[Training]) -> str:
         ),
         Paragraph(
             (
-                "Settings and network sizes are those that rl-zoo publishes, over fewer steps than "
-                "the longest of its trainings. The off-policy algorithms have 8 environments "
-                "instead of 1 and take one gradient step for every 8 environment steps, ",
+                "Settings and network sizes are those that rl-zoo publishes, with fewer steps "
+                "where it trains for longer. The off-policy algorithms have 8 environments instead "
+                "of 1 and take one gradient step for every 8 environment steps, ",
                 Link("which taught them more", "../one-environment"),
-                " in as many gradient steps in three of four trainings. Where rl-zoo's do not "
-                "learn (TD3 and DDPG on Humanoid and HumanoidStandup, DDPG on Ant) or learn to "
-                "stand still (TD3 on Hopper), they are those that TD3's authors changed to: a "
-                "learning rate of 3e-4, and networks of 256-256; for TD3 on Hopper with 4 "
-                "environments, hence twice as many gradient steps; for TD3 on HumanoidStandup and "
-                "DDPG on Humanoid also normalised observations and rewards, and noise of a "
-                "deviation of 0.5; for DDPG on Ant the same with a rate of 1e-4 and noise of 0.2. "
-                "PPO on Hopper, which also learned to stand, and on Ant, where rl-zoo's earned "
-                "1,170, has the settings of its paper (arXiv 1707.06347) and networks of 64-64. "
-                "The policy that is kept is that of the best of 20 evaluations while it learned, "
-                "of 5 episodes each, with seeds that nothing else uses.",
+                " in as many gradient steps in three of four trainings (TD3 on Hopper learned to "
+                "run with neither). Some needed other settings:",
             )
+        ),
+        Table(
+            header=("agent", "with rl-zoo's settings", "settings"),
+            rows=OTHER_SETTINGS,
+            left=(0, 1, 2),
+        ),
+        Paragraph(
+            "The policy that is kept is that of the best of 20 evaluations while the agent "
+            "learned, of 5 episodes each, with seeds that nothing else uses; the table says at "
+            "which step."
         ),
         Paragraph(
             f"Int8: from that policy the agent learned on for {_INT8_SHARE:.0%} of the steps, with "
@@ -377,7 +405,7 @@ def page(agents: Path, trainings: Sequence[Training]) -> str:
                 "The figures of rl-zoo are from ",
                 Link("its benchmark", ZOO),
                 ": one training each, in the v3 environments, over 1,000,000 steps (Humanoid: "
-                "2,000,000). It has none for DDPG and for HumanoidStandup.",
+                "2,000,000). A dash: it has none.",
             )
         ),
         Paragraph(
@@ -450,6 +478,7 @@ def main() -> None:
     agents.mkdir(parents=True, exist_ok=True)
     part, parts = map(int, arguments.part.split("/"))
     mine = trainings[part - 1 :: parts]
+    write_file(agents / "README.md", page(agents, trainings).encode())
     for training, config, run, keep_it in left(mine, agents, arguments.runs):
         name = f"{training.name}{' for int8' if config.qat else ''}"
         print(f"{time.strftime('%H:%M:%S')} {name}", flush=True)

@@ -219,6 +219,17 @@ def test_whatever_was_run_is_in_the_tables() -> None:
     )
 
 
+def test_pruning_with_recovery_has_a_column_and_is_not_chosen_beside_pruning_alone() -> None:
+    truth = _step(l1=0.1, l2=0.3, **{"l2+recover": 0.5})
+    only = {"algorithms": ("ppo",), "environments": ("Hopper-v4",), "ratios": (0.1, 0.3, 0.5)}
+    both = _pruned(made_study(**only, truth=truth, pruned=("l1", "l2", "l2+recover")))
+    row = both[both.rule == "mean"].iloc[0]
+    assert (row["norm"], row["ratio"]) == ("l2", 0.3)
+    assert row["l2+recover_ratio"] == 0.5
+    alone = _pruned(made_study(**only, truth=truth, pruned=("l2+recover",)))
+    assert set(alone.norm) == {"l2+recover"}
+
+
 def test_a_study_may_bring_records_of_its_methods() -> None:
     own = MethodRecord(
         name="mine", label="My method", short="mine", group="training", color="#123456", marker="8"

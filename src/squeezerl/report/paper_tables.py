@@ -11,7 +11,7 @@ from squeezerl.analysis.figure_data import grid_shape, panels
 from squeezerl.analysis.frames import interval_of
 from squeezerl.analysis.methods import BASELINE, method_record
 from squeezerl.analysis.published import SOURCE
-from squeezerl.analysis.tables import BEST_COLUMNS
+from squeezerl.analysis.tables import BEST_COLUMNS, of_one_step
 from squeezerl.records import Interval
 from squeezerl.report.document import Table
 from squeezerl.report.panels import Methods, ordered
@@ -159,7 +159,7 @@ def _chosen(row: Any, norms: Sequence[str], methods: Methods) -> str:
         return DASH
     names = [row["norm"]]
     if row["norm"] == "tie":
-        names = [norm for norm in norms if row[f"{norm}_ratio"] == row["ratio"]]
+        names = [norm for norm in of_one_step(norms) if row[f"{norm}_ratio"] == row["ratio"]]
     words = " or ".join(methods[name].short for name in names)
     return f"{words} {_percentage(row['ratio'])}" + _VERDICTS.get(row["verdict"], "")
 

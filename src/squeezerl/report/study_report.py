@@ -294,10 +294,12 @@ def _verdicts(several: Sequence[Finding]) -> tuple[doc.Text, ...]:
     overall = overall_verdicts(several)
     lines: list[doc.Text] = []
     for number, verdict in overall.items():
-        claims = "; ".join(
-            f"{one.claim} ({one.verdict})" for one in several if one.number == number
-        )
         if verdict != UNDECIDED:
+            parts: dict[str, list[str]] = {}
+            for one in several:
+                if one.number == number:
+                    parts.setdefault(one.claim, []).append(f"{one.label} {one.verdict}")
+            claims = " ".join(f"{claim} ({', '.join(said)})" for claim, said in parts.items())
             lines.append((doc.Strong(f"{number} {verdict}"), f": {claims}"))
     left = [str(number) for number, verdict in overall.items() if verdict == UNDECIDED]
     if left:

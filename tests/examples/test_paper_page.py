@@ -23,8 +23,8 @@ SPEC.loader.exec_module(page)
 
 
 def truth(agent: str, method: str, ratio: float | None) -> float:
-    """PTSQ destroys PPO on Hopper, and pruning everyone; whatever recovers keeps all."""
-    if method == "ptsq":
+    """Naive PTSQ destroys PPO on Hopper, and pruning everyone; whatever recovers keeps all."""
+    if method == "ptsq-naive":
         return 0.2 if agent == "ppo-Hopper-v4" else 1.0
     return 0.1 if method == "l2" else 1.0
 
@@ -33,7 +33,7 @@ def truth(agent: str, method: str, ratio: float | None) -> float:
 def frame() -> pd.DataFrame:
     data = made_study(
         train_seeds=1,
-        quantized=("ptsq", "bits-8+recover", "distill-32x32+bits-8"),
+        quantized=("ptsq-naive", "bits-8+recover", "distill-32x32+bits-8"),
         pruned=("l2", "l2+recover"),
         ratios=(0.5, 0.7),
         tickets=(),
@@ -47,14 +47,15 @@ def test_the_table_counts_who_keeps_the_return(frame: pd.DataFrame) -> None:
     rows = {row[0]: [str(cell) for cell in row[1:]] for row in page.table(frame).rows}
 
     assert list(rows) == [
-        *("PTSQ", "int8, recovered", "L2, 50 %", "L2, 50 %, recovered"),
-        *("L2, 70 %", "L2, 70 %, recovered", "student 32-32, int8"),
+        *("PTSQ, one scale per layer", "int8, recovered", "student 32-32, int8"),
+        *("L2, 50 %", "L2, recovered, 50 %", "L2, 70 %", "L2, recovered, 70 %"),
     ]
-    assert rows["PTSQ"][-3:] == ["3", "0", "1"]
-    assert float(rows["PTSQ"][1]) == pytest.approx(20, abs=5)
+    naive = rows["PTSQ, one scale per layer"]
+    assert naive[-3:] == ["3", "0", "1"]
+    assert float(naive[1]) == pytest.approx(20, abs=5)
     assert rows["L2, 50 %"][-3:] == ["0", "0", "4"]
     assert float(rows["L2, 50 %"][3]) == pytest.approx(10, abs=5)
-    for name in ("int8, recovered", "L2, 70 %, recovered", "student 32-32, int8"):
+    for name in ("int8, recovered", "L2, recovered, 70 %", "student 32-32, int8"):
         assert rows[name][-3:] == ["4", "0", "0"]
 
 
@@ -86,7 +87,7 @@ def test_the_picture_has_one_orange_mark_for_each_policy_made_in_one_shot(
 def test_an_agent_of_an_interrupted_study_is_left_out_until_all_its_policies_are_evaluated(
     frame: pd.DataFrame,
 ) -> None:
-    unfinished = frame[(frame.agent != "ppo-Hopper-v4") | (frame.method != "ptsq")]
+    unfinished = frame[(frame.agent != "ppo-Hopper-v4") | (frame.method != "ptsq-naive")]
 
     assert set(frame.agent) - set(page.complete(unfinished).agent) == {"ppo-Hopper-v4"}
     pd.testing.assert_frame_equal(page.complete(frame), frame)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -115,3 +116,21 @@ def test_the_store_loads_no_torch() -> None:
         "import squeezerl.jobs.store, squeezerl.jobs.execute; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"), [(KeyboardInterrupt(), []), (OSError("gone"), ["Exception during reset"])]
+)
+def test_ctrl_c_while_a_connection_is_given_back_ends_the_command_and_shows_nothing_else(
+    error: BaseException, shown: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = make_engine(parse_url(f"sqlite:///{tmp_path}/store.db"))
+
+    @sa.event.listens_for(engine, "reset")
+    def stop(*_: object) -> None:
+        raise error
+
+    raised = isinstance(error, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt) if raised else contextlib.nullcontext():
+        engine.connect().close()
+    assert [record.message[: len("Exception during reset")] for record in caplog.records] == shown

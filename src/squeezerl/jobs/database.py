@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -52,7 +53,15 @@ def make_engine(url: sa.URL) -> sa.Engine:
     Raises:
         StoreError: if the driver is missing, or the file's folder cannot be made.
     """
-    return _sqlite(url) if url.get_backend_name() == "sqlite" else _postgresql(url)
+    engine = _sqlite(url) if url.get_backend_name() == "sqlite" else _postgresql(url)
+    pool = type(engine.pool)
+    logging.getLogger(f"{pool.__module__}.{pool.__name__}").addFilter(_is_no_interruption)
+    return engine
+
+
+def _is_no_interruption(record: logging.LogRecord) -> bool:
+    """Ctrl-C while a connection goes back to the pool: it is raised, and need not be shown too."""
+    return not (record.exc_info and isinstance(record.exc_info[1], KeyboardInterrupt))
 
 
 def _sqlite(url: sa.URL) -> sa.Engine:

@@ -153,7 +153,7 @@ def table(frame: pd.DataFrame) -> Table:
         verdicts = same.verdict.value_counts()
         rows.append(
             (
-                NAMES[method] + ("" if ratio is None else f", {ratio:.0%}".replace("%", " %")),
+                NAMES[method] + ("" if ratio is None else f", {100 * ratio:.0f} %"),
                 f"{same.weight_times.median():.1f}",
                 *(f"{100 * same.retention.quantile(q):.0f}" for q in (0, 0.25, 0.5)),
                 *(str(verdicts.get(verdict, 0)) for verdict in ("keeps", "undecided", "loses")),

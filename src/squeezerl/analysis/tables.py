@@ -125,9 +125,9 @@ def _pruned_row(agent: AgentDraws, norms: Sequence[str], rule: str) -> dict[str,
 
 
 def of_one_step(norms: Sequence[str]) -> Sequence[str]:
-    """The prunings that are compared with each other: those alone, not "l2+recover", if there are.
+    """The methods that only prune; all methods if each does more, such as "l2+recover".
 
-    What learns afterwards would win in every cell, and Table 3 would say nothing of the norms.
+    A policy that learns after pruning would win in every cell, so Table 3 would not compare norms.
     """
     return [norm for norm in norms if "+" not in norm] or norms
 

@@ -60,7 +60,7 @@ def make_engine(url: sa.URL) -> sa.Engine:
 
 
 def _is_no_interruption(record: logging.LogRecord) -> bool:
-    """Ctrl-C while a connection goes back to the pool: it is raised, and need not be shown too."""
+    """Leave out what the pool logs of a Ctrl-C, since the pool also raises it again."""
     return not (record.exc_info and isinstance(record.exc_info[1], KeyboardInterrupt))
 
 
